@@ -1,0 +1,75 @@
+# Every target says what it does: `make help`. Recipes are thin; deploy/dev and cargo work.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+cache := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bashu
+# Outside the tree, so that clean checkouts share what was built: the gateway alone is 860 crates.
+export CARGO_TARGET_DIR ?= $(cache)/target
+# The gateway wants other features of the same crates; apart, neither rebuilds the other's.
+gateway_dir := $(CARGO_TARGET_DIR)/gateway
+# hive-router pins crates that declare a newer Rust than they need.
+flags := --locked --ignore-rust-version
+scripts := *.sh up down with check deps build test schema ci compose ../../.ci/run
+binaries := $(CURDIR)/.dev/bin
+export BASHU_GATEWAY_BIN := $(binaries)/bashu-gateway
+export BASHU_BIN := $(binaries)/bashu
+
+.PHONY: help deps build run status stop test fmt lint schema schema-check deny ci
+
+help: ## Show what each target does
+	@echo "Bashu. First time: make run"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## Check what the machine needs, and as root install what is missing
+	@echo "== deps: PostgreSQL, Redis, Java and Kafka's jars"
+	@deploy/dev/deps
+
+build:
+	@deploy/dev/build
+
+run: deps ## Start both unions, play the journeys through the gateways, stay up until Ctrl-C
+	@deploy/dev/up run
+	@deploy/dev/build
+	@echo "== run: both unions; Ctrl-C stops Bashu, 'make stop' its servers too"
+	@BASHU_DEV_DIR="$(CURDIR)/.dev/run" "$(BASHU_BIN)" dev
+
+status: ## Tell which servers answer
+	@deploy/dev/check run || true
+	@deploy/dev/check test || true
+
+stop: ## Stop the servers of `make run` and `make test`; their data stay in .dev
+	@deploy/dev/down run
+	@deploy/dev/down test
+
+test: deps ## Run every test, beside a running `make run`
+	@echo "== test: servers of their own, then every test"
+	@deploy/dev/with test -- deploy/dev/test
+
+fmt: ## Format the sources
+	@echo "== fmt: cargo fmt"
+	@cargo fmt --all
+
+lint: ## Run clippy (warnings are errors), and shellcheck where installed
+	@echo "== lint: clippy over all targets; the first time it checks every dependency (minutes)"
+	@cargo clippy --workspace --exclude gateway --all-targets $(flags) -- -D warnings
+	@cargo clippy -p gateway --all-targets --target-dir "$(gateway_dir)" $(flags) -- -D warnings
+	@if command -v shellcheck >/dev/null; then cd deploy/dev && shellcheck -s bash $(scripts); \
+	  else echo "   shellcheck is not installed: the scripts of deploy/dev were not checked"; fi
+
+schema: build ## Write the subgraphs' SDL and the supergraph into schema/
+	@deploy/dev/schema write
+
+schema-check: build
+	@deploy/dev/schema check
+
+deny: ## Check licences, sources and bans of dependencies, where cargo-deny is installed
+	@echo "== deny: licences, bans and sources of every dependency"
+	@if command -v cargo-deny >/dev/null; then cargo deny --locked check licenses bans sources; \
+	  else echo "   cargo-deny is not installed, so this was not checked"; \
+	  echo "   (cargo install --locked cargo-deny)"; fi
+
+ci: ## Everything a change must pass: format, lints, schema, tests, dependencies
+	@deploy/dev/ci

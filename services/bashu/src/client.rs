@@ -1,0 +1,108 @@
+//! A GraphQL client as any app would write one: it knows the public contract and nothing of the
+//! services behind it. The demonstration world and the journeys go through it, so that whatever
+//! they make or show, a person can make and see by the same door.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::{Value, json};
+
+/// How long one answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// One signed-in (or anonymous) client of one union's gateway.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    url: String,
+    token: Option<String>,
+    gate: Option<String>,
+    language: &'static str,
+}
+
+impl Client {
+    /// An anonymous client of the gateway at `address`, `host:port`.
+    pub(crate) fn new(address: &str) -> Result<Self> {
+        let http = reqwest::Client::builder().timeout(ANSWER_TIMEOUT).build()?;
+        let url = format!("http://{address}/graphql");
+        Ok(Self { http, url, token: None, gate: None, language: "zh" })
+    }
+
+    /// The same client with an access token.
+    pub(crate) fn signed_in(&self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    /// The same client with a gate's assertion.
+    pub(crate) fn at_gate(&self, assertion: String) -> Self {
+        Self { gate: Some(assertion), ..self.clone() }
+    }
+
+    /// The same client reading English.
+    pub(crate) fn in_english(&self) -> Self {
+        Self { language: "en", ..self.clone() }
+    }
+
+    /// Sends one operation; the `data` of the answer.
+    ///
+    /// # Errors
+    /// When there is no answer, or it has top-level errors.
+    pub(crate) async fn send(&self, query: &str, variables: Value) -> Result<Value> {
+        let mut request = self
+            .http
+            .post(&self.url)
+            .header("accept-language", self.language)
+            .json(&json!({ "query": query, "variables": variables }));
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(assertion) = &self.gate {
+            request = request.header("x-bashu-gate", assertion);
+        }
+        let response = request.send().await.context("the gateway does not answer")?;
+        let status = response.status();
+        let text = response.text().await?;
+        let mut answer: Value = serde_json::from_str(&text)
+            .with_context(|| format!("the gateway answered {status}: {text}"))?;
+        if let Some(errors) = answer.get("errors").filter(|errors| !errors.is_null()) {
+            bail!("the gateway answered {status}: {errors}");
+        }
+        Ok(answer["data"].take())
+    }
+
+    /// Sends one mutation with one root field and gives its payload, which must not carry user
+    /// errors.
+    ///
+    /// # Errors
+    /// When there is no answer, or it has errors of either kind.
+    pub(crate) async fn run(&self, query: &str, variables: Value) -> Result<Value> {
+        let payload = only_field(self.send(query, variables).await?)?;
+        match payload.get("userErrors").and_then(Value::as_array) {
+            Some(errors) if !errors.is_empty() => {
+                bail!("refused: {}", Value::Array(errors.clone()))
+            }
+            Some(_) | None => Ok(payload),
+        }
+    }
+}
+
+/// The value of the only field of an object.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn only_field(data: Value) -> Result<Value> {
+    let Value::Object(fields) = data else { bail!("the answer has no data") };
+    fields.into_iter().next().map(|(_, value)| value).ok_or_else(|| anyhow!("the answer is empty"))
+}
+
+/// A string inside an answer, by JSON pointer.
+///
+/// # Errors
+/// When it is not there.
+pub(crate) fn text(value: &Value, pointer: &str) -> Result<String> {
+    value
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .map(str::to_owned)
+        .ok_or_else(|| anyhow!("the answer has no {pointer}: {value}"))
+}

@@ -1,0 +1,248 @@
+//! What a document would select once its fragments are written out, counted without writing
+//! them out. The router inlines fragments with no budget of its own, so a few hundred bytes can
+//! ask for millions of selections; this runs before it plans. It does not validate: unknown
+//! fragments and types are the router's to refuse.
+
+use std::collections::HashMap;
+
+use hive_router::graphql_tools::static_graphql::query::{
+    Definition, Document, FragmentDefinition, OperationDefinition, Selection, SelectionSet,
+};
+
+/// Most selections of a document after all its fragments are written out.
+pub(crate) const SELECTIONS_MAX: u32 = 2_000;
+
+/// Root fields that hand out or check login secrets, and so are counted one by one.
+const LOGIN_FIELDS: [&str; 3] = ["requestLoginCode", "login", "refreshLogin"];
+
+/// What a document asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Demand {
+    /// Operations to choose from.
+    pub(crate) operations: u32,
+    /// Root fields of its most demanding operation that concern logging in, aliases counted each.
+    pub(crate) login_fields: u32,
+    /// Root fields of its most demanding mutation, aliases counted each.
+    pub(crate) mutation_fields: u32,
+}
+
+/// More selections than allowed, or fragments that run in a circle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooComplex;
+
+/// Measures `document`; refuses it above [`SELECTIONS_MAX`].
+pub(crate) fn measure(document: &Document) -> Result<Demand, TooComplex> {
+    let mut counter = Counter::new(document);
+    let mut total = 0_u32;
+    for definition in &document.definitions {
+        match definition {
+            Definition::Operation(operation) => {
+                total = total.saturating_add(counter.selections(selections_of(operation)));
+            }
+            // A fragment nobody uses is counted as well, so that no later stage meets a big one.
+            Definition::Fragment(fragment) => {
+                if counter.fragment(&fragment.name) > SELECTIONS_MAX {
+                    return Err(TooComplex);
+                }
+            }
+        }
+    }
+    if total > SELECTIONS_MAX {
+        return Err(TooComplex);
+    }
+    Ok(counter.demand(document))
+}
+
+/// `None` while a fragment is being counted: meeting it again then is a circle.
+type Known<'doc> = HashMap<&'doc str, Option<u32>>;
+
+struct Counter<'doc> {
+    fragments: HashMap<&'doc str, &'doc FragmentDefinition>,
+    known: Known<'doc>,
+}
+
+impl<'doc> Counter<'doc> {
+    fn new(document: &'doc Document) -> Self {
+        let fragments = document
+            .definitions
+            .iter()
+            .filter_map(|definition| match definition {
+                Definition::Fragment(fragment) => Some((fragment.name.as_str(), fragment)),
+                Definition::Operation(_) => None,
+            })
+            .collect();
+        Self {
+            fragments,
+            known: HashMap::new(),
+        }
+    }
+
+    fn selections(&mut self, set: &'doc SelectionSet) -> u32 {
+        set.items.iter().fold(0_u32, |sum, selection| {
+            let below = match selection {
+                Selection::Field(field) => self.selections(&field.selection_set),
+                Selection::InlineFragment(inline) => self.selections(&inline.selection_set),
+                Selection::FragmentSpread(spread) => self.fragment(&spread.fragment_name),
+            };
+            sum.saturating_add(1).saturating_add(below)
+        })
+    }
+
+    /// Selections of a fragment, each counted once and remembered; a circle counts as too many.
+    fn fragment(&mut self, name: &'doc str) -> u32 {
+        match self.known.get(name) {
+            Some(Some(count)) => return *count,
+            Some(None) => return u32::MAX,
+            None => {}
+        }
+        let Some(fragment) = self.fragments.get(name).copied() else {
+            return 0;
+        };
+        self.known.insert(name, None);
+        let count = self.selections(&fragment.selection_set);
+        self.known.insert(name, Some(count));
+        count
+    }
+
+    /// Counts root fields. Only for a document within the budget, whose walk is short.
+    fn demand(&self, document: &'doc Document) -> Demand {
+        let mut demand = Demand::default();
+        for definition in &document.definitions {
+            let Definition::Operation(operation) = definition else {
+                continue;
+            };
+            demand.operations += 1;
+            let mut login_fields = 0;
+            let mut all_fields = 0;
+            self.roots(selections_of(operation), &mut |name| {
+                all_fields += 1;
+                if LOGIN_FIELDS.contains(&name) {
+                    login_fields += 1;
+                }
+            });
+            demand.login_fields = demand.login_fields.max(login_fields);
+            if matches!(operation, OperationDefinition::Mutation(_)) {
+                demand.mutation_fields = demand.mutation_fields.max(all_fields);
+            }
+        }
+        demand
+    }
+
+    fn roots(&self, set: &'doc SelectionSet, visit: &mut impl FnMut(&'doc str)) {
+        for selection in &set.items {
+            match selection {
+                Selection::Field(field) => visit(&field.name),
+                Selection::InlineFragment(inline) => self.roots(&inline.selection_set, visit),
+                Selection::FragmentSpread(spread) => {
+                    if let Some(fragment) = self.fragments.get(spread.fragment_name.as_str()) {
+                        self.roots(&fragment.selection_set, visit);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn selections_of(operation: &OperationDefinition) -> &SelectionSet {
+    match operation {
+        OperationDefinition::SelectionSet(set) => set,
+        OperationDefinition::Query(query) => &query.selection_set,
+        OperationDefinition::Mutation(mutation) => &mutation.selection_set,
+        OperationDefinition::Subscription(subscription) => &subscription.selection_set,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use hive_router::graphql_tools::parser::parse_query;
+
+    use super::{Demand, SELECTIONS_MAX, TooComplex, measure};
+
+    fn measured(text: &str) -> Result<Demand, TooComplex> {
+        measure(&parse_query::<String>(text).unwrap().into_static())
+    }
+
+    /// Fragments of fan-out `fan_out` on `levels` levels: the shape that kills a router.
+    fn bomb(levels: usize, fan_out: usize) -> String {
+        let mut text = "{ ...F0 }".to_owned();
+        for level in 0..levels {
+            write!(text, " fragment F{level} on Query {{ ").unwrap();
+            for _ in 0..fan_out {
+                write!(text, "...F{} ", level + 1).unwrap();
+            }
+            text.push('}');
+        }
+        write!(text, " fragment F{levels} on Query {{ a }}").unwrap();
+        text
+    }
+
+    /// Every bomb of the research is refused, and a plain document is not.
+    #[test]
+    fn bombs_are_refused_without_being_written_out() {
+        assert!(measured("{ a { b c } ...F } fragment F on Query { d }").is_ok());
+        for (levels, fan_out) in [
+            (26, 2),
+            (22, 2),
+            (16, 2),
+            (5, 20),
+            (4, 120),
+            (5, 80),
+            (3, 150),
+        ] {
+            assert_eq!(
+                measured(&bomb(levels, fan_out)),
+                Err(TooComplex),
+                "{levels} {fan_out}"
+            );
+        }
+    }
+
+    /// A circle is refused whether it is reached, stands beside a field or is used by nobody.
+    #[test]
+    fn circles_are_refused() {
+        for text in [
+            "{ ...A } fragment A on Query { ...A }",
+            "{ ...A } fragment A on Query { a ...B } fragment B on Query { b ...A }",
+            "{ a } fragment A on Query { a { ...A } }",
+            "{ ...A @include(if: false) } fragment A on Query { ... on Query { ...A } }",
+        ] {
+            assert_eq!(measured(text), Err(TooComplex), "{text}");
+        }
+    }
+
+    /// The limit is exact, and several operations share it.
+    #[test]
+    fn the_limit_is_exact_and_shared() {
+        let most = usize::try_from(SELECTIONS_MAX).unwrap();
+        let fields = |count: usize| "a ".repeat(count);
+        assert!(measured(&format!("{{ {} }}", fields(most))).is_ok());
+        assert_eq!(
+            measured(&format!("{{ {} }}", fields(most + 1))),
+            Err(TooComplex)
+        );
+        let two = format!("query A {{ {0} }} query B {{ {0} }}", fields(most / 2 + 1));
+        assert_eq!(measured(&two), Err(TooComplex));
+    }
+
+    /// Aliases, fragments and inline fragments at the root are each counted.
+    #[test]
+    fn root_fields_are_counted_one_by_one() {
+        let text = "mutation { a: login { x } b: login { x } ...F ... on Mutation { redeem } } \
+                    fragment F on Mutation { requestLoginCode login }";
+        assert_eq!(
+            measured(text),
+            Ok(Demand {
+                operations: 1,
+                login_fields: 4,
+                mutation_fields: 5
+            })
+        );
+        let plain = Demand {
+            operations: 1,
+            ..Demand::default()
+        };
+        assert_eq!(measured("{ me { login } }"), Ok(plain));
+    }
+}

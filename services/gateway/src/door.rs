@@ -1,0 +1,362 @@
+//! What happens to every request before the router reads its body: is there such a path, who
+//! calls, is there room. And the limits that depend on what a document asks for. It forwards
+//! nothing by itself: what it learnt goes into [`Facts`], from which the plugin fills the
+//! subgraph requests, so that no other header of a client ever reaches a subgraph.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use hive_router::ntex::http::HeaderMap;
+use hive_router::ntex::web::{DefaultError, WebRequest};
+use tokio::runtime::Handle;
+
+use crate::ambient::{now_s, random_hex};
+use crate::budget::Demand;
+use crate::config::{ClientAddress, Settings};
+use crate::keys::KeyStore;
+use crate::limiter::{Bucket, Limiter, Verdict};
+use crate::locale::Locale;
+use crate::nesting::{Syntax, is_shallow};
+use crate::refusal::Refusal;
+use crate::router_config::GRAPH_PATH;
+use crate::sign::Signer;
+use crate::token::{self, Caller, TokenFlaw};
+
+/// Whether the process runs.
+pub(crate) const LIVE_PATH: &str = "/live";
+/// Whether it can answer requests.
+pub(crate) const READY_PATH: &str = "/ready";
+
+/// Longest `Accept-Language` that is passed on.
+const LANGUAGE_BYTES_MAX: usize = 256;
+/// Longest gate assertion.
+const ASSERTION_BYTES_MAX: usize = 2_048;
+/// When to ask again for what cannot be asked now.
+const UNAVAILABLE_RETRY_S: u64 = 2;
+
+/// What is known of a request once it was let in.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub(crate) locale: Locale,
+    /// Where the client is.
+    pub(crate) address: IpAddr,
+    /// Whose token it carries.
+    pub(crate) caller: Option<Caller>,
+    /// `Authorization` as it was sent; a member's or the staff's token that was found good.
+    pub(crate) authorization: Option<String>,
+    pub(crate) accept_language: Option<String>,
+    /// The client's own trace where it has one, a new one elsewhere.
+    pub(crate) traceparent: String,
+    /// A gate's assertion; admission alone verifies it.
+    pub(crate) gate: Option<String>,
+}
+
+/// Lets requests in.
+#[derive(Debug)]
+pub(crate) struct Door {
+    pub(crate) signer: Signer,
+    settings: DoorSettings,
+    keys: Arc<KeyStore>,
+    limiter: Arc<Limiter>,
+    /// Runs what speaks to Redis and identity, beside the router's own threads.
+    background: Handle,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct DoorSettings {
+    union: crate::config::Union,
+    client_address: ClientAddress,
+}
+
+impl Door {
+    /// Takes what it needs of `settings`; its own traffic runs on `background`.
+    pub(crate) fn new(settings: Settings, background: Handle) -> Result<Self, reqwest::Error> {
+        let keys = Arc::new(KeyStore::new(&settings.jwks_url)?);
+        let fresh = Arc::clone(&keys);
+        background.spawn(async move { fresh.keep_fresh().await });
+        let limiter = Limiter::new(settings.union, settings.limits, &settings.redis_url);
+        Ok(Self {
+            signer: settings.signer,
+            settings: DoorSettings {
+                union: settings.union,
+                client_address: settings.client_address,
+            },
+            keys,
+            limiter: Arc::new(limiter),
+            background,
+        })
+    }
+
+    /// Facts of a request for the graph, or why it is refused; `None` for a health check.
+    pub(crate) async fn receive(
+        &self,
+        request: &WebRequest<DefaultError>,
+    ) -> Result<Option<Facts>, (Refusal, Locale)> {
+        let headers = request.headers();
+        let accept_language =
+            text(headers, "accept-language").filter(|value| value.len() <= LANGUAGE_BYTES_MAX);
+        let locale = Locale::from_accept_language(accept_language.as_deref());
+        match request.path() {
+            LIVE_PATH | READY_PATH => return Ok(None),
+            GRAPH_PATH => {}
+            _ => return Err((Refusal::NotFound, locale)),
+        }
+        let address = self.address_of(request);
+        let caller = self.authenticate(headers).await;
+        let mut wanted = vec![(Bucket::Address(address), 1)];
+        if let Ok(Some(caller)) = &caller {
+            wanted.push((Bucket::Login(caller.login.clone()), 1));
+        }
+        // Without Redis requests pass: their own services limit what is dear.
+        if let Verdict::Full { retry_after_s } = self.take(wanted).await {
+            return Err((Refusal::RateLimited { retry_after_s }, locale));
+        }
+        let refused = |refusal| (refusal, locale);
+        let caller = caller.map_err(refused)?;
+        let gate = gate_assertion(headers).map_err(refused)?;
+        if !is_query_shallow(request.query_string()) {
+            return Err(refused(Refusal::TooComplex));
+        }
+        let authorization = caller.as_ref().and_then(|_| text(headers, "authorization"));
+        let traceparent = traceparent(headers);
+        Ok(Some(Facts {
+            locale,
+            address,
+            caller,
+            authorization,
+            accept_language,
+            traceparent,
+            gate,
+        }))
+    }
+
+    /// Counts what a document asks for beyond its one request.
+    pub(crate) async fn charge(&self, facts: &Facts, demand: Demand) -> Result<(), Refusal> {
+        let beyond = demand.mutation_fields.saturating_sub(1);
+        let mut wanted = Vec::new();
+        if demand.login_fields > 0 {
+            wanted.push((
+                Bucket::AddressLoginFields(facts.address),
+                demand.login_fields,
+            ));
+        }
+        if beyond > 0 {
+            wanted.push((Bucket::Address(facts.address), beyond));
+            if let Some(caller) = &facts.caller {
+                wanted.push((Bucket::Login(caller.login.clone()), beyond));
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        match self.take(wanted).await {
+            Verdict::Taken => Ok(()),
+            Verdict::Full { retry_after_s } => Err(Refusal::RateLimited { retry_after_s }),
+            // Guessing codes is what the limit is there for, so it does not pass uncounted.
+            Verdict::Lost if demand.login_fields > 0 => Err(Refusal::Unavailable {
+                retry_after_s: UNAVAILABLE_RETRY_S,
+            }),
+            Verdict::Lost => Ok(()),
+        }
+    }
+
+    async fn take(&self, wanted: Vec<(Bucket, u32)>) -> Verdict {
+        let limiter = Arc::clone(&self.limiter);
+        let task = self
+            .background
+            .spawn(async move { limiter.take(&wanted).await });
+        task.await.unwrap_or(Verdict::Lost)
+    }
+
+    /// The caller of a good token, `None` without a token; a bad one is never taken for none.
+    async fn authenticate(&self, headers: &HeaderMap) -> Result<Option<Caller>, Refusal> {
+        let mut values = headers.get_all("authorization");
+        let Some(value) = values.next() else {
+            return Ok(None);
+        };
+        if values.next().is_some() {
+            return Err(Refusal::Unauthenticated);
+        }
+        let token = value
+            .to_str()
+            .ok()
+            .and_then(bearer)
+            .ok_or(Refusal::Unauthenticated)?;
+        let mut checked = self.check(token);
+        if matches!(checked, None | Some(Err(TokenFlaw::UnknownKey))) {
+            self.refresh_keys().await;
+            checked = self.check(token);
+        }
+        match checked {
+            Some(Ok(caller)) => Ok(Some(caller)),
+            Some(Err(flaw)) => {
+                tracing::info!(target: "bashu::gateway", %flaw, "token refused");
+                Err(Refusal::Unauthenticated)
+            }
+            None => Err(Refusal::Unavailable {
+                retry_after_s: UNAVAILABLE_RETRY_S,
+            }),
+        }
+    }
+
+    /// Checks against the keys known now; without any, nothing can be said of the token.
+    fn check(&self, token: &str) -> Option<Result<Caller, TokenFlaw>> {
+        let keys = self.keys.known()?;
+        Some(token::check(token, self.settings.union, &keys, now_s()))
+    }
+
+    async fn refresh_keys(&self) {
+        let keys = Arc::clone(&self.keys);
+        let task = self.background.spawn(async move { keys.refresh().await });
+        if task.await.is_err() {
+            tracing::error!(target: "bashu::gateway", "fetching keys broke off");
+        }
+    }
+
+    fn address_of(&self, request: &WebRequest<DefaultError>) -> IpAddr {
+        let peer = request.peer_addr().map(|address| address.ip());
+        let seen = match self.settings.client_address {
+            ClientAddress::Peer => peer,
+            // Only the last hop is our proxy's word; those before it are the client's.
+            ClientAddress::Forwarded => request
+                .headers()
+                .get_all("x-forwarded-for")
+                .last()
+                .and_then(|value| value.to_str().ok())
+                .and_then(|value| value.rsplit(',').next())
+                .and_then(|hop| hop.trim().parse().ok())
+                .or(peer),
+        };
+        seen.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+    }
+}
+
+/// The only value of a header, where it is plain text.
+fn text(headers: &HeaderMap, name: &'static str) -> Option<String> {
+    let mut values = headers.get_all(name);
+    let value = values.next()?.to_str().ok()?;
+    if values.next().is_some() {
+        None
+    } else {
+        Some(value.to_owned())
+    }
+}
+
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        Some(token)
+    } else {
+        None
+    }
+}
+
+fn gate_assertion(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    if !headers.contains_key("x-bashu-gate") {
+        return Ok(None);
+    }
+    match text(headers, "x-bashu-gate") {
+        Some(value) if value.len() <= ASSERTION_BYTES_MAX => Ok(Some(value)),
+        _ => Err(Refusal::BadRequest),
+    }
+}
+
+/// The client's W3C trace context where it is well formed, a new one elsewhere.
+fn traceparent(headers: &HeaderMap) -> String {
+    text(headers, "traceparent")
+        .filter(|value| is_traceparent(value))
+        .unwrap_or_else(|| format!("00-{}-{}-01", random_hex::<16>(), random_hex::<8>()))
+}
+
+fn is_traceparent(value: &str) -> bool {
+    let is_hex = |part: &str, length: usize| {
+        part.len() == length
+            && part
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let is_set = |part: &str| part.bytes().any(|byte| byte != b'0');
+    let parts: Vec<&str> = value.split('-').collect();
+    match parts.as_slice() {
+        ["00", trace, span, flags] => {
+            is_hex(trace, 32)
+                && is_set(trace)
+                && is_hex(span, 16)
+                && is_set(span)
+                && is_hex(flags, 2)
+        }
+        _ => false,
+    }
+}
+
+/// Whether each parameter of a GET nests no deeper than a body may.
+fn is_query_shallow(query: &str) -> bool {
+    query.split('&').all(|parameter| {
+        let bytes = percent_decoded(parameter);
+        is_shallow(&bytes, Syntax::Json) || is_shallow(&bytes, Syntax::GraphQl)
+    })
+}
+
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let mut byte = [0_u8];
+        match tail {
+            [high, low, after @ ..]
+                if *first == b'%' && hex::decode_to_slice([*high, *low], &mut byte).is_ok() =>
+            {
+                decoded.push(byte[0]);
+                rest = after;
+            }
+            _ => {
+                decoded.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    decoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{bearer, is_query_shallow, is_traceparent};
+
+    /// Only a well-formed trace context is passed on.
+    #[test]
+    fn a_trace_context_is_checked() {
+        let trace = "0af7651916cd43dd8448eb211c80319c";
+        assert!(is_traceparent(&format!("00-{trace}-b7ad6b7169203331-01")));
+        for flawed in [
+            String::new(),
+            format!("00-{trace}-b7ad6b7169203331"),
+            format!("00-{trace}-0000000000000000-01"),
+            format!("00-{}-b7ad6b7169203331-01", "0".repeat(32)),
+            format!("00-{}-b7ad6b7169203331-01", trace.to_uppercase()),
+            format!("ff-{trace}-b7ad6b7169203331-01"),
+            format!("00-{trace}-b7ad6b7169203331-01-x"),
+        ] {
+            assert!(!is_traceparent(&flawed), "{flawed}");
+        }
+    }
+
+    /// The scheme's case is free, everything else about it is not.
+    #[test]
+    fn only_bearer_carries_a_token() {
+        assert_eq!(bearer("Bearer t"), Some("t"));
+        assert_eq!(bearer("bearer t"), Some("t"));
+        assert_eq!(bearer("Basic t"), None);
+        assert_eq!(bearer("t"), None);
+    }
+
+    /// Depth cannot hide behind percent encoding.
+    #[test]
+    fn a_get_is_looked_into() {
+        assert!(is_query_shallow("query=%7Ba%7D&variables=%7B%7D"));
+        assert!(!is_query_shallow(&format!(
+            "variables={}",
+            "%5B".repeat(65)
+        )));
+        assert!(!is_query_shallow(&format!("variables={}", "[".repeat(65))));
+    }
+}

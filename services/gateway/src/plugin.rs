@@ -1,0 +1,223 @@
+//! The hooks through which the router calls us. Each only hands over: requests to the door,
+//! documents to the budget, subgraph requests to the signer, errors to the texts. It holds no
+//! rule of its own.
+
+use std::sync::{Arc, OnceLock};
+
+use hive_router::http::{HeaderName, HeaderValue, header};
+use hive_router::plugins::hooks::on_graphql_error::{
+    OnGraphQLErrorHookPayload, OnGraphQLErrorHookResult,
+};
+use hive_router::plugins::hooks::on_graphql_params::{
+    OnGraphQLParamsStartHookPayload, OnGraphQLParamsStartHookResult,
+};
+use hive_router::plugins::hooks::on_graphql_parse::{
+    OnGraphQLParseHookResult, OnGraphQLParseStartHookPayload,
+};
+use hive_router::plugins::hooks::on_graphql_validation::{
+    OnGraphQLValidationStartHookPayload, OnGraphQLValidationStartHookResult,
+};
+use hive_router::plugins::hooks::on_http_request::{
+    OnHttpRequestHookFuture, OnHttpRequestHookPayload,
+};
+use hive_router::plugins::hooks::on_plugin_init::{OnPluginInitPayload, OnPluginInitResult};
+use hive_router::plugins::hooks::on_subgraph_http_request::{
+    OnSubgraphHttpRequestHookPayload, OnSubgraphHttpRequestHookResult,
+};
+use hive_router::plugins::plugin_context::PluginContext;
+use hive_router::plugins::plugin_trait::{RouterPlugin, StartHookPayload as _};
+use hive_router::{GraphQLError, async_trait};
+
+use crate::ambient::{now_s, random_hex};
+use crate::budget::measure;
+use crate::door::{Door, Facts};
+use crate::locale::Locale;
+use crate::nesting::{Syntax, is_shallow};
+use crate::refusal::{Refusal, UNEXPECTED, text_of_code};
+use crate::sign::{CLIENT, GATE, Signed};
+
+/// Our name in the router's configuration.
+pub(crate) const NAME: &str = "bashu";
+
+/// Bytes of a nonce.
+const NONCE_BYTES: usize = 16;
+/// Longest error code that is passed on.
+const CODE_BYTES_MAX: usize = 64;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// The router makes its plugins itself, from a type and a part of its configuration. What cannot
+/// travel through a configuration, such as the signing key, waits here.
+static DOOR: OnceLock<Arc<Door>> = OnceLock::new();
+
+/// Hands the door to the plugin that the router is about to make.
+pub(crate) fn install(door: Door) {
+    // A process runs one router; a second door would be a mistake of ours and is not taken.
+    let _ = DOOR.set(Arc::new(door));
+}
+
+/// Whether a request says which operation of its document it means.
+#[derive(Clone, Copy, Debug)]
+struct OperationNamed(bool);
+
+/// The gateway's part within the router.
+#[derive(Debug)]
+pub(crate) struct Plugin {
+    door: Arc<Door>,
+}
+
+#[async_trait]
+impl RouterPlugin for Plugin {
+    type Config = serde_json::Value;
+
+    fn plugin_name() -> &'static str {
+        NAME
+    }
+
+    fn on_plugin_init(payload: OnPluginInitPayload<'_, Self>) -> OnPluginInitResult<Self> {
+        let door = DOOR.get().cloned().ok_or("the door is not installed")?;
+        payload.initialize_plugin(Self { door })
+    }
+
+    fn on_http_request<'req>(
+        &'req self,
+        payload: OnHttpRequestHookPayload<'req>,
+    ) -> OnHttpRequestHookFuture<'req> {
+        Box::pin(async move {
+            match self.door.receive(&payload.router_http_request).await {
+                Ok(None) => payload.proceed(),
+                Ok(Some(facts)) => {
+                    payload.context.insert(facts);
+                    payload.proceed()
+                }
+                Err((refusal, locale)) => payload.end_with_response(refusal.answer(locale)),
+            }
+        })
+    }
+
+    async fn on_graphql_params<'exec>(
+        &'exec self,
+        payload: OnGraphQLParamsStartHookPayload<'exec>,
+    ) -> OnGraphQLParamsStartHookResult<'exec> {
+        if is_shallow(&payload.body, Syntax::Json) {
+            return payload.proceed();
+        }
+        let locale = locale_of(payload.context);
+        payload.end_with_response(Refusal::TooComplex.answer(locale))
+    }
+
+    async fn on_graphql_parse<'exec>(
+        &'exec self,
+        payload: OnGraphQLParseStartHookPayload<'exec>,
+    ) -> OnGraphQLParseHookResult<'exec> {
+        let document = payload.graphql_params.query.as_deref().unwrap_or_default();
+        if is_shallow(document.as_bytes(), Syntax::GraphQl) {
+            let is_named = payload.graphql_params.operation_name.is_some();
+            payload.context.insert(OperationNamed(is_named));
+            return payload.proceed();
+        }
+        let locale = locale_of(payload.context);
+        payload.end_with_response(Refusal::TooComplex.answer(locale))
+    }
+
+    async fn on_graphql_validation<'exec>(
+        &'exec self,
+        payload: OnGraphQLValidationStartHookPayload<'exec>,
+    ) -> OnGraphQLValidationStartHookResult<'exec> {
+        let Some(facts) = facts_of(payload.context) else {
+            return payload.end_with_response(Refusal::BadRequest.answer(Locale::Chinese));
+        };
+        let is_named = payload
+            .context
+            .get_ref::<OperationNamed>()
+            .is_some_and(|named| named.0);
+        let charged = match measure(&payload.document) {
+            // The router would run the first of them, which may not be the one that is meant.
+            Ok(demand) if demand.operations > 1 && !is_named => Err(Refusal::BadRequest),
+            Ok(demand) => self.door.charge(&facts, demand).await,
+            Err(_) => Err(Refusal::TooComplex),
+        };
+        match charged {
+            Ok(()) => payload.proceed(),
+            Err(refusal) => payload.end_with_response(refusal.answer(facts.locale)),
+        }
+    }
+
+    async fn on_subgraph_http_request<'exec>(
+        &'exec self,
+        mut payload: OnSubgraphHttpRequestHookPayload<'exec>,
+    ) -> OnSubgraphHttpRequestHookResult<'exec> {
+        // In this version of the router `true` means: do not share an answer.
+        payload.deduplicate_request = true;
+        let headers = &mut payload.execution_request.headers;
+        if let Some(facts) = facts_of(payload.context) {
+            let address = facts.address.to_string();
+            for (name, value) in [
+                (header::AUTHORIZATION, facts.authorization.as_deref()),
+                (header::ACCEPT_LANGUAGE, facts.accept_language.as_deref()),
+                (TRACEPARENT, Some(facts.traceparent.as_str())),
+                (GATE, facts.gate.as_deref()),
+                (CLIENT, Some(address.as_str())),
+            ] {
+                headers.remove(&name);
+                // All of them were read as plain text, which is a legal value.
+                if let Some(Ok(value)) = value.map(HeaderValue::from_str) {
+                    headers.insert(name, value);
+                }
+            }
+        }
+        let signed = Signed {
+            method: &payload.method,
+            subgraph: payload.subgraph_name,
+            body: &payload.body,
+            at_s: now_s(),
+            nonce: &random_hex::<NONCE_BYTES>(),
+        };
+        self.door.signer.sign(signed, headers);
+        payload.proceed()
+    }
+
+    fn on_graphql_error<'req>(
+        &'req self,
+        mut payload: OnGraphQLErrorHookPayload<'req>,
+    ) -> OnGraphQLErrorHookResult<'req> {
+        say(&mut payload.error, locale_of(payload.context));
+        payload.proceed()
+    }
+}
+
+fn facts_of(context: &PluginContext) -> Option<Facts> {
+    context.get_ref::<Facts>().map(|facts| facts.clone())
+}
+
+fn locale_of(context: &PluginContext) -> Locale {
+    context
+        .get_ref::<Facts>()
+        .map_or(Locale::Chinese, |facts| facts.locale)
+}
+
+/// Puts our text for its code on an error. Of a subgraph's error the code is all that remains:
+/// its message and everything else about it may name what is within.
+fn say(error: &mut GraphQLError, locale: Locale) {
+    let is_within =
+        error.extensions.service_name.is_some() || error.extensions.affected_path.is_some();
+    let text = error.extensions.code.as_deref().and_then(text_of_code);
+    if is_within {
+        error.extensions.code = error.extensions.code.take().filter(|code| is_code(code));
+        error.extensions.service_name = None;
+        error.extensions.affected_path = None;
+        error.extensions.extensions.clear();
+        locale
+            .pick(text.unwrap_or(UNEXPECTED))
+            .clone_into(&mut error.message);
+    } else if let Some(text) = text {
+        locale.pick(text).clone_into(&mut error.message);
+    }
+}
+
+fn is_code(code: &str) -> bool {
+    code.len() <= CODE_BYTES_MAX
+        && code
+            .bytes()
+            .all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'))
+}

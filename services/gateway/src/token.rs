@@ -1,0 +1,135 @@
+//! Access tokens: strict reading and checking of one compact JWS against known keys, as a pure
+//! function of token, keys and time. It knows no roles and no withdrawn logins: every subgraph
+//! checks the token again against its own replicas.
+//!
+//! Nothing here is negotiable: one algorithm, one type, one issuer, one audience. A header field
+//! that is not expected (`jku`, `x5u`, `jwk`, `crit`) refuses the token, and so does a number that
+//! is no plain integer.
+
+use std::collections::HashMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ed25519_dalek::{Signature, VerifyingKey};
+use serde::Deserialize;
+
+use crate::config::Union;
+
+/// Longest token.
+const TOKEN_BYTES_MAX: usize = 4_096;
+/// Longest key id.
+const KEY_ID_BYTES_MAX: usize = 128;
+/// Longest that a token may still be valid.
+const LIFETIME_S_MAX: u64 = 600;
+/// How far the issuer's clock may be ahead of ours. An expiry is never stretched.
+const CLOCK_AHEAD_S_MAX: u64 = 5;
+
+const ALGORITHM: &str = "EdDSA";
+const TYPE: &str = "at+jwt";
+const AUDIENCE: &str = "bashu";
+
+/// Public keys by key id.
+pub(crate) type Keys = HashMap<String, VerifyingKey>;
+
+/// Whom a good token speaks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Caller {
+    /// The signed-in device; the member where the token names no login.
+    pub(crate) login: String,
+}
+
+/// Why a token is bad. For the log alone: the client learns only that it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TokenFlaw {
+    #[error("malformed")]
+    Malformed,
+    #[error("other algorithm or type")]
+    Header,
+    #[error("unknown key")]
+    UnknownKey,
+    #[error("wrong signature")]
+    Signature,
+    #[error("other issuer or audience")]
+    Purpose,
+    #[error("not valid now")]
+    Time,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    alg: String,
+    typ: String,
+    kid: String,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: String,
+    exp: u64,
+    nbf: Option<u64>,
+    iat: Option<u64>,
+    login: Option<String>,
+}
+
+/// Checks `token` as `union`'s at `now_s`.
+pub(crate) fn check(
+    token: &str,
+    union: Union,
+    keys: &Keys,
+    now_s: u64,
+) -> Result<Caller, TokenFlaw> {
+    if token.len() > TOKEN_BYTES_MAX {
+        return Err(TokenFlaw::Malformed);
+    }
+    let (signed, signature) = token.rsplit_once('.').ok_or(TokenFlaw::Malformed)?;
+    let (header, claims) = signed.split_once('.').ok_or(TokenFlaw::Malformed)?;
+    let header: Header = read(header)?;
+    if header.alg != ALGORITHM || header.typ != TYPE {
+        return Err(TokenFlaw::Header);
+    }
+    if header.kid.is_empty() || header.kid.len() > KEY_ID_BYTES_MAX {
+        return Err(TokenFlaw::Malformed);
+    }
+    let key = keys.get(&header.kid).ok_or(TokenFlaw::UnknownKey)?;
+    let signature = URL_SAFE_NO_PAD
+        .decode(signature)
+        .map_err(|_| TokenFlaw::Malformed)?;
+    let signature = Signature::from_slice(&signature).map_err(|_| TokenFlaw::Signature)?;
+    key.verify_strict(signed.as_bytes(), &signature)
+        .map_err(|_| TokenFlaw::Signature)?;
+    let claims: Claims = read(claims)?;
+    check_claims(&claims, union, now_s)?;
+    Ok(Caller {
+        login: claims.login.unwrap_or(claims.sub),
+    })
+}
+
+fn check_claims(claims: &Claims, union: Union, now_s: u64) -> Result<(), TokenFlaw> {
+    let issuer = format!("bashu-{}", union.number());
+    if claims.iss != issuer || claims.aud != AUDIENCE || claims.sub.is_empty() {
+        return Err(TokenFlaw::Purpose);
+    }
+    let latest = now_s.saturating_add(CLOCK_AHEAD_S_MAX);
+    let is_current = claims.exp > now_s
+        && claims.exp <= latest.saturating_add(LIFETIME_S_MAX)
+        && claims.nbf.is_none_or(|from| from <= latest)
+        && claims.iat.is_none_or(|at| at <= latest);
+    if is_current {
+        Ok(())
+    } else {
+        Err(TokenFlaw::Time)
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(part: &str) -> Result<T, TokenFlaw> {
+    let bytes = URL_SAFE_NO_PAD
+        .decode(part)
+        .map_err(|_| TokenFlaw::Malformed)?;
+    serde_json::from_slice(&bytes).map_err(|_| TokenFlaw::Malformed)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+//! Each flaw of a token alone, with all else right, is enough to refuse it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ed25519_dalek::{Signer as _, SigningKey};
+use serde_json::{Value, json};
+
+use super::{Caller, Keys, TokenFlaw, check};
+use crate::config::Union;
+
+const NOW_S: u64 = 1_800_000_000;
+
+fn key(seed: u8) -> SigningKey {
+    SigningKey::from_bytes(&[seed; 32])
+}
+
+fn token(header: &Value, claims: &Value, key: &SigningKey) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let signed = format!("{}.{}", part(header), part(claims));
+    let signature = URL_SAFE_NO_PAD.encode(key.sign(signed.as_bytes()).to_bytes());
+    format!("{signed}.{signature}")
+}
+
+fn header() -> Value {
+    json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": "k1" })
+}
+
+fn claims() -> Value {
+    json!({
+        "iss": "bashu-50", "aud": "bashu", "sub": "m1", "login": "l1",
+        "iat": NOW_S, "nbf": NOW_S, "exp": NOW_S + 600,
+    })
+}
+
+fn with(mut value: Value, name: &str, to: Value) -> Value {
+    value[name] = to;
+    value
+}
+
+fn without(mut value: Value, name: &str) -> Value {
+    value.as_object_mut().unwrap().remove(name);
+    value
+}
+
+fn checked(token: &str) -> Result<Caller, TokenFlaw> {
+    let keys = Keys::from([("k1".to_owned(), key(1).verifying_key())]);
+    check(token, Union::Chongqing, &keys, NOW_S)
+}
+
+/// A good token names the login; without one, the member stands for it.
+#[test]
+fn a_good_token_names_its_login() {
+    let good = token(&header(), &claims(), &key(1));
+    assert_eq!(
+        checked(&good),
+        Ok(Caller {
+            login: "l1".to_owned()
+        })
+    );
+    let plain = token(&header(), &without(claims(), "login"), &key(1));
+    assert_eq!(
+        checked(&plain),
+        Ok(Caller {
+            login: "m1".to_owned()
+        })
+    );
+}
+
+/// Headers that choose another algorithm, type or place to look for a key.
+#[test]
+fn bad_headers_are_refused() {
+    let flawed = [
+        with(header(), "alg", json!("none")),
+        with(header(), "alg", json!("None")),
+        with(header(), "alg", json!("nOnE")),
+        with(header(), "alg", json!("HS256")),
+        with(header(), "alg", json!("ES256")),
+        with(header(), "alg", json!("eddsa")),
+        with(header(), "typ", json!("JWT")),
+        with(header(), "typ", json!("application/at+jwt")),
+        without(header(), "typ"),
+        without(header(), "kid"),
+        with(header(), "kid", json!("")),
+        with(header(), "kid", json!("k2")),
+        with(header(), "kid", json!("../../dev/null")),
+        with(header(), "kid", json!("k1' OR '1'='1")),
+        with(header(), "kid", json!("k".repeat(10_000))),
+        with(header(), "kid", json!(1)),
+        with(header(), "jku", json!("http://evil.invalid/keys")),
+        with(header(), "x5u", json!("http://evil.invalid/keys")),
+        with(header(), "jwk", json!({ "kty": "OKP" })),
+        with(header(), "crit", json!(["exp"])),
+    ];
+    for header in flawed {
+        assert!(
+            checked(&token(&header, &claims(), &key(1))).is_err(),
+            "{header}"
+        );
+    }
+}
+
+/// Claims of another union, another purpose or another time, and numbers that are none.
+#[test]
+fn bad_claims_are_refused() {
+    let flawed = [
+        with(claims(), "iss", json!("bashu-51")),
+        with(claims(), "iss", json!("bashu-50 ")),
+        without(claims(), "iss"),
+        with(claims(), "aud", json!("other")),
+        with(claims(), "aud", json!(["bashu", "other"])),
+        with(claims(), "aud", json!(["bashu"])),
+        without(claims(), "aud"),
+        with(claims(), "sub", json!("")),
+        without(claims(), "sub"),
+        without(claims(), "exp"),
+        with(claims(), "exp", json!(NOW_S)),
+        with(claims(), "exp", json!(NOW_S - 1)),
+        with(claims(), "exp", json!((NOW_S + 600).to_string())),
+        with(claims(), "exp", json!(1_800_000_300.5)),
+        with(claims(), "exp", json!(-1)),
+        with(claims(), "exp", json!(1_000_000_000_000_000_000_u64)),
+        with(claims(), "exp", json!(NOW_S + 606)),
+        with(claims(), "exp", Value::Null),
+        with(claims(), "nbf", json!(NOW_S + 6)),
+        with(claims(), "nbf", json!("soon")),
+        with(claims(), "nbf", json!(1.5)),
+        with(claims(), "iat", json!(NOW_S + 6)),
+    ];
+    for claims in flawed {
+        assert!(
+            checked(&token(&header(), &claims, &key(1))).is_err(),
+            "{claims}"
+        );
+    }
+}
+
+/// A signature by another key, none at all, one that is cut, and a body that was changed.
+#[test]
+fn bad_signatures_are_refused() {
+    let good = token(&header(), &claims(), &key(1));
+    let (signed, signature) = good.rsplit_once('.').unwrap();
+    let other = token(&header(), &with(claims(), "sub", json!("m2")), &key(1));
+    let (other_signed, _) = other.rsplit_once('.').unwrap();
+    let flawed = [
+        token(&header(), &claims(), &key(2)),
+        format!("{signed}."),
+        signed.to_owned(),
+        format!("{signed}.{}", &signature[..80]),
+        format!("{signed}.{signature}="),
+        format!("{good}.{signature}"),
+        format!("{other_signed}.{signature}"),
+        format!(" {good}"),
+        format!("{good}\n"),
+        String::new(),
+        ".".to_owned(),
+        "..".to_owned(),
+        "a.b.c".to_owned(),
+    ];
+    for token in flawed {
+        assert!(checked(&token).is_err(), "{token:?}");
+    }
+}
+
+/// The same field twice: readers disagree on which one counts, so neither does.
+#[test]
+fn a_field_written_twice_is_refused() {
+    let twice = r#"{"alg":"EdDSA","typ":"at+jwt","kid":"k1","kid":"k2"}"#;
+    let signed = format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(twice),
+        URL_SAFE_NO_PAD.encode(claims().to_string())
+    );
+    let signature = URL_SAFE_NO_PAD.encode(key(1).sign(signed.as_bytes()).to_bytes());
+    assert_eq!(
+        checked(&format!("{signed}.{signature}")),
+        Err(TokenFlaw::Malformed)
+    );
+}

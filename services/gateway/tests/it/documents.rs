@@ -1,0 +1,284 @@
+//! Documents that ask for too much. None reaches a subgraph, none takes time or memory.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use serde_json::json;
+
+use crate::world::{Answer, World};
+
+/// Longest that a refusal may take, however the document looks.
+const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
+/// Most memory that all bombs together may add.
+const MEMORY_GROWTH_BYTES_MAX: u64 = 64 * 1_024 * 1_024;
+
+/// Fragments of fan-out `fan_out` on `levels` levels.
+fn bomb(root: &str, levels: usize, fan_out: usize) -> String {
+    let mut text = format!(
+        "{} {{ ...F0 }}",
+        if root == "Mutation" {
+            "mutation"
+        } else {
+            "query"
+        }
+    );
+    for level in 0..levels {
+        write!(text, " fragment F{level} on {root} {{").unwrap();
+        for _ in 0..fan_out {
+            write!(text, " ...F{}", level + 1).unwrap();
+        }
+        text.push('}');
+    }
+    let leaf = if root == "Mutation" {
+        "redeem"
+    } else {
+        "whoami"
+    };
+    write!(text, " fragment F{levels} on {root} {{ {leaf} }}").unwrap();
+    text
+}
+
+/// What the gateway refuses is a 400; what the router refuses is a 200 without data for clients
+/// that take plain JSON, as GraphQL over HTTP has it.
+fn refused(answer: &Answer, codes: &[&str], what: &str) {
+    let code = answer.code();
+    assert!(codes.contains(&code.as_str()), "{what}: {answer:?}");
+    assert!(answer.json()["data"].is_null(), "{what}: {answer:?}");
+    let is_ours = code == "QUERY_TOO_COMPLEX";
+    let expected = if is_ours {
+        StatusCode::BAD_REQUEST
+    } else {
+        StatusCode::OK
+    };
+    assert_eq!(answer.status, expected, "{what}: {answer:?}");
+}
+
+/// The queries that kill a router without a budget are refused at once, with memory flat: those
+/// of the research, on mutations, in inline fragments, mixed with fields, and circles.
+#[tokio::test]
+async fn fragment_bombs_are_refused_at_once_with_memory_flat() {
+    let world = World::start().await;
+    assert_eq!(
+        world
+            .ask("{ ...F } fragment F on Query { whoami }")
+            .await
+            .status,
+        StatusCode::OK
+    );
+    world.shared.take_received();
+    let mixed = bomb("Query", 5, 20).replace("...F3 ", "whoami ...F3 a: whoami ");
+    let inline = bomb("Query", 5, 20).replace(" ...F2", " ... on Query { ...F2 }");
+    let below = bomb("Node", 5, 20)
+        .replace("query { ...F0 }", "{ tree { ...F0 } }")
+        .replace("whoami", "name");
+    let mut bombs = vec![mixed, inline, below, bomb("Mutation", 5, 20)];
+    let shapes = [
+        (10, 2),
+        (16, 2),
+        (22, 2),
+        (26, 2),
+        (5, 20),
+        (4, 120),
+        (5, 40),
+        (5, 80),
+        (3, 150),
+    ];
+    bombs.extend(shapes.map(|(levels, fan_out)| bomb("Query", levels, fan_out)));
+    bombs.extend(
+        [
+            "{ ...A } fragment A on Query { ...A }",
+            "{ ...A } fragment A on Query { whoami ...B } fragment B on Query { ...A }",
+            "{ ...A } fragment A on Query { ...B whoami } fragment B on Query { headers ...A }",
+            "{ whoami ...A @include(if: true) } fragment A on Query { ...A @include(if: true) }",
+            "{ tree { ...A } } fragment A on Node { child { ...A } }",
+        ]
+        .map(str::to_owned),
+    );
+    let before = world.peak_memory_bytes();
+    for text in &bombs {
+        let started = Instant::now();
+        let answer = world.ask(text).await;
+        let what = &text[..text.len().min(120)];
+        // Some have so many tokens that they end even before the budget is asked.
+        refused(
+            &answer,
+            &["QUERY_TOO_COMPLEX", "TOKEN_LIMIT_EXCEEDED"],
+            what,
+        );
+        assert!(
+            started.elapsed() < REFUSAL_TIME_MAX,
+            "{what}: {:?}",
+            started.elapsed()
+        );
+    }
+    let grown = world.peak_memory_bytes().saturating_sub(before);
+    assert!(grown < MEMORY_GROWTH_BYTES_MAX, "{grown} bytes more");
+    assert!(world.shared.take_received().is_empty());
+}
+
+/// A long chain of fragments and a document that nests thousands deep end as a refusal and not
+/// with the process.
+#[tokio::test]
+async fn chains_and_deep_nesting_do_not_end_the_process() {
+    let world = World::start().await;
+    let mut chain = "{ ...F0 }".to_owned();
+    for level in 0..5_000 {
+        write!(chain, " fragment F{level} on Query {{ ...F{} }}", level + 1).unwrap();
+    }
+    chain.push_str(" fragment F5000 on Query { whoami }");
+    // The chain is larger than a body may be; the longest that fits is as good.
+    let fitting = &chain[..chain.len().min(100_000)];
+    refused(
+        &world.ask(fitting).await,
+        &["TOKEN_LIMIT_EXCEEDED", "QUERY_TOO_COMPLEX"],
+        "chain",
+    );
+    for levels in [65, 500, 20_000] {
+        let deep = format!("{{ tree {}", "{ child ".repeat(levels));
+        refused(
+            &world.ask(&deep).await,
+            &["QUERY_TOO_COMPLEX"],
+            "selections",
+        );
+        let lists = format!("{{ echo(nested: {}", "[".repeat(levels));
+        refused(&world.ask(&lists).await, &["QUERY_TOO_COMPLEX"], "lists");
+        let objects = format!("{{ echo(text: {}", "{a:".repeat(levels));
+        refused(
+            &world.ask(&objects).await,
+            &["QUERY_TOO_COMPLEX"],
+            "objects",
+        );
+        let variables = format!(
+            r#"{{"query":"{{ whoami }}","variables":{{"a":{}1{}}}}}"#,
+            "[".repeat(levels),
+            "]".repeat(levels)
+        );
+        refused(
+            &world.ask_raw(variables).await,
+            &["QUERY_TOO_COMPLEX"],
+            "variables",
+        );
+    }
+    assert_eq!(world.ask("{ whoami }").await.status, StatusCode::OK);
+}
+
+/// Depth, tokens, aliases, directives and cost each have their limit.
+#[tokio::test]
+async fn every_limit_on_a_document_holds() {
+    let world = World::start().await;
+    let nested = |levels: usize| {
+        format!(
+            "{{ tree {}{{ name }}{} }}",
+            "{ child ".repeat(levels),
+            " }".repeat(levels)
+        )
+    };
+    assert_eq!(world.ask(&nested(9)).await.status, StatusCode::OK);
+    refused(
+        &world.ask(&nested(11)).await,
+        &["MAX_DEPTH_EXCEEDED"],
+        "depth",
+    );
+    // Fragments are levels too: the same tree within them is no shallower.
+    let hidden = nested(9).replacen("{ child ", "{ ... on Node { ... on Node { child ", 1);
+    refused(
+        &world.ask(&format!("{hidden} }} }}")).await,
+        &["MAX_DEPTH_EXCEEDED"],
+        "inline",
+    );
+    let mut aliases = String::new();
+    for number in 0..100 {
+        write!(aliases, " a{number}: login").unwrap();
+    }
+    let answer = world.ask(&format!("mutation {{{aliases} }}")).await;
+    refused(&answer, &["MAX_ALIASES_EXCEEDED"], "aliases");
+    let answer = world
+        .ask(&format!(
+            "{{ whoami {} }}",
+            "@include(if: true) ".repeat(50)
+        ))
+        .await;
+    refused(
+        &answer,
+        &["MAX_DIRECTIVES_EXCEEDED", "GRAPHQL_VALIDATION_FAILED"],
+        "directives",
+    );
+    let answer = world
+        .ask(&format!(
+            "{{ whoami {} }}",
+            "@skip(if: false) ".repeat(10_000)
+        ))
+        .await;
+    assert!(answer.status.is_client_error(), "{answer:?}");
+    let answer = world
+        .ask(&format!("{{ {} }}", "whoami ".repeat(1_001)))
+        .await;
+    refused(&answer, &["TOKEN_LIMIT_EXCEEDED"], "tokens");
+    let lists = "{ tree { children { children { children { children { name } } } } } }";
+    assert_eq!(world.ask(lists).await.status, StatusCode::OK);
+    let wide = lists.replace("{ name }", "{ children { children { name } } }");
+    refused(
+        &world.ask(&wide).await,
+        &["COST_ESTIMATED_TOO_EXPENSIVE"],
+        "cost",
+    );
+    let repeated = format!("{{ {} }}", "whoami ".repeat(500));
+    assert_eq!(
+        world.ask(&repeated).await.data(),
+        json!({ "whoami": "anonymous" })
+    );
+}
+
+/// Values that are malformed, too large or of another type are the client's mistake.
+#[tokio::test]
+async fn malformed_values_are_refused() {
+    let world = World::start().await;
+    let literal = format!("{{ echo(text: \"{}\") }}", "a".repeat(1_000_000));
+    assert_eq!(
+        world.ask(&literal).await.status,
+        StatusCode::PAYLOAD_TOO_LARGE
+    );
+    let numbers = vec!["1"; 100_000].join(",");
+    let body = format!(
+        r#"{{"query":"query($n: [Int!]) {{ echo(numbers: $n) }}","variables":{{"n":[{numbers}]}}}}"#
+    );
+    assert_eq!(
+        world.ask_raw(body).await.status,
+        StatusCode::PAYLOAD_TOO_LARGE
+    );
+    for variables in [
+        r#"{"n":["x"]}"#,
+        r#"{"n":[9007199254740992]}"#,
+        r#"{"n":[1.5]}"#,
+    ] {
+        let body = format!(
+            r#"{{"query":"query($n: [Int!]) {{ echo(numbers: $n) }}","variables":{variables}}}"#
+        );
+        let answer = world.ask_raw(body).await;
+        assert!(!answer.code().is_empty(), "{variables}: {answer:?}");
+    }
+    for text in [
+        "{ nothing }",
+        "{ echo(text: 1, text: 2) }",
+        "{ whoami",
+        "{ }",
+        "",
+        "query A { whoami } query B { whoami }",
+        "subscription { whoami }",
+        "{ _service { sdl } }",
+        "{ _entities(representations: []) { __typename } }",
+        "{ whoami @aa @aa @aa }",
+    ] {
+        let answer = world.ask(text).await;
+        assert!(
+            !answer.code().is_empty() && answer.json()["data"].is_null(),
+            "{text}: {answer:?}"
+        );
+        assert!(
+            !answer.text.to_lowercase().contains("did you mean"),
+            "{answer:?}"
+        );
+    }
+    assert!(world.shared.take_received().is_empty());
+}

@@ -1,0 +1,164 @@
+//! Limits in a real Redis, and what passes when it is lost.
+
+use reqwest::StatusCode;
+use reqwest::header::AUTHORIZATION;
+use serde_json::json;
+
+use crate::world::{Answer, Options, World, send};
+
+const CATALOGUE: &str = "{ whoami }";
+const LOGIN: &str = "mutation { login }";
+
+async fn world_with(limits: &[(&'static str, u32)]) -> World {
+    let environment = limits
+        .iter()
+        .map(|(name, limit)| (*name, limit.to_string()))
+        .collect();
+    World::start_with(Options {
+        environment,
+        ..Default::default()
+    })
+    .await
+}
+
+fn limited(answer: &Answer) {
+    assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS, "{answer:?}");
+    assert_eq!(answer.code(), "RATE_LIMITED");
+    let wait_s: u64 = answer.headers["retry-after"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!((1..=60).contains(&wait_s), "{wait_s}");
+}
+
+/// Login fields are counted one by one, however they are written: an alias is an attempt.
+#[tokio::test]
+async fn login_fields_are_counted_each() {
+    let world = world_with(&[("BASHU_GATEWAY_LIMITS__ADDRESS_LOGIN_FIELDS_PER_MINUTE", 10)]).await;
+    assert_eq!(world.ask(LOGIN).await.status, StatusCode::OK);
+    let eight = "mutation { a: login b: login ...F ... on Mutation { c: requestLoginCode } } \
+                 fragment F on Mutation { d: login e: login f: login g: login h: login }";
+    assert_eq!(world.ask(eight).await.status, StatusCode::OK);
+    world.shared.take_received();
+    limited(&world.ask("mutation { a: login b: requestLoginCode }").await);
+    assert!(
+        world.shared.take_received().is_empty(),
+        "a refused login reached identity"
+    );
+    // One more had room, and what else there is goes on.
+    assert_eq!(world.ask(LOGIN).await.status, StatusCode::OK);
+    limited(&world.ask(LOGIN).await);
+    assert_eq!(world.ask(CATALOGUE).await.status, StatusCode::OK);
+    assert_eq!(
+        world.ask("mutation { redeem }").await.status,
+        StatusCode::OK
+    );
+}
+
+/// An address has its limit, bad tokens use it up, and aliases of mutations count beyond the one
+/// request they come in.
+#[tokio::test]
+async fn an_address_has_its_limit() {
+    let world = world_with(&[("BASHU_GATEWAY_LIMITS__ADDRESS_REQUESTS_PER_MINUTE", 20)]).await;
+    assert_eq!(
+        world.ask_as("bad", CATALOGUE).await.status,
+        StatusCode::UNAUTHORIZED
+    );
+    let many: String = (0..25)
+        .map(|number| format!(" a{number}: redeem"))
+        .collect();
+    limited(&world.ask(&format!("mutation {{{many} }}")).await);
+    let mut passed = 0;
+    let refusal = loop {
+        let answer = world.ask(CATALOGUE).await;
+        if answer.status != StatusCode::OK {
+            break answer;
+        }
+        passed += 1;
+        assert!(passed < 40, "no limit");
+    };
+    limited(&refusal);
+    // 18 were left; while they are used up a few more may flow in.
+    assert!((18..=24).contains(&passed), "{passed}");
+    limited(&world.ask_as("bad", CATALOGUE).await);
+}
+
+/// A login has its own limit, which another's does not touch.
+#[tokio::test]
+async fn a_login_has_its_limit() {
+    let world = world_with(&[("BASHU_GATEWAY_LIMITS__LOGIN_REQUESTS_PER_MINUTE", 5)]).await;
+    let (first, second) = (world.token("m1"), world.token("m2"));
+    let mut passed = 0;
+    while world.ask_as(&first, CATALOGUE).await.status == StatusCode::OK {
+        passed += 1;
+        assert!(passed < 20, "no limit");
+    }
+    assert!((5..=8).contains(&passed), "{passed}");
+    limited(&world.ask_as(&first, CATALOGUE).await);
+    assert_eq!(
+        world.ask_as(&second, CATALOGUE).await.status,
+        StatusCode::OK
+    );
+    assert_eq!(world.ask(CATALOGUE).await.status, StatusCode::OK);
+}
+
+async fn without_redis_only_logging_in_waits(world: &World) {
+    for text in [
+        LOGIN,
+        "mutation { requestLoginCode }",
+        "mutation { payOrder login }",
+    ] {
+        let answer = world.ask(text).await;
+        assert_eq!(
+            answer.status,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "{text}: {answer:?}"
+        );
+        assert_eq!(answer.code(), "UNAVAILABLE");
+        assert!(answer.headers.contains_key("retry-after"));
+    }
+    let token = world.token("m1");
+    for text in [
+        CATALOGUE,
+        "mutation { payOrder }",
+        "mutation { a: redeem b: redeem }",
+    ] {
+        let request = world
+            .post()
+            .header(AUTHORIZATION, format!("Bearer {token}"));
+        let answer = send(request.json(&json!({ "query": text }))).await;
+        assert_eq!(answer.status, StatusCode::OK, "{text}: {answer:?}");
+        answer.data();
+    }
+}
+
+/// When Redis is lost, nobody guesses login codes uncounted, and no payment and no gate waits.
+#[tokio::test]
+async fn a_lost_redis_stops_logging_in_and_nothing_else() {
+    let mut world = World::start().await;
+    assert_eq!(world.ask(LOGIN).await.status, StatusCode::OK);
+    world.stop_redis().await;
+    without_redis_only_logging_in_waits(&world).await;
+}
+
+/// The same holds when Redis was never there.
+#[tokio::test]
+async fn the_gateway_starts_without_redis() {
+    let world = World::start_with(Options {
+        without_redis: true,
+        ..Default::default()
+    })
+    .await;
+    without_redis_only_logging_in_waits(&world).await;
+}
+
+/// `FLUSHALL` loses counts alone.
+#[tokio::test]
+async fn an_emptied_redis_counts_anew() {
+    let world = world_with(&[("BASHU_GATEWAY_LIMITS__ADDRESS_LOGIN_FIELDS_PER_MINUTE", 1)]).await;
+    assert_eq!(world.ask(LOGIN).await.status, StatusCode::OK);
+    limited(&world.ask(LOGIN).await);
+    world.flush_redis().await;
+    assert_eq!(world.ask(LOGIN).await.status, StatusCode::OK);
+}

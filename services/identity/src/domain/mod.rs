@@ -1,0 +1,13 @@
+//! What identity decides, as pure functions: identifiers and names, the organisation tree, roles,
+//! login codes, refresh tokens, signing keys, and what a credential says.
+//!
+//! Nothing here reads a clock, a database or a key; time and loaded rows come in as values.
+
+pub mod code;
+pub mod identifier;
+pub mod keys;
+pub mod mint;
+pub mod name;
+pub mod organisation;
+pub mod role;
+pub mod uscc;

@@ -1,0 +1,71 @@
+//! Who did what to what, written in the transaction of the act itself: an act whose row cannot
+//! be written does not happen.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::{Result, Tx};
+
+/// One act. Carries ids and codes only, never a name, number or phone.
+#[derive(Clone, Debug)]
+pub struct AuditRow {
+    /// The member who acted; `None` for the system itself.
+    pub member: Option<Uuid>,
+    pub login: Option<Uuid>,
+    /// The command, in `snake_case`.
+    pub act: &'static str,
+    /// What it was done to: an id as text.
+    pub subject: String,
+    /// What else must be known later: reasons, purposes, changed fields.
+    pub detail: serde_json::Value,
+}
+
+impl AuditRow {
+    /// An act of the system itself.
+    pub fn system(act: &'static str, subject: impl ToString) -> Self {
+        Self {
+            member: None,
+            login: None,
+            act,
+            subject: subject.to_string(),
+            detail: serde_json::json!({}),
+        }
+    }
+
+    #[must_use]
+    pub fn detail(self, detail: serde_json::Value) -> Self {
+        Self { detail, ..self }
+    }
+}
+
+pub(crate) async fn insert(tx: &Tx, rows: &[AuditRow]) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let members: Vec<Option<Uuid>> = rows.iter().map(|row| row.member).collect();
+    let logins: Vec<Option<Uuid>> = rows.iter().map(|row| row.login).collect();
+    let acts: Vec<String> = rows.iter().map(|row| row.act.to_owned()).collect();
+    let subjects: Vec<String> = rows.iter().map(|row| row.subject.clone()).collect();
+    let details: Vec<String> = rows.iter().map(|row| row.detail.to_string()).collect();
+    let at: DateTime<Utc> = tx.now();
+    let nil = |ids: Vec<Option<Uuid>>| -> Vec<Uuid> {
+        ids.into_iter().map(Option::unwrap_or_default).collect()
+    };
+    tx.execute(
+        "INSERT INTO audit (member, login, act, subject, detail, at)
+         SELECT NULLIF(m, $7), NULLIF(l, $7), a, s, d::jsonb, $6
+         FROM UNNEST($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[])
+           AS t (m, l, a, s, d)",
+        [
+            nil(members).into(),
+            nil(logins).into(),
+            acts.into(),
+            subjects.into(),
+            details.into(),
+            at.into(),
+            Uuid::nil().into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}

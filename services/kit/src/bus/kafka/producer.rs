@@ -1,0 +1,218 @@
+//! The relay's producer: idempotent, gapless, without a local timeout, since a record that timed
+//! out locally would leave a hole. One error spoils it: it is dropped with all it holds and the
+//! records are sent again by a new one.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+
+use super::blocking;
+use crate::bus::{Faults, wire};
+use crate::event::Record;
+use crate::{Error, Result};
+
+/// How long one wait for acknowledgements lasts before it looks whether anybody still waits.
+const FLUSH_SLICE: Duration = Duration::from_millis(500);
+/// How long a producer that is told to crash may still deliver.
+const CRASH_SLICE: Duration = Duration::from_millis(50);
+
+/// A producer of one topic.
+pub(crate) struct KafkaPublisher {
+    producer: Option<Arc<ThreadedProducer<Deliveries>>>,
+    topic: String,
+    source: String,
+    faults: Faults,
+}
+
+impl fmt::Debug for KafkaPublisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaPublisher").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+impl KafkaPublisher {
+    pub(super) fn new(
+        mut config: ClientConfig,
+        topic: String,
+        source: String,
+        faults: Faults,
+    ) -> Result<Self> {
+        config
+            .set("enable.idempotence", "true")
+            .set("enable.gapless.guarantee", "true")
+            .set("message.timeout.ms", "0")
+            .set("linger.ms", "5")
+            .set("batch.size", "262144")
+            .set("compression.type", "lz4")
+            .set("queue.buffering.max.messages", "100000");
+        let producer = config.create_with_context(Deliveries::default())?;
+        Ok(Self { producer: Some(Arc::new(producer)), topic, source, faults })
+    }
+
+    pub(crate) async fn publish(&self, records: Arc<Vec<Record>>) -> Result<Vec<i64>> {
+        let Some(producer) = &self.producer else {
+            return Err(Error::internal("a producer was used after its end"));
+        };
+        let deliveries = Arc::clone(producer.context());
+        deliveries.expect(records.len());
+        // Tells the threads below that nobody waits any more when this future is dropped.
+        let abandoned = Abandoned::default();
+        let (to_send, left) = (Arc::clone(producer), abandoned.flag());
+        let (topic, source) = (self.topic.clone(), self.source.clone());
+        blocking(move || send_all(&to_send, &topic, &source, &records, &left)).await?;
+        if let Err(crash) = self.faults.point("relay.sent").await {
+            let crashing = Arc::clone(producer);
+            blocking(move || {
+                let _ = crashing.flush(CRASH_SLICE);
+                Ok(())
+            })
+            .await?;
+            return Err(crash);
+        }
+        let (to_flush, left) = (Arc::clone(producer), abandoned.flag());
+        blocking(move || flush(&to_flush, &left)).await
+    }
+}
+
+impl Drop for KafkaPublisher {
+    fn drop(&mut self) {
+        // The end of a producer purges its queue and may take half a second: not here.
+        let producer = self.producer.take();
+        std::thread::spawn(move || drop(producer));
+    }
+}
+
+fn send_all(
+    producer: &ThreadedProducer<Deliveries>,
+    topic: &str,
+    source: &str,
+    records: &[Record],
+    abandoned: &AtomicBool,
+) -> Result<()> {
+    for (index, record) in records.iter().enumerate() {
+        let mut message = BaseRecord::with_opaque_to(topic, index)
+            .partition(record.partition)
+            .key(record.key.as_slice())
+            .payload(record.payload.as_slice())
+            .timestamp(record.at.timestamp_millis())
+            .headers(wire::headers(record, source));
+        loop {
+            producer.context().check()?;
+            match producer.send(message) {
+                Ok(()) => break,
+                // In place and never out of order: the next record waits for this one.
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    message = back;
+                    producer.poll(Duration::from_millis(1));
+                }
+                Err((error, _)) => return Err(error.into()),
+            }
+            if abandoned.load(Ordering::Acquire) {
+                return Err(Error::Unavailable("the relay left"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn flush(
+    producer: &ThreadedProducer<Deliveries>,
+    abandoned: &AtomicBool,
+) -> Result<Vec<i64>> {
+    loop {
+        match producer.flush(FLUSH_SLICE) {
+            Ok(()) | Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(offsets) = producer.context().offsets()? {
+            return Ok(offsets);
+        }
+        if abandoned.load(Ordering::Acquire) {
+            return Err(Error::Unavailable("the relay left"));
+        }
+        // Flushed and not all counted: a delivery report is on its way on the other thread.
+        std::thread::yield_now();
+    }
+}
+
+/// Counts the acknowledgements of one call.
+#[derive(Debug, Default)]
+struct Deliveries(Mutex<Counted>);
+
+#[derive(Debug, Default)]
+struct Counted {
+    /// The offset of each record, -1 while it is not acknowledged.
+    offsets: Vec<i64>,
+    missing: usize,
+    error: Option<KafkaError>,
+}
+
+impl Deliveries {
+    fn expect(&self, count: usize) {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.offsets = vec![-1; count];
+        counted.missing = count;
+    }
+
+    fn check(&self) -> Result<()> {
+        match &self.0.lock().unwrap_or_else(PoisonError::into_inner).error {
+            Some(error) => Err(error.clone().into()),
+            None => Ok(()),
+        }
+    }
+
+    /// All offsets once every record is acknowledged.
+    fn offsets(&self) -> Result<Option<Vec<i64>>> {
+        self.check()?;
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok((counted.missing == 0).then(|| std::mem::take(&mut counted.offsets)))
+    }
+}
+
+impl ClientContext for Deliveries {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "the relay's producer complains");
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok(message) => {
+                let offset = message.offset();
+                if let Some(slot) = counted.offsets.get_mut(index)
+                    && *slot == -1
+                {
+                    *slot = offset;
+                    counted.missing -= 1;
+                }
+            }
+            Err((error, _)) => counted.error = Some(error.clone()),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Abandoned(Arc<AtomicBool>);
+
+impl Abandoned {
+    fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}

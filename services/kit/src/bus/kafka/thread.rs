@@ -1,0 +1,391 @@
+//! The consumer's own thread: polls librdkafka, copies each record out at once, and pauses a
+//! partition whose inbox is full. Where a partition starts is asked of the consumer, which has
+//! it in PostgreSQL; what Kafka is told of offsets is for the tools that show lag.
+//!
+//! Every few seconds it compares its positions with the ends of the log: one that is outside is
+//! read again from the beginning, and the consumer is told so.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::{BROKER_TIMEOUT, raw};
+use crate::bus::reader::{Assignment, Start};
+use crate::bus::{Arrived, Inbox, Partition, wire};
+use crate::Result;
+
+/// How long one poll may block: also how late a command or a stop is seen.
+const POLL: Duration = Duration::from_millis(50);
+/// The same while a partition is paused: its inbox may have become half empty.
+const POLL_PAUSED: Duration = Duration::from_millis(5);
+/// How often positions are compared with the log.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
+/// How often Kafka is told how far we are.
+const COMMIT_EVERY: Duration = Duration::from_secs(2);
+/// How long a rebalance waits for the open transactions of what is revoked.
+const REVOKE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The consumer's side of the thread. The thread ends with it.
+pub(crate) struct KafkaReader {
+    assignments: UnboundedReceiver<Assignment>,
+    commands: Sender<Start>,
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl fmt::Debug for KafkaReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaReader").finish_non_exhaustive()
+    }
+}
+
+impl KafkaReader {
+    pub(super) fn start(
+        mut config: ClientConfig,
+        prefix: String,
+        group: &str,
+        topics: &[&str],
+    ) -> Result<Self> {
+        config
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("isolation.level", "read_committed")
+            .set("partition.assignment.strategy", "range")
+            .set("session.timeout.ms", "10000")
+            .set("queued.min.messages", "5000")
+            .set("queued.max.messages.kbytes", "8192")
+            .set("fetch.queue.backoff.ms", "20")
+            .set("fetch.wait.max.ms", "100")
+            .set("topic.metadata.refresh.interval.ms", "10000");
+        let (to_consumer, assignments) = unbounded_channel();
+        let (commands, to_thread) = channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let context = Context {
+            prefix: prefix.clone(),
+            assignments: to_consumer,
+            reading: Mutex::default(),
+            stop: Arc::clone(&stop),
+        };
+        let consumer: BaseConsumer<Context> = config.create_with_context(context)?;
+        let names: Vec<String> = topics.iter().map(|topic| format!("{prefix}{topic}")).collect();
+        consumer.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let thread = std::thread::Builder::new()
+            .name(format!("kafka {group}"))
+            .spawn(move || Loop { consumer, commands: to_thread }.run())
+            .map_err(|e| crate::Error::internal(format!("no thread for a consumer: {e}")))?;
+        Ok(Self { assignments, commands, stop, thread: Some(thread) })
+    }
+
+    pub(crate) async fn next(&mut self) -> Option<Assignment> {
+        self.assignments.recv().await
+    }
+
+    pub(crate) fn try_next(&mut self) -> Option<Assignment> {
+        self.assignments.try_recv().ok()
+    }
+
+    pub(crate) fn seek(&self, start: Start) {
+        // A thread that has ended has said so by an assignment.
+        let _ = self.commands.send(start);
+    }
+
+    /// Leaves the group and waits until that is done.
+    pub(crate) async fn close(mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+impl Drop for KafkaReader {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+    }
+}
+
+/// What is read of one partition.
+#[derive(Debug)]
+struct Reading {
+    inbox: Arc<Inbox>,
+    /// The next offset to come.
+    position: i64,
+    paused: bool,
+    /// What Kafka has been told.
+    committed: i64,
+}
+
+struct Context {
+    prefix: String,
+    assignments: UnboundedSender<Assignment>,
+    reading: Mutex<HashMap<Partition, Reading>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl ClientContext for Context {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "a consumer's connection complains");
+    }
+}
+
+impl ConsumerContext for Context {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(list) => self.assign(consumer, list),
+            Rebalance::Revoke(_) => self.revoke(),
+            Rebalance::Error(error) => tracing::warn!(%error, "a rebalance failed"),
+        }
+    }
+}
+
+impl Context {
+    fn assign(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
+        let partitions: Vec<Partition> = list
+            .elements()
+            .iter()
+            .map(|element| self.partition(element.topic(), element.partition()))
+            .collect();
+        let (reply, answer) = sync_channel(1);
+        if self.assignments.send(Assignment::Assigned { partitions, reply }).is_err() {
+            return;
+        }
+        for start in self.wait_for(&answer) {
+            let partition = start.partition.clone();
+            let offset = self.place(consumer, start);
+            let name = format!("{}{}", self.prefix, partition.topic);
+            if let Some(mut element) = list.find_partition(&name, partition.partition)
+                && let Err(error) = element.set_offset(Offset::Offset(offset))
+            {
+                tracing::error!(%error, offset, "a start offset was not taken");
+            }
+        }
+    }
+
+    /// Where each partition starts; nothing when the consumer ends meanwhile.
+    fn wait_for(&self, answer: &Receiver<Vec<Start>>) -> Vec<Start> {
+        loop {
+            match answer.recv_timeout(POLL) {
+                Ok(starts) => return starts,
+                Err(RecvTimeoutError::Disconnected) => return Vec::new(),
+                Err(RecvTimeoutError::Timeout) if self.stop.load(Ordering::Acquire) => {
+                    return Vec::new();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    /// Remembers a partition and answers where to read on: the asked offset where the log has
+    /// it, else the log's beginning, of which the inbox is told.
+    fn place(&self, consumer: &BaseConsumer<Self>, start: Start) -> i64 {
+        let Start { partition, next_offset, inbox } = start;
+        let name = format!("{}{}", self.prefix, partition.topic);
+        let ends = consumer.fetch_watermarks(&name, partition.partition, BROKER_TIMEOUT);
+        let position = match ends {
+            Ok((low, high)) => {
+                inbox.set_high(high);
+                if (low..=high).contains(&next_offset) {
+                    next_offset
+                } else {
+                    inbox.push(Arrived::Rewound { asked: next_offset, low, high });
+                    low
+                }
+            }
+            // The check that runs every few seconds looks again.
+            Err(_) => next_offset.max(0),
+        };
+        let reading = Reading { inbox, position, paused: false, committed: -1 };
+        let old = self.all().insert(partition, reading);
+        if let Some(old) = old {
+            old.inbox.close();
+        }
+        position
+    }
+
+    fn revoke(&self) {
+        for (_, reading) in self.all().drain() {
+            reading.inbox.close();
+        }
+        let (done, finished): (SyncSender<()>, Receiver<()>) = sync_channel(1);
+        if self.assignments.send(Assignment::Revoked { done }).is_err() {
+            return;
+        }
+        let deadline = Instant::now() + REVOKE_TIMEOUT;
+        while Instant::now() < deadline && !self.stop.load(Ordering::Acquire) {
+            match finished.recv_timeout(POLL) {
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<Partition, Reading>> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn partition(&self, name: &str, partition: i32) -> Partition {
+        let topic = name.strip_prefix(&self.prefix).unwrap_or(name).to_owned();
+        Partition { topic, partition }
+    }
+}
+
+struct Loop {
+    consumer: BaseConsumer<Context>,
+    commands: Receiver<Start>,
+}
+
+impl Loop {
+    fn run(self) {
+        let mut check_at = Instant::now() + CHECK_EVERY;
+        let mut commit_at = Instant::now() + COMMIT_EVERY;
+        while !self.context().stop.load(Ordering::Acquire) {
+            while let Ok(start) = self.commands.try_recv() {
+                self.seek(start);
+            }
+            let paused = self.resume();
+            match self.consumer.poll(if paused { POLL_PAUSED } else { POLL }) {
+                None => {}
+                Some(Ok(message)) => self.deliver(&message),
+                Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
+                    let _ = self.context().assignments.send(Assignment::Failed(error));
+                    return;
+                }
+                Some(Err(error)) => {
+                    // An offset out of range, a topic made anew: the positions tell.
+                    tracing::warn!(%error, "a consumer could not read");
+                    check_at = check_at.min(Instant::now() + POLL);
+                }
+            }
+            if Instant::now() >= check_at {
+                self.check();
+                check_at = Instant::now() + CHECK_EVERY;
+            }
+            if Instant::now() >= commit_at {
+                self.commit();
+                commit_at = Instant::now() + COMMIT_EVERY;
+            }
+        }
+    }
+
+    fn context(&self) -> &Context {
+        self.consumer.context()
+    }
+
+    fn deliver(&self, message: &BorrowedMessage<'_>) {
+        let partition = self.context().partition(message.topic(), message.partition());
+        let mut all = self.context().all();
+        let Some(reading) = all.get_mut(&partition) else { return };
+        reading.position = message.offset() + 1;
+        reading.inbox.push(match wire::record(&raw(message, &partition.topic)) {
+            Ok(record) => Arrived::Record(Box::new(record)),
+            Err(reason) => Arrived::Broken { offset: message.offset(), reason },
+        });
+        if reading.inbox.is_full() && !reading.paused {
+            reading.paused = self.consumer.pause(&self.list(&partition)).is_ok();
+        }
+    }
+
+    /// Resumes what has room again; whether anything stays paused.
+    fn resume(&self) -> bool {
+        let mut paused = false;
+        for (partition, reading) in self.context().all().iter_mut().filter(|(_, r)| r.paused) {
+            if reading.inbox.is_half_empty() {
+                reading.paused = self.consumer.resume(&self.list(partition)).is_err();
+            }
+            paused |= reading.paused;
+        }
+        paused
+    }
+
+    fn seek(&self, start: Start) {
+        let partition = start.partition.clone();
+        if !self.context().all().contains_key(&partition) {
+            return;
+        }
+        let offset = self.context().place(&self.consumer, start);
+        self.move_to(&partition, offset);
+    }
+
+    /// Reads a partition from `offset` on. A partition that stopped with an error cannot seek,
+    /// so all are assigned again, each where it stands.
+    fn move_to(&self, partition: &Partition, offset: i64) {
+        let name = format!("{}{}", self.context().prefix, partition.topic);
+        let to = Offset::Offset(offset);
+        if self.consumer.seek(&name, partition.partition, to, BROKER_TIMEOUT).is_ok() {
+            return;
+        }
+        let mut list = TopicPartitionList::new();
+        for (partition, reading) in self.context().all().iter_mut() {
+            let name = format!("{}{}", self.context().prefix, partition.topic);
+            let position = Offset::Offset(reading.position);
+            if list.add_partition_offset(&name, partition.partition, position).is_ok() {
+                reading.paused = false;
+            }
+        }
+        if let Err(error) = self.consumer.assign(&list) {
+            tracing::error!(%error, "a consumer could not go back to where it stood");
+        }
+    }
+
+    /// Looks whether each position is still inside the log.
+    fn check(&self) {
+        let partitions: Vec<Partition> = self.context().all().keys().cloned().collect();
+        for partition in partitions {
+            let name = format!("{}{}", self.context().prefix, partition.topic);
+            let ends = self.consumer.fetch_watermarks(&name, partition.partition, BROKER_TIMEOUT);
+            let Ok((low, high)) = ends else { continue };
+            let rewound = {
+                let mut all = self.context().all();
+                let Some(reading) = all.get_mut(&partition) else { continue };
+                reading.inbox.set_high(high);
+                let inside = (low..=high).contains(&reading.position);
+                if !inside {
+                    let asked = reading.position;
+                    reading.inbox.push(Arrived::Rewound { asked, low, high });
+                    reading.position = low;
+                }
+                !inside
+            };
+            if rewound {
+                self.move_to(&partition, low);
+            }
+        }
+    }
+
+    fn commit(&self) {
+        let mut list = TopicPartitionList::new();
+        for (partition, reading) in self.context().all().iter_mut() {
+            let applied = reading.inbox.applied();
+            if applied > reading.committed {
+                let name = format!("{}{}", self.context().prefix, partition.topic);
+                let offset = Offset::Offset(applied);
+                if list.add_partition_offset(&name, partition.partition, offset).is_ok() {
+                    reading.committed = applied;
+                }
+            }
+        }
+        if list.count() > 0 {
+            // For lag tools only: a commit that fails costs nothing.
+            let _ = self.consumer.commit(&list, CommitMode::Async);
+        }
+    }
+
+    fn list(&self, partition: &Partition) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        let name = format!("{}{}", self.context().prefix, partition.topic);
+        list.add_partition(&name, partition.partition);
+        list
+    }
+}

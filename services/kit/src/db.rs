@@ -1,0 +1,342 @@
+//! Transactions with a name, and the statements inside them.
+//!
+//! SQL is written out where it is used: sea-orm brings the pool, the binding of values and the
+//! reading of rows. A transaction collects the events, audit rows and due work of its command
+//! and writes them, each kind in one statement, right before it commits. Nothing outside the
+//! database may happen in it: the closure can run twice.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use rand::Rng;
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend,
+    FromQueryResult, IsolationLevel, Statement, TransactionTrait, Value,
+};
+use uuid::Uuid;
+
+use crate::audit::AuditRow;
+use crate::ctx::Wake;
+use crate::due::NewDue;
+use crate::event::NewEvent;
+use crate::once::OpenOnce;
+use crate::{Clock, Error, Ids, Result};
+
+/// How often a transaction is run again after a serialisation failure, deadlock or lock timeout.
+pub const TX_ATTEMPTS_MAX: u32 = 6;
+/// The first pause between two attempts; doubles each time, with jitter.
+const RETRY_DELAY_MS: u64 = 5;
+/// How long a statement waits for a lock.
+const LOCK_TIMEOUT_MS: &str = "5000";
+/// How long a statement may run.
+const STATEMENT_TIMEOUT_MS: &str = "30000";
+/// How long a transaction may sit idle before the server ends it.
+const IDLE_TIMEOUT_MS: &str = "30000";
+/// How long a command waits for a connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// A service's own database.
+#[derive(Clone, Debug)]
+pub struct Db {
+    pool: DatabaseConnection,
+    clock: Clock,
+    ids: Ids,
+    wake: Wake,
+}
+
+/// How to reach a database.
+#[derive(Clone)]
+pub struct DbOptions {
+    pub url: String,
+    /// Connections in the pool, at most.
+    pub connections_max: u32,
+}
+
+impl std::fmt::Debug for DbOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DbOptions").field("connections_max", &self.connections_max).finish()
+    }
+}
+
+impl Db {
+    /// Opens a pool.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses the role.
+    pub async fn connect(options: DbOptions, clock: Clock, ids: Ids) -> Result<Self> {
+        let mut connect = ConnectOptions::new(options.url);
+        connect
+            .max_connections(options.connections_max)
+            .min_connections(1)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .sqlx_logging(false)
+            .map_sqlx_postgres_opts(|pg| {
+                pg.options([
+                    ("lock_timeout", LOCK_TIMEOUT_MS),
+                    ("statement_timeout", STATEMENT_TIMEOUT_MS),
+                    ("idle_in_transaction_session_timeout", IDLE_TIMEOUT_MS),
+                ])
+            });
+        let pool = sea_orm::Database::connect(connect).await?;
+        Ok(Self { pool, clock, ids, wake: Wake::default() })
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(crate) fn ids(&self) -> &Ids {
+        &self.ids
+    }
+
+    pub(crate) fn wake(&self) -> &Wake {
+        &self.wake
+    }
+
+    /// Runs `work` in one transaction called `name`, again after a passing conflict. On `Ok` the
+    /// events, audit rows and due work it collected are written and all is committed. On a
+    /// refusal under an open idempotency key everything but the record of the refusal is undone
+    /// (see [`crate::once`]). On any other error all is undone.
+    ///
+    /// # Errors
+    /// What `work` answers, or that the database failed.
+    pub async fn tx<T, F>(&self, name: &'static str, work: F) -> Result<T>
+    where
+        F: AsyncFn(&Tx) -> Result<T>,
+    {
+        let mut attempt = 1;
+        loop {
+            let started = std::time::Instant::now();
+            let result = self.attempt(&work).await;
+            record_transaction(name, started.elapsed(), &result);
+            match result {
+                Err(error) if error.is_retryable() && attempt < TX_ATTEMPTS_MAX => {
+                    let base = RETRY_DELAY_MS << attempt;
+                    let jitter = {
+                        #[expect(clippy::disallowed_methods, reason = "jitter decides nothing")]
+                        rand::rng().random_range(0..base)
+                    };
+                    tokio::time::sleep(Duration::from_millis(base + jitter)).await;
+                    attempt += 1;
+                }
+                Ok(value) => return Ok(value),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn attempt<T, F>(&self, work: &F) -> Result<T>
+    where
+        F: AsyncFn(&Tx) -> Result<T>,
+    {
+        let tx = self.begin().await?;
+        match work(&tx).await {
+            Ok(value) => {
+                tx.commit(&self.wake).await?;
+                Ok(value)
+            }
+            Err(Error::Refused(refusal)) => {
+                tx.refuse(&refusal).await?;
+                Err(Error::Refused(refusal))
+            }
+            Err(error) => {
+                // A failed rollback leaves nothing behind: the server ends the transaction when
+                // the connection is dropped.
+                let _ = tx.inner.rollback().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn begin(&self) -> Result<Tx> {
+        let inner =
+            self.pool.begin_with_config(Some(IsolationLevel::ReadCommitted), None).await?;
+        Ok(Tx {
+            inner,
+            now: self.clock.now(),
+            ids: self.ids.clone(),
+            pending: Mutex::new(Pending::default()),
+        })
+    }
+
+    /// Rows of a query outside any transaction; for reading only.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn all<R: FromQueryResult>(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Vec<R>> {
+        Ok(R::find_by_statement(statement(sql, values)).all(&self.pool).await?)
+    }
+
+    /// At most one row, outside any transaction; for reading only.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn one<R: FromQueryResult>(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Option<R>> {
+        Ok(R::find_by_statement(statement(sql, values)).one(&self.pool).await?)
+    }
+
+    /// One statement in a transaction of its own, for kit's own bookkeeping.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn execute(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<u64> {
+        Ok(self.pool.execute_raw(statement(sql, values)).await?.rows_affected())
+    }
+
+    /// The pool itself, for what needs a connection of its own (advisory locks).
+    pub fn pool(&self) -> &DatabaseConnection {
+        &self.pool
+    }
+}
+
+fn record_transaction<T>(name: &'static str, took: Duration, result: &Result<T>) {
+    let outcome = match result {
+        Ok(_) => "ok",
+        Err(Error::Refused(_)) => "refused",
+        Err(error) if error.is_retryable() => "conflict",
+        Err(_) => "error",
+    };
+    metrics::histogram!("bashu_transaction_seconds", "name" => name, "outcome" => outcome)
+        .record(took.as_secs_f64());
+}
+
+pub(crate) fn statement(sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+    Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
+}
+
+/// An open transaction, and what its command wants written beside its own rows.
+#[derive(Debug)]
+pub struct Tx {
+    inner: DatabaseTransaction,
+    now: DateTime<Utc>,
+    ids: Ids,
+    pending: Mutex<Pending>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    events: Vec<NewEvent>,
+    audit: Vec<AuditRow>,
+    due: Vec<NewDue>,
+    once: Option<OpenOnce>,
+}
+
+impl Tx {
+    /// The instant of this transaction: the same for all it does.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.now
+    }
+
+    /// A new id, sorting by time.
+    pub fn uuid(&self) -> Uuid {
+        self.ids.uuid(self.now)
+    }
+
+    pub fn ids(&self) -> &Ids {
+        &self.ids
+    }
+
+    /// # Errors
+    /// When the database fails.
+    pub async fn all<R: FromQueryResult>(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Vec<R>> {
+        Ok(R::find_by_statement(statement(sql, values)).all(&self.inner).await?)
+    }
+
+    /// # Errors
+    /// When the database fails.
+    pub async fn one<R: FromQueryResult>(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Option<R>> {
+        Ok(R::find_by_statement(statement(sql, values)).one(&self.inner).await?)
+    }
+
+    /// The rows it touched.
+    ///
+    /// # Errors
+    /// When the database fails, or a constraint says no: see [`Error::constraint`].
+    pub async fn execute(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<u64> {
+        Ok(self.inner.execute_raw(statement(sql, values)).await?.rows_affected())
+    }
+
+    /// Publishes the state of an aggregate that this transaction holds locked.
+    pub fn emit(&self, event: NewEvent) {
+        self.pending(|pending| pending.events.push(event));
+    }
+
+    /// Leaves an audit row in this transaction.
+    pub fn audit(&self, row: AuditRow) {
+        self.pending(|pending| pending.audit.push(row));
+    }
+
+    /// Plans work for later, in this transaction.
+    pub fn plan(&self, due: NewDue) {
+        self.pending(|pending| pending.due.push(due));
+    }
+
+    pub(crate) fn open_once(&self, open: OpenOnce) {
+        self.pending(|pending| pending.once = Some(open));
+    }
+
+    pub(crate) fn take_once(&self) -> Option<OpenOnce> {
+        self.pending(|pending| pending.once.take())
+    }
+
+    fn pending<T>(&self, change: impl FnOnce(&mut Pending) -> T) -> T {
+        change(&mut self.pending.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Writes what the command collected, then commits and wakes who may have work.
+    async fn commit(self, wake: &Wake) -> Result<()> {
+        let pending = self.pending(std::mem::take);
+        if pending.once.is_some() {
+            return Err(Error::internal("a command ended without recording its outcome"));
+        }
+        crate::outbox::insert(&self, &pending.events).await?;
+        crate::audit::insert(&self, &pending.audit).await?;
+        crate::due::insert(&self, &pending.due).await?;
+        self.inner.commit().await?;
+        if !pending.events.is_empty() {
+            wake.relay.notify_one();
+        }
+        if !pending.due.is_empty() {
+            wake.due.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Undoes the command; keeps the record of a lasting refusal where a key is open.
+    async fn refuse(self, refusal: &crate::Refusal) -> Result<()> {
+        let once = self.pending(std::mem::take).once;
+        match once {
+            Some(once) if !refusal.transient => {
+                crate::once::record_refusal(&self, &once, refusal).await?;
+                self.inner.commit().await?;
+            }
+            Some(_) | None => self.inner.rollback().await?,
+        }
+        Ok(())
+    }
+}

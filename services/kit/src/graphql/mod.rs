@@ -1,0 +1,27 @@
+//! The GraphQL listener: what every subgraph shares of its schema, and the door before it.
+//!
+//! The door ([`router`]) takes signed POSTs of JSON and nothing else, and measures a document
+//! before anything walks it. What a caller may see or do is decided behind it, by
+//! [`crate::access`]. `node(id)` lives in identity.
+
+mod connection;
+mod document;
+mod door;
+mod global_id;
+mod language;
+mod limits;
+mod money;
+mod payload;
+mod signature;
+mod texts;
+
+pub use connection::{Connection, Cursor, PAGE_ROWS_MAX, Page, PageInfo};
+pub use door::{BODY_BYTES_MAX, EdgeOptions, REQUEST_SECONDS_MAX, router};
+pub use global_id::GlobalId;
+pub use language::Language;
+pub use limits::{Mode, limits, sdl};
+pub use money::Money;
+pub use payload::{answer_parts, to_graphql};
+pub(crate) use payload::{log_chain, public_parts};
+pub use signature::{GatewayKey, SIGNATURE_AGE_SECONDS_MAX, Signed, sign};
+pub(crate) use texts::Text;

@@ -1,0 +1,94 @@
+//! Migrations: plain SQL, forward only, each in a transaction of its own, run by the owner role
+//! under a lock, remembered with a checksum. Kit's own tables come first in every database.
+
+use sea_orm::{ConnectionTrait, FromQueryResult, TransactionTrait};
+use sha2::{Digest, Sha256};
+
+use crate::db::statement;
+use crate::{Db, Error, Result};
+
+/// One file of a service's `migrations/`.
+#[derive(Clone, Copy, Debug)]
+pub struct Migration {
+    /// The file's name without `.sql`; migrations run in the order of the list.
+    pub name: &'static str,
+    pub sql: &'static str,
+}
+
+/// Kit's own tables.
+pub const KIT: &[Migration] =
+    &[Migration { name: "kit_0001_chassis", sql: include_str!("../migrations/0001_chassis.sql") }];
+
+/// Identity's replica: every service but identity runs it, which has the same names as views.
+pub const REPLICA: &[Migration] =
+    &[Migration { name: "kit_0002_replica", sql: include_str!("../migrations/0002_replica.sql") }];
+
+/// The role that serves: it may read and write rows, never change tables.
+pub const APPLICATION_ROLE: &str = "bashu_app";
+/// Any number that no one else locks: "BASHU" in hexadecimal.
+const LOCK_KEY: i64 = 0x42_41_53_48_55;
+
+#[derive(FromQueryResult)]
+struct Done {
+    checksum: Vec<u8>,
+}
+
+/// Runs what has not been run yet; the names of what was. `db` must be the owner's.
+///
+/// # Errors
+/// When a statement fails, or a migration that was run has been edited since.
+pub async fn run(db: &Db, migrations: &[Migration]) -> Result<Vec<&'static str>> {
+    let mut ran = Vec::new();
+    let tx = db.pool().begin().await?;
+    tx.execute_raw(statement("SELECT pg_advisory_xact_lock($1)", [LOCK_KEY.into()])).await?;
+    tx.execute_unprepared(
+        "CREATE TABLE IF NOT EXISTS migration (
+           name text PRIMARY KEY, checksum bytea NOT NULL,
+           applied_at timestamptz NOT NULL DEFAULT now())",
+    )
+    .await?;
+    for migration in migrations {
+        let checksum = Sha256::digest(migration.sql).to_vec();
+        let done = Done::find_by_statement(statement(
+            "SELECT checksum FROM migration WHERE name = $1",
+            [migration.name.into()],
+        ))
+        .one(&tx)
+        .await?;
+        match done {
+            Some(done) if done.checksum == checksum => {}
+            Some(_) => {
+                return Err(Error::internal(format!(
+                    "migration {} was edited after it had run",
+                    migration.name
+                )));
+            }
+            None => {
+                tx.execute_unprepared(migration.sql).await?;
+                tx.execute_raw(statement(
+                    "INSERT INTO migration (name, checksum) VALUES ($1, $2)",
+                    [migration.name.into(), checksum.into()],
+                ))
+                .await?;
+                ran.push(migration.name);
+            }
+        }
+    }
+    tx.execute_unprepared(GRANTS).await?;
+    tx.commit().await?;
+    Ok(ran)
+}
+
+/// What the application role may do; audit rows can only be added and read.
+pub(crate) const GRANTS: &str = "
+DO $$ BEGIN
+  IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'bashu_app') THEN
+    GRANT USAGE ON SCHEMA public TO bashu_app;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO bashu_app;
+    -- The relay empties the outbox so.
+    GRANT TRUNCATE ON outbox_0, outbox_1, outbox_2, outbox_3 TO bashu_app;
+    GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO bashu_app;
+    REVOKE UPDATE, DELETE, TRUNCATE ON audit FROM bashu_app;
+    REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON migration FROM bashu_app;
+  END IF;
+END $$;";

@@ -1,0 +1,418 @@
+//! The one replica of what identity publishes: organisations, members, memberships, roles,
+//! withdrawn logins, its keys and its heartbeat. Every service but identity runs it.
+//!
+//! It acts on the state it sees: an older version of a row never replaces a newer one, so a
+//! repeated or re-sent event does nothing twice. Personal data never comes this way.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use credential::keyset::{
+    self, Issuer, KeySet, KeyState, Purpose, SignedKeySet, TestIssuer, Update,
+};
+use ed25519_dalek::VerifyingKey;
+use proto::identity as event;
+use sea_orm::FromQueryResult;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::consumer::Handler;
+use crate::event::Record;
+use crate::token::{AccessKey, AccessKeys};
+use crate::types::Union;
+use crate::{Ctx, Db, Error, Result, Tx};
+
+/// The topic identity alone writes.
+pub const TOPIC: &str = "identity.v1";
+
+/// The public halves of the unions' offline roots: what every key set must be signed by.
+pub type Roots = BTreeMap<Issuer, VerifyingKey>;
+
+/// The handler of `identity.v1`.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    roots: Roots,
+}
+
+impl Replica {
+    pub fn new(roots: Roots) -> Self {
+        Self { roots }
+    }
+}
+
+const ORGANISATION: &str = "bashu.identity.v1.OrganisationChanged";
+const MEMBER: &str = "bashu.identity.v1.MemberChanged";
+const MEMBERSHIP: &str = "bashu.identity.v1.MembershipChanged";
+const ROLE: &str = "bashu.identity.v1.RoleChanged";
+const LOGIN: &str = "bashu.identity.v1.LoginWithdrawn";
+const KEY_SET: &str = "bashu.identity.v1.KeySetPublished";
+const HEARTBEAT: &str = "bashu.identity.v1.Heartbeat";
+
+impl Handler for Replica {
+    fn name(&self) -> &'static str {
+        "replica"
+    }
+
+    fn topics(&self) -> &'static [&'static str] {
+        &[TOPIC]
+    }
+
+    fn handles(&self, kind: &str) -> bool {
+        [ORGANISATION, MEMBER, MEMBERSHIP, ROLE, LOGIN, KEY_SET, HEARTBEAT].contains(&kind)
+    }
+
+    /// A withdrawal never waits behind a record that could not be applied.
+    fn monotone(&self, record: &Record) -> bool {
+        record.kind == LOGIN
+            || (record.kind == ROLE
+                && record.decode::<event::RoleChanged>().is_ok_and(|role| role.withdrawn))
+            || (record.kind == MEMBER
+                && record
+                    .decode::<event::MemberChanged>()
+                    .is_ok_and(|member| member.state() == event::member_changed::State::Erased))
+    }
+
+    async fn apply(&self, tx: &Tx, records: &[Record]) -> Result<()> {
+        for record in records {
+            match record.kind.as_str() {
+                ORGANISATION => organisation(tx, record).await?,
+                MEMBER => member(tx, record).await?,
+                MEMBERSHIP => membership(tx, record).await?,
+                ROLE => role(tx, record).await?,
+                LOGIN => login(tx, record).await?,
+                KEY_SET => self.key_set(tx, record).await?,
+                HEARTBEAT => heartbeat(tx, record).await?,
+                other => return Err(Error::permanent(format!("{other} is not identity's"))),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads an id of sixteen bytes.
+///
+/// # Errors
+/// Permanent, when they are not sixteen.
+pub fn id(bytes: &[u8]) -> Result<Uuid> {
+    Uuid::from_slice(bytes).map_err(|_| Error::permanent("an id is not sixteen bytes"))
+}
+
+fn date(text: &str) -> Result<Option<NaiveDate>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| Error::permanent("a date is not ISO 8601"))
+}
+
+/// Milliseconds since the Unix epoch as an instant.
+///
+/// # Errors
+/// Permanent, when out of range.
+pub fn instant(millis: i64) -> Result<DateTime<Utc>> {
+    DateTime::from_timestamp_millis(millis)
+        .ok_or_else(|| Error::permanent("an instant is out of range"))
+}
+
+async fn organisation(tx: &Tx, record: &Record) -> Result<()> {
+    let event: event::OrganisationChanged = record.decode()?;
+    let path = event.path.iter().map(|part| id(part)).collect::<Result<Vec<Uuid>>>()?;
+    let partner = event.kind() == event::organisation_changed::Kind::Partner;
+    tx.execute(
+        "INSERT INTO replica_organisation AS r
+           (id, epoch, version, name, division, path, partner, closed)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+         ON CONFLICT (id) DO UPDATE SET epoch = EXCLUDED.epoch, version = EXCLUDED.version,
+           name = EXCLUDED.name, division = EXCLUDED.division, path = EXCLUDED.path,
+           partner = EXCLUDED.partner, closed = EXCLUDED.closed
+         WHERE (r.epoch, r.version) < (EXCLUDED.epoch, EXCLUDED.version)",
+        [
+            id(&event.id)?.into(),
+            record.epoch.into(),
+            event.version.into(),
+            event.name.into(),
+            event.division.into(),
+            path.into(),
+            partner.into(),
+            event.closed.into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+async fn member(tx: &Tx, record: &Record) -> Result<()> {
+    let event: event::MemberChanged = record.decode()?;
+    let state = match event.state() {
+        event::member_changed::State::Active => "active",
+        event::member_changed::State::Merged => "merged",
+        event::member_changed::State::Erased => "erased",
+        event::member_changed::State::Unspecified => {
+            return Err(Error::permanent("a member has no state"));
+        }
+    };
+    let merged = if event.merged_into.is_empty() { None } else { Some(id(&event.merged_into)?) };
+    tx.execute(
+        "INSERT INTO replica_member AS r (id, epoch, version, state, merged_into)
+         VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (id) DO UPDATE SET epoch = EXCLUDED.epoch, version = EXCLUDED.version,
+           state = EXCLUDED.state, merged_into = EXCLUDED.merged_into
+         WHERE (r.epoch, r.version) < (EXCLUDED.epoch, EXCLUDED.version)",
+        [
+            id(&event.id)?.into(),
+            record.epoch.into(),
+            event.version.into(),
+            state.into(),
+            merged.into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+async fn membership(tx: &Tx, record: &Record) -> Result<()> {
+    let event: event::MembershipChanged = record.decode()?;
+    let state = match event.state() {
+        event::membership_changed::State::Applied => "applied",
+        event::membership_changed::State::Full => "full",
+        event::membership_changed::State::Retained => "retained",
+        event::membership_changed::State::Left => "left",
+        event::membership_changed::State::Removed => "removed",
+        event::membership_changed::State::Unspecified => {
+            return Err(Error::permanent("a membership has no state"));
+        }
+    };
+    let since = date(&event.since)?
+        .ok_or_else(|| Error::permanent("a membership does not say since when"))?;
+    tx.execute(
+        "INSERT INTO replica_membership AS r
+           (id, epoch, version, member, organisation, state, since, until)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+         ON CONFLICT (id) DO UPDATE SET epoch = EXCLUDED.epoch, version = EXCLUDED.version,
+           member = EXCLUDED.member, organisation = EXCLUDED.organisation,
+           state = EXCLUDED.state, since = EXCLUDED.since, until = EXCLUDED.until
+         WHERE (r.epoch, r.version) < (EXCLUDED.epoch, EXCLUDED.version)",
+        [
+            id(&event.id)?.into(),
+            record.epoch.into(),
+            event.version.into(),
+            id(&event.member_id)?.into(),
+            id(&event.organisation_id)?.into(),
+            state.into(),
+            since.into(),
+            date(&event.until)?.into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+async fn role(tx: &Tx, record: &Record) -> Result<()> {
+    use event::role_changed::Role;
+    let event: event::RoleChanged = record.decode()?;
+    let role = match event.role() {
+        Role::Officer => "officer",
+        Role::Approver => "approver",
+        Role::Auditor => "auditor",
+        Role::VenueStaff => "venue_staff",
+        Role::VenueManager => "venue_manager",
+        Role::Operator => "operator",
+        Role::Unspecified => return Err(Error::permanent("a role has no name")),
+    };
+    tx.execute(
+        "INSERT INTO replica_role AS r
+           (id, epoch, version, member, organisation, role, withdrawn)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (id) DO UPDATE SET epoch = EXCLUDED.epoch, version = EXCLUDED.version,
+           member = EXCLUDED.member, organisation = EXCLUDED.organisation,
+           role = EXCLUDED.role, withdrawn = EXCLUDED.withdrawn
+         WHERE (r.epoch, r.version) < (EXCLUDED.epoch, EXCLUDED.version)",
+        [
+            id(&event.id)?.into(),
+            record.epoch.into(),
+            event.version.into(),
+            id(&event.member_id)?.into(),
+            id(&event.organisation_id)?.into(),
+            role.into(),
+            event.withdrawn.into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+async fn login(tx: &Tx, record: &Record) -> Result<()> {
+    let event: event::LoginWithdrawn = record.decode()?;
+    tx.execute(
+        "INSERT INTO replica_withdrawn_login (id, withdrawn_at) VALUES ($1, $2)
+         ON CONFLICT (id) DO NOTHING",
+        [id(&event.id)?.into(), instant(event.withdrawn_at)?.into()],
+    )
+    .await?;
+    Ok(())
+}
+
+async fn heartbeat(tx: &Tx, record: &Record) -> Result<()> {
+    let event: event::Heartbeat = record.decode()?;
+    tx.execute(
+        "INSERT INTO replica_heartbeat AS r (part, at) VALUES ($1, $2)
+         ON CONFLICT (part) DO UPDATE SET at = EXCLUDED.at WHERE r.at < EXCLUDED.at",
+        [record.partition.into(), instant(event.at)?.into()],
+    )
+    .await?;
+    Ok(())
+}
+
+#[derive(FromQueryResult)]
+struct KeySetRow {
+    issuer: i16,
+    bytes: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+impl Replica {
+    async fn key_set(&self, tx: &Tx, record: &Record) -> Result<()> {
+        let event: event::KeySetPublished = record.decode()?;
+        let signed = signed(event.key_set, &event.root_signature)?;
+        let offered = verify(&self.roots, &signed)?;
+        let issuer = i16::from(offered.issuer().nibble());
+        let held = tx
+            .one::<KeySetRow>(
+                "SELECT issuer, bytes, signature FROM replica_key_set WHERE issuer = $1 FOR UPDATE",
+                [issuer.into()],
+            )
+            .await?;
+        let held = held
+            .map(|row| verify(&self.roots, &self::signed(row.bytes, &row.signature)?))
+            .transpose()?;
+        match keyset::update(held.as_ref(), offered) {
+            Err(contradiction) => Err(Error::permanent(contradiction.to_string())),
+            Ok(Update::Keep) => Ok(()),
+            Ok(Update::Replace(set)) => {
+                let version = i64::try_from(set.version()).unwrap_or(i64::MAX);
+                tx.execute(
+                    "INSERT INTO replica_key_set (issuer, version, bytes, signature)
+                     VALUES ($1, $2, $3, $4)
+                     ON CONFLICT (issuer) DO UPDATE SET version = EXCLUDED.version,
+                       bytes = EXCLUDED.bytes, signature = EXCLUDED.signature",
+                    [
+                        issuer.into(),
+                        version.into(),
+                        signed.bytes.into(),
+                        signed.root_signature.to_vec().into(),
+                    ],
+                )
+                .await?;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn signed(bytes: Vec<u8>, signature: &[u8]) -> Result<SignedKeySet> {
+    let root_signature = signature
+        .try_into()
+        .map_err(|_| Error::permanent("a root signature is not 64 bytes"))?;
+    Ok(SignedKeySet { bytes, root_signature })
+}
+
+/// The set, if the root of the issuer it names has signed it. Each root is tried: the issuer is
+/// known only once a signature holds.
+fn verify(roots: &Roots, signed: &SignedKeySet) -> Result<KeySet> {
+    for (issuer, root) in roots {
+        if let Ok(set) = signed.verify(root, TestIssuer::Refuse)
+            && set.issuer() == *issuer
+        {
+            return Ok(set);
+        }
+    }
+    Err(Error::permanent("no root that we know has signed this key set"))
+}
+
+/// The key sets a service verifies with, read from its replica and held in memory.
+#[derive(Clone)]
+pub struct Keys {
+    roots: Roots,
+    union: Union,
+    held: Arc<RwLock<BTreeMap<Issuer, Arc<KeySet>>>>,
+    access: AccessKeys,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").field("issuers", &self.roots.keys()).finish_non_exhaustive()
+    }
+}
+
+impl Keys {
+    /// No keys yet: see [`Keys::load`].
+    pub fn new(union: Union, roots: Roots) -> Self {
+        Self { roots, union, held: Arc::default(), access: AccessKeys::default() }
+    }
+
+    /// The keys that verify access tokens of the own union, kept up to date by [`Keys::load`].
+    pub fn access(&self) -> &AccessKeys {
+        &self.access
+    }
+
+    /// Reads the sets from the replica; called every second, and when a key is not known.
+    ///
+    /// # Errors
+    /// When the database fails, or a stored set is not what a root signed.
+    pub async fn load(&self, db: &Db) -> Result<()> {
+        let rows = db
+            .all::<KeySetRow>("SELECT issuer, bytes, signature FROM replica_key_set", [])
+            .await?;
+        let mut sets = BTreeMap::new();
+        for row in rows {
+            let set = verify(&self.roots, &signed(row.bytes, &row.signature)?)?;
+            if i16::from(set.issuer().nibble()) != row.issuer {
+                return Err(Error::internal("a key set is kept under another issuer"));
+            }
+            sets.insert(set.issuer(), Arc::new(set));
+        }
+        let own = sets.values().find(|set| set.issuer().nibble() == self.union.issuer());
+        self.access.replace(own.into_iter().flat_map(|set| access_keys(set)));
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) = sets;
+        Ok(())
+    }
+
+    /// The newest set of an issuer.
+    pub fn of(&self, issuer: Issuer) -> Option<Arc<KeySet>> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner).get(&issuer).cloned()
+    }
+}
+
+/// The keys of a set that verify access tokens, under the names that tokens give them.
+fn access_keys(set: &KeySet) -> Vec<AccessKey> {
+    set.keys()
+        .iter()
+        .filter(|key| key.purpose == Purpose::Access && key.state != KeyState::Revoked)
+        .map(|key| AccessKey {
+            kid: key.kid.to_string(),
+            public: key.public.to_bytes(),
+            not_before: key.not_before,
+            not_after: key.not_after,
+        })
+        .collect()
+}
+
+/// How often the key sets are read again, in milliseconds: a revoked key is dead this much later.
+const LOAD_MS: u64 = 1_000;
+
+/// Keeps `keys` up to date until `stop`.
+///
+/// # Errors
+/// When the database fails, or a stored set is not what a root signed.
+pub async fn keys_loop(ctx: Ctx, keys: Keys, stop: CancellationToken) -> Result<()> {
+    while !stop.is_cancelled() {
+        keys.load(&ctx.db).await?;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(Duration::from_millis(LOAD_MS)) => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! Logs, metrics and traces.
+//!
+//! Logs are JSON lines for programs. Only fields on a list are written out, and long runs of
+//! digits are masked in whatever text a library brings: a phone number or an ID number never
+//! reaches a log. Traces follow W3C `traceparent` through HTTP, the outbox and Kafka.
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use opentelemetry::propagation::TextMapPropagator;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::WithExportConfig;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::{Error, Result};
+
+mod log;
+
+pub use log::JsonLines;
+
+const TRACEPARENT: &str = "traceparent";
+/// Buckets of every histogram of seconds.
+const SECONDS: [f64; 12] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0];
+/// What other crates say below these levels is no help to an operator.
+const QUIET: [&str; 6] = ["sqlx=warn", "hyper=warn", "h2=warn", "rdkafka=warn", "tower=warn", "opentelemetry=warn"];
+
+/// What is started once for the process.
+#[derive(Debug)]
+pub struct Telemetry {
+    metrics: PrometheusHandle,
+    traces: SdkTracerProvider,
+}
+
+/// How to start it.
+#[derive(Clone, Debug)]
+pub struct TelemetryOptions {
+    /// The name of the process in traces.
+    pub process: String,
+    /// A level, or directives of `EnvFilter`.
+    pub log: String,
+    /// Where traces are sent; nowhere when absent.
+    pub otlp_endpoint: Option<String>,
+}
+
+impl Telemetry {
+    /// Starts logs, metrics and traces for the whole process, once.
+    ///
+    /// # Errors
+    /// When the filter or the endpoint is wrong, or it was started before.
+    pub fn start(options: &TelemetryOptions) -> Result<Self> {
+        let traces = tracer_provider(options)?;
+        let filter = filter(&options.log)?;
+        tracing_subscriber::registry()
+            .with(JsonLines::new(std::io::stdout).with_filter(filter))
+            .with(layer(&traces))
+            .try_init()
+            .map_err(|_| Error::internal("logs were started before"))?;
+        let metrics = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+            .map_err(|_| Error::internal("the buckets of histograms are wrong"))?
+            .install_recorder()
+            .map_err(|_| Error::internal("metrics were started before"))?;
+        Ok(Self { metrics, traces })
+    }
+
+    /// For the listener that shows metrics.
+    pub fn metrics(&self) -> PrometheusHandle {
+        self.metrics.clone()
+    }
+
+    /// Sends what is left of the traces.
+    pub fn stop(self) {
+        // Nobody is left to tell when the collector is away.
+        let _ = self.traces.shutdown();
+    }
+}
+
+fn filter(directives: &str) -> Result<EnvFilter> {
+    let quiet = QUIET.join(",");
+    EnvFilter::try_new(format!("{directives},{quiet}"))
+        .map_err(|_| Error::internal("`log` is no level and no filter"))
+}
+
+fn tracer_provider(options: &TelemetryOptions) -> Result<SdkTracerProvider> {
+    let resource = Resource::builder().with_service_name(options.process.clone()).build();
+    let builder = SdkTracerProvider::builder()
+        .with_resource(resource)
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)));
+    let Some(endpoint) = &options.otlp_endpoint else { return Ok(builder.build()) };
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+        .build()
+        .map_err(|_| Error::internal("`otlp_endpoint` is no address"))?;
+    Ok(builder.with_batch_exporter(exporter).build())
+}
+
+/// The layer that gives spans their trace; for [`Telemetry`] and for tests with an exporter of
+/// their own.
+pub fn layer<S>(traces: &SdkTracerProvider) -> impl Layer<S>
+where
+    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+{
+    tracing_opentelemetry::layer()
+        .with_tracer(traces.tracer("bashu"))
+        .with_location(false)
+        .with_threads(false)
+        .with_filter(tracing_subscriber::filter::LevelFilter::INFO)
+}
+
+/// The W3C `traceparent` of the current span, for a row that continues the trace elsewhere.
+pub fn traceparent() -> Option<String> {
+    let mut carrier = std::collections::HashMap::new();
+    let context = tracing::Span::current().context();
+    TraceContextPropagator::new().inject_context(&context, &mut carrier);
+    carrier.remove(TRACEPARENT)
+}
+
+/// Makes `span`, which has not been entered, a child of the span that `traceparent` names; what
+/// is no `traceparent` is passed over.
+pub fn continue_from(span: &tracing::Span, traceparent: &str) {
+    let carrier =
+        std::collections::HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
+    let context = TraceContextPropagator::new().extract(&carrier);
+    // Fails only where no trace is kept at all.
+    let _ = span.set_parent(context);
+}

@@ -1,0 +1,14 @@
+//! The words every service shares: unions, money, ids and Shanghai dates.
+//!
+//! Plain values without IO, so that domain code may use them.
+
+pub mod division;
+mod fen;
+mod id;
+mod shanghai;
+mod union;
+
+pub use fen::{Fen, FenError};
+pub use id::{EntitlementId, GateId, LoginId, MemberId, OrderId, OrganisationId, VenueId};
+pub use shanghai::{Shanghai, SHANGHAI_OFFSET_SECONDS, day_start, shanghai_date};
+pub use union::Union;

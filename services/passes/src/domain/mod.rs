@@ -1,0 +1,23 @@
+//! What passes decides, without any reading, writing or waiting: products and their terms, the
+//! sale of one, and the life of a pass. Time, counts and rows come in as values; new values, and
+//! what follows from them, go out.
+
+mod activation;
+mod custody;
+mod order;
+mod pass;
+mod product;
+mod refund;
+mod sale;
+mod terms;
+
+pub use custody::VoidRefund;
+pub use order::{Contradiction, Order, OrderState, Payment};
+pub use pass::{
+    Change, Effect, Entitlement, EntitlementState, Hold, Life, Pass, ProductId, State, Timer,
+    Usable,
+};
+pub use product::{Product, ProductState};
+pub use refund::{Cause, Freeze, LEASE_MARGIN_MINUTES, Refund, RefundState};
+pub use sale::{Buyer, NewPass, Offer, Renewal, Stock};
+pub use terms::{Activation, AfterDeadline, Ladder, Names, RefundStep, Terms, TermsFault};

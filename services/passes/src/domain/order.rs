@@ -1,0 +1,138 @@
+//! What a pass makes of its order's end. Only billing ends an order; a pass follows what it says,
+//! whatever comes first and however often.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use kit::types::{Fen, OrderId, day_start, shanghai_date};
+use uuid::Uuid;
+
+use super::pass::{Change, Effect, Hold, Life, Pass, State, Timer, Usable};
+use super::terms::Terms;
+
+/// An order as billing last told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    pub id: OrderId,
+    pub state: OrderState,
+    pub total: Fen,
+    pub refunded: Fen,
+    /// The returns whose money has gone back.
+    pub returns_done: Vec<Uuid>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrderState {
+    Open,
+    Paid { at: DateTime<Utc> },
+    Closed,
+}
+
+/// What else decides what a payment makes of a pass.
+#[derive(Clone, Debug)]
+pub struct Payment<'a> {
+    /// Of the version it was sold under.
+    pub terms: &'a Terms,
+    /// Where it goes on when it renews one that is still running.
+    pub continues_at: Option<NaiveDate>,
+    /// The buyer asked to be forgotten meanwhile.
+    pub erased: bool,
+}
+
+/// Billing closed, unpaid and unrefunded, what it had said was paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contradiction;
+
+impl Pass {
+    /// Follows its order.
+    ///
+    /// # Errors
+    /// When the order says what cannot be.
+    pub fn follow(self, order: &Order, payment: &Payment<'_>) -> Result<Change, Contradiction> {
+        match order.state {
+            OrderState::Open => Ok(Change::none(self)),
+            OrderState::Paid { at } => Ok(self.paid(at, order, payment)),
+            OrderState::Closed => self.closed(order),
+        }
+    }
+
+    fn paid(self, at: DateTime<Utc>, order: &Order, payment: &Payment<'_>) -> Change {
+        let given_back = !order.total.is_zero() && order.refunded == order.total;
+        match &self.state {
+            State::AwaitingPayment(Hold::Refused) if given_back => self.lapse(),
+            State::AwaitingPayment(Hold::Refused) => Change::none(self),
+            State::AwaitingPayment(Hold::Held | Hold::Lapsed) => self.fulfil(at, payment),
+            // Its stock may be another's by now, so it is not given after all.
+            State::Lapsed if given_back => Change::none(self),
+            State::Lapsed => {
+                let effects = vec![Effect::FulfilmentRefused("LAPSED")];
+                Change { effects, ..Change::none(self) }
+            }
+            State::Paid { .. } => self.money_back(&order.returns_done),
+        }
+    }
+
+    fn fulfil(self, at: DateTime<Utc>, payment: &Payment<'_>) -> Change {
+        if payment.erased {
+            let effects = vec![Effect::FulfilmentRefused("MEMBER_ERASED")];
+            return self.become_state(State::AwaitingPayment(Hold::Refused), effects);
+        }
+        let terms = payment.terms;
+        if let Some(activate_by) =
+            terms.activate_by(at).filter(|_| payment.continues_at.is_none())
+        {
+            let deadline = Effect::Plan(Timer::Activation, day_start(activate_by));
+            let life = Life::Usable(Usable::Ready { activate_by });
+            return self.live(at, life, vec![Effect::StockSold, deadline]);
+        }
+        let window = match payment.continues_at {
+            Some(end) => credential::dates::DateRange::lasting(end, terms.duration),
+            None => terms.window(shanghai_date(at)),
+        };
+        match window {
+            Some(window) => {
+                let life = Life::Usable(Usable::Active { window });
+                self.live(at, life, vec![Effect::StockSold])
+            }
+            None => {
+                let effects = vec![Effect::FulfilmentRefused("BEYOND_THE_CALENDAR")];
+                self.become_state(State::AwaitingPayment(Hold::Refused), effects)
+            }
+        }
+    }
+
+    fn closed(self, order: &Order) -> Result<Change, Contradiction> {
+        match &self.state {
+            State::AwaitingPayment(_) => Ok(self.lapse()),
+            State::Lapsed => Ok(Change::none(self)),
+            State::Paid { .. } if order.refunded == order.total && !order.total.is_zero() => {
+                Ok(self.money_back(&order.returns_done))
+            }
+            State::Paid { .. } => Err(Contradiction),
+        }
+    }
+
+    /// The state itself guards the stock: it goes back on leaving this state, so once.
+    fn lapse(self) -> Change {
+        self.become_state(State::Lapsed, vec![Effect::StockBack])
+    }
+
+    /// The time to pay is over: billing is told, and told again as long as it has not answered.
+    /// The stock stays held until it does.
+    pub fn hold_over(self, now: DateTime<Utc>) -> Change {
+        match &self.state {
+            State::AwaitingPayment(Hold::Held) if now >= self.close_at => self.become_state(
+                State::AwaitingPayment(Hold::Lapsed),
+                vec![Effect::HoldLapsed],
+            ),
+            State::AwaitingPayment(Hold::Lapsed) => {
+                Change { effects: vec![Effect::HoldLapsed], ..Change::none(self) }
+            }
+            State::AwaitingPayment(Hold::Refused) => {
+                let effects = vec![Effect::FulfilmentRefused("REFUSED")];
+                Change { effects, ..Change::none(self) }
+            }
+            State::AwaitingPayment(Hold::Held) | State::Lapsed | State::Paid { .. } => {
+                Change::none(self)
+            }
+        }
+    }
+}

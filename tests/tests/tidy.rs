@@ -1,0 +1,183 @@
+//! Rules about the tree itself: every one that a machine can check is a test here.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const SERVICES: [&str; 4] = ["identity", "passes", "billing", "admission"];
+/// What a business service is made of; a name is a file or, when it grew, a folder.
+const PARTS: [&str; 9] = [
+    "lib", "domain", "commands", "queries", "store", "publish", "consumers", "due", "graphql",
+];
+const FILE_LINES_MAX: usize = 500;
+const LINE_COLUMNS_MAX: usize = 100;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && !name.starts_with('.') && name != "target" && name != "node_modules" {
+            found.extend(files(&path, ending));
+        } else if name.ends_with(ending) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn rust_files() -> Vec<PathBuf> {
+    ["proto", "services", "tests"].iter().flat_map(|top| files(&root().join(top), ".rs")).collect()
+}
+
+/// Every line of every file that breaks a rule, as `path:line: text`.
+fn offences(files: &[PathBuf], breaks: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut found = Vec::new();
+    for file in files {
+        for (number, line) in fs::read_to_string(file).unwrap().lines().enumerate() {
+            if breaks(line) {
+                found.push(format!("{}:{}: {line}", file.display(), number + 1));
+            }
+        }
+    }
+    found
+}
+
+fn assert_none(found: &[String], rule: &str) {
+    assert!(found.is_empty(), "{rule}:\n{}", found.join("\n"));
+}
+
+#[test]
+fn every_service_has_the_same_inside() {
+    let mut missing = Vec::new();
+    for service in SERVICES {
+        let source = root().join("services").join(service).join("src");
+        for part in PARTS.iter().chain(&["error"]) {
+            if !source.join(format!("{part}.rs")).exists() && !source.join(part).exists() {
+                missing.push(format!("{service}/src/{part}"));
+            }
+        }
+        if !source.parent().unwrap().join("migrations").exists() {
+            missing.push(format!("{service}/migrations"));
+        }
+    }
+    assert_none(&missing, "every business service has the same parts");
+}
+
+#[test]
+fn domains_are_pure() {
+    for service in SERVICES {
+        let folder = root().join("services").join(service).join("src");
+        let mut domain = Vec::new();
+        if folder.join("domain").exists() {
+            domain = files(&folder.join("domain"), ".rs");
+        } else {
+            domain.push(folder.join("domain.rs"));
+        }
+        let impure = offences(&domain, |line| {
+            let line = line.trim_start();
+            !line.starts_with("//")
+                && ["async ", ".await", "sea_orm", "tokio", "serde", "rand::", "reqwest", "rdkafka"]
+                    .iter()
+                    .any(|word| line.contains(word))
+        });
+        assert_none(&impure, "a domain knows no IO, no clock, no database, no wire format");
+    }
+}
+
+#[test]
+fn only_the_store_speaks_to_the_database() {
+    for service in SERVICES {
+        let folder = root().join("services").join(service).join("src");
+        let others: Vec<PathBuf> = files(&folder, ".rs")
+            .into_iter()
+            .filter(|path| {
+                let inside = path.strip_prefix(&folder).unwrap();
+                let first = inside.iter().next().unwrap().to_string_lossy().into_owned();
+                !matches!(first.as_str(), "store" | "store.rs" | "queries" | "queries.rs")
+            })
+            .collect();
+        let found = offences(&others, |line| line.contains("sea_orm"));
+        assert_none(&found, "only store and queries say sea_orm");
+    }
+}
+
+#[test]
+fn no_service_knows_another() {
+    for service in SERVICES {
+        let manifest = root().join("services").join(service).join("Cargo.toml");
+        let text = fs::read_to_string(manifest).unwrap();
+        for other in SERVICES {
+            assert!(
+                other == service || !text.contains(&format!("{other}.workspace")),
+                "{service} depends on {other}: services share events only"
+            );
+        }
+    }
+}
+
+#[test]
+fn files_and_lines_stay_readable() {
+    let mut found = Vec::new();
+    for file in rust_files() {
+        let lines = fs::read_to_string(&file).unwrap().lines().count();
+        if lines > FILE_LINES_MAX {
+            found.push(format!("{}: {lines} lines", file.display()));
+        }
+    }
+    assert_none(&found, "a file has at most 500 lines");
+    let long = offences(&rust_files(), |line| line.chars().count() > LINE_COLUMNS_MAX);
+    assert_none(&long, "a line has at most 100 columns");
+}
+
+#[test]
+fn nothing_is_left_undone_or_switched_off() {
+    let here = Path::new(file!()).file_name().unwrap().to_owned();
+    let others: Vec<PathBuf> =
+        rust_files().into_iter().filter(|path| path.file_name() != Some(&here)).collect();
+    let found = offences(&others, |line| {
+        ["todo!(", "unimplemented!(", "TODO", "FIXME", "#[ignore", "#[should_panic", "#[allow("]
+            .iter()
+            .any(|word| line.contains(word))
+    });
+    assert_none(&found, "nothing is left undone, ignored or silenced without a reason");
+}
+
+#[test]
+fn every_module_says_what_it_is() {
+    let silent: Vec<String> = rust_files()
+        .into_iter()
+        .filter(|path| !fs::read_to_string(path).unwrap().trim_start().starts_with("//!"))
+        .map(|path| path.display().to_string())
+        .collect();
+    assert_none(&silent, "each module opens with what it is");
+}
+
+#[test]
+fn scripts_stay_short() {
+    let mut found = Vec::new();
+    for file in files(&root().join("deploy"), "") {
+        let Ok(text) = fs::read_to_string(&file) else { continue };
+        if text.starts_with("#!") && text.lines().count() > 80 {
+            found.push(format!("{}: {} lines", file.display(), text.lines().count()));
+        }
+    }
+    assert_none(&found, "a shell script has at most 80 lines");
+}
+
+#[test]
+fn only_the_relay_produces() {
+    let kit = root().join("services/kit/src");
+    let others: Vec<PathBuf> = files(&root().join("services"), ".rs")
+        .into_iter()
+        .filter(|path| path.components().any(|part| part.as_os_str() == "src"))
+        .filter(|path| !path.starts_with(kit.join("bus")) && !path.starts_with(kit.join("relay")))
+        .filter(|path| *path != kit.join("relay.rs") && *path != kit.join("bus.rs"))
+        .collect();
+    let found = offences(&others, |line| line.contains("ThreadedProducer"));
+    assert_none(&found, "only the relay publishes");
+}
