@@ -15,6 +15,25 @@ pub(crate) const SELECTIONS_MAX: u32 = 2_000;
 /// Root fields that hand out or check login secrets, and so are counted one by one.
 const LOGIN_FIELDS: [&str; 3] = ["requestLoginCode", "login", "refreshLogin"];
 
+/// Deepest nesting of lists within introspection. Types lead to fields and fields to types, so an
+/// answer grows by a factor with each; the queries of the usual tools nest three.
+const INTROSPECTION_LISTS_MAX: u32 = 3;
+
+/// Root fields of introspection, which the router leaves out of its own limit on depth.
+const INTROSPECTION_ROOTS: [&str; 2] = ["__schema", "__type"];
+
+/// Fields of introspection that are lists.
+const INTROSPECTION_LISTS: [&str; 8] = [
+    "types",
+    "directives",
+    "fields",
+    "args",
+    "inputFields",
+    "interfaces",
+    "possibleTypes",
+    "enumValues",
+];
+
 /// What a document asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Demand {
@@ -47,7 +66,7 @@ pub(crate) fn measure(document: &Document) -> Result<Demand, TooComplex> {
             }
         }
     }
-    if total > SELECTIONS_MAX {
+    if total > SELECTIONS_MAX || counter.introspects_in_circles(document) {
         return Err(TooComplex);
     }
     Ok(counter.demand(document))
@@ -102,6 +121,40 @@ impl<'doc> Counter<'doc> {
         let count = self.selections(&fragment.selection_set);
         self.known.insert(name, Some(count));
         count
+    }
+
+    /// Whether introspection nests lists too deep. Only for a document within the budget.
+    fn introspects_in_circles(&self, document: &'doc Document) -> bool {
+        document
+            .definitions
+            .iter()
+            .any(|definition| match definition {
+                Definition::Operation(operation) => {
+                    self.nested_lists(selections_of(operation), false) > INTROSPECTION_LISTS_MAX
+                }
+                Definition::Fragment(_) => false,
+            })
+    }
+
+    fn nested_lists(&self, set: &'doc SelectionSet, is_within: bool) -> u32 {
+        let nested = set.items.iter().map(|selection| match selection {
+            Selection::Field(field) => {
+                let name = field.name.as_str();
+                let is_within = is_within || INTROSPECTION_ROOTS.contains(&name);
+                let is_list = is_within && INTROSPECTION_LISTS.contains(&name);
+                u32::from(is_list) + self.nested_lists(&field.selection_set, is_within)
+            }
+            Selection::InlineFragment(inline) => {
+                self.nested_lists(&inline.selection_set, is_within)
+            }
+            Selection::FragmentSpread(spread) => self
+                .fragments
+                .get(spread.fragment_name.as_str())
+                .map_or(0, |fragment| {
+                    self.nested_lists(&fragment.selection_set, is_within)
+                }),
+        });
+        nested.max().unwrap_or(0)
     }
 
     /// Counts root fields. Only for a document within the budget, whose walk is short.
@@ -224,6 +277,22 @@ mod tests {
         );
         let two = format!("query A {{ {0} }} query B {{ {0} }}", fields(most / 2 + 1));
         assert_eq!(measured(&two), Err(TooComplex));
+    }
+
+    /// Introspection may look at the whole schema once, but not go round in it.
+    #[test]
+    fn introspection_does_not_go_round() {
+        let usual = "{ __schema { types { fields { args { type { ofType { name } } } } } } }";
+        assert!(measured(usual).is_ok());
+        for text in [
+            "{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }",
+            "{ __type(name: \"Query\") { ...A } } \
+             fragment A on __Type { fields { type { ...B } } } \
+             fragment B on __Type { fields { args { type { possibleTypes { name } } } } }",
+        ] {
+            assert_eq!(measured(text), Err(TooComplex), "{text}");
+        }
+        assert!(measured("{ fields { fields { fields { fields { a } } } } }").is_ok());
     }
 
     /// Aliases, fragments and inline fragments at the root are each counted.

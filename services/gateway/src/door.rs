@@ -150,13 +150,12 @@ impl Door {
             return Ok(());
         }
         match self.take(wanted).await {
-            Verdict::Taken => Ok(()),
             Verdict::Full { retry_after_s } => Err(Refusal::RateLimited { retry_after_s }),
             // Guessing codes is what the limit is there for, so it does not pass uncounted.
             Verdict::Lost if demand.login_fields > 0 => Err(Refusal::Unavailable {
                 retry_after_s: UNAVAILABLE_RETRY_S,
             }),
-            Verdict::Lost => Ok(()),
+            Verdict::Taken | Verdict::Lost => Ok(()),
         }
     }
 

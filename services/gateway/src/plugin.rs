@@ -5,6 +5,7 @@
 use std::sync::{Arc, OnceLock};
 
 use hive_router::http::{HeaderName, HeaderValue, header};
+use hive_router::ntex::web::WebResponse;
 use hive_router::plugins::hooks::on_graphql_error::{
     OnGraphQLErrorHookPayload, OnGraphQLErrorHookResult,
 };
@@ -25,7 +26,9 @@ use hive_router::plugins::hooks::on_subgraph_http_request::{
     OnSubgraphHttpRequestHookPayload, OnSubgraphHttpRequestHookResult,
 };
 use hive_router::plugins::plugin_context::PluginContext;
-use hive_router::plugins::plugin_trait::{RouterPlugin, StartHookPayload as _};
+use hive_router::plugins::plugin_trait::{
+    EndHookPayload as _, RouterPlugin, StartHookPayload as _,
+};
 use hive_router::{GraphQLError, async_trait};
 
 use crate::ambient::{now_s, random_hex};
@@ -88,7 +91,7 @@ impl RouterPlugin for Plugin {
                 Ok(None) => payload.proceed(),
                 Ok(Some(facts)) => {
                     payload.context.insert(facts);
-                    payload.proceed()
+                    payload.on_end(|end| end.map_response(private).proceed())
                 }
                 Err((refusal, locale)) => payload.end_with_response(refusal.answer(locale)),
             }
@@ -184,6 +187,18 @@ impl RouterPlugin for Plugin {
         say(&mut payload.error, locale_of(payload.context));
         payload.proceed()
     }
+}
+
+/// Marks an answer as one person's: no cache keeps it and no browser guesses what it is.
+fn private(mut answer: WebResponse) -> WebResponse {
+    let headers = answer.headers_mut();
+    headers.insert(header::CACHE_CONTROL, header_value("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header_value("nosniff"));
+    answer
+}
+
+fn header_value(text: &'static str) -> hive_router::ntex::http::header::HeaderValue {
+    hive_router::ntex::http::header::HeaderValue::from_static(text)
 }
 
 fn facts_of(context: &PluginContext) -> Option<Facts> {

@@ -65,6 +65,7 @@ impl Refusal {
         let mut answer = Response::build(self.status());
         answer.content_type("application/json");
         answer.header("cache-control", "no-store");
+        answer.header("x-content-type-options", "nosniff");
         answer.header("vary", "accept-language");
         if let Some(seconds) = self.retry_after_s() {
             answer.header("retry-after", seconds.to_string());

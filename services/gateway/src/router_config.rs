@@ -175,18 +175,14 @@ pub(crate) fn subgraph_names(supergraph: &str) -> Result<BTreeSet<String>, Strin
     let document: Document = parse_schema::<String>(supergraph)
         .map_err(|error| error.to_string())?
         .into_static();
-    let graphs = document
-        .definitions
-        .iter()
-        .find_map(|definition| match definition {
-            Definition::TypeDefinition(TypeDefinition::Enum(graphs))
-                if graphs.name == "join__Graph" =>
-            {
-                Some(graphs)
-            }
-            _ => None,
-        });
-    let names = graphs.map(graph_names).unwrap_or_default();
+    let mut names = BTreeSet::new();
+    for definition in &document.definitions {
+        if let Definition::TypeDefinition(TypeDefinition::Enum(graphs)) = definition
+            && graphs.name == "join__Graph"
+        {
+            names.extend(graph_names(graphs));
+        }
+    }
     if names.is_empty() {
         Err("is no composed supergraph".to_owned())
     } else {
@@ -194,16 +190,19 @@ pub(crate) fn subgraph_names(supergraph: &str) -> Result<BTreeSet<String>, Strin
     }
 }
 
-fn graph_names(graphs: &EnumType) -> BTreeSet<String> {
+fn graph_names(graphs: &EnumType) -> impl Iterator<Item = String> {
     let directives = graphs.values.iter().flat_map(|value| &value.directives);
     directives
         .filter(|directive| directive.name == "join__graph")
         .flat_map(|directive| &directive.arguments)
-        .filter_map(|(name, value)| match value {
-            Value::String(text) if name == "name" => Some(text.clone()),
-            _ => None,
+        .filter_map(|(name, value)| {
+            if let Value::String(text) = value
+                && name == "name"
+            {
+                return Some(text.clone());
+            }
+            None
         })
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,1 +1,219 @@
-//! identity
+//! Who you are and what proves it: organisations, members, memberships, logins, roles, signing
+//! keys; the only holder of personal data and of the keys that sign credentials and access
+//! tokens, so it alone mints credentials.
+//!
+//! It deliberately knows nothing of what a credential is good for: passes and tickets are other
+//! services', and here only their entitlements' windows.
+
+pub mod commands;
+pub mod consumers;
+pub mod domain;
+pub mod due;
+pub mod error;
+pub mod graphql;
+pub mod publish;
+pub mod queries;
+pub mod rest;
+pub mod signing;
+pub mod store;
+pub mod vault;
+pub mod verify;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ed25519_dalek::SigningKey;
+use kit::config::ConfigError;
+use kit::migrate::{KIT, Migration};
+use kit::replica::{Keys, Roots};
+use kit::{Ctx, Error, Result};
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use crate::store::keys::CheckRow;
+use crate::vault::{Cell, Vault, VaultKeys};
+
+/// The service's name: its database, its topic `identity.v1`, its subgraph.
+pub const NAME: &str = "identity";
+
+/// The service's own tables. Kit's come before; kit's replica does not: here its names are views.
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    name: "identity_0001",
+    sql: include_str!("../migrations/0001_identity.sql"),
+}];
+
+/// All that this database needs, in order.
+pub const ALL_MIGRATIONS: &[&[Migration]] = &[KIT, MIGRATIONS];
+
+/// How long a call to the SMS provider may take.
+const SMS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The section `identity` of the configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Wraps the data keys and signing keys: 32 bytes in base64, as the next three.
+    pub kek: SecretString,
+    /// Persons and phones are found by hashes under it.
+    pub blind_index_key: SecretString,
+    /// Login codes follow from it.
+    pub code_key: SecretString,
+    /// Document tags of credentials follow from it.
+    pub idtag_key: SecretString,
+    pub sms: SmsSettings,
+    /// The offline root's key file: development only, where keys are published by themselves.
+    #[serde(default)]
+    pub root_key_file: Option<PathBuf>,
+    /// Login codes that one address may ask for in an hour.
+    #[serde(default = "codes_per_address")]
+    pub codes_per_address_hour_max: i32,
+}
+
+/// The SMS provider.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SmsSettings {
+    /// In front of `/sms/send`.
+    pub url: String,
+    pub key: SecretString,
+}
+
+const fn codes_per_address() -> i32 {
+    120
+}
+
+/// The service: cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub ctx: Ctx,
+    pub vault: Vault,
+    pub settings: Arc<Settings>,
+    /// The published keys, as every service holds them.
+    pub keys: Keys,
+    /// Partitions of the topic, for the heartbeat.
+    pub partitions: i32,
+    http: reqwest::Client,
+}
+
+impl Identity {
+    /// Checks the keys of the settings. `roots` are the public halves of the unions' roots,
+    /// `partitions` those of identity's topic. [`Identity::open`] must follow.
+    ///
+    /// # Errors
+    /// Names the setting that is wrong.
+    pub fn new(
+        ctx: Ctx,
+        settings: Settings,
+        roots: Roots,
+        partitions: i32,
+    ) -> std::result::Result<Self, ConfigError> {
+        let vault = Vault::new(VaultKeys {
+            kek: &settings.kek,
+            blind_index_key: &settings.blind_index_key,
+            code_key: &settings.code_key,
+            idtag_key: &settings.idtag_key,
+        })?;
+        let http = reqwest::Client::builder()
+            .timeout(SMS_TIMEOUT)
+            .no_proxy()
+            .build()
+            .map_err(|_| ConfigError::new("identity.sms", "no HTTP client can be made"))?;
+        let keys = Keys::new(ctx.union, roots);
+        Ok(Self { ctx, vault, settings: Arc::new(settings), keys, partitions, http })
+    }
+
+    /// Refuses to start with other keys than the database was written with, and plans what
+    /// recurs. Publishes signing keys where the root is at hand.
+    ///
+    /// # Errors
+    /// When the keys are others, or the database fails.
+    pub async fn open(&self) -> Result<()> {
+        self.check_keys().await?;
+        commands::operator::ensure_root(&self.ctx).await?;
+        if let Some(root) = self.root()? {
+            commands::keys::maintain(&self.ctx, &self.vault, &root).await?;
+        }
+        self.ctx
+            .db
+            .tx("plan", async |tx| {
+                due::plan(tx);
+                Ok(())
+            })
+            .await
+    }
+
+    async fn check_keys(&self) -> Result<()> {
+        let cell = Cell::new("vault_check", "sealed", uuid::Uuid::nil());
+        let blind = self.vault.blind_check().to_vec();
+        let row = self
+            .ctx
+            .db
+            .tx("check_keys", async |tx| {
+                let sealed = self.vault.kek().seal(tx.ids(), cell, b"bashu")?;
+                store::keys::check_row(tx, CheckRow { sealed, blind: blind.clone() }).await
+            })
+            .await?;
+        if self.vault.kek().open(cell, &row.sealed).is_err() {
+            return Err(Error::internal("identity.kek is not the key this database has"));
+        }
+        if row.blind != blind {
+            return Err(Error::internal(
+                "identity.blind_index_key, code_key or idtag_key is not this database's",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The root key, where its file is configured.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn root(&self) -> Result<Option<SigningKey>> {
+        let Some(path) = &self.settings.root_key_file else { return Ok(None) };
+        commands::keys::read_root(path)
+            .map(Some)
+            .map_err(|_| Error::internal("identity.root_key_file cannot be read"))
+    }
+
+    /// As the process runs it: GraphQL, REST, due work, relay, consumer and keys.
+    pub fn service(
+        &self,
+        gateway_key: kit::graphql::GatewayKey,
+        mode: kit::graphql::Mode,
+        bus: &kit::bus::Bus,
+    ) -> kit::serve::Service {
+        let edge = kit::graphql::EdgeOptions {
+            ctx: self.ctx.clone(),
+            gateway_key,
+            access_keys: self.keys.access().clone(),
+            mode,
+        };
+        let keys = self.keys.clone();
+        let (relay_bus, consumer_bus) = (bus.clone(), bus.clone());
+        kit::serve::Service::new(self.ctx.clone())
+            .graphql(kit::graphql::router(graphql::schema(self, mode), edge))
+            .rest(rest::routes(self), kit::http::REST_BODY_BYTES_MAX)
+            .due(due::Jobs(self.clone()))
+            .migrations(ALL_MIGRATIONS)
+            .access_keys(self.keys.access().clone())
+            .add_loop("keys", move |ctx, stop| {
+                kit::replica::keys_loop(ctx, keys.clone(), stop)
+            })
+            .add_loop("relay", move |ctx, stop| {
+                let relay = kit::relay::Relay::new(ctx, relay_bus.clone());
+                async move {
+                    relay.run(stop).await;
+                    Ok(())
+                }
+            })
+            .add_loop("consumer", move |ctx, stop| {
+                let bus = consumer_bus.clone();
+                let consumer = kit::consumer::Consumer::new(ctx, bus, consumers::Entitlements);
+                async move {
+                    consumer.run(stop).await;
+                    Ok(())
+                }
+            })
+    }
+}

@@ -6,14 +6,9 @@
 //! typed by that service ([`Config::section`]).
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use figment::error::{Actual, Kind};
-use figment::providers::{Format, Serialized, Toml};
-use figment::value::{Dict, Value};
-use figment::{Figment, Profile};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -22,11 +17,20 @@ use crate::db::DbOptions;
 use crate::graphql::{GatewayKey, Mode};
 use crate::types::Union;
 
+mod sections;
+
+use sections::Sections;
+
 const PREFIX: &str = "BASHU_";
 /// The variable that names the file.
 const FILE_VARIABLE: &str = "BASHU_CONFIG";
 /// Variables of other programs of the project, which are no keys of this one.
-const FOREIGN: [&str; 4] = ["BASHU_GATEWAY_", "BASHU_DEV_DIR", "BASHU_BIN", FILE_VARIABLE];
+const FOREIGN: [&str; 4] = [
+    "BASHU_GATEWAY_",
+    "BASHU_DEV_DIR",
+    "BASHU_BIN",
+    FILE_VARIABLE,
+];
 /// The services that have a section of their own, and the order of their ports.
 pub const SERVICES: [&str; 8] = [
     "identity",
@@ -38,8 +42,6 @@ pub const SERVICES: [&str; 8] = [
     "exchange",
     "sandbox",
 ];
-/// Variables that are tried as text where a number was not meant, at most.
-const TEXT_RETRIES_MAX: usize = 64;
 const PASSWORD_BYTES_MIN: usize = 12;
 const CONNECTIONS_MAX: u32 = 50;
 const PARTITIONS_MAX: i32 = 64;
@@ -60,7 +62,11 @@ pub struct ConfigError {
 impl ConfigError {
     /// A value that a service's own check refuses.
     pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { field: field.into(), source_name: "checked".to_owned(), reason: reason.into() }
+        Self {
+            field: field.into(),
+            source_name: "checked".to_owned(),
+            reason: reason.into(),
+        }
     }
 }
 
@@ -133,11 +139,23 @@ impl Postgres {
         password: &SecretString,
         connections_max: u32,
     ) -> DbOptions {
-        let Self { host, port, database_prefix, .. } = self;
-        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let Self {
+            host,
+            port,
+            database_prefix,
+            ..
+        } = self;
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.clone()
+        };
         let (user, password) = (escaped(user), escaped(password.expose_secret()));
         let url = format!("postgres://{user}:{password}@{host}:{port}/{database_prefix}{service}");
-        DbOptions { url, connections_max }
+        DbOptions {
+            url,
+            connections_max,
+        }
     }
 }
 
@@ -203,7 +221,10 @@ impl Listen {
     }
 
     pub fn graphql(&self, service: &str) -> SocketAddr {
-        let place = SERVICES.iter().position(|name| *name == service).unwrap_or(SERVICES.len());
+        let place = SERVICES
+            .iter()
+            .position(|name| *name == service)
+            .unwrap_or(SERVICES.len());
         let offset = u16::try_from(place).unwrap_or_default();
         self.at(self.graphql_ports.get(service).copied(), offset)
     }
@@ -217,7 +238,11 @@ impl Listen {
     }
 
     fn at(&self, port: Option<u16>, offset: u16) -> SocketAddr {
-        let derived = if self.base_port == 0 { 0 } else { self.base_port.saturating_add(offset) };
+        let derived = if self.base_port == 0 {
+            0
+        } else {
+            self.base_port.saturating_add(offset)
+        };
         SocketAddr::new(self.address, port.unwrap_or(derived))
     }
 }
@@ -246,16 +271,19 @@ impl Config {
     /// # Errors
     /// The first key that is unknown, missing or wrong.
     pub fn load() -> Result<Self, ConfigError> {
-        let variables: Vec<(String, String)> =
-            std::env::vars().filter(|(name, _)| name.starts_with(PREFIX)).collect();
+        let variables: Vec<(String, String)> = std::env::vars()
+            .filter(|(name, _)| name.starts_with(PREFIX))
+            .collect();
         let file = variables.iter().find(|(name, _)| name == FILE_VARIABLE);
         let text = match file {
             None => None,
-            Some((_, path)) => Some(std::fs::read_to_string(path).map_err(|error| ConfigError {
-                field: FILE_VARIABLE.to_owned(),
-                source_name: path.clone(),
-                reason: format!("cannot be read: {}", error.kind()),
-            })?),
+            Some((_, path)) => {
+                Some(std::fs::read_to_string(path).map_err(|error| ConfigError {
+                    field: FILE_VARIABLE.to_owned(),
+                    source_name: path.clone(),
+                    reason: format!("cannot be read: {}", error.kind()),
+                })?)
+            }
         };
         Self::from(text.as_deref(), variables)
     }
@@ -274,9 +302,8 @@ impl Config {
             union: Union::from_code(raw.union)
                 .ok_or_else(|| ConfigError::new("union", "must be 50 or 51"))?,
             mode: raw.mode,
-            subgraph_key: GatewayKey::from_hex(&raw.subgraph_key).ok_or_else(|| {
-                ConfigError::new("subgraph_key", "must be 64 hexadecimal digits")
-            })?,
+            subgraph_key: GatewayKey::from_hex(&raw.subgraph_key)
+                .ok_or_else(|| ConfigError::new("subgraph_key", "must be 64 hexadecimal digits"))?,
             root_public_key: public_key(&raw.root_public_key)?,
             postgres: raw.postgres,
             redis_url: raw.redis_url,
@@ -309,7 +336,10 @@ impl Config {
             return fail("kafka.partitions", "must be from 1 to 64");
         }
         if !self.listen.address.is_loopback() && !self.listen.network_is_private {
-            return fail("listen.address", "only loopback, unless listen.network_is_private is set");
+            return fail(
+                "listen.address",
+                "only loopback, unless listen.network_is_private is set",
+            );
         }
         if self.mode == Mode::Development && !self.listen.address.is_loopback() {
             return fail("listen.address", "only loopback in development");
@@ -319,13 +349,19 @@ impl Config {
         }
         let password = self.postgres.password.expose_secret();
         if !is_loopback(&self.postgres.host) && password.len() < PASSWORD_BYTES_MIN {
-            return fail("postgres.password", "a server elsewhere needs at least 12 characters");
+            return fail(
+                "postgres.password",
+                "a server elsewhere needs at least 12 characters",
+            );
         }
         self.validate_redis()?;
         let brokers: Vec<&str> = self.kafka.brokers.split(',').map(str::trim).collect();
         for broker in &brokers {
             let host = broker.rsplit_once(':').and_then(|(host, port)| {
-                port.parse::<u16>().ok().filter(|port| *port > 0).map(|_| host)
+                port.parse::<u16>()
+                    .ok()
+                    .filter(|port| *port > 0)
+                    .map(|_| host)
             });
             match host {
                 None | Some("") => return fail("kafka.brokers", "must be host:port, …"),
@@ -340,14 +376,14 @@ impl Config {
 
     fn validate_redis(&self) -> Result<(), ConfigError> {
         let fail = |reason: &str| Err(ConfigError::new("redis_url", reason));
-        let Ok(info) = ::redis::IntoConnectionInfo::into_connection_info(
-            self.redis_url.expose_secret(),
-        ) else {
+        let Ok(info) =
+            ::redis::IntoConnectionInfo::into_connection_info(self.redis_url.expose_secret())
+        else {
             return fail("must be redis://[:password@]host:port/database");
         };
         let local = match info.addr() {
-            ::redis::ConnectionAddr::Tcp(host, _) => is_loopback(host),
-            ::redis::ConnectionAddr::TcpTls { host, .. } => is_loopback(host),
+            ::redis::ConnectionAddr::Tcp(host, _)
+            | ::redis::ConnectionAddr::TcpTls { host, .. } => is_loopback(host),
             ::redis::ConnectionAddr::Unix(_) => true,
             _ => false,
         };
@@ -361,7 +397,10 @@ impl Config {
 
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    bare == "localhost"
+        || bare
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 fn public_key(text: &str) -> Result<[u8; 32], ConfigError> {
@@ -370,149 +409,4 @@ fn public_key(text: &str) -> Result<[u8; 32], ConfigError> {
     hex::decode_to_slice(text, &mut key).map_err(|_| wrong())?;
     ed25519_dalek::VerifyingKey::from_bytes(&key).map_err(|_| wrong())?;
     Ok(key)
-}
-
-/// All keys, and which variables they came from.
-#[derive(Clone)]
-struct Sections {
-    values: Dict,
-    /// The text of each variable by its path: `["postgres", "password"]`.
-    variables: BTreeMap<Vec<String>, (String, SecretString)>,
-}
-
-impl fmt::Debug for Sections {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.values.keys()).finish()
-    }
-}
-
-impl Sections {
-    fn read(
-        file: Option<&str>,
-        variables: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, ConfigError> {
-        let mut figment = Figment::from(Serialized::defaults(defaults()));
-        if let Some(text) = file {
-            figment = figment.merge(Toml::string(text));
-        }
-        let mut values: Dict = figment.extract().map_err(|error| ConfigError {
-            field: error.path.join("."),
-            source_name: "file".to_owned(),
-            reason: "is not TOML".to_owned(),
-        })?;
-        let mut known = BTreeMap::new();
-        for (name, text) in variables {
-            let Some(key) = name.strip_prefix(PREFIX) else { continue };
-            if FOREIGN.iter().any(|foreign| name.starts_with(foreign)) {
-                continue;
-            }
-            let path: Vec<String> =
-                key.to_ascii_lowercase().split("__").map(str::to_owned).collect();
-            let value: Value = text.parse().unwrap_or_else(|_| Value::from(text.clone()));
-            put(&mut values, &path, value);
-            known.insert(path, (name, SecretString::from(text)));
-        }
-        Ok(Self { values, variables: known })
-    }
-
-    /// The typed section, or with `None` all that is no service's. A variable that looks like a
-    /// number where text is meant is read as text.
-    fn extract<T: DeserializeOwned>(&mut self, section: Option<&str>) -> Result<T, ConfigError> {
-        for _ in 0..TEXT_RETRIES_MAX {
-            let dict = match section {
-                Some(name) => match self.values.get(name) {
-                    Some(Value::Dict(_, dict)) => dict.clone(),
-                    Some(_) => return Err(ConfigError::new(name, "must be a table")),
-                    None => Dict::new(),
-                },
-                None => {
-                    let mut dict = self.values.clone();
-                    dict.retain(|key, _| !SERVICES.contains(&key.as_str()));
-                    dict
-                }
-            };
-            let figment = Figment::from(Serialized::from(dict, Profile::Default));
-            let error = match figment.extract::<T>() {
-                Ok(value) => return Ok(value),
-                Err(error) => error,
-            };
-            let mut path: Vec<String> = section.map(str::to_owned).into_iter().collect();
-            path.extend(error.path.iter().cloned());
-            if !self.retry_as_text(&path, &error.kind) {
-                return Err(self.describe(path, error.kind));
-            }
-        }
-        Err(ConfigError::new(section.unwrap_or_default(), "too many values of the wrong kind"))
-    }
-
-    fn retry_as_text(&mut self, path: &[String], kind: &Kind) -> bool {
-        let is_number = matches!(
-            kind,
-            Kind::InvalidType(
-                Actual::Bool(_) | Actual::Unsigned(_) | Actual::Signed(_) | Actual::Float(_)
-                    | Actual::Seq | Actual::Map | Actual::Char(_) | Actual::Unit,
-                expected,
-            ) if expected.contains("string")
-        );
-        match self.variables.get(path) {
-            Some((_, text)) if is_number => {
-                let value = Value::from(text.expose_secret().to_owned());
-                put(&mut self.values, path, value);
-                true
-            }
-            Some(_) | None => false,
-        }
-    }
-
-    /// Names the field and what was expected; the value found is left out, it may be a secret.
-    fn describe(&self, mut path: Vec<String>, kind: Kind) -> ConfigError {
-        let reason = match kind {
-            Kind::UnknownField(name, _) => {
-                path.push(name);
-                "unknown key".to_owned()
-            }
-            Kind::MissingField(name) => {
-                path.push(name.into_owned());
-                "missing".to_owned()
-            }
-            Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => {
-                format!("expected {expected}")
-            }
-            Kind::UnknownVariant(_, known) => format!("expected one of {}", known.join(", ")),
-            Kind::InvalidLength(_, expected) => format!("expected {expected}"),
-            _ => "cannot be read".to_owned(),
-        };
-        let source_name = match self.variables.get(&path) {
-            Some((name, _)) => name.clone(),
-            None => "file or default".to_owned(),
-        };
-        ConfigError { field: path.join("."), source_name, reason }
-    }
-}
-
-fn put(values: &mut Dict, path: &[String], value: Value) {
-    let [first, rest @ ..] = path else { return };
-    if rest.is_empty() {
-        values.insert(first.clone(), value);
-        return;
-    }
-    let entry = values.entry(first.clone()).or_insert_with(|| Value::from(Dict::new()));
-    if !matches!(entry, Value::Dict(..)) {
-        *entry = Value::from(Dict::new());
-    }
-    if let Value::Dict(_, inner) = entry {
-        put(inner, rest, value);
-    }
-}
-
-fn defaults() -> serde_json::Value {
-    serde_json::json!({
-        "mode": "production",
-        "log": "info",
-        "data_dir": "data",
-        "postgres": { "host": "127.0.0.1", "port": 5432, "user": "bashu_app", "connections_max": 10 },
-        "kafka": { "brokers": "127.0.0.1:9092", "partitions": 12 },
-        "redis_url": "redis://127.0.0.1:6379/0",
-        "listen": { "address": "127.0.0.1", "base_port": 25_000 },
-    })
 }

@@ -131,7 +131,14 @@ impl Db {
         F: AsyncFn(&Tx) -> Result<T>,
     {
         let tx = self.begin().await?;
-        match work(&tx).await {
+        let result = work(&tx).await;
+        self.end(tx, result).await
+    }
+
+    /// [`Db::tx`] in two halves and without a second attempt, for code that is generic over what
+    /// runs inside: the compiler cannot yet show that a closure there may move between threads.
+    pub(crate) async fn end<T>(&self, tx: Tx, result: Result<T>) -> Result<T> {
+        match result {
             Ok(value) => {
                 tx.commit(&self.wake).await?;
                 Ok(value)
@@ -149,7 +156,7 @@ impl Db {
         }
     }
 
-    async fn begin(&self) -> Result<Tx> {
+    pub(crate) async fn begin(&self) -> Result<Tx> {
         let inner =
             self.pool.begin_with_config(Some(IsolationLevel::ReadCommitted), None).await?;
         Ok(Tx {

@@ -50,12 +50,20 @@ impl ApiError {
             }
         };
         let (code, message) = crate::graphql::public_parts(error, language);
-        Self { status, code, message }
+        Self {
+            status,
+            code,
+            message,
+        }
     }
 
     fn of(status: StatusCode, text: Text, language: Language) -> Self {
         let message = text.message(language).to_owned();
-        Self { status, code: text.code().to_owned(), message }
+        Self {
+            status,
+            code: text.code().to_owned(),
+            message,
+        }
     }
 }
 
@@ -77,7 +85,11 @@ pub fn limited(routes: Router, body_bytes_max: usize) -> Router {
 
 /// The router of a REST listener: the routes, and answers in JSON for what no route takes.
 pub fn rest(routes: Router) -> Router {
-    wrap(routes.fallback(no_route).method_not_allowed_fallback(method_not_allowed))
+    wrap(
+        routes
+            .fallback(no_route)
+            .method_not_allowed_fallback(method_not_allowed),
+    )
 }
 
 /// The layers every listener has: a caught panic, and headers that keep answers from being
@@ -99,7 +111,9 @@ async fn private(mut response: Response) -> Response {
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ] {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
     }
     response
 }
@@ -119,11 +133,19 @@ async fn within_time(request: Request, next: Next) -> Response {
 
 pub(crate) async fn method_not_allowed(headers: HeaderMap) -> ApiError {
     let language = Language::from_headers(&headers);
-    ApiError::of(StatusCode::METHOD_NOT_ALLOWED, Text::MethodNotAllowed, language)
+    ApiError::of(
+        StatusCode::METHOD_NOT_ALLOWED,
+        Text::MethodNotAllowed,
+        language,
+    )
 }
 
 pub(crate) async fn no_route(headers: HeaderMap) -> ApiError {
-    ApiError::of(StatusCode::NOT_FOUND, Text::NoRoute, Language::from_headers(&headers))
+    ApiError::of(
+        StatusCode::NOT_FOUND,
+        Text::NoRoute,
+        Language::from_headers(&headers),
+    )
 }
 
 /// Whether the body is declared to be `application/json`, in UTF-8 if it says, not compressed.
@@ -136,7 +158,9 @@ pub(crate) fn is_json(headers: &HeaderMap) -> bool {
         return false;
     };
     let mut parts = value.split(';').map(str::trim);
-    let media = parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
+    let media = parts
+        .next()
+        .is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
     media && parts.all(|part| part.eq_ignore_ascii_case("charset=utf-8"))
 }
 
@@ -147,8 +171,13 @@ pub(crate) async fn read(
     max: usize,
 ) -> Result<Bytes, (StatusCode, Text)> {
     let too_large = (StatusCode::PAYLOAD_TOO_LARGE, Text::BodyTooLarge);
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    if declared.and_then(|v| v.parse::<usize>().ok()).is_some_and(|declared| declared > max) {
+    let declared = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok());
+    if declared
+        .and_then(|v| v.parse::<usize>().ok())
+        .is_some_and(|declared| declared > max)
+    {
         return Err(too_large);
     }
     let mut stream = body.into_data_stream();

@@ -26,6 +26,7 @@ pub mod parked;
 pub mod redis;
 pub mod relay;
 pub mod replica;
+pub mod resync;
 pub mod serve;
 pub mod telemetry;
 #[cfg(feature = "testing")]

@@ -39,7 +39,9 @@ pub struct Cache {
 
 impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cache").field("prefix", &self.prefix).finish_non_exhaustive()
+        f.debug_struct("Cache")
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
     }
 }
 
@@ -55,9 +57,13 @@ impl Cache {
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(RESPONSE_TIMEOUT))
             .set_number_of_retries(0);
-        let connection =
-            ConnectionManager::new_lazy_with_config(client, config).map_err(wrong)?;
-        Ok(Self { connection, prefix, clock, resting_until: Arc::default() })
+        let connection = ConnectionManager::new_lazy_with_config(client, config).map_err(wrong)?;
+        Ok(Self {
+            connection,
+            prefix,
+            clock,
+            resting_until: Arc::default(),
+        })
     }
 
     /// The value under `key`, or what `load` brings, which is then kept for `life` (at most
@@ -83,7 +89,8 @@ impl Cache {
     pub async fn forget(&self, key: &str) {
         let mut connection = self.connection.clone();
         let name = self.name(key);
-        self.ask("forget", async move { connection.del::<_, ()>(name).await }).await;
+        self.ask("forget", async move { connection.del::<_, ()>(name).await })
+            .await;
     }
 
     async fn read<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
@@ -97,12 +104,16 @@ impl Cache {
     }
 
     async fn write<T: Serialize>(&self, key: &str, life: Duration, value: &T) {
-        let Ok(bytes) = serde_json::to_vec(value) else { return };
+        let Ok(bytes) = serde_json::to_vec(value) else {
+            return;
+        };
         if bytes.len() > VALUE_BYTES_MAX {
             count("write", "too_large");
             return;
         }
-        let life_ms = u64::try_from(life.min(LIFE_MAX).as_millis()).unwrap_or(1).max(1);
+        let life_ms = u64::try_from(life.min(LIFE_MAX).as_millis())
+            .unwrap_or(1)
+            .max(1);
         let mut connection = self.connection.clone();
         let name = self.name(key);
         let set = async move { connection.pset_ex::<_, _, ()>(name, bytes, life_ms).await };
@@ -129,7 +140,8 @@ impl Cache {
             Ok(Err(error)) => error.category().to_owned(),
             Err(_) => "no answer in time".to_owned(),
         };
-        self.resting_until.store(now_ms + REST_MS, Ordering::Relaxed);
+        self.resting_until
+            .store(now_ms + REST_MS, Ordering::Relaxed);
         count(act, "failed");
         tracing::warn!(reason, "redis failed; postgres answers");
         None

@@ -53,7 +53,10 @@ pub struct Service {
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let loops: Vec<_> = self.loops.iter().map(|(name, _)| name).collect();
-        f.debug_struct("Service").field("name", &self.name()).field("loops", &loops).finish()
+        f.debug_struct("Service")
+            .field("name", &self.name())
+            .field("loops", &loops)
+            .finish()
     }
 }
 
@@ -78,14 +81,20 @@ impl Service {
     /// The router of [`crate::graphql::router`].
     #[must_use]
     pub fn graphql(self, router: Router) -> Self {
-        Self { graphql: Some(router), ..self }
+        Self {
+            graphql: Some(router),
+            ..self
+        }
     }
 
     /// REST routes, whose bodies have at most `body_bytes_max` bytes:
     /// [`crate::http::REST_BODY_BYTES_MAX`] as a rule.
     #[must_use]
     pub fn rest(self, routes: Router, body_bytes_max: usize) -> Self {
-        let rest = self.rest.clone().merge(crate::http::limited(routes, body_bytes_max));
+        let rest = self
+            .rest
+            .clone()
+            .merge(crate::http::limited(routes, body_bytes_max));
         Self { rest, ..self }
     }
 
@@ -97,7 +106,8 @@ impl Service {
         F: Fn(Ctx, CancellationToken) -> R + Send + Sync + 'static,
         R: Future<Output = Result<()>> + Send + 'static,
     {
-        self.loops.push((name, Arc::new(move |ctx, stop| Box::pin(run(ctx, stop)))));
+        self.loops
+            .push((name, Arc::new(move |ctx, stop| Box::pin(run(ctx, stop)))));
         self
     }
 
@@ -105,20 +115,26 @@ impl Service {
     #[must_use]
     pub fn due<W: due::Work + 'static>(self, work: W) -> Self {
         let work = Arc::new(work);
-        self.add_loop("due", move |ctx, stop| due_loop(ctx, Arc::clone(&work), stop))
+        self.add_loop("due", move |ctx, stop| {
+            due_loop(ctx, Arc::clone(&work), stop)
+        })
     }
 
     /// The migrations without which it is not ready.
     #[must_use]
     pub fn migrations(mut self, migrations: &[&[Migration]]) -> Self {
-        self.migrations.extend(migrations.iter().copied().flatten().map(|one| one.name));
+        self.migrations
+            .extend(migrations.iter().copied().flatten().map(|one| one.name));
         self
     }
 
     /// The keys without which it is not ready.
     #[must_use]
     pub fn access_keys(self, keys: AccessKeys) -> Self {
-        Self { access_keys: Some(keys), ..self }
+        Self {
+            access_keys: Some(keys),
+            ..self
+        }
     }
 }
 
@@ -154,8 +170,11 @@ impl Process {
     ) -> Result<Self> {
         let rest = Limited::bind(listen.rest()).await?;
         let ops = Limited::bind(listen.ops()).await?;
-        let mut addresses =
-            Addresses { graphql: BTreeMap::new(), rest: rest.address(), ops: ops.address() };
+        let mut addresses = Addresses {
+            graphql: BTreeMap::new(),
+            rest: rest.address(),
+            ops: ops.address(),
+        };
         let mut graphql = Vec::new();
         for service in &mut services {
             if let Some(router) = service.graphql.take() {
@@ -164,7 +183,14 @@ impl Process {
                 graphql.push((listener, router));
             }
         }
-        Ok(Self { services, graphql, rest, ops, addresses, metrics })
+        Ok(Self {
+            services,
+            graphql,
+            rest,
+            ops,
+            addresses,
+            metrics,
+        })
     }
 
     pub fn addresses(&self) -> &Addresses {
@@ -220,7 +246,9 @@ impl Process {
 
 async fn within(seconds: u64, tasks: TaskTracker) -> bool {
     tasks.close();
-    tokio::time::timeout(Duration::from_secs(seconds), tasks.wait()).await.is_ok()
+    tokio::time::timeout(Duration::from_secs(seconds), tasks.wait())
+        .await
+        .is_ok()
 }
 
 async fn serve(listener: Limited, router: Router, closing: CancellationToken) {
@@ -257,11 +285,7 @@ pub fn on_termination() -> Result<CancellationToken> {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn due_loop<W: due::Work>(
-    ctx: Ctx,
-    work: Arc<W>,
-    stop: CancellationToken,
-) -> Result<()> {
+pub async fn due_loop<W: due::Work>(ctx: Ctx, work: Arc<W>, stop: CancellationToken) -> Result<()> {
     let full = usize::try_from(due::JOBS_MAX).unwrap_or(usize::MAX);
     while !stop.is_cancelled() {
         if due::step(&ctx, &*work).await? >= full {

@@ -24,10 +24,18 @@ pub use log::JsonLines;
 
 const TRACEPARENT: &str = "traceparent";
 /// Buckets of every histogram of seconds.
-const SECONDS: [f64; 12] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0];
+const SECONDS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0,
+];
 /// What other crates say below these levels is no help to an operator.
-const QUIET: [&str; 6] = ["sqlx=warn", "hyper=warn", "h2=warn", "rdkafka=warn", "tower=warn", "opentelemetry=warn"];
+const QUIET: [&str; 6] = [
+    "sqlx=warn",
+    "hyper=warn",
+    "h2=warn",
+    "rdkafka=warn",
+    "tower=warn",
+    "opentelemetry=warn",
+];
 
 /// What is started once for the process.
 #[derive(Debug)]
@@ -87,11 +95,15 @@ fn filter(directives: &str) -> Result<EnvFilter> {
 }
 
 fn tracer_provider(options: &TelemetryOptions) -> Result<SdkTracerProvider> {
-    let resource = Resource::builder().with_service_name(options.process.clone()).build();
+    let resource = Resource::builder()
+        .with_service_name(options.process.clone())
+        .build();
     let builder = SdkTracerProvider::builder()
         .with_resource(resource)
         .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)));
-    let Some(endpoint) = &options.otlp_endpoint else { return Ok(builder.build()) };
+    let Some(endpoint) = &options.otlp_endpoint else {
+        return Ok(builder.build());
+    };
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
         .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))

@@ -81,14 +81,19 @@ impl AccessKeys {
     fn find(&self, kid: &str, now: DateTime<Utc>) -> Option<AccessKey> {
         let keys = self.all();
         let in_force = |key: &&AccessKey| key.not_before <= now && now < key.not_after;
-        keys.iter().filter(|key| key.kid == kid).find(in_force).cloned()
+        keys.iter()
+            .filter(|key| key.kid == kid)
+            .find(in_force)
+            .cloned()
     }
 }
 
 impl fmt::Debug for AccessKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys = self.all();
-        f.debug_list().entries(keys.iter().map(|key| &key.kid)).finish()
+        f.debug_list()
+            .entries(keys.iter().map(|key| &key.kid))
+            .finish()
     }
 }
 
@@ -134,7 +139,10 @@ impl SigningKey {
         }
         let mut der = PKCS8_PREFIX.to_vec();
         der.extend_from_slice(key.as_bytes());
-        Ok(Self { kid, key: EncodingKey::from_ed_der(&der) })
+        Ok(Self {
+            kid,
+            key: EncodingKey::from_ed_der(&der),
+        })
     }
 
     pub fn kid(&self) -> &str {
@@ -144,7 +152,9 @@ impl SigningKey {
 
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SigningKey").field("kid", &self.kid).finish_non_exhaustive()
+        f.debug_struct("SigningKey")
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
     }
 }
 
@@ -177,7 +187,9 @@ struct Claims {
 /// When the life asked for is no life of an access token, or signing fails.
 pub fn sign(new: &NewToken, key: &SigningKey) -> Result<String> {
     if new.life_seconds <= 0 || new.life_seconds > LIFE_SECONDS_MAX {
-        return Err(Error::internal("an access token lives for at most ten minutes"));
+        return Err(Error::internal(
+            "an access token lives for at most ten minutes",
+        ));
     }
     let issued_at = new.issued_at.timestamp();
     let claims = Claims {
@@ -210,7 +222,9 @@ pub fn verify(
     now: DateTime<Utc>,
 ) -> Result<Verified> {
     let kid = checked_key_id(token)?;
-    let key = keys.find(&kid, now).ok_or(Error::Unauthenticated("an unknown or retired key"))?;
+    let key = keys
+        .find(&kid, now)
+        .ok_or(Error::Unauthenticated("an unknown or retired key"))?;
     let decoding = DecodingKey::from_ed_components(&URL_SAFE_NO_PAD.encode(key.public))
         .map_err(|_| Error::internal("an access key that is no Ed25519 key"))?;
     let mut validation = Validation::new(Algorithm::EdDSA);
@@ -239,14 +253,18 @@ fn checked_key_id(token: &str) -> Result<String> {
     if token.len() > TOKEN_BYTES_MAX {
         return Err(Error::Unauthenticated("a token that is too long"));
     }
-    let (encoded, _) = token.split_once('.').ok_or(Error::Unauthenticated("no token"))?;
+    let (encoded, _) = token
+        .split_once('.')
+        .ok_or(Error::Unauthenticated("no token"))?;
     let decoded = URL_SAFE_NO_PAD
         .decode(encoded)
         .map_err(|_| Error::Unauthenticated("a header that does not decode"))?;
     let header: StrictHeader = serde_json::from_slice(&decoded)
         .map_err(|_| Error::Unauthenticated("a header with other fields than ours"))?;
     if header.alg != "EdDSA" || header.typ != TYPE || header.kid.len() > KEY_ID_BYTES_MAX {
-        return Err(Error::Unauthenticated("another algorithm, type or key id than ours"));
+        return Err(Error::Unauthenticated(
+            "another algorithm, type or key id than ours",
+        ));
     }
     Ok(header.kid)
 }

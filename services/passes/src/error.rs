@@ -35,11 +35,13 @@ pub enum Refusal {
     RefundUsed,
     RefundTooLate,
     NotRefundable,
+    /// The pass to be renewed is absent, or another member's.
+    RenewedNotFound,
 }
 
 impl Refusal {
     /// Every refusal.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::NoDraft,
         Self::LimitBelowSold,
         Self::NotPublished,
@@ -64,6 +66,7 @@ impl Refusal {
         Self::RefundUsed,
         Self::RefundTooLate,
         Self::NotRefundable,
+        Self::RenewedNotFound,
     ];
 
     /// The code of the graph and of the idempotency record.
@@ -93,6 +96,7 @@ impl Refusal {
             Self::RefundUsed => "REFUND_USED",
             Self::RefundTooLate => "REFUND_TOO_LATE",
             Self::NotRefundable => "NOT_REFUNDABLE",
+            Self::RenewedNotFound => "NOT_FOUND",
         }
     }
 
@@ -113,7 +117,10 @@ impl Refusal {
             | Self::SoldOut
             | Self::MemberLimitReached => "productId",
             Self::LimitBelowSold => "saleLimit",
-            Self::NotRenewable | Self::RenewalTooEarly | Self::AlreadyRenewed => "renews",
+            Self::NotRenewable
+            | Self::RenewalTooEarly
+            | Self::AlreadyRenewed
+            | Self::RenewedNotFound => "renews",
             Self::AwaitingPayment
             | Self::AlreadyActive
             | Self::NotActive
@@ -201,8 +208,12 @@ impl Refusal {
                 "已超过退款期限。",
                 "The time in which this pass can be refunded is over.",
             ),
-            Self::NotRefundable => {
-                ("按购买时的规则，这张年票不能退款。", "By the terms of its sale this pass cannot be refunded.")
+            Self::NotRefundable => (
+                "按购买时的规则，这张年票不能退款。",
+                "By the terms of its sale this pass cannot be refunded.",
+            ),
+            Self::RenewedNotFound => {
+                ("没有找到要续期的年票。", "There is no such pass to renew.")
             }
         }
     }

@@ -155,6 +155,27 @@ async fn headers_are_completed_and_checked() {
     assert!(world.shared.take_received().is_empty());
 }
 
+/// Where traces are collected, the gateway's own span stands between, in the client's trace.
+#[tokio::test]
+async fn a_collected_trace_goes_on() {
+    let collector = "http://127.0.0.1:9/v1/traces".to_owned();
+    let world = World::start_with(Options {
+        environment: vec![("BASHU_GATEWAY_OTLP_ENDPOINT", collector)],
+        ..Default::default()
+    })
+    .await;
+    let request = world.post().header("traceparent", TRACE);
+    send(request.json(&json!({ "query": "{ whoami }" }))).await;
+    let received = world.shared.take_received();
+    let trace = header(&received[0], "traceparent");
+    assert_eq!(trace.split('-').nth(1), TRACE.split('-').nth(1), "{trace}");
+    assert_ne!(trace.split('-').nth(2), TRACE.split('-').nth(2), "{trace}");
+    assert_eq!(
+        header(&received[0], "x-bashu-signature"),
+        expected_signature(&received[0])
+    );
+}
+
 /// Equal requests of two people at the same time never share an answer.
 #[tokio::test]
 async fn two_people_never_share_an_answer() {

@@ -141,6 +141,26 @@ async fn a_get_is_bounded_like_a_post() {
     assert_eq!(world.ask("{ whoami }").await.status, StatusCode::OK);
 }
 
+/// No answer about a person is kept by a cache, whether it is good, refused or cut short.
+#[tokio::test]
+async fn answers_are_private() {
+    let world = World::start().await;
+    let answers = [
+        world.ask("{ whoami }").await,
+        world.ask("{ nothing }").await,
+        world.ask_as("bad", "{ whoami }").await,
+        world.ask("{ ...A } fragment A on Query { ...A }").await,
+        world.ask_raw("[]").await,
+    ];
+    for answer in answers {
+        assert_eq!(answer.headers["cache-control"], "no-store", "{answer:?}");
+        assert_eq!(
+            answer.headers["x-content-type-options"], "nosniff",
+            "{answer:?}"
+        );
+    }
+}
+
 /// There is the graph, two health checks and the metrics, and nothing else.
 #[tokio::test]
 async fn there_are_no_other_paths() {

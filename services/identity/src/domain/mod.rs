@@ -6,6 +6,7 @@
 pub mod code;
 pub mod identifier;
 pub mod keys;
+pub mod membership;
 pub mod mint;
 pub mod name;
 pub mod organisation;

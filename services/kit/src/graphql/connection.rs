@@ -49,7 +49,10 @@ impl Cursor {
     /// # Errors
     /// Bad input, when it is a cursor of another list.
     pub fn to_at(&self) -> Result<(DateTime<Utc>, Uuid)> {
-        let foreign = || Error::BadInput { field: "after", reason: "no cursor of this list".into() };
+        let foreign = || Error::BadInput {
+            field: "after",
+            reason: "no cursor of this list".into(),
+        };
         let [at, id] = self.parts().ok_or_else(foreign)?;
         let micros = at.parse().map_err(|_| foreign())?;
         let at = DateTime::from_timestamp_micros(micros).ok_or_else(foreign)?;
@@ -57,7 +60,10 @@ impl Cursor {
     }
 
     fn decode(field: &'static str, text: &str) -> Result<Self> {
-        let foreign = || Error::BadInput { field, reason: "no cursor".into() };
+        let foreign = || Error::BadInput {
+            field,
+            reason: "no cursor".into(),
+        };
         if text.len() > CURSOR_CHARS_MAX {
             return Err(foreign());
         }
@@ -100,7 +106,12 @@ impl Page {
         last: Option<i32>,
         before: Option<&str>,
     ) -> Result<Self> {
-        let bad = |field, reason: &'static str| Err(Error::BadInput { field, reason: reason.into() });
+        let bad = |field, reason: &'static str| {
+            Err(Error::BadInput {
+                field,
+                reason: reason.into(),
+            })
+        };
         let (rows, field, backwards) = match (first, last) {
             (Some(rows), None) => (rows, "first", false),
             (None, Some(rows)) => (rows, "last", true),
@@ -116,7 +127,11 @@ impl Page {
             (None, None) => None,
             _ => return bad("after", "after goes with first, before with last"),
         };
-        Ok(Self { rows: rows.into(), backwards, from })
+        Ok(Self {
+            rows: rows.into(),
+            backwards,
+            from,
+        })
     }
 
     /// What to put behind `LIMIT`: one row more tells whether there is a next page.
@@ -143,7 +158,11 @@ impl Page {
             edges.reverse();
         }
         let came_from = self.from.is_some();
-        let (previous, next) = if self.backwards { (more, came_from) } else { (came_from, more) };
+        let (previous, next) = if self.backwards {
+            (more, came_from)
+        } else {
+            (came_from, more)
+        };
         let mut connection = Connection::new(previous, next);
         connection.edges = edges;
         connection
@@ -166,7 +185,10 @@ mod tests {
             (None, Some(101)),
         ] {
             let page = Page::new(first, None, last, None);
-            assert!(matches!(page, Err(Error::BadInput { .. })), "{first:?} {last:?}");
+            assert!(
+                matches!(page, Err(Error::BadInput { .. })),
+                "{first:?} {last:?}"
+            );
         }
         assert!(Page::new(Some(100), None, None, None).is_ok());
         assert!(Page::new(Some(1), None, None, Some("MQ")).is_err());
@@ -175,12 +197,18 @@ mod tests {
     #[test]
     fn a_forged_cursor_is_bad_input_and_an_own_one_reads_back() {
         for forged in ["%", "_", &"A".repeat(600), "gICA"] {
-            assert!(Page::new(Some(1), Some(forged), None, None).is_err(), "{forged}");
+            assert!(
+                Page::new(Some(1), Some(forged), None, None).is_err(),
+                "{forged}"
+            );
         }
         let at = DateTime::from_timestamp_micros(1_777_000_000_000_123).unwrap();
         let cursor = Cursor::at(at, Uuid::from_u128(3));
         let page = Page::new(Some(1), Some(&cursor.encode_cursor()), None, None).unwrap();
-        assert_eq!(page.from.unwrap().to_at().unwrap(), (at, Uuid::from_u128(3)));
+        assert_eq!(
+            page.from.unwrap().to_at().unwrap(),
+            (at, Uuid::from_u128(3))
+        );
         assert!(Cursor::of(&[&"zone", &4]).to_at().is_err());
     }
 
@@ -189,7 +217,10 @@ mod tests {
         let page = Page::new(None, None, Some(2), None).unwrap();
         let cursor = |n: &i32| Cursor::of(&[n]);
         let connection = page.connection(vec![9, 8, 7], cursor, |n| n);
-        assert_eq!(connection.edges.iter().map(|e| e.node).collect::<Vec<_>>(), [8, 9]);
+        assert_eq!(
+            connection.edges.iter().map(|e| e.node).collect::<Vec<_>>(),
+            [8, 9]
+        );
         assert!(connection.has_previous_page && !connection.has_next_page);
     }
 }

@@ -44,7 +44,10 @@ pub(crate) struct TooLarge {
 }
 
 fn refuse<T>(limit: &'static str) -> Result<T, TooLarge> {
-    Err(TooLarge { text: Text::TooComplex, limit })
+    Err(TooLarge {
+        text: Text::TooComplex,
+        limit,
+    })
 }
 
 /// Parses and measures.
@@ -54,8 +57,10 @@ pub(crate) fn measure(
     mode: Mode,
 ) -> Result<ExecutableDocument, TooLarge> {
     scan(query)?;
-    let document = parse_query(query)
-        .map_err(|_| TooLarge { text: Text::BadDocument, limit: "syntax" })?;
+    let document = parse_query(query).map_err(|_| TooLarge {
+        text: Text::BadDocument,
+        limit: "syntax",
+    })?;
     if document.fragments.len() > FRAGMENTS_MAX {
         return refuse("fragments");
     }
@@ -63,7 +68,10 @@ pub(crate) fn measure(
         return refuse("operations");
     }
     Counts::of(&document, variables).check(mode)?;
-    let mut expansion = Expansion { document: &document, known: HashMap::new() };
+    let mut expansion = Expansion {
+        document: &document,
+        known: HashMap::new(),
+    };
     for (_, operation) in document.operations.iter() {
         if expansion.selections(&operation.node.selection_set.node) > EXPANDED_SELECTIONS_MAX {
             return refuse("expanded selections");
@@ -80,9 +88,22 @@ fn scan(query: &str) -> Result<(), TooLarge> {
         let is_name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b'+');
         let (length, token) = match byte {
             b' ' | b'\t' | b'\r' | b'\n' | b',' => (1, false),
-            b'#' => (bytes[at..].iter().take_while(|&&b| b != b'\n' && b != b'\r').count(), false),
+            b'#' => (
+                bytes[at..]
+                    .iter()
+                    .take_while(|&&b| b != b'\n' && b != b'\r')
+                    .count(),
+                false,
+            ),
             b'"' => (string_length(&bytes[at..]), true),
-            b'.' => (bytes[at..].iter().take_while(|&&b| b == b'.').take(3).count(), true),
+            b'.' => (
+                bytes[at..]
+                    .iter()
+                    .take_while(|&&b| b == b'.')
+                    .take(3)
+                    .count(),
+                true,
+            ),
             b if is_name(&b) => (bytes[at..].iter().take_while(|b| is_name(b)).count(), true),
             _ => (1, true),
         };
@@ -138,11 +159,17 @@ impl Counts {
     fn of(document: &ExecutableDocument, variables: &Variables) -> Self {
         let mut counts = Self::default();
         let representations = |field: &Field| {
-            let Some(argument) = field.get_argument("representations") else { return 0 };
+            let Some(argument) = field.get_argument("representations") else {
+                return 0;
+            };
             // A variable that is left out stands for the longest of its defaults.
             let value = argument.node.clone().into_const_with(|name| {
                 let given = variables.get(&name).cloned();
-                Ok::<_, Infallible>(given.or_else(|| longest_default(document, &name)).unwrap_or_default())
+                Ok::<_, Infallible>(
+                    given
+                        .or_else(|| longest_default(document, &name))
+                        .unwrap_or_default(),
+                )
             });
             value.map_or(0, |value| length(&value))
         };
@@ -187,7 +214,10 @@ impl Counts {
 
     fn check(&self, mode: Mode) -> Result<(), TooLarge> {
         if self.introspection && mode == Mode::Production {
-            return Err(TooLarge { text: Text::IntrospectionOff, limit: "introspection" });
+            return Err(TooLarge {
+                text: Text::IntrospectionOff,
+                limit: "introspection",
+            });
         }
         for (count, max, limit) in [
             (self.aliases, ALIASES_MAX, "aliases"),
@@ -207,14 +237,21 @@ fn longest_default(document: &ExecutableDocument, name: &Name) -> Option<Value> 
     let operations = document.operations.iter();
     let definitions = operations.flat_map(|(_, operation)| &operation.node.variable_definitions);
     let named = definitions.filter(|definition| definition.node.name.node == *name);
-    named.filter_map(|definition| definition.node.default_value().cloned()).max_by_key(length)
+    named
+        .filter_map(|definition| definition.node.default_value().cloned())
+        .max_by_key(length)
 }
 
 fn length(value: &Value) -> usize {
     match value {
         Value::List(items) => items.len(),
         Value::Null => 0,
-        _ => 1,
+        Value::Number(_)
+        | Value::String(_)
+        | Value::Boolean(_)
+        | Value::Binary(_)
+        | Value::Enum(_)
+        | Value::Object(_) => 1,
     }
 }
 
@@ -247,7 +284,9 @@ impl<'a> Expansion<'a> {
             Some(None) => return u64::MAX,
             None => {}
         }
-        let Some(fragment) = self.document.fragments.get(name) else { return 0 };
+        let Some(fragment) = self.document.fragments.get(name) else {
+            return 0;
+        };
         self.known.insert(name, None);
         let count = self.selections(&fragment.node.selection_set.node);
         self.known.insert(name, Some(count));
@@ -260,7 +299,9 @@ mod tests {
     use super::*;
 
     fn refused_by(query: &str) -> Option<&'static str> {
-        measure(query, &Variables::default(), Mode::Production).err().map(|error| error.limit)
+        measure(query, &Variables::default(), Mode::Production)
+            .err()
+            .map(|error| error.limit)
     }
 
     #[test]
@@ -268,18 +309,29 @@ mod tests {
         let query = r#"query ($r: [_Any!]!) { _entities(representations: $r) { ... on Member {
             passes(first: 10) { edges { cursor node { id product { name } } } } } } }"#;
         assert_eq!(refused_by(query), None);
-        assert_eq!(refused_by("{ a(text: \"\"\"{{{ \\\"\"\" [[[\"\"\", b: \"\\\"[\") }"), None);
+        assert_eq!(
+            refused_by("{ a(text: \"\"\"{{{ \\\"\"\" [[[\"\"\", b: \"\\\"[\") }"),
+            None
+        );
     }
 
     #[test]
     fn fragment_bombs_are_refused_by_their_size_written_out() {
         let doubling = (0..26).fold("{ ...F0 }".to_owned(), |query, n| {
-            format!("{query} fragment F{n} on Query {{ ...F{} ...F{} }}", n + 1, n + 1)
+            format!(
+                "{query} fragment F{n} on Query {{ ...F{} ...F{} }}",
+                n + 1,
+                n + 1
+            )
         }) + " fragment F26 on Query { a }";
         assert_eq!(refused_by(&doubling), Some("expanded selections"));
         let cycle = "{ ...A } fragment A on Query { x ...B } fragment B on Query { ...A y }";
         assert_eq!(refused_by(cycle), Some("expanded selections"));
-        let wide = format!("{{ {} }} fragment A on Query {{ {} }}", "...A ".repeat(60), "a ".repeat(60));
+        let wide = format!(
+            "{{ {} }} fragment A on Query {{ {} }}",
+            "...A ".repeat(60),
+            "a ".repeat(60)
+        );
         assert_eq!(refused_by(&wide), Some("expanded selections"));
         let chain = (0..5_000).fold("{ ...F0 }".to_owned(), |query, n| {
             format!("{query} fragment F{n} on Query {{ ...F{} }}", n + 1)
@@ -295,17 +347,43 @@ mod tests {
         let limits: [(String, &str); 8] = [
             (many(20_000, |n| format!("a{n}: x")), "tokens"),
             (many(ALIASES_MAX + 1, |n| format!("a{n}: x")), "aliases"),
-            (format!("{{ x {} }}", "@aa".repeat(DIRECTIVES_MAX + 1)), "directives"),
-            (format!("{{ a(b: {}{}) }}", "[".repeat(1_000), "]".repeat(1_000)), "nesting"),
+            (
+                format!("{{ x {} }}", "@aa".repeat(DIRECTIVES_MAX + 1)),
+                "directives",
+            ),
+            (
+                format!("{{ a(b: {}{}) }}", "[".repeat(1_000), "]".repeat(1_000)),
+                "nesting",
+            ),
             ("{".repeat(1_000), "nesting"),
-            (many(FRAGMENTS_MAX + 1, |_| "a".to_owned()) + &(0..=FRAGMENTS_MAX)
-                .map(|n| format!(" fragment F{n} on Q {{ a }}")).collect::<String>(), "fragments"),
-            (format!("{{ _entities(representations: [{}]) {{ a }} }}", "1 ".repeat(101)),
-                "representations"),
-            (many(5, |n| format!("e{n}: _entities(representations: []) {{ a }}")), "entity fields"),
+            (
+                many(FRAGMENTS_MAX + 1, |_| "a".to_owned())
+                    + &(0..=FRAGMENTS_MAX)
+                        .map(|n| format!(" fragment F{n} on Q {{ a }}"))
+                        .collect::<String>(),
+                "fragments",
+            ),
+            (
+                format!(
+                    "{{ _entities(representations: [{}]) {{ a }} }}",
+                    "1 ".repeat(101)
+                ),
+                "representations",
+            ),
+            (
+                many(5, |n| {
+                    format!("e{n}: _entities(representations: []) {{ a }}")
+                }),
+                "entity fields",
+            ),
         ];
         for (query, limit) in limits {
-            assert_eq!(refused_by(&query), Some(limit), "{}", &query[..60.min(query.len())]);
+            assert_eq!(
+                refused_by(&query),
+                Some(limit),
+                "{}",
+                &query[..60.min(query.len())]
+            );
         }
     }
 

@@ -16,12 +16,12 @@ use axum::routing::post;
 use serde::Deserialize;
 use tracing::Instrument;
 
+use super::Language;
 use super::document::{self, TooLarge};
 use super::limits::Mode;
 use super::payload::{log_chain, public_parts};
 use super::signature::{self, GatewayKey, Unsigned, Verifier};
 use super::texts::Text;
-use super::Language;
 use crate::access::{Caller, Who};
 use crate::token::{self, AccessKeys};
 use crate::{Ctx, Error};
@@ -57,9 +57,20 @@ struct Door<E> {
 
 /// The router of a subgraph: `POST /graphql`, and nothing else.
 pub fn router<E: Executor>(schema: E, options: EdgeOptions) -> Router {
-    let EdgeOptions { ctx, gateway_key, access_keys, mode } = options;
+    let EdgeOptions {
+        ctx,
+        gateway_key,
+        access_keys,
+        mode,
+    } = options;
     let verifier = Verifier::new(gateway_key, ctx.service);
-    let door = Arc::new(Door { schema, ctx, verifier, access_keys, mode });
+    let door = Arc::new(Door {
+        schema,
+        ctx,
+        verifier,
+        access_keys,
+        mode,
+    });
     let route = post(handle::<E>).fallback(crate::http::method_not_allowed);
     let router = Router::new().route("/graphql", route).with_state(door);
     crate::http::wrap(router)
@@ -77,7 +88,9 @@ async fn handle<E: Executor>(
     if let Some(traceparent) = headers.get("traceparent").and_then(|v| v.to_str().ok()) {
         crate::telemetry::continue_from(&span, traceparent);
     }
-    let answer = door.answer(&method, &headers, body, language).instrument(span);
+    let answer = door
+        .answer(&method, &headers, body, language)
+        .instrument(span);
     let limit = Duration::from_secs(REQUEST_SECONDS_MAX);
     let (outcome, response) = match tokio::time::timeout(limit, answer).await {
         Ok(Ok(response)) => ("answered", response),
@@ -104,7 +117,11 @@ struct Refused {
 
 impl Refused {
     const fn new(status: StatusCode, text: Text) -> Self {
-        Self { status, text, label: text.code() }
+        Self {
+            status,
+            text,
+            label: text.code(),
+        }
     }
 
     fn response(&self, language: Language) -> Response {
@@ -121,7 +138,11 @@ impl Refused {
 
 impl From<TooLarge> for Refused {
     fn from(too_large: TooLarge) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, text: too_large.text, label: too_large.limit }
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            text: too_large.text,
+            label: too_large.limit,
+        }
     }
 }
 
@@ -131,7 +152,11 @@ impl From<Unsigned> for Refused {
         metrics::counter!("bashu_unsigned_requests_total", "reason" => reason).increment(1);
         match unsigned {
             Unsigned::Full => Self::new(StatusCode::SERVICE_UNAVAILABLE, Text::Overloaded),
-            _ => Self::new(StatusCode::UNAUTHORIZED, Text::Unsigned),
+            Unsigned::Absent
+            | Unsigned::Repeated
+            | Unsigned::Aged
+            | Unsigned::Wrong
+            | Unsigned::Replayed => Self::new(StatusCode::UNAUTHORIZED, Text::Unsigned),
         }
     }
 }
@@ -155,19 +180,25 @@ impl<E: Executor> Door<E> {
         language: Language,
     ) -> Result<Response, Refused> {
         if !crate::http::is_json(headers) {
-            return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Text::MediaType));
+            return Err(Refused::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                Text::MediaType,
+            ));
         }
         let body = crate::http::read(headers, body, BODY_BYTES_MAX)
             .await
             .map_err(|(status, text)| Refused::new(status, text))?;
         let now = self.ctx.clock.now();
-        self.verifier.verify(method, headers, &body, now.timestamp())?;
+        self.verifier
+            .verify(method, headers, &body, now.timestamp())?;
         let operation = parse(&body)?;
         let caller = self.caller(headers, language)?;
         let variables = operation.variables.unwrap_or_default();
         let variables = Variables::from_json(serde_json::Value::Object(variables));
         let document = document::measure(&operation.query, &variables, self.mode)?;
-        let mut request = Request::new(operation.query).variables(variables).data(caller);
+        let mut request = Request::new(operation.query)
+            .variables(variables)
+            .data(caller);
         request.set_parsed_query(document);
         if let Some(name) = operation.operation_name {
             let shown: String = name.chars().take(OPERATION_CHARS_MAX).collect();
@@ -190,7 +221,10 @@ impl<E: Executor> Door<E> {
                 let token = value.to_str().ok().and_then(|v| v.strip_prefix("Bearer "));
                 let token = token.ok_or_else(bad)?;
                 if !self.access_keys.is_loaded() {
-                    return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, Text::Unavailable));
+                    return Err(Refused::new(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        Text::Unavailable,
+                    ));
                 }
                 let now = self.ctx.clock.now();
                 let verified = token::verify(token, self.ctx.union, &self.access_keys, now)
@@ -198,14 +232,20 @@ impl<E: Executor> Door<E> {
                         tracing::info!(reason = %error, "a token was refused");
                         bad()
                     })?;
-                Who::Member { member: verified.member, login: verified.login }
+                Who::Member {
+                    member: verified.member,
+                    login: verified.login,
+                }
             }
         };
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let client = text(signature::CLIENT).and_then(|v| v.parse::<IpAddr>().ok());
         let gate_assertion = match text(signature::GATE) {
             Some(assertion) if assertion.len() > ASSERTION_BYTES_MAX => {
-                return Err(Refused::new(StatusCode::UNAUTHORIZED, Text::Unauthenticated));
+                return Err(Refused::new(
+                    StatusCode::UNAUTHORIZED,
+                    Text::Unauthenticated,
+                ));
             }
             assertion => assertion.map(str::to_owned),
         };
@@ -228,7 +268,11 @@ fn parse(body: &Bytes) -> Result<Operation, Refused> {
 /// library is ours and hidden; one of async-graphql itself is about the document and gets a code.
 fn publish(error: &mut async_graphql::ServerError, language: Language) {
     let extensions = error.extensions.get_or_insert_default();
-    if let Some(kit) = error.source.as_ref().and_then(|s| s.downcast_ref::<Error>()) {
+    if let Some(kit) = error
+        .source
+        .as_ref()
+        .and_then(|s| s.downcast_ref::<Error>())
+    {
         let (code, message) = public_parts(kit, language);
         extensions.set("code", code);
         error.message = message;

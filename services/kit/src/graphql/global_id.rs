@@ -47,7 +47,10 @@ impl GlobalId {
         let colon = plain.iter().position(|&byte| byte == b':')?;
         let type_name = std::str::from_utf8(&plain[..colon]).ok()?;
         let is_name = !type_name.is_empty() && type_name.bytes().all(|b| b.is_ascii_alphanumeric());
-        is_name.then(|| Self { type_name: type_name.to_owned(), bytes: plain[colon + 1..].to_vec() })
+        is_name.then(|| Self {
+            type_name: type_name.to_owned(),
+            bytes: plain[colon + 1..].to_vec(),
+        })
     }
 
     /// The UUID of an id of this type.
@@ -75,7 +78,11 @@ impl GlobalId {
     /// [`Error::NotFound`], as [`GlobalId::uuid`].
     pub fn bytes_of(id: &str, type_name: &str) -> Result<Vec<u8>> {
         let decoded = Self::decode(id).ok_or(Error::NotFound)?;
-        if decoded.type_name == type_name { Ok(decoded.bytes) } else { Err(Error::NotFound) }
+        if decoded.type_name == type_name {
+            Ok(decoded.bytes)
+        } else {
+            Err(Error::NotFound)
+        }
     }
 }
 
@@ -90,12 +97,23 @@ mod tests {
         assert_eq!(GlobalId::uuid(&id, "Order").unwrap(), uuid);
         assert!(matches!(GlobalId::uuid(&id, "Pass"), Err(Error::NotFound)));
         let pass = GlobalId::of_entitlement("Pass", EntitlementId(0x3a_00));
-        assert_eq!(GlobalId::entitlement(&pass, "Pass").unwrap(), EntitlementId(0x3a_00));
+        assert_eq!(
+            GlobalId::entitlement(&pass, "Pass").unwrap(),
+            EntitlementId(0x3a_00)
+        );
     }
 
     #[test]
     fn what_is_no_id_is_not_found() {
-        for bad in ["", "!!", "UGFzcw", "OjEyMw", &"A".repeat(300), "T3JkZXI6MTIz", "Pass:1"] {
+        for bad in [
+            "",
+            "!!",
+            "UGFzcw",
+            "OjEyMw",
+            &"A".repeat(300),
+            "T3JkZXI6MTIz",
+            "Pass:1",
+        ] {
             assert!(GlobalId::uuid(bad, "Order").is_err(), "{bad}");
         }
     }

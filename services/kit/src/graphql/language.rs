@@ -13,7 +13,9 @@ pub enum Language {
 impl Language {
     /// The first of zh and en by weight, then by place. Anything unreadable is Chinese.
     pub fn from_headers(headers: &HeaderMap) -> Self {
-        let value = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+        let value = headers
+            .get(header::ACCEPT_LANGUAGE)
+            .and_then(|value| value.to_str().ok());
         value.map(Self::parse).unwrap_or_default()
     }
 

@@ -16,10 +16,16 @@ mod signature;
 mod texts;
 
 pub use connection::{Connection, Cursor, PAGE_ROWS_MAX, Page, PageInfo};
+pub use document::{
+    ALIASES_MAX, DIRECTIVES_MAX, ENTITY_FIELDS_MAX, EXPANDED_SELECTIONS_MAX, FRAGMENTS_MAX,
+    NESTING_MAX, OPERATIONS_MAX, REPRESENTATIONS_MAX, TOKENS_MAX,
+};
 pub use door::{BODY_BYTES_MAX, EdgeOptions, REQUEST_SECONDS_MAX, router};
 pub use global_id::GlobalId;
 pub use language::Language;
-pub use limits::{Mode, limits, sdl};
+pub use limits::{
+    COMPLEXITY_MAX, DEPTH_MAX, FIELD_DIRECTIVES_MAX, Mode, RECURSIVE_DEPTH_MAX, limits, sdl,
+};
 pub use money::Money;
 pub use payload::{answer_parts, to_graphql};
 pub(crate) use payload::{log_chain, public_parts};

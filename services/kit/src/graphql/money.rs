@@ -16,6 +16,9 @@ pub struct Money {
 
 impl From<Fen> for Money {
     fn from(fen: Fen) -> Self {
-        Self { amount_fen: fen.get(), currency: "CNY" }
+        Self {
+            amount_fen: fen.get(),
+            currency: "CNY",
+        }
     }
 }

@@ -127,14 +127,20 @@ pub fn answer_parts<C: EnumType>(
                 format!("{en} in {field}: {reason}").into(),
             )
         }
-        other => return Err(to_graphql(other, language)),
+        Error::Unauthenticated(_)
+        | Error::Overloaded
+        | Error::Unavailable(_)
+        | Error::Db(_)
+        | Error::Kafka(_)
+        | Error::Permanent(_)
+        | Error::Internal(_) => return Err(to_graphql(error, language)),
     };
     let Some(item) = C::items().iter().find(|item| item.name == refusal.code) else {
         let what = format!("the refusal {} is none of its mutation", refusal.code);
         return Err(to_graphql(Error::internal(what), language));
     };
-    let field = (!refusal.field.is_empty())
-        .then(|| refusal.field.split('.').map(str::to_owned).collect());
+    let field =
+        (!refusal.field.is_empty()).then(|| refusal.field.split('.').map(str::to_owned).collect());
     Ok((item.value, field, refusal.message(language).to_owned()))
 }
 
@@ -160,7 +166,10 @@ pub fn to_graphql(error: Error, language: Language) -> async_graphql::Error {
 pub(crate) fn public_parts(error: &Error, language: Language) -> (String, String) {
     let text = match error {
         Error::Refused(refusal) => {
-            return (refusal.code.to_owned(), refusal.message(language).to_owned());
+            return (
+                refusal.code.to_owned(),
+                refusal.message(language).to_owned(),
+            );
         }
         Error::BadInput { field, reason } => {
             let text = Text::BadInput;

@@ -122,7 +122,11 @@ pub(crate) struct Verifier {
 
 impl Verifier {
     pub(crate) fn new(key: GatewayKey, subgraph: &'static str) -> Self {
-        Self { key, subgraph, nonces: Mutex::default() }
+        Self {
+            key,
+            subgraph,
+            nonces: Mutex::default(),
+        }
     }
 
     pub(crate) fn verify(
@@ -132,12 +136,24 @@ impl Verifier {
         body: &[u8],
         now: i64,
     ) -> Result<(), Unsigned> {
-        for name in [TIMESTAMP, NONCE, SIGNATURE, GATE, CLIENT, header::AUTHORIZATION.as_str()] {
+        for name in [
+            TIMESTAMP,
+            NONCE,
+            SIGNATURE,
+            GATE,
+            CLIENT,
+            header::AUTHORIZATION.as_str(),
+        ] {
             if headers.get_all(name).iter().count() > 1 {
                 return Err(Unsigned::Repeated);
             }
         }
-        let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).ok_or(Unsigned::Absent);
+        let text = |name| {
+            headers
+                .get(name)
+                .and_then(|v| v.to_str().ok())
+                .ok_or(Unsigned::Absent)
+        };
         let bytes = |name: &str| headers.get(name).map(|v| v.as_bytes()).unwrap_or_default();
         let (timestamp, nonce) = (text(TIMESTAMP)?, text(NONCE)?);
         let signature = text(SIGNATURE)?;
@@ -163,7 +179,10 @@ impl Verifier {
         if !(-SIGNATURE_AHEAD_SECONDS_MAX..=SIGNATURE_AGE_SECONDS_MAX).contains(&age) {
             return Err(Unsigned::Aged);
         }
-        self.nonces.lock().unwrap_or_else(PoisonError::into_inner).insert(nonce_bytes, now)
+        self.nonces
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(nonce_bytes, now)
     }
 }
 
@@ -189,7 +208,11 @@ impl Nonces {
         if self.young.len() >= NONCES_MAX {
             return Err(Unsigned::Full);
         }
-        if self.young.insert(nonce) { Ok(()) } else { Err(Unsigned::Replayed) }
+        if self.young.insert(nonce) {
+            Ok(())
+        } else {
+            Err(Unsigned::Replayed)
+        }
     }
 }
 

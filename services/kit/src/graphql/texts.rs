@@ -54,38 +54,50 @@ impl Text {
 
     pub(crate) const fn both(self) -> (&'static str, &'static str) {
         match self {
-            Self::Unauthenticated => {
-                ("请先登录，或重新登录。", "Please sign in, or sign in again.")
-            }
+            Self::Unauthenticated => (
+                "请先登录，或重新登录。",
+                "Please sign in, or sign in again.",
+            ),
             Self::Forbidden => ("您没有权限进行此操作。", "You are not allowed to do this."),
             Self::NotFound => ("没有找到。", "There is no such thing."),
-            Self::Overloaded => {
-                ("现在人数较多，请稍后重试。", "Too many requests right now; please try again.")
-            }
-            Self::Unavailable => {
-                ("服务暂时不可用，请稍后重试。", "Not available right now; please try again later.")
-            }
+            Self::Overloaded => (
+                "现在人数较多，请稍后重试。",
+                "Too many requests right now; please try again.",
+            ),
+            Self::Unavailable => (
+                "服务暂时不可用，请稍后重试。",
+                "Not available right now; please try again later.",
+            ),
             Self::BadInput => ("输入有误", "Bad input"),
             Self::Internal => (
                 "系统出了问题，我们已记录，请稍后重试。",
                 "Something went wrong on our side; it has been recorded. Please try again later.",
             ),
-            Self::Unsigned => {
-                ("请求没有网关的有效签名。", "The request carries no valid gateway signature.")
-            }
-            Self::TooComplex => {
-                ("查询过于复杂，请拆分。", "The query is too complex; please split it.")
-            }
-            Self::IntrospectionOff => {
-                ("此处不提供架构内省。", "Introspection is not available here.")
-            }
+            Self::Unsigned => (
+                "请求没有网关的有效签名。",
+                "The request carries no valid gateway signature.",
+            ),
+            Self::TooComplex => (
+                "查询过于复杂，请拆分。",
+                "The query is too complex; please split it.",
+            ),
+            Self::IntrospectionOff => (
+                "此处不提供架构内省。",
+                "Introspection is not available here.",
+            ),
             Self::BadDocument => ("查询无效。", "The query is not valid."),
             Self::BadRequest => ("请求无法解析。", "The request cannot be read."),
             Self::BodyTooLarge => ("请求过大。", "The request is too large."),
-            Self::MediaType => ("只接受 application/json。", "Only application/json is accepted."),
+            Self::MediaType => (
+                "只接受 application/json。",
+                "Only application/json is accepted.",
+            ),
             Self::MethodNotAllowed => ("不支持此请求方法。", "This method is not allowed."),
             Self::NoRoute => ("没有此地址。", "There is nothing at this address."),
-            Self::TimedOut => ("处理超时，请稍后重试。", "This took too long; please try again."),
+            Self::TimedOut => (
+                "处理超时，请稍后重试。",
+                "This took too long; please try again.",
+            ),
         }
     }
 }

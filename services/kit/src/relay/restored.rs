@@ -1,11 +1,15 @@
 //! The way out when the database or the topic went back in time: a new epoch.
 
+use std::time::{Duration, Instant};
+
 use super::state::{Lock, State};
 use crate::bus::Bus;
 use crate::{Ctx, Error, Result};
 
 /// Records at the end of each partition in which the newest epoch is looked for.
 const LOOK_BACK: i64 = 100;
+/// How long it waits for the relay to let go.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens a new epoch above every one that the database or the topic knows; its number. The relay
 /// announces it at its next start, consumers accept it there, and `resync` must follow, since
@@ -15,9 +19,7 @@ const LOOK_BACK: i64 = 100;
 /// When the service's relay still runs, or the database or the broker fails.
 pub async fn restored(ctx: &Ctx, bus: &Bus) -> Result<i64> {
     let topic = ctx.topic();
-    let Some(_lock) = Lock::try_take(ctx).await? else {
-        return Err(Error::Unavailable("the relay runs: stop the service first"));
-    };
+    let _lock = lock(ctx).await?;
     let partitions = bus.ensure_topic(&topic).await?;
     let count = usize::try_from(partitions).unwrap_or_default();
     let ends = bus.tails(&topic, &vec![i64::MAX; count]).await?;
@@ -34,4 +36,18 @@ pub async fn restored(ctx: &Ctx, bus: &Bus) -> Result<i64> {
     let epoch = State::reopen(ctx, seen, &highs).await?;
     tracing::warn!(topic, epoch, "a new epoch is open; run `bashu resync` once the relay runs");
     Ok(epoch)
+}
+
+/// A relay that has just refused lets go of the lock; one that runs does not.
+async fn lock(ctx: &Ctx) -> Result<Lock> {
+    let deadline = Instant::now() + LOCK_TIMEOUT;
+    loop {
+        match Lock::try_take(ctx).await? {
+            Some(lock) => return Ok(lock),
+            None if Instant::now() > deadline => {
+                return Err(Error::Unavailable("the relay runs: stop the service first"));
+            }
+            None => tokio::time::sleep(LOCK_TIMEOUT / 100).await,
+        }
+    }
 }

@@ -38,11 +38,19 @@ impl Health {
     pub(super) fn of(services: &[Service], metrics: Option<PrometheusHandle>) -> Self {
         let checked = |service: &Service| Checked {
             ctx: service.ctx.clone(),
-            migrations: service.migrations.iter().map(|&name| name.to_owned()).collect(),
+            migrations: service
+                .migrations
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect(),
             access_keys: service.access_keys.clone(),
         };
         let services = services.iter().map(checked).collect();
-        Self { stopping: AtomicBool::new(false), services, metrics }
+        Self {
+            stopping: AtomicBool::new(false),
+            services,
+            metrics,
+        }
     }
 
     pub(super) fn stop(&self) {
@@ -61,15 +69,24 @@ pub(super) fn routes(health: Arc<Health>) -> Router {
 async fn ready(State(health): State<Arc<Health>>) -> Response {
     let mut states = BTreeMap::new();
     let mut ready = !health.stopping.load(Ordering::SeqCst);
-    let checks = health.services.iter().map(|service| async {
-        (service.ctx.service, service.state().await)
-    });
+    let checks = health
+        .services
+        .iter()
+        .map(|service| async { (service.ctx.service, service.state().await) });
     for (name, state) in futures::future::join_all(checks).await {
         ready &= state == "ready";
         states.insert(name, state);
     }
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(serde_json::json!({"ready": ready, "services": states}))).into_response()
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (
+        status,
+        Json(serde_json::json!({"ready": ready, "services": states})),
+    )
+        .into_response()
 }
 
 async fn metrics(State(health): State<Arc<Health>>) -> Response {

@@ -35,7 +35,11 @@ impl Limited {
         };
         let inner = TcpListener::bind(address).await.map_err(failed)?;
         let address = inner.local_addr().map_err(failed)?;
-        Ok(Self { inner, address, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) })
+        Ok(Self {
+            inner,
+            address,
+            places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+        })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -58,7 +62,14 @@ impl axum::serve::Listener for Limited {
                     // Without it small answers wait for the peer's acknowledgement.
                     let _ = stream.set_nodelay(true);
                     let silence = Box::pin(tokio::time::sleep(SILENCE_MAX));
-                    return (Connection { stream, silence, _place: place }, address);
+                    return (
+                        Connection {
+                            stream,
+                            silence,
+                            _place: place,
+                        },
+                        address,
+                    );
                 }
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             }

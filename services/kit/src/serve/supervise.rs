@@ -29,7 +29,12 @@ pub(super) async fn run(name: &'static str, run: Run, ctx: Ctx, stop: Cancellati
             }
             Err(_) => "panicked",
         };
-        tracing::error!(service = ctx.service, name, state = outcome, "a loop is started again");
+        tracing::error!(
+            service = ctx.service,
+            name,
+            state = outcome,
+            "a loop is started again"
+        );
         metrics::counter!(
             "bashu_loop_restarts_total",
             "service" => ctx.service, "loop" => name, "outcome" => outcome

@@ -14,12 +14,55 @@ use tracing_subscriber::registry::LookupSpan;
 /// The fields that are written out. None of them ever holds a name, a number of a person, a
 /// token or a text that somebody typed; another field is named but not shown.
 const FIELDS: [&str; 49] = [
-    "act", "address", "attempt", "attempts", "batch", "bytes", "code", "command", "consumer",
-    "count", "delay", "delay_ms", "elapsed_ms", "entitlement", "epoch", "error", "event",
-    "expected", "gate", "job", "key", "kind", "lag", "login", "loop", "member", "migration",
-    "name", "number", "offset", "operation", "order", "organisation", "partition", "pass",
-    "port", "pseq", "reason", "refusal", "request_no", "rows", "seconds", "service", "state",
-    "status", "topic", "union", "venue", "version",
+    "act",
+    "address",
+    "attempt",
+    "attempts",
+    "batch",
+    "bytes",
+    "code",
+    "command",
+    "consumer",
+    "count",
+    "delay",
+    "delay_ms",
+    "elapsed_ms",
+    "entitlement",
+    "epoch",
+    "error",
+    "event",
+    "expected",
+    "gate",
+    "job",
+    "key",
+    "kind",
+    "lag",
+    "login",
+    "loop",
+    "member",
+    "migration",
+    "name",
+    "number",
+    "offset",
+    "operation",
+    "order",
+    "organisation",
+    "partition",
+    "pass",
+    "port",
+    "pseq",
+    "reason",
+    "refusal",
+    "request_no",
+    "rows",
+    "seconds",
+    "service",
+    "state",
+    "status",
+    "topic",
+    "union",
+    "venue",
+    "version",
 ];
 /// The longest text of one field, in characters.
 const TEXT_CHARS_MAX: usize = 1_000;
@@ -45,20 +88,26 @@ where
 {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let mut line = Line::default();
-        #[expect(clippy::disallowed_methods, reason = "a log line tells the machine's time")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a log line tells the machine's time"
+        )]
         let now = chrono::Utc::now();
         let time = now.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
         let metadata = event.metadata();
         line.fields.insert("time".to_owned(), time.into());
-        line.fields.insert("level".to_owned(), metadata.level().as_str().into());
-        line.fields.insert("target".to_owned(), metadata.target().into());
+        line.fields
+            .insert("level".to_owned(), metadata.level().as_str().into());
+        line.fields
+            .insert("target".to_owned(), metadata.target().into());
         event.record(&mut line);
         if let Some(traceparent) = super::traceparent() {
             let trace = traceparent.split('-').nth(1).unwrap_or_default();
             line.fields.insert("trace".to_owned(), trace.into());
         }
         if !line.withheld.is_empty() {
-            line.fields.insert("withheld".to_owned(), line.withheld.into());
+            line.fields
+                .insert("withheld".to_owned(), line.withheld.into());
         }
         let mut text = printable(&Value::Object(line.fields).to_string());
         text.push('\n');
@@ -123,8 +172,12 @@ fn masked(text: &str) -> String {
             at += 1;
             continue;
         }
-        let part_of_id = at.checked_sub(1).is_some_and(|before| is_id_part(chars[before]))
-            || chars.get(at + run).is_some_and(|&after| is_id_part(after) && after != 'x' && after != 'X');
+        let part_of_id = at
+            .checked_sub(1)
+            .is_some_and(|before| is_id_part(chars[before]))
+            || chars
+                .get(at + run)
+                .is_some_and(|&after| is_id_part(after) && after != 'x' && after != 'X');
         if run >= DIGITS_MIN && !part_of_id {
             out.extend(std::iter::repeat_n('*', run));
         } else {

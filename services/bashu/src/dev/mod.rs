@@ -1,0 +1,157 @@
+//! `bashu dev`: both unions on this machine, as `make run` shows them.
+//!
+//! It expects the servers of `deploy/dev` to be up, makes secrets and configurations once, runs
+//! migrations, starts the providers' stand-ins, a process of all services and a gateway for each
+//! union, loads the demonstration world through the gateways, plays the journeys, prints what
+//! each step answered, and stays until it is told to stop. Nothing here is for production.
+
+mod children;
+mod files;
+mod settings;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use futures::stream::{FuturesUnordered, StreamExt};
+use kit::types::Union;
+
+use crate::output::Say;
+use crate::{demo, journey};
+use children::{Program, Running};
+pub(crate) use settings::World;
+
+/// What `bashu dev` is told.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DevArgs {
+    /// Where the servers of deploy/dev keep their files
+    #[arg(long, env = "BASHU_DEV_DIR", default_value = ".dev/run")]
+    pub(crate) folder: PathBuf,
+    /// The gateway's program
+    #[arg(long, env = "BASHU_GATEWAY_BIN", default_value = ".dev/bin/bashu-gateway")]
+    pub(crate) gateway: PathBuf,
+    /// The composed graph that the gateways serve
+    #[arg(long, default_value = "schema/supergraph.graphql")]
+    pub(crate) supergraph: PathBuf,
+    /// Added to every port
+    #[arg(long, env = "BASHU_PORT_OFFSET", default_value_t = 0)]
+    pub(crate) port_offset: u16,
+    /// Members of the demonstration world, in each union
+    #[arg(long, default_value_t = 1500)]
+    pub(crate) members: u32,
+    /// End after the journeys instead of staying up
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+/// Starts everything, plays, stays, stops.
+///
+/// # Errors
+/// When something does not start, or a journey does not go as it must.
+pub(crate) async fn run(args: DevArgs) -> Result<()> {
+    let say = Say::terminal();
+    let began = Instant::now();
+    let stop = kit::serve::on_termination()?;
+    let world = World::prepare(&args)?;
+    for union in Union::ALL {
+        let ran = crate::migrate::union(&world.config(union)?).await?;
+        say.step(&format!("union {union}: {ran} migrations run"));
+    }
+    let mut children = Vec::new();
+    let outcome = tokio::select! {
+        outcome = start_and_play(&args, &world, &mut children, &say) => outcome.map(|()| true),
+        () = stop.cancelled() => Ok(false),
+    };
+    let outcome = match outcome {
+        Ok(true) if !args.once => {
+            say.step(&format!("up after {:.1} s", began.elapsed().as_secs_f64()));
+            world.print_addresses(&say);
+            tokio::select! {
+                ended = first_end(&mut children) => ended,
+                () = stop.cancelled() => Ok(()),
+            }
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(error),
+    };
+    say.step("stopping");
+    // The gateways first, so that nothing new comes in.
+    for child in children.into_iter().rev() {
+        child.stop().await;
+    }
+    outcome
+}
+
+async fn start_and_play(
+    args: &DevArgs,
+    world: &World,
+    children: &mut Vec<Running>,
+    say: &Say,
+) -> Result<()> {
+    children.push(Running::start(sandbox(world))?);
+    for union in Union::ALL {
+        children.push(Running::start(services(world, union)?)?);
+    }
+    for union in Union::ALL {
+        children.push(Running::start(gateway(args, world, union))?);
+    }
+    for child in children.iter_mut() {
+        child.ready().await?;
+        say.step(&format!("{} is ready", child.name));
+    }
+    for union in Union::ALL {
+        demo::load(world, union, args.members, say)
+            .await
+            .with_context(|| format!("the demonstration world of union {union}"))?;
+    }
+    journey::play(world, say).await
+}
+
+fn sandbox(world: &World) -> Program {
+    Program {
+        name: "the providers' sandbox".to_owned(),
+        path: world.own_program().to_owned(),
+        arguments: world.sandbox_arguments(),
+        variables: Vec::new(),
+        log: world.log(None, "sandbox"),
+        ready: format!("http://{}/", world.sandbox()),
+    }
+}
+
+fn services(world: &World, union: Union) -> Result<Program> {
+    let config = world.config_path(union).display().to_string();
+    Ok(Program {
+        name: format!("the services of union {union}"),
+        path: world.own_program().to_owned(),
+        arguments: vec!["serve".to_owned(), "all".to_owned()],
+        variables: vec![("BASHU_CONFIG".to_owned(), config)],
+        log: world.log(Some(union), "bashu"),
+        ready: format!("http://{}/ready", world.config(union)?.listen.ops()),
+    })
+}
+
+fn gateway(args: &DevArgs, world: &World, union: Union) -> Program {
+    let config = world.gateway_path(union).display().to_string();
+    Program {
+        name: format!("the gateway of union {union}"),
+        path: args.gateway.clone(),
+        arguments: vec!["--config".to_owned(), config],
+        variables: Vec::new(),
+        log: world.log(Some(union), "gateway"),
+        ready: format!("http://{}/ready", world.gateway(union)),
+    }
+}
+
+async fn first_end(children: &mut [Running]) -> Result<()> {
+    let mut ends: FuturesUnordered<_> = children
+        .iter_mut()
+        .map(|child| async move {
+            let name = child.name.clone();
+            (name, child.ended().await)
+        })
+        .collect();
+    match ends.next().await {
+        Some((name, status)) => bail!("{name} ended by itself: {}", status?),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,196 @@
+//! The configuration of each process of a development world, written into its folder. A person
+//! may read it to see what a real one looks like; it is written anew at each start.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use kit::config::Config;
+use kit::types::Union;
+
+use super::DevArgs;
+use super::files::{need, private_folder, read_env, secret, write_private};
+use crate::output::Say;
+
+/// Ports before the offset. A union's are a hundred apart: see `kit::config::Listen`.
+const SANDBOX_PORT: u16 = 14_090;
+const GATEWAY_PORT: u16 = 14_000;
+const SERVICES_PORT: u16 = 14_100;
+
+/// Everything that is where, of both unions.
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    folder: PathBuf,
+    supergraph: PathBuf,
+    own_program: PathBuf,
+    port_offset: u16,
+}
+
+impl World {
+    /// Makes secrets, the root keys and all configurations.
+    ///
+    /// # Errors
+    /// When the servers of `deploy/dev` left no description, or a file cannot be written.
+    pub(crate) fn prepare(args: &DevArgs) -> Result<Self> {
+        let world = Self {
+            folder: fs::canonicalize(&args.folder)
+                .with_context(|| format!("{} is missing", args.folder.display()))?,
+            supergraph: fs::canonicalize(&args.supergraph)
+                .with_context(|| format!("{} is missing", args.supergraph.display()))?,
+            own_program: std::env::current_exe()?,
+            port_offset: args.port_offset,
+        };
+        private_folder(&world.sandbox_folder())?;
+        sandbox::provision(&world.sandbox_folder())?;
+        let mut roots = BTreeMap::new();
+        for union in Union::ALL {
+            private_folder(&world.keys(union))?;
+            roots.insert(union, crate::keys::root_of(&world.keys(union))?);
+        }
+        for union in Union::ALL {
+            let text = world.services_settings(union, &roots)?;
+            write_private(&world.config_path(union), &text)?;
+            write_private(&world.gateway_path(union), &world.gateway_settings(union)?)?;
+        }
+        Ok(world)
+    }
+
+    fn union_folder(&self, union: Union) -> PathBuf {
+        self.folder.join(union.to_string())
+    }
+
+    fn keys(&self, union: Union) -> PathBuf {
+        self.union_folder(union).join("keys")
+    }
+
+    fn sandbox_folder(&self) -> PathBuf {
+        self.folder.join("sandbox")
+    }
+
+    pub(crate) fn own_program(&self) -> &Path {
+        &self.own_program
+    }
+
+    pub(crate) fn config_path(&self, union: Union) -> PathBuf {
+        self.union_folder(union).join("bashu.toml")
+    }
+
+    pub(crate) fn gateway_path(&self, union: Union) -> PathBuf {
+        self.union_folder(union).join("gateway.toml")
+    }
+
+    /// The file that takes a process's output.
+    pub(crate) fn log(&self, union: Option<Union>, name: &str) -> PathBuf {
+        let folder = union.map_or_else(|| self.folder.clone(), |union| self.union_folder(union));
+        folder.join(format!("{name}.log"))
+    }
+
+    /// `host:port` of the providers' stand-ins.
+    pub(crate) fn sandbox(&self) -> String {
+        format!("127.0.0.1:{}", SANDBOX_PORT + self.port_offset)
+    }
+
+    pub(crate) fn sandbox_arguments(&self) -> Vec<String> {
+        ["serve", "sandbox", "--folder"]
+            .into_iter()
+            .map(str::to_owned)
+            .chain([
+                self.sandbox_folder().display().to_string(),
+                "--listen".to_owned(),
+                self.sandbox(),
+            ])
+            .collect()
+    }
+
+    /// `host:port` of a union's gateway.
+    pub(crate) fn gateway(&self, union: Union) -> String {
+        format!("127.0.0.1:{}", GATEWAY_PORT + u16::from(union.code()) + self.port_offset)
+    }
+
+    fn services_port(&self, union: Union) -> u16 {
+        let hundreds = u16::from(union.code() - Union::Chongqing.code()) * 100;
+        SERVICES_PORT + hundreds + self.port_offset
+    }
+
+    /// A union's configuration as its processes read it.
+    ///
+    /// # Errors
+    /// When the file is not there or not right.
+    pub(crate) fn config(&self, union: Union) -> Result<Config> {
+        let text = fs::read_to_string(self.config_path(union))?;
+        Ok(Config::from(Some(&text), [])?)
+    }
+
+    fn services_settings(
+        &self,
+        union: Union,
+        roots: &BTreeMap<Union, [u8; 32]>,
+    ) -> Result<String> {
+        let env = read_env(&self.union_folder(union).join("env"))?;
+        let keys = self.keys(union);
+        let own_root = roots.get(&union).map(hex::encode).unwrap_or_default();
+        let mut out = String::from("# Written at each start of `bashu dev`. Not for production.\n");
+        writeln!(out, "union = {union}\nmode = \"development\"\nlog = \"info\"")?;
+        writeln!(out, "redis_url = {}", quoted(need(&env, "BASHU_REDIS_URL")?))?;
+        writeln!(out, "subgraph_key = {}", quoted(&secret(&keys, "subgraph")?))?;
+        writeln!(out, "root_public_key = {}", quoted(&own_root))?;
+        writeln!(out, "data_dir = {}", quoted(&self.union_folder(union).display().to_string()))?;
+        writeln!(out, "\n[postgres]\nhost = {}", quoted(need(&env, "BASHU_PG_HOST")?))?;
+        writeln!(out, "port = {}", need(&env, "BASHU_PG_PORT")?)?;
+        writeln!(out, "user = {}", quoted(need(&env, "BASHU_PG_APP")?))?;
+        writeln!(out, "password = {}", quoted(need(&env, "BASHU_PG_APP_PASSWORD")?))?;
+        if let Some(prefix) = env.get("BASHU_PREFIX") {
+            writeln!(out, "database_prefix = {}", quoted(prefix))?;
+        }
+        writeln!(out, "\n[postgres.owner]\nuser = {}", quoted(need(&env, "BASHU_PG_OWNER")?))?;
+        writeln!(out, "password = {}", quoted(need(&env, "BASHU_PG_OWNER_PASSWORD")?))?;
+        let brokers = quoted(need(&env, "BASHU_KAFKA_BROKERS")?);
+        writeln!(out, "\n[kafka]\nbrokers = {brokers}\npartitions = 2")?;
+        // Set by the journeys' test alone, whose two unions share one server of each kind.
+        if let Some(prefix) = env.get("BASHU_PREFIX") {
+            writeln!(out, "prefix = {}", quoted(prefix))?;
+        }
+        writeln!(out, "\n[listen]\nbase_port = {}", self.services_port(union))?;
+        self.sections(&mut out, union)?;
+        Ok(out)
+    }
+
+    fn gateway_settings(&self, union: Union) -> Result<String> {
+        let env = read_env(&self.union_folder(union).join("env"))?;
+        let config = self.config(union)?;
+        let mut out = String::from("# Written at each start of `bashu dev`. Not for production.\n");
+        writeln!(out, "union = {union}\nmode = \"development\"")?;
+        writeln!(out, "listen = {}", quoted(&self.gateway(union)))?;
+        writeln!(out, "supergraph = {}", quoted(&self.supergraph.display().to_string()))?;
+        let key = self.keys(union).join("subgraph");
+        writeln!(out, "subgraph_key_file = {}", quoted(&key.display().to_string()))?;
+        writeln!(out, "redis_url = {}", quoted(need(&env, "BASHU_REDIS_URL")?))?;
+        let jwks = format!("http://{}/.well-known/jwks.json", config.listen.rest());
+        writeln!(out, "jwks_url = {}", quoted(&jwks))?;
+        writeln!(out, "\n[subgraphs]")?;
+        for service in crate::serve::SERVICES {
+            let url = format!("http://{}/graphql", config.listen.graphql(service));
+            writeln!(out, "{service} = {}", quoted(&url))?;
+        }
+        Ok(out)
+    }
+
+    /// Says where to go and whom to be.
+    pub(crate) fn print_addresses(&self, say: &Say) {
+        say.title("两会已就绪 / both unions are up");
+        for union in Union::ALL {
+            let gateway = self.gateway(union);
+            say.line(&format!("{}  http://{gateway}/graphql", union.name_zh()));
+        }
+        say.line(&format!("支付与短信沙箱 / payer and SMS inbox  http://{}/", self.sandbox()));
+        crate::demo::print_logins(say);
+        say.line("Ctrl-C 停止 / Ctrl-C stops");
+    }
+}
+
+/// A TOML string.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}

@@ -1,0 +1,139 @@
+//! Bytes on the wire that no honest client sends: two readings of where a request ends, heads
+//! and bodies that never arrive. Read and written without an HTTP library.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::world::World;
+
+/// Longest that an unfinished request is waited for, with room for a slow machine.
+const UNFINISHED_TIME_MAX: Duration = Duration::from_secs(25);
+
+const QUERY: &str = r#"{"query":"{ whoami }"}"#;
+const MUTATION: &str = r#"{"query":"mutation { redeem }"}"#;
+
+/// All that comes back until the other side closes.
+async fn exchange(world: &World, sent: &str) -> String {
+    let mut stream = TcpStream::connect(world.address()).await.unwrap();
+    stream.write_all(sent.as_bytes()).await.unwrap();
+    let mut back = Vec::new();
+    let read = tokio::time::timeout(UNFINISHED_TIME_MAX, stream.read_to_end(&mut back)).await;
+    assert!(
+        read.is_ok(),
+        "the connection stays open: {}",
+        String::from_utf8_lossy(&back)
+    );
+    String::from_utf8_lossy(&back).into_owned()
+}
+
+fn head(lines: &[&str]) -> String {
+    let mut text = "POST /graphql HTTP/1.1\r\nHost: gateway\r\n".to_owned();
+    for line in ["Content-Type: application/json", "Connection: close"]
+        .iter()
+        .chain(lines)
+    {
+        text.push_str(line);
+        text.push_str("\r\n");
+    }
+    text + "\r\n"
+}
+
+/// A request that ends in two places is no way to smuggle a second one past the limits.
+#[tokio::test]
+async fn nothing_is_smuggled() {
+    let world = World::start().await;
+    let length = format!("Content-Length: {}", QUERY.len());
+    let smuggled = format!(
+        "POST /graphql HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{MUTATION}",
+        MUTATION.len()
+    );
+    let chunked = "Transfer-Encoding: chunked";
+    let good = exchange(&world, &format!("{}{QUERY}", head(&[&length]))).await;
+    assert!(good.starts_with("HTTP/1.1 200"), "{good}");
+    world.shared.take_received();
+    for (name, sent) in [
+        (
+            "both lengths",
+            format!("{}0\r\n\r\n{smuggled}", head(&[&length, chunked])),
+        ),
+        (
+            "chunked first",
+            format!("{}0\r\n\r\n{smuggled}", head(&[chunked, &length])),
+        ),
+        (
+            "two lengths",
+            format!("{}{QUERY}{smuggled}", head(&[&length, "Content-Length: 2"])),
+        ),
+        (
+            "signed length",
+            format!("{}{QUERY}", head(&["Content-Length: +22"])),
+        ),
+        (
+            "negative length",
+            format!("{}{QUERY}", head(&["Content-Length: -1"])),
+        ),
+        (
+            "huge length",
+            format!("{}{QUERY}", head(&["Content-Length: 99999999999999999999"])),
+        ),
+        (
+            "twice chunked",
+            format!("{}0\r\n\r\n{smuggled}", head(&[chunked, chunked])),
+        ),
+        (
+            "other coding",
+            format!("{}0\r\n\r\n", head(&["Transfer-Encoding: xchunked"])),
+        ),
+        (
+            "chunk overflow",
+            format!(
+                "{}fffffffffffffffff\r\n{QUERY}\r\n0\r\n\r\n",
+                head(&[chunked])
+            ),
+        ),
+        (
+            "bad chunk",
+            format!("{}zz\r\n{QUERY}\r\n0\r\n\r\n", head(&[chunked])),
+        ),
+        (
+            "space in name",
+            format!("{}{QUERY}", head(&[&length, "X-A : b"])),
+        ),
+        ("no version", "POST /graphql\r\n\r\n".to_owned()),
+    ] {
+        let back = exchange(&world, &sent).await;
+        assert!(!back.contains("redeem"), "{name}: {back}");
+        let answers = back.matches("HTTP/1.1 ").count();
+        assert!(answers <= 1, "{name}: {back}");
+        assert!(!back.starts_with("HTTP/1.1 200"), "{name}: {back}");
+    }
+    let received = world.shared.take_received();
+    assert!(received.is_empty(), "{received:?}");
+}
+
+/// A head or a body that does not arrive ends its connection, and nobody else waits for it.
+#[tokio::test]
+async fn what_never_arrives_is_not_waited_for() {
+    let world = World::start().await;
+    let unfinished_head = "POST /graphql HTTP/1.1\r\nHost: gateway\r\nX-A: ";
+    let unfinished_body = format!("{}{{", head(&["Content-Length: 100"]));
+    let (first, second, meanwhile) = tokio::join!(
+        exchange(&world, unfinished_head),
+        exchange(&world, &unfinished_body),
+        async {
+            let started = Instant::now();
+            let answer = world.ask("{ whoami }").await;
+            (answer.status, started.elapsed())
+        }
+    );
+    assert!(!first.contains("HTTP/1.1 200"), "{first}");
+    assert!(second.starts_with("HTTP/1.1 408"), "{second}");
+    assert!(
+        meanwhile.0.is_success() && meanwhile.1 < Duration::from_secs(5),
+        "{meanwhile:?}"
+    );
+    assert!(world.shared.take_received().len() == 1);
+}

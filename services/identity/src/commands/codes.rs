@@ -1,0 +1,55 @@
+//! Asking for a login code. The same rows are read and written, and the same is answered,
+//! whether or not the phone belongs to anybody: only the due work, long after the answer, finds
+//! out that there is nobody to send it to.
+
+use chrono::TimeDelta;
+use kit::access::Caller;
+use kit::audit::AuditRow;
+use kit::due::NewDue;
+use kit::{Ctx, Result};
+
+use crate::domain::code;
+use crate::domain::identifier::Phone;
+use crate::due;
+use crate::error::Refusal;
+use crate::store::limits::Counter;
+use crate::store::logins as store;
+use crate::vault::Vault;
+
+/// Asks for a code by SMS; an earlier one is void from now on.
+///
+/// # Errors
+/// [`Refusal::TooManyCodes`] by phone (one in a minute, five in an hour, ten in a day) and by
+/// the client's address (`per_address_hour_max`).
+pub async fn request_login_code(
+    ctx: &Ctx,
+    vault: &Vault,
+    caller: &Caller,
+    phone: &Phone,
+    per_address_hour_max: i32,
+) -> Result<()> {
+    ctx.db
+        .tx("request_login_code", async |tx| {
+            let address = vault.blind_address(&caller.client);
+            let asked_here = Counter {
+                scope: "login_code_address",
+                subject: &address,
+                window: TimeDelta::hours(1),
+            };
+            if asked_here.add(tx, 1).await? > per_address_hour_max {
+                return Err(Refusal::TooManyCodes.into());
+            }
+            let blind = vault.blind_phone(phone);
+            let mut row = store::lock_or_make_code(tx, &blind).await?;
+            row.asked_at = code::ask(&row.asked_at, tx.now())?;
+            row.id = tx.uuid();
+            row.created_at = tx.now();
+            row.wrong = 0;
+            row.used_at = None;
+            store::save_code(tx, &row).await?;
+            tx.plan(NewDue::new(due::SMS_LOGIN_CODE, row.id, tx.now()));
+            tx.audit(AuditRow::system("request_login_code", row.id));
+            Ok(())
+        })
+        .await
+}

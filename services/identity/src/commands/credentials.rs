@@ -1,0 +1,196 @@
+//! Minting credentials. Nothing is stored: a credential is the entitlement as it is known now,
+//! signed.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use credential::token::{DocumentTag, Holder, Token};
+use kit::access::{self, Caller};
+use kit::types::{EntitlementId, MemberId, OrganisationId};
+use kit::{Ctx, Error, Result, Tx};
+
+use super::people::{same_text, stored_name};
+use super::{may_look_up, settled};
+use crate::domain::identifier::{Document, DocumentKind};
+use crate::domain::mint::{Carrier, Entitlement};
+use crate::domain::name::PersonName;
+use crate::error::Refusal;
+use crate::signing;
+use crate::store::people::PersonRow;
+use crate::store::limits::Counter;
+use crate::store::{entitlements, people};
+use crate::vault::{Cell, Vault, hmac};
+
+/// Entitlements that a desk is shown at once.
+const DESK_ENTITLEMENTS_MAX: i64 = 20;
+/// Look-ups of one staff member in a day after which somebody should have a look.
+pub const LOOK_UPS_PER_DAY_ALARM: i32 = 100;
+
+/// A signed credential.
+#[derive(Clone)]
+pub struct Minted {
+    pub entitlement: EntitlementId,
+    /// `CY1:` and 138 more characters.
+    pub text: String,
+    pub valid_from: DateTime<Utc>,
+    pub valid_until: DateTime<Utc>,
+    /// The gate will ask for the holder's document.
+    pub document_check: bool,
+}
+
+impl std::fmt::Debug for Minted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Minted").field("entitlement", &self.entitlement).finish_non_exhaustive()
+    }
+}
+
+/// A credential for the caller's own entitlement; `None` for another's, as for one that does not
+/// exist, and for one that cannot be used.
+///
+/// # Errors
+/// Unavailable when no key signs; never because of who asks.
+pub async fn mint(
+    ctx: &Ctx,
+    vault: &Vault,
+    caller: &Caller,
+    id: EntitlementId,
+) -> Result<Option<Minted>> {
+    ctx.db
+        .tx("mint_credential", async |tx| {
+            let member = match access::member(tx, caller).await {
+                Ok(member) => member,
+                Err(Error::Unauthenticated(_)) => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            let entitlement = entitlements::load(tx, id).await?;
+            let Some(entitlement) = entitlement.filter(|it| it.member == member.id) else {
+                return Ok(None);
+            };
+            let Some(person) = people::active(tx, member.id).await? else { return Ok(None) };
+            let minted =
+                sign_all(ctx, tx, vault, &person, Carrier::Phone, &[entitlement]).await?;
+            Ok(minted.into_iter().next())
+        })
+        .await
+}
+
+/// What venue staff give for a person whose phone is dead.
+#[derive(Clone, Debug)]
+pub struct DeskLookUp {
+    /// The company that runs the venue.
+    pub venue_organisation: OrganisationId,
+    pub document: Document,
+    pub name: PersonName,
+}
+
+/// Credentials of ten minutes with document check for all that a person can use now, shown to
+/// the staff member who asks and to nobody else.
+///
+/// # Errors
+/// Staff of the venue's company only. One refusal for a wrong name and a wrong number, after as
+/// much work; ten of them in an hour, and the staff member must wait.
+pub async fn mint_desk_credentials(
+    ctx: &Ctx,
+    vault: &Vault,
+    caller: &Caller,
+    look_up: &DeskLookUp,
+) -> Result<Vec<Minted>> {
+    let result = ctx
+        .db
+        .tx("mint_desk_credentials", async |tx| {
+            let staff = access::venue_staff(tx, caller, look_up.venue_organisation).await?.member;
+            let failures = may_look_up(tx, staff.id.0).await?;
+            let day = Counter {
+                scope: "desk_look_ups",
+                subject: staff.id.0.as_bytes(),
+                window: TimeDelta::days(1),
+            };
+            if day.add(tx, 1).await? == LOOK_UPS_PER_DAY_ALARM {
+                tracing::warn!(member = %staff.id, "a staff member looks up very many people");
+                metrics::counter!("bashu_identity_look_up_alarms_total").increment(1);
+                tx.audit(staff.audit("desk_look_ups_alarm", look_up.venue_organisation));
+            }
+            let Some(person) = find(tx, vault, look_up).await? else {
+                failures.count(tx).await?;
+                tx.audit(staff.audit("desk_look_up_failed", look_up.venue_organisation));
+                return Ok(Err(Refusal::PersonNotMatched));
+            };
+            let held = entitlements::of_member(tx, MemberId(person.member), DESK_ENTITLEMENTS_MAX)
+                .await?;
+            let minted = sign_all(ctx, tx, vault, &person, Carrier::Desk, &held).await?;
+            tx.audit(staff.audit("mint_desk_credentials", person.member).detail(
+                serde_json::json!({
+                    "organisation": look_up.venue_organisation.to_string(),
+                    "credentials": minted.len(),
+                }),
+            ));
+            Ok(if minted.is_empty() { Err(Refusal::NothingUsable) } else { Ok(minted) })
+        })
+        .await;
+    settled(result)
+}
+
+async fn find(tx: &Tx, vault: &Vault, look_up: &DeskLookUp) -> Result<Option<PersonRow>> {
+    let blind = vault.blind_document(&look_up.document);
+    let Some(person) = people::by_documents(tx, &[blind]).await?.remove(&blind) else {
+        // As much work as for a person who is there, so that the time tells nothing.
+        let (key, _) = vault.new_data_key(tx.ids(), uuid::Uuid::nil())?;
+        let sealed = key.seal(tx.ids(), Cell::new("person", "name", uuid::Uuid::nil()), b"-")?;
+        let name = key.open_text(Cell::new("person", "name", uuid::Uuid::nil()), &sealed)?;
+        let _ = same_text(&name, &look_up.name);
+        return Ok(None);
+    };
+    let name = stored_name(vault, &person)?;
+    Ok(same_text(name.as_str(), &look_up.name).then_some(person))
+}
+
+async fn sign_all(
+    ctx: &Ctx,
+    tx: &Tx,
+    vault: &Vault,
+    person: &PersonRow,
+    carrier: Carrier,
+    entitlements: &[Entitlement],
+) -> Result<Vec<Minted>> {
+    let usable: Vec<&Entitlement> =
+        entitlements.iter().filter(|it| it.is_usable(tx.now())).collect();
+    if usable.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (kid, key) = signing::entry_key(ctx.union, tx, vault).await?;
+    let document = document(tx, vault, person).await?;
+    let minted = usable.into_iter().filter_map(|entitlement| {
+        let holder = document.as_ref().map_or(Holder::Bearer, |document| {
+            Holder::Document(tag(vault, document, entitlement))
+        });
+        let token: Token = entitlement.token(carrier, holder, kid, tx.now())?;
+        Some(Minted {
+            entitlement: entitlement.id,
+            text: token.sign(&key),
+            valid_from: token.valid_from(),
+            valid_until: token.valid_until(),
+            document_check: token.claims().flags.document_check,
+        })
+    });
+    Ok(minted.collect())
+}
+
+/// The document a gate will compare: a person's first, in the order of kinds.
+async fn document(tx: &Tx, vault: &Vault, person: &PersonRow) -> Result<Option<Document>> {
+    let rows = people::documents(tx, MemberId(person.member)).await?;
+    let Some(row) = rows.into_iter().next() else { return Ok(None) };
+    let key = vault.data_key(person.member, &person.data_key)?;
+    let number = key.open_text(Cell::new("document", "number", row.id), &row.number)?;
+    let kind = DocumentKind::from_code(row.kind)
+        .ok_or_else(|| Error::internal("a document of an unknown kind"))?;
+    Ok(Some(Document::stored(kind, number)))
+}
+
+/// Twelve bits of the document, keyed by scope and entitlement.
+fn tag(vault: &Vault, document: &Document, entitlement: &Entitlement) -> DocumentTag {
+    let scope_key = hmac(vault.idtag_key(), &[b"scope\0", &entitlement.scope.to_be_bytes()]);
+    DocumentTag::of(
+        document.kind().code(),
+        document.number(),
+        entitlement.id.0,
+        &scope_key,
+    )
+}

@@ -1,0 +1,225 @@
+//! Signing in, staying signed in, signing out.
+//!
+//! A login is one device. It carries an access token of minutes, which no one can take back, and
+//! a refresh token that is good once: its second use means that somebody has a copy, and ends
+//! the login.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, TimeDelta, Utc};
+use kit::access::{self, Caller};
+use kit::audit::AuditRow;
+use kit::token::{LIFE_SECONDS_MAX, NewToken};
+use kit::types::{LoginId, MemberId};
+use kit::{Ctx, Result, Tx};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use uuid::Uuid;
+
+use super::settled;
+use crate::domain::code::{self, Guess};
+use crate::domain::identifier::Phone;
+use crate::error::Refusal;
+use crate::publish;
+use crate::signing;
+use crate::store::logins::{self as store, LoginRow, Reason};
+use crate::store::people::{self, Blind};
+use crate::vault::Vault;
+
+/// How long a login lasts that is not used, in days.
+pub const IDLE_DAYS_MAX: i64 = 30;
+/// How long a login lasts, however much it is used, in days.
+pub const LOGIN_DAYS_MAX: i64 = 180;
+/// The longest refresh token that is looked at, in bytes.
+const REFRESH_BYTES_MAX: usize = 64;
+
+/// What a device needs to act for a person.
+#[derive(Clone)]
+pub struct Session {
+    pub login: LoginId,
+    pub member: MemberId,
+    pub access_token: String,
+    pub access_expires_at: DateTime<Utc>,
+    pub refresh_token: String,
+    pub refresh_expires_at: DateTime<Utc>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("login", &self.login).finish_non_exhaustive()
+    }
+}
+
+/// Signs in with the code that the phone was sent.
+///
+/// # Errors
+/// Refused when the code is wrong, over, used or guessed at too often. A phone that belongs to
+/// nobody is answered like a wrong code.
+pub async fn login(ctx: &Ctx, vault: &Vault, phone: &Phone, given: &str) -> Result<Session> {
+    let result = ctx
+        .db
+        .tx("login", async |tx| {
+            let blind = vault.blind_phone(phone);
+            let row = store::lock_code(tx, &blind).await?;
+            let id = row.as_ref().map_or(Uuid::nil(), |row| row.id);
+            let right = code::digits(&vault.code_hash(id, &blind));
+            let same = right.as_bytes().ct_eq(given.as_bytes()).into();
+            let Some(mut row) = row else { return Ok(Err(Refusal::CodeExpired)) };
+            match row.code().guess(same, tx.now()) {
+                Guess::Refused(why) => Ok(Err(why)),
+                Guess::Wrong(count) => {
+                    row.wrong = count;
+                    store::save_code(tx, &row).await?;
+                    tx.audit(AuditRow::system("login_refused", row.id));
+                    Ok(Err(Refusal::CodeWrong))
+                }
+                Guess::Right => {
+                    row.used_at = Some(tx.now());
+                    store::save_code(tx, &row).await?;
+                    let Some((person, _)) = people::by_phone(tx, &blind).await? else {
+                        return Ok(Err(Refusal::CodeWrong));
+                    };
+                    open(ctx, tx, vault, MemberId(person.member)).await.map(Ok)
+                }
+            }
+        })
+        .await;
+    settled(result)
+}
+
+/// Opens a login for a person.
+async fn open(ctx: &Ctx, tx: &Tx, vault: &Vault, member: MemberId) -> Result<Session> {
+    let login = LoginRow {
+        id: tx.uuid(),
+        member: member.0,
+        created_at: tx.now(),
+        used_at: tx.now(),
+        expires_at: tx.now() + TimeDelta::days(IDLE_DAYS_MAX),
+        withdrawn_at: None,
+    };
+    store::insert_login(tx, &login).await?;
+    tx.audit(AuditRow {
+        member: Some(member.0),
+        login: Some(login.id),
+        ..AuditRow::system("login", login.id)
+    });
+    session(ctx, tx, vault, &login).await
+}
+
+/// A new access token and a new refresh token of a login.
+async fn session(ctx: &Ctx, tx: &Tx, vault: &Vault, login: &LoginRow) -> Result<Session> {
+    let refresh_token = URL_SAFE_NO_PAD.encode(tx.ids().bytes32());
+    store::insert_refresh(tx, &hash(&refresh_token), login.id).await?;
+    let key = signing::access_key(ctx.union, tx, vault).await?;
+    let (login_id, member) = (LoginId(login.id), MemberId(login.member));
+    let token = NewToken {
+        union: ctx.union,
+        member,
+        login: login_id,
+        id: tx.uuid(),
+        issued_at: tx.now(),
+        life_seconds: LIFE_SECONDS_MAX,
+    };
+    Ok(Session {
+        login: login_id,
+        member,
+        access_token: kit::token::sign(&token, &key)?,
+        access_expires_at: tx.now() + TimeDelta::seconds(LIFE_SECONDS_MAX),
+        refresh_token,
+        refresh_expires_at: login.expires_at,
+    })
+}
+
+/// Trades a refresh token for new tokens; it is used up by that.
+///
+/// # Errors
+/// [`Refusal::RefreshTokenInvalid`] for one that is unknown, over or withdrawn. One that was
+/// used before also ends its login.
+pub async fn refresh_login(ctx: &Ctx, vault: &Vault, token: &str) -> Result<Session> {
+    if token.len() > REFRESH_BYTES_MAX {
+        return Err(Refusal::RefreshTokenInvalid.into());
+    }
+    let hash = hash(token);
+    let result = ctx
+        .db
+        .tx("refresh_login", async |tx| {
+            let invalid = Ok(Err(Refusal::RefreshTokenInvalid));
+            let Some(found) = store::refresh(tx, &hash).await? else { return invalid };
+            let Some(mut login) = store::lock_login(tx, LoginId(found.login)).await? else {
+                return invalid;
+            };
+            if login.withdrawn_at.is_some() || login.expires_at <= tx.now() {
+                return invalid;
+            }
+            // Read again now that nobody else can use it.
+            let used = store::refresh(tx, &hash).await?.is_none_or(|row| row.used_at.is_some());
+            if used {
+                withdraw(tx, &login, Reason::Reuse).await?;
+                tx.audit(AuditRow::system("refresh_token_reused", login.id));
+                return invalid;
+            }
+            if people::active(tx, MemberId(login.member)).await?.is_none() {
+                return invalid;
+            }
+            store::use_refresh(tx, &hash).await?;
+            login.used_at = tx.now();
+            login.expires_at = (tx.now() + TimeDelta::days(IDLE_DAYS_MAX))
+                .min(login.created_at + TimeDelta::days(LOGIN_DAYS_MAX));
+            store::save_login(tx, &login).await?;
+            tx.audit(AuditRow::system("refresh_login", login.id));
+            session(ctx, tx, vault, &login).await.map(Ok)
+        })
+        .await;
+    settled(result)
+}
+
+/// Signs this device out.
+///
+/// # Errors
+/// Unauthenticated.
+pub async fn logout(ctx: &Ctx, caller: &Caller) -> Result<LoginId> {
+    ctx.db
+        .tx("logout", async |tx| {
+            let member = access::member(tx, caller).await?;
+            let login = store::lock_login(tx, member.login).await?;
+            if let Some(login) = login.filter(|login| login.withdrawn_at.is_none()) {
+                withdraw(tx, &login, Reason::Logout).await?;
+            }
+            tx.audit(member.audit("logout", member.login));
+            Ok(member.login)
+        })
+        .await
+}
+
+/// Signs another device of one's own out.
+///
+/// # Errors
+/// Unauthenticated; refused when there is no such login of the caller's.
+pub async fn withdraw_login(ctx: &Ctx, caller: &Caller, id: LoginId) -> Result<LoginRow> {
+    ctx.db
+        .tx("withdraw_login", async |tx| {
+            let member = access::member(tx, caller).await?;
+            let login = store::lock_login(tx, id)
+                .await?
+                .filter(|login| login.member == member.id.0)
+                .ok_or(Refusal::LoginNotFound)?;
+            if login.withdrawn_at.is_some() {
+                return Ok(login);
+            }
+            withdraw(tx, &login, Reason::Withdrawn).await?;
+            tx.audit(member.audit("withdraw_login", id));
+            Ok(LoginRow { withdrawn_at: Some(tx.now()), ..login })
+        })
+        .await
+}
+
+async fn withdraw(tx: &Tx, login: &LoginRow, reason: Reason) -> Result<()> {
+    store::withdraw_login(tx, login.id, reason).await?;
+    tx.emit(publish::login_withdrawn(login.id, login.member, tx.now()));
+    Ok(())
+}
+
+/// A refresh token has 256 random bits: a plain hash keeps it as well as a slow one would.
+fn hash(token: &str) -> Blind {
+    Sha256::digest(token.as_bytes()).into()
+}

@@ -1,0 +1,83 @@
+//! What an office changes about a person who is there: a membership's end, a phone.
+
+use chrono::NaiveDate;
+use kit::access::{self, Caller};
+use kit::types::{MemberId, shanghai_date};
+use kit::{Ctx, Error, Result};
+use uuid::Uuid;
+
+use super::people::{officer_or_operator, seal_phone};
+use crate::domain::identifier::Phone;
+use crate::domain::membership::{End, Membership};
+use crate::error::Refusal;
+use crate::publish;
+use crate::store::logins::{self, Reason};
+use crate::store::people as store;
+use crate::vault::Vault;
+
+/// Ends a membership on a Shanghai date.
+///
+/// # Errors
+/// Officers of its organisation and operators only; to all others it is absent. Refused when it
+/// has ended, or the date makes no sense.
+pub async fn end_membership(
+    ctx: &Ctx,
+    caller: &Caller,
+    id: Uuid,
+    how: End,
+    until: NaiveDate,
+) -> Result<Membership> {
+    ctx.db
+        .tx("end_membership", async |tx| {
+            access::member(tx, caller).await?;
+            let membership =
+                store::membership(tx, id).await?.ok_or(Refusal::MembershipNotFound)?;
+            let by = match officer_or_operator(tx, caller, membership.organisation).await {
+                Err(Error::Forbidden(_)) => return Err(Refusal::MembershipNotFound.into()),
+                other => other?,
+            };
+            let ended = membership.end(how, until, shanghai_date(tx.now()))?;
+            store::save_membership(tx, &ended).await?;
+            tx.emit(publish::membership(&ended));
+            tx.audit(by.audit("end_membership", id));
+            Ok(ended)
+        })
+        .await
+}
+
+/// Gives a person another phone to sign in with; every login she has ends. Not for officers: who
+/// changes a person's phone can become that person.
+///
+/// # Errors
+/// Operators only; refused when there is no such person, or the phone is another's.
+pub async fn set_phone(
+    ctx: &Ctx,
+    vault: &Vault,
+    caller: &Caller,
+    member: MemberId,
+    phone: Phone,
+) -> Result<MemberId> {
+    let result = ctx
+        .db
+        .tx("set_phone", async |tx| {
+            let by = access::operator(tx, caller).await?.member;
+            let row = store::active(tx, member).await?.ok_or(Refusal::MemberNotFound)?;
+            let key = vault.data_key(member.0, &row.data_key)?;
+            store::remove_phone(tx, member).await?;
+            let sealed = seal_phone(tx, vault, &key, member.0, &phone)?;
+            store::insert_phones(tx, vec![sealed]).await?;
+            for login in logins::lock_logins_of(tx, member).await? {
+                logins::withdraw_login(tx, login.id, Reason::PhoneChanged).await?;
+                tx.emit(publish::login_withdrawn(login.id, login.member, tx.now()));
+            }
+            tx.audit(by.audit("set_phone", member));
+            Ok(member)
+        })
+        .await;
+    result.map_err(|error| match error.constraint().as_deref() {
+        Some("login_method_blind_unique" | "login_method_one_phone") => {
+            Refusal::PersonNotMatched.into()
+        }
+        _ => error,
+    })
+}

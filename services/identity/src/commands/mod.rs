@@ -1,0 +1,64 @@
+//! What can be done, one function and one transaction each: authorise, load (locked), decide,
+//! save, emit.
+//!
+//! A refusal that must be counted (a wrong code, a person that does not match) is committed: the
+//! transaction answers `Ok(Err(refusal))`, which [`settled`] turns into the refusal afterwards.
+
+pub mod codes;
+pub mod credentials;
+pub mod keys;
+pub mod logins;
+pub mod members;
+pub mod operator;
+pub mod organisations;
+pub mod people;
+pub mod roles;
+
+use chrono::TimeDelta;
+use kit::{Result, Tx};
+
+use crate::error::Refusal;
+use crate::store::limits::Counter;
+
+/// Failed matches of name and document that one officer may have in an hour.
+pub const FAILURES_PER_HOUR_MAX: i32 = 10;
+
+/// The answer of a transaction that has committed a refusal.
+///
+/// # Errors
+/// The refusal, or what the transaction itself answered.
+pub(crate) fn settled<T>(result: Result<std::result::Result<T, Refusal>>) -> Result<T> {
+    Ok(result??)
+}
+
+/// The failures of one person who looks others up; her row stays locked, so that she cannot try
+/// two at once.
+///
+/// # Errors
+/// [`Refusal::TooManyFailures`], or when the database fails.
+pub(crate) async fn may_look_up(tx: &Tx, member: uuid::Uuid) -> Result<Failures> {
+    let failures = Failures(member);
+    if failures.counter().add(tx, 0).await? >= FAILURES_PER_HOUR_MAX {
+        return Err(Refusal::TooManyFailures.into());
+    }
+    Ok(failures)
+}
+
+/// Counts a person's failed look-ups.
+#[derive(Debug)]
+pub(crate) struct Failures(uuid::Uuid);
+
+impl Failures {
+    fn counter(&self) -> Counter<'_> {
+        Counter {
+            scope: "person_not_matched",
+            subject: self.0.as_bytes(),
+            window: TimeDelta::hours(1),
+        }
+    }
+
+    pub(crate) async fn count(&self, tx: &Tx) -> Result<()> {
+        metrics::counter!("bashu_identity_look_ups_failed_total").increment(1);
+        self.counter().add(tx, 1).await.map(|_| ())
+    }
+}

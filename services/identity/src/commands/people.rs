@@ -1,0 +1,366 @@
+//! Adding people to an organisation, one or a hundred in one transaction.
+//!
+//! A person is found by her document, never by her name: who is there already gets another
+//! membership, and her name must be the same. What does not match is answered alike whatever it
+//! is that differs, and counted for the officer who asks, so that nobody can try numbers out.
+
+use std::collections::{HashMap, HashSet};
+
+use kit::access::{self, Caller, Role};
+use kit::types::{MemberId, OrganisationId, shanghai_date};
+use kit::{Ctx, Error, Result, Tx};
+use subtle::ConstantTimeEq;
+use uuid::Uuid;
+
+use super::may_look_up;
+use crate::domain::identifier::{Document, Phone};
+use crate::domain::membership::{Membership, Standing};
+use crate::domain::name::PersonName;
+use crate::error::Refusal;
+use crate::publish::{self, MemberState};
+use crate::store::organisations::{self, Lock};
+use crate::store::people::{
+    self as store, Blind, NewDocumentRow, NewPersonRow, NewPhoneRow, PersonRow,
+};
+use crate::vault::{Cell, SealingKey, Vault};
+
+/// People in one call of the graph.
+pub const PEOPLE_MAX: usize = 100;
+/// People in one transaction, for those who load whole unions.
+pub const BATCH_MAX: usize = 1_000;
+/// How often a batch is decided again when another one added the same person meanwhile.
+const RACE_ATTEMPTS_MAX: u32 = 3;
+
+/// A person as an officer describes her.
+#[derive(Clone, Debug)]
+pub struct NewPerson {
+    pub name: PersonName,
+    /// None for a person verified by 网号, whose number may not be kept.
+    pub document: Option<Document>,
+    /// Without a phone a person cannot sign in.
+    pub phone: Option<Phone>,
+}
+
+/// Who of a list was refused, and why: the place in the list, from zero.
+pub type Refused = Vec<(usize, Refusal)>;
+
+/// Adds people to an organisation, all or none: the memberships in the order of the list, or
+/// what is wrong with whom. A membership that is open already is answered as it is.
+///
+/// # Errors
+/// Officers of the organisation and operators only; refused as a whole when the organisation is
+/// closed, the list has the wrong size, or the officer failed too often.
+pub async fn add_members(
+    ctx: &Ctx,
+    vault: &Vault,
+    caller: &Caller,
+    organisation: OrganisationId,
+    people: &[NewPerson],
+) -> Result<std::result::Result<Vec<Membership>, Refused>> {
+    if people.is_empty() || people.len() > BATCH_MAX {
+        return Err(Refusal::ListSize.into());
+    }
+    let mut attempt = 1;
+    loop {
+        let result = ctx
+            .db
+            .tx("add_members", async |tx| {
+                let by = officer_or_operator(tx, caller, organisation).await?;
+                let failures = may_look_up(tx, by.id.0).await?;
+                open_organisation(tx, organisation).await?;
+                match place_all(tx, vault, organisation, people).await? {
+                    Ok(placed) => {
+                        let made = placed.save(tx, vault, organisation, people).await?;
+                        tx.audit(by.audit("add_members", organisation).detail(
+                            serde_json::json!({ "memberships": made.len() }),
+                        ));
+                        Ok(Ok(made))
+                    }
+                    Err(refused) => {
+                        if refused.iter().any(|(_, why)| *why == Refusal::PersonNotMatched) {
+                            failures.count(tx).await?;
+                        }
+                        tx.audit(by.audit("add_members_refused", organisation));
+                        Ok(Err(refused))
+                    }
+                }
+            })
+            .await;
+        match result {
+            Err(error) if is_race(&error) && attempt < RACE_ATTEMPTS_MAX => attempt += 1,
+            other => return other,
+        }
+    }
+}
+
+fn is_race(error: &Error) -> bool {
+    matches!(
+        error.constraint().as_deref(),
+        Some(
+            "document_blind_unique"
+                | "login_method_blind_unique"
+                | "login_method_one_phone"
+                | "membership_open_unique"
+        )
+    )
+}
+
+/// An officer of the organisation or of one above it, or an operator.
+///
+/// # Errors
+/// Unauthenticated or forbidden.
+pub(crate) async fn officer_or_operator(
+    tx: &Tx,
+    caller: &Caller,
+    organisation: OrganisationId,
+) -> Result<access::Member> {
+    match access::operator(tx, caller).await {
+        Ok(operator) => Ok(operator.member),
+        Err(Error::Forbidden(_)) => {
+            access::office(tx, caller, &[Role::Officer], organisation).await
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn open_organisation(tx: &Tx, id: OrganisationId) -> Result<()> {
+    let organisation =
+        organisations::load(tx, id, Lock::Share).await?.ok_or(Refusal::OrganisationNotFound)?;
+    Ok(organisation.must_be_open()?)
+}
+
+/// Where each person of a list belongs.
+enum Place {
+    /// There already.
+    Known { person: PersonRow, gets_phone: bool },
+    New,
+}
+
+struct Placed {
+    places: Vec<Place>,
+}
+
+async fn place_all(
+    tx: &Tx,
+    vault: &Vault,
+    organisation: OrganisationId,
+    people: &[NewPerson],
+) -> Result<std::result::Result<Placed, Refused>> {
+    let documents = blinds(people, |person| {
+        person.document.as_ref().map(|document| vault.blind_document(document))
+    });
+    let phones =
+        blinds(people, |person| person.phone.as_ref().map(|phone| vault.blind_phone(phone)));
+    let known = store::by_documents(tx, &given(&documents)).await?;
+    let taken = store::by_phones(tx, &given(&phones)).await?;
+    let members: Vec<Uuid> = known.values().map(|person| person.member).collect();
+    let reachable: HashSet<Uuid> = store::with_phone(tx, &members).await?.into_iter().collect();
+    let nameless = Nameless::load(tx, vault, organisation, people, &taken).await?;
+
+    let mut seen = HashSet::new();
+    let mut places = Vec::with_capacity(people.len());
+    let mut refused = Vec::new();
+    for (at, person) in people.iter().enumerate() {
+        let twice = [documents[at], phones[at]].into_iter().flatten().any(|it| !seen.insert(it));
+        let owner = phones[at].and_then(|blind| taken.get(&blind)).copied();
+        let found = documents[at].and_then(|blind| known.get(&blind));
+        let place = match found {
+            _ if twice => Err(Refusal::PersonRepeated),
+            Some(row) => known_place(vault, person, row, owner, reachable.contains(&row.member)),
+            None => match (owner, person.document.is_none()) {
+                (None, _) => Ok(Place::New),
+                (Some(owner), true) => nameless.place(owner, person),
+                (Some(_), false) => Err(Refusal::PersonNotMatched),
+            },
+        };
+        match place {
+            Ok(place) => places.push(place),
+            Err(why) => refused.push((at, why)),
+        }
+    }
+    Ok(if refused.is_empty() { Ok(Placed { places }) } else { Err(refused) })
+}
+
+fn known_place(
+    vault: &Vault,
+    person: &NewPerson,
+    row: &PersonRow,
+    owner: Option<Uuid>,
+    reachable: bool,
+) -> std::result::Result<Place, Refusal> {
+    let same = stored_name(vault, row).is_ok_and(|name| same_text(name.as_str(), &person.name));
+    let foreign = owner.is_some_and(|owner| owner != row.member);
+    if !same || foreign {
+        return Err(Refusal::PersonNotMatched);
+    }
+    // A phone that is there already stays: another officer cannot take a person's login away.
+    let gets_phone = person.phone.is_some() && !reachable;
+    Ok(Place::Known { person: row.clone(), gets_phone })
+}
+
+/// People without a document are known by their phone, and their name must be the same.
+struct Nameless(HashMap<Uuid, (PersonRow, PersonName)>);
+
+impl Nameless {
+    async fn load(
+        tx: &Tx,
+        vault: &Vault,
+        organisation: OrganisationId,
+        people: &[NewPerson],
+        taken: &HashMap<Blind, Uuid>,
+    ) -> Result<Self> {
+        let mut rows = HashMap::new();
+        for person in people.iter().filter(|person| person.document.is_none()) {
+            let Some(phone) = &person.phone else { continue };
+            let Some(owner) = taken.get(&vault.blind_phone(phone)) else { continue };
+            if let Some(row) = store::active(tx, MemberId(*owner)).await? {
+                let name = stored_name(vault, &row)?;
+                rows.insert(*owner, (row, name));
+            }
+        }
+        tracing::debug!(%organisation, people = rows.len(), "people known by phone");
+        Ok(Self(rows))
+    }
+
+    fn place(&self, owner: Uuid, person: &NewPerson) -> std::result::Result<Place, Refusal> {
+        match self.0.get(&owner) {
+            Some((row, name)) if same_text(name.as_str(), &person.name) => {
+                Ok(Place::Known { person: row.clone(), gets_phone: false })
+            }
+            _ => Err(Refusal::PersonNotMatched),
+        }
+    }
+}
+
+impl Placed {
+    async fn save(
+        self,
+        tx: &Tx,
+        vault: &Vault,
+        organisation: OrganisationId,
+        people: &[NewPerson],
+    ) -> Result<Vec<Membership>> {
+        let mut members = Vec::with_capacity(people.len());
+        let mut new = Vec::new();
+        let mut phones = Vec::new();
+        for (place, person) in self.places.iter().zip(people) {
+            match place {
+                Place::New => {
+                    let row = seal_person(tx, vault, person)?;
+                    members.push(row.person.member);
+                    new.push(row);
+                }
+                Place::Known { person: row, gets_phone } => {
+                    members.push(row.member);
+                    if let (true, Some(phone)) = (gets_phone, &person.phone) {
+                        let key = vault.data_key(row.member, &row.data_key)?;
+                        phones.push(seal_phone(tx, vault, &key, row.member, phone)?);
+                    }
+                }
+            }
+        }
+        store::insert(tx, &new).await?;
+        store::insert_phones(tx, phones).await?;
+        for row in &new {
+            let id = MemberId(row.person.member);
+            tx.emit(publish::member(id, 1, MemberState::Active));
+        }
+        join(tx, organisation, &members).await
+    }
+}
+
+/// Opens the memberships that are not open yet; all of them, in the order of `members`.
+pub(crate) async fn join(
+    tx: &Tx,
+    organisation: OrganisationId,
+    members: &[Uuid],
+) -> Result<Vec<Membership>> {
+    let open = store::open_memberships(tx, organisation, members).await?;
+    let mut by_member: HashMap<Uuid, Membership> =
+        open.into_iter().map(|it| (it.member.0, it)).collect();
+    let since = shanghai_date(tx.now());
+    let mut made = Vec::new();
+    for member in members {
+        if !by_member.contains_key(member) {
+            let membership = Membership {
+                id: tx.uuid(),
+                version: 1,
+                member: MemberId(*member),
+                organisation,
+                standing: Standing::Full,
+                since,
+                created_at: tx.now(),
+            };
+            by_member.insert(*member, membership.clone());
+            made.push(membership);
+        }
+    }
+    store::insert_memberships(tx, &made).await?;
+    for membership in &made {
+        tx.emit(publish::membership(membership));
+    }
+    Ok(members.iter().filter_map(|member| by_member.get(member).cloned()).collect())
+}
+
+/// A person's rows, sealed under a new data key of her own.
+pub(crate) fn seal_person(tx: &Tx, vault: &Vault, new: &NewPerson) -> Result<NewPersonRow> {
+    let ids = tx.ids();
+    let member = tx.uuid();
+    let (key, data_key) = vault.new_data_key(ids, member)?;
+    let name =
+        key.seal(ids, Cell::new("person", "name", member), new.name.as_str().as_bytes())?;
+    let document = match &new.document {
+        None => None,
+        Some(document) => {
+            let id = tx.uuid();
+            let cell = Cell::new("document", "number", id);
+            Some(NewDocumentRow {
+                id,
+                kind: document.kind().code(),
+                number: key.seal(ids, cell, document.number().as_bytes())?,
+                blind: vault.blind_document(document),
+            })
+        }
+    };
+    let phone = match &new.phone {
+        None => None,
+        Some(phone) => Some(seal_phone(tx, vault, &key, member, phone)?),
+    };
+    Ok(NewPersonRow { person: PersonRow { member, data_key, name }, document, phone })
+}
+
+pub(crate) fn seal_phone(
+    tx: &Tx,
+    vault: &Vault,
+    key: &SealingKey,
+    member: Uuid,
+    phone: &Phone,
+) -> Result<NewPhoneRow> {
+    let id = tx.uuid();
+    let cell = Cell::new("login_method", "subject", id);
+    let subject = key.seal(tx.ids(), cell, phone.as_str().as_bytes())?;
+    Ok(NewPhoneRow { id, member, subject, blind: vault.blind_phone(phone) })
+}
+
+/// A person's name out of the vault.
+pub(crate) fn stored_name(vault: &Vault, row: &PersonRow) -> Result<PersonName> {
+    let key = vault.data_key(row.member, &row.data_key)?;
+    let name = key.open_text(Cell::new("person", "name", row.member), &row.name)?;
+    Ok(PersonName::stored(name))
+}
+
+/// Whether two names are the same, in constant time.
+pub(crate) fn same_text(stored: &str, given: &PersonName) -> bool {
+    stored.as_bytes().ct_eq(given.as_str().as_bytes()).into()
+}
+
+fn blinds(
+    people: &[NewPerson],
+    blind: impl Fn(&NewPerson) -> Option<Blind>,
+) -> Vec<Option<Blind>> {
+    people.iter().map(blind).collect()
+}
+
+fn given(blinds: &[Option<Blind>]) -> Vec<Blind> {
+    blinds.iter().flatten().copied().collect()
+}

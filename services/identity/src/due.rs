@@ -1,0 +1,159 @@
+//! What identity does by itself and later: sends codes by SMS, gives signs of life, keeps the
+//! signing keys fresh, forgets what is over.
+
+use chrono::TimeDelta;
+use kit::bus::keys_of_all_partitions;
+use kit::due::{After, Job, NewDue, Work};
+use kit::{Ctx, Error, Result, Tx};
+use secrecy::ExposeSecret;
+
+use crate::Identity;
+use crate::commands::keys;
+use crate::domain::code::{self, CODE_SECONDS, Code};
+use crate::domain::identifier::Phone;
+use crate::publish;
+use crate::store::{limits, logins, people};
+use crate::vault::{Cell, Vault};
+
+/// Sends a login code; the subject is the code's id.
+pub const SMS_LOGIN_CODE: &str = "sms_login_code";
+/// Tells every partition that identity is there.
+pub const HEARTBEAT: &str = "heartbeat";
+/// Makes and publishes signing keys, where the root is at hand.
+pub const KEYS: &str = "keys";
+/// Forgets codes, logins and counts that are over.
+pub const SWEEP: &str = "sweep";
+
+/// How often identity says that it is there, in seconds. Others refuse offices after a minute.
+pub const HEARTBEAT_SECONDS: i64 = 5;
+const KEYS_SECONDS: i64 = 3_600;
+const SWEEP_SECONDS: i64 = 3_600;
+/// How long a code's row is kept after it was made: as long as its limits reach.
+const CODE_DAYS: i64 = 2;
+/// How long an ended login is kept, so that a copy of its tokens is recognised.
+const LOGIN_DAYS: i64 = 30;
+const ATTEMPT_DAYS: i64 = 8;
+
+/// Plans what recurs; harmless when it is planned already.
+pub fn plan(tx: &Tx) {
+    for kind in [HEARTBEAT, KEYS, SWEEP] {
+        tx.plan(NewDue::new(kind, "identity", tx.now()));
+    }
+}
+
+/// The jobs of identity.
+#[derive(Clone, Debug)]
+pub struct Jobs(pub Identity);
+
+impl Work for Jobs {
+    async fn run(&self, job: &Job) -> Result<After> {
+        let Self(identity) = self;
+        let ctx = &identity.ctx;
+        match job.kind.as_str() {
+            SMS_LOGIN_CODE => send_code(identity, job).await,
+            HEARTBEAT => {
+                heartbeat(ctx, identity.partitions).await?;
+                Ok(After::At(ctx.clock.now() + TimeDelta::seconds(HEARTBEAT_SECONDS)))
+            }
+            KEYS => {
+                if let Some(root) = identity.root()? {
+                    keys::maintain(ctx, &identity.vault, &root).await?;
+                }
+                Ok(After::At(ctx.clock.now() + TimeDelta::seconds(KEYS_SECONDS)))
+            }
+            SWEEP => {
+                sweep(ctx).await?;
+                Ok(After::At(ctx.clock.now() + TimeDelta::seconds(SWEEP_SECONDS)))
+            }
+            other => Err(Error::internal(format!("{other} is no work of identity"))),
+        }
+    }
+}
+
+/// One sign of life into each partition of identity's topic.
+///
+/// # Errors
+/// When the database fails.
+pub async fn heartbeat(ctx: &Ctx, partitions: i32) -> Result<()> {
+    let keys = keys_of_all_partitions(publish::HEARTBEAT, partitions);
+    ctx.db
+        .tx("heartbeat", async |tx| {
+            for key in &keys {
+                tx.emit(publish::heartbeat(key, tx.now()));
+            }
+            Ok(())
+        })
+        .await
+}
+
+async fn sweep(ctx: &Ctx) -> Result<()> {
+    ctx.db
+        .tx("sweep", async |tx| {
+            let before = |days| tx.now() - TimeDelta::days(days);
+            logins::sweep(tx, before(CODE_DAYS), before(LOGIN_DAYS)).await?;
+            limits::sweep(tx, before(ATTEMPT_DAYS)).await?;
+            Ok(())
+        })
+        .await
+}
+
+/// What is to be sent, and to whom.
+struct Sms {
+    phone: Phone,
+    code: String,
+}
+
+async fn send_code(identity: &Identity, job: &Job) -> Result<After> {
+    let Some(sms) = load(&identity.ctx, &identity.vault, job).await? else {
+        return Ok(After::Done);
+    };
+    let settings = &identity.settings.sms;
+    let minutes = (CODE_SECONDS / 60).to_string();
+    let body = serde_json::json!({
+        "phone": sms.phone.as_str(),
+        "template": "login_code",
+        "params": { "code": sms.code, "minutes": minutes },
+        "request_id": job.request_no(),
+    });
+    let answer = identity
+        .http
+        .post(format!("{}/sms/send", settings.url.trim_end_matches('/')))
+        .bearer_auth(settings.key.expose_secret())
+        .json(&body)
+        .send()
+        .await
+        .map_err(|_| Error::Unavailable("the SMS provider does not answer"))?;
+    if answer.status().is_success() {
+        metrics::counter!("bashu_identity_sms_sent_total").increment(1);
+        Ok(After::Done)
+    } else {
+        tracing::error!(status = answer.status().as_u16(), "the SMS provider refuses");
+        Err(Error::Unavailable("the SMS provider refuses"))
+    }
+}
+
+/// `None` when there is nothing to send any more: another code took its place, it was used or
+/// is over, or the phone belongs to nobody.
+async fn load(ctx: &Ctx, vault: &Vault, job: &Job) -> Result<Option<Sms>> {
+    let id = job.subject.parse().map_err(|_| Error::internal("a code's id is none"))?;
+    ctx.db
+        .tx("load_login_code", async |tx| {
+            let Some(row) = logins::code(tx, id).await? else { return Ok(None) };
+            let Code::Open { since, .. } = row.code() else { return Ok(None) };
+            if tx.now() >= since + TimeDelta::seconds(CODE_SECONDS) {
+                return Ok(None);
+            }
+            let blind = row.phone()?;
+            let Some((person, phone)) = people::by_phone(tx, &blind).await? else {
+                return Ok(None);
+            };
+            let key = vault.data_key(person.member, &person.data_key)?;
+            let cell = Cell::new("login_method", "subject", phone.id);
+            let digits = key.open_text(cell, &phone.subject)?;
+            Ok(Some(Sms {
+                phone: Phone::stored(digits),
+                code: code::digits(&vault.code_hash(row.id, &blind)),
+            }))
+        })
+        .await
+}

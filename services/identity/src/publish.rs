@@ -1,0 +1,144 @@
+//! What the other services are told: the whole public state of each aggregate, with no name,
+//! phone or number of a person and no function of one. An organisation's name is public.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use kit::event::NewEvent;
+use kit::types::{MemberId, OrganisationId, Union};
+use proto::identity as event;
+use uuid::Uuid;
+
+use crate::domain::membership::{Membership, Standing};
+use crate::domain::organisation::{self, Kind, Organisation};
+use crate::domain::role::Role;
+use crate::store::keys::SetRow;
+use crate::store::roles::Held;
+
+/// Where the heartbeat's keys come from: see `kit::bus::keys_of_all_partitions`.
+pub const HEARTBEAT: &str = "heartbeat";
+
+/// An organisation as it is now.
+pub fn organisation(union: Union, it: &Organisation) -> NewEvent {
+    use event::organisation_changed::Kind as EventKind;
+    let kind = match it.kind {
+        Kind::Territorial => EventKind::Territorial,
+        Kind::Industrial => EventKind::Industrial,
+        Kind::Grassroots => EventKind::Grassroots,
+        Kind::Group => EventKind::Group,
+        Kind::Partner => EventKind::Partner,
+    };
+    let message = event::OrganisationChanged {
+        id: bytes(it.id.0),
+        version: it.version,
+        union: union.code().into(),
+        kind: kind.into(),
+        path: it.path.iter().map(|OrganisationId(id)| bytes(*id)).collect(),
+        industrial_parent_id: it.industrial_parent.map(|id| bytes(id.0)).unwrap_or_default(),
+        name: it.name.clone(),
+        uscc: it.uscc.as_ref().map(|uscc| uscc.as_str().to_owned()).unwrap_or_default(),
+        division: it.division.clone(),
+        closed: it.standing != organisation::Standing::Open,
+    };
+    NewEvent::of(
+        &message,
+        "bashu.identity.v1.OrganisationChanged",
+        it.id.0.as_bytes(),
+        it.version,
+    )
+}
+
+/// How a member stands: what `member.state` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberState {
+    Active,
+    Merged { into: MemberId },
+    Erased,
+}
+
+/// A person, by her opaque id alone.
+pub fn member(id: MemberId, version: i64, state: MemberState) -> NewEvent {
+    use event::member_changed::State;
+    let (state, merged_into) = match state {
+        MemberState::Active => (State::Active, Vec::new()),
+        MemberState::Merged { into } => (State::Merged, bytes(into.0)),
+        MemberState::Erased => (State::Erased, Vec::new()),
+    };
+    let message =
+        event::MemberChanged { id: bytes(id.0), version, state: state.into(), merged_into };
+    NewEvent::of(&message, "bashu.identity.v1.MemberChanged", id.0.as_bytes(), version)
+}
+
+/// A membership as it is now.
+pub fn membership(it: &Membership) -> NewEvent {
+    use event::membership_changed::State;
+    let state = match it.standing {
+        Standing::Applied => State::Applied,
+        Standing::Full => State::Full,
+        Standing::Retained => State::Retained,
+        Standing::Left { .. } => State::Left,
+        Standing::Removed { .. } => State::Removed,
+    };
+    let message = event::MembershipChanged {
+        id: bytes(it.id),
+        version: it.version,
+        member_id: bytes(it.member.0),
+        organisation_id: bytes(it.organisation.0),
+        state: state.into(),
+        since: it.since.to_string(),
+        until: it.standing.until().map(|until: NaiveDate| until.to_string()).unwrap_or_default(),
+    };
+    NewEvent::of(&message, "bashu.identity.v1.MembershipChanged", it.id.as_bytes(), it.version)
+}
+
+/// A role as it is held, or was.
+pub fn role(it: &Held) -> NewEvent {
+    use event::role_changed::Role as EventRole;
+    let role = match it.role {
+        Role::Officer => EventRole::Officer,
+        Role::Approver => EventRole::Approver,
+        Role::Auditor => EventRole::Auditor,
+        Role::VenueStaff => EventRole::VenueStaff,
+        Role::VenueManager => EventRole::VenueManager,
+        Role::Operator => EventRole::Operator,
+    };
+    let message = event::RoleChanged {
+        id: bytes(it.id),
+        version: it.version,
+        member_id: bytes(it.member.0),
+        organisation_id: bytes(it.organisation.0),
+        role: role.into(),
+        withdrawn: it.withdrawn,
+    };
+    NewEvent::of(&message, "bashu.identity.v1.RoleChanged", it.id.as_bytes(), it.version)
+}
+
+/// A login that no longer counts.
+pub fn login_withdrawn(login: Uuid, member: Uuid, at: DateTime<Utc>) -> NewEvent {
+    let message = event::LoginWithdrawn {
+        id: bytes(login),
+        member_id: bytes(member),
+        withdrawn_at: at.timestamp_millis(),
+    };
+    NewEvent::of(&message, "bashu.identity.v1.LoginWithdrawn", login.as_bytes(), 1)
+}
+
+/// A key set as the root signed it.
+pub fn key_set(union: Union, set: &SetRow) -> NewEvent {
+    let message = event::KeySetPublished {
+        version: set.version,
+        key_set: set.bytes.clone(),
+        root_signature: set.signature.clone(),
+        union: union.code().into(),
+    };
+    let key = [union.issuer()];
+    NewEvent::of(&message, "bashu.identity.v1.KeySetPublished", &key, set.version)
+}
+
+/// A sign of life for one partition, by a key that goes there.
+pub fn heartbeat(key: &[u8], at: DateTime<Utc>) -> NewEvent {
+    let message = event::Heartbeat { at: at.timestamp_millis() };
+    NewEvent::of(&message, "bashu.identity.v1.Heartbeat", key, at.timestamp_millis())
+}
+
+fn bytes(id: Uuid) -> Vec<u8> {
+    id.as_bytes().to_vec()
+}

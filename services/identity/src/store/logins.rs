@@ -1,0 +1,260 @@
+//! Rows of `login_code`, `login` and `refresh_token`.
+
+use chrono::{DateTime, Utc};
+use kit::types::{LoginId, MemberId};
+use kit::{Result, Tx};
+use sea_orm::FromQueryResult;
+use uuid::Uuid;
+
+use super::broken;
+use super::people::Blind;
+use crate::domain::code::Code;
+
+/// A phone's newest code.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct CodeRow {
+    pub id: Uuid,
+    pub phone: Vec<u8>,
+    pub created_at: DateTime<Utc>,
+    pub wrong: i32,
+    pub used_at: Option<DateTime<Utc>>,
+    pub asked_at: Vec<DateTime<Utc>>,
+}
+
+impl CodeRow {
+    pub fn code(&self) -> Code {
+        match self.used_at {
+            Some(_) => Code::Used,
+            None => Code::Open { since: self.created_at, wrong: self.wrong },
+        }
+    }
+
+    /// The keyed hash of the phone.
+    ///
+    /// # Errors
+    /// When the row is broken.
+    pub fn phone(&self) -> Result<Blind> {
+        Blind::try_from(self.phone.as_slice()).map_err(|_| broken("keyed hash"))
+    }
+}
+
+const CODE_COLUMNS: &str = "id, phone, created_at, wrong, used_at, asked_at";
+
+/// The phone's row, locked; made when it is not there, as one that never asked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock_or_make_code(tx: &Tx, phone: &Blind) -> Result<CodeRow> {
+    tx.execute(
+        "INSERT INTO login_code (phone, id, created_at, wrong, used_at, asked_at)
+         VALUES ($1, $2, $3, 0, $3, '{}') ON CONFLICT (phone) DO NOTHING",
+        [phone.to_vec().into(), tx.uuid().into(), tx.now().into()],
+    )
+    .await?;
+    lock_code(tx, phone).await?.ok_or_else(|| broken("login code"))
+}
+
+/// The phone's row, locked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock_code(tx: &Tx, phone: &Blind) -> Result<Option<CodeRow>> {
+    let sql = format!("SELECT {CODE_COLUMNS} FROM login_code WHERE phone = $1 FOR UPDATE");
+    tx.one(&sql, [phone.to_vec().into()]).await
+}
+
+/// The code with this id, if it is still its phone's newest.
+///
+/// # Errors
+/// When the database fails.
+pub async fn code(tx: &Tx, id: Uuid) -> Result<Option<CodeRow>> {
+    tx.one(&format!("SELECT {CODE_COLUMNS} FROM login_code WHERE id = $1"), [id.into()]).await
+}
+
+/// Writes the phone's row.
+///
+/// # Errors
+/// When the database fails.
+pub async fn save_code(tx: &Tx, row: &CodeRow) -> Result<()> {
+    tx.execute(
+        "UPDATE login_code SET id = $2, created_at = $3, wrong = $4, used_at = $5, asked_at = $6
+         WHERE phone = $1",
+        [
+            row.phone.clone().into(),
+            row.id.into(),
+            row.created_at.into(),
+            row.wrong.into(),
+            row.used_at.into(),
+            row.asked_at.clone().into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Why a login no longer counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    Logout,
+    Withdrawn,
+    /// A refresh token came a second time: somebody has a copy.
+    Reuse,
+    PhoneChanged,
+}
+
+impl Reason {
+    /// As it is stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Logout => "logout",
+            Self::Withdrawn => "withdrawn",
+            Self::Reuse => "reuse",
+            Self::PhoneChanged => "phone_changed",
+        }
+    }
+}
+
+/// One signed-in device.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct LoginRow {
+    pub id: Uuid,
+    pub member: Uuid,
+    pub created_at: DateTime<Utc>,
+    pub used_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
+    pub withdrawn_at: Option<DateTime<Utc>>,
+}
+
+pub(crate) const LOGIN_COLUMNS: &str =
+    "id, member, created_at, used_at, expires_at, withdrawn_at";
+
+/// One login, locked to be changed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock_login(tx: &Tx, id: LoginId) -> Result<Option<LoginRow>> {
+    let sql = format!("SELECT {LOGIN_COLUMNS} FROM login WHERE id = $1 FOR UPDATE");
+    tx.one(&sql, [id.0.into()]).await
+}
+
+/// A person's logins that still count, locked to be changed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock_logins_of(tx: &Tx, member: MemberId) -> Result<Vec<LoginRow>> {
+    let sql = format!(
+        "SELECT {LOGIN_COLUMNS} FROM login
+         WHERE member = $1 AND withdrawn_at IS NULL AND expires_at > $2 ORDER BY id FOR UPDATE"
+    );
+    tx.all(&sql, [member.0.into(), tx.now().into()]).await
+}
+
+/// Adds a login.
+///
+/// # Errors
+/// When the database fails.
+pub async fn insert_login(tx: &Tx, login: &LoginRow) -> Result<()> {
+    tx.execute(
+        "INSERT INTO login (id, member, created_at, used_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5)",
+        [
+            login.id.into(),
+            login.member.into(),
+            login.created_at.into(),
+            login.used_at.into(),
+            login.expires_at.into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Writes that a login was used again.
+///
+/// # Errors
+/// When the database fails.
+pub async fn save_login(tx: &Tx, login: &LoginRow) -> Result<()> {
+    tx.execute(
+        "UPDATE login SET used_at = $2, expires_at = $3 WHERE id = $1",
+        [login.id.into(), login.used_at.into(), login.expires_at.into()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Withdraws a login.
+///
+/// # Errors
+/// When the database fails.
+pub async fn withdraw_login(tx: &Tx, id: Uuid, reason: Reason) -> Result<()> {
+    tx.execute(
+        "UPDATE login SET withdrawn_at = $2, reason = $3 WHERE id = $1",
+        [id.into(), tx.now().into(), reason.as_str().into()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// A refresh token, by its hash.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct RefreshRow {
+    pub login: Uuid,
+    pub used_at: Option<DateTime<Utc>>,
+}
+
+/// The refresh token with this hash.
+///
+/// # Errors
+/// When the database fails.
+pub async fn refresh(tx: &Tx, hash: &Blind) -> Result<Option<RefreshRow>> {
+    let sql = "SELECT login, used_at FROM refresh_token WHERE hash = $1";
+    tx.one(sql, [hash.to_vec().into()]).await
+}
+
+/// Marks a refresh token as used. Whoever holds the login's lock calls this.
+///
+/// # Errors
+/// When the database fails.
+pub async fn use_refresh(tx: &Tx, hash: &Blind) -> Result<()> {
+    tx.execute(
+        "UPDATE refresh_token SET used_at = $2 WHERE hash = $1",
+        [hash.to_vec().into(), tx.now().into()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Adds a refresh token.
+///
+/// # Errors
+/// When the database fails, or against `refresh_token_one_unused`.
+pub async fn insert_refresh(tx: &Tx, hash: &Blind, login: Uuid) -> Result<()> {
+    tx.execute(
+        "INSERT INTO refresh_token (hash, login, issued_at) VALUES ($1, $2, $3)",
+        [hash.to_vec().into(), login.into(), tx.now().into()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Removes codes and logins that ended before these instants, some thousand at a time.
+///
+/// # Errors
+/// When the database fails.
+pub async fn sweep(tx: &Tx, codes: DateTime<Utc>, logins: DateTime<Utc>) -> Result<u64> {
+    let codes = tx
+        .execute(
+            "DELETE FROM login_code WHERE phone IN
+               (SELECT phone FROM login_code WHERE created_at < $1 LIMIT 5000)",
+            [codes.into()],
+        )
+        .await?;
+    let logins = tx
+        .execute(
+            "DELETE FROM login WHERE id IN
+               (SELECT id FROM login WHERE expires_at < $1 LIMIT 5000)",
+            [logins.into()],
+        )
+        .await?;
+    Ok(codes + logins)
+}

@@ -1,0 +1,17 @@
+//! Rows: what each statement reads and writes, by aggregate. Rows become domain values here and
+//! nowhere else; nothing here decides.
+
+pub mod entitlements;
+pub mod keys;
+pub mod limits;
+pub mod logins;
+pub mod organisations;
+pub mod people;
+pub mod roles;
+
+use kit::Error;
+
+/// A row that no command writes.
+pub(crate) fn broken(what: &'static str) -> Error {
+    Error::internal(format!("a stored {what} makes no sense"))
+}

@@ -1,0 +1,140 @@
+//! Rows of `role`.
+
+use kit::types::{MemberId, OrganisationId};
+use kit::{Result, Tx};
+use sea_orm::FromQueryResult;
+use uuid::Uuid;
+
+use super::broken;
+use crate::domain::role::Role;
+
+/// A role as it is held or was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub id: Uuid,
+    pub version: i64,
+    pub member: MemberId,
+    pub organisation: OrganisationId,
+    pub role: Role,
+    pub withdrawn: bool,
+}
+
+pub(crate) const COLUMNS: &str =
+    "id, version, member, organisation, role, withdrawn_at IS NOT NULL AS withdrawn";
+
+#[derive(Debug, FromQueryResult)]
+pub(crate) struct Row {
+    id: Uuid,
+    version: i64,
+    member: Uuid,
+    organisation: Uuid,
+    role: String,
+    withdrawn: bool,
+}
+
+impl Row {
+    pub(crate) fn read(self) -> Result<Held> {
+        Ok(Held {
+            id: self.id,
+            version: self.version,
+            member: MemberId(self.member),
+            organisation: OrganisationId(self.organisation),
+            role: Role::parse(&self.role).ok_or_else(|| broken("role"))?,
+            withdrawn: self.withdrawn,
+        })
+    }
+}
+
+/// One role, locked to be changed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn load(tx: &Tx, id: Uuid) -> Result<Option<Held>> {
+    let sql = format!("SELECT {COLUMNS} FROM role WHERE id = $1 FOR UPDATE");
+    tx.one::<Row>(&sql, [id.into()]).await?.map(Row::read).transpose()
+}
+
+/// The same role held by the same person in the same place.
+///
+/// # Errors
+/// When the database fails.
+pub async fn held(
+    tx: &Tx,
+    member: MemberId,
+    organisation: OrganisationId,
+    role: Role,
+) -> Result<Option<Held>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM role
+         WHERE member = $1 AND organisation = $2 AND role = $3 AND withdrawn_at IS NULL"
+    );
+    let values = [member.0.into(), organisation.0.into(), role.as_str().into()];
+    tx.one::<Row>(&sql, values).await?.map(Row::read).transpose()
+}
+
+/// All roles held in an organisation, locked to be changed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn held_in(tx: &Tx, organisation: OrganisationId) -> Result<Vec<Held>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM role WHERE organisation = $1 AND withdrawn_at IS NULL
+         ORDER BY id FOR UPDATE"
+    );
+    let rows = tx.all::<Row>(&sql, [organisation.0.into()]).await?;
+    rows.into_iter().map(Row::read).collect()
+}
+
+/// How many operators there are.
+///
+/// # Errors
+/// When the database fails.
+pub async fn operators(tx: &Tx) -> Result<i64> {
+    #[derive(FromQueryResult)]
+    struct Count {
+        count: i64,
+    }
+    let count = tx
+        .one::<Count>(
+            "SELECT count(DISTINCT member) AS count FROM role r JOIN member m ON m.id = r.member
+             WHERE role = 'operator' AND withdrawn_at IS NULL AND m.state = 'active'",
+            [],
+        )
+        .await?;
+    count.map(|row| row.count).ok_or_else(|| broken("count"))
+}
+
+/// Adds a role that is held from now on.
+///
+/// # Errors
+/// When the database fails, or against `role_held_unique`.
+pub async fn insert(tx: &Tx, role: &Held) -> Result<()> {
+    tx.execute(
+        "INSERT INTO role (id, version, member, organisation, role, granted_at)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+        [
+            role.id.into(),
+            role.version.into(),
+            role.member.0.into(),
+            role.organisation.0.into(),
+            role.role.as_str().into(),
+            tx.now().into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Withdraws a role; what it is afterwards.
+///
+/// # Errors
+/// When the database fails.
+pub async fn withdraw(tx: &Tx, role: Held) -> Result<Held> {
+    let role = Held { version: role.version + 1, withdrawn: true, ..role };
+    tx.execute(
+        "UPDATE role SET version = $2, withdrawn_at = $3 WHERE id = $1",
+        [role.id.into(), role.version.into(), tx.now().into()],
+    )
+    .await?;
+    Ok(role)
+}

@@ -1,0 +1,79 @@
+//! What must hold in identity's database after everything that happened to it.
+
+use kit::verify::Invariant;
+
+/// The promises of identity; those of the chassis are kit's.
+pub const INVARIANTS: &[Invariant] = &[
+    Invariant {
+        id: "identity.tree",
+        zh: "每个组织的路径都由其上级的路径加上自身组成",
+        en: "every organisation's path is its parent's path and itself",
+        sql: "SELECT o.id::text AS subject, 'its path is not below its parent''s' AS problem
+              FROM organisation o LEFT JOIN organisation p ON p.id = o.parent
+              WHERE o.path <> COALESCE(p.path, '{}') || o.id",
+    },
+    Invariant {
+        id: "identity.closed_is_empty",
+        zh: "已撤销的组织没有下级、会员和角色",
+        en: "a closed organisation has no open branch, membership or role",
+        sql: "SELECT o.id::text AS subject, 'closed with something open in it' AS problem
+              FROM organisation o WHERE o.closed_at IS NOT NULL AND (
+                EXISTS (SELECT 1 FROM organisation c
+                        WHERE c.parent = o.id AND c.closed_at IS NULL)
+                OR EXISTS (SELECT 1 FROM membership m
+                           WHERE m.organisation = o.id AND m.until IS NULL)
+                OR EXISTS (SELECT 1 FROM role r
+                           WHERE r.organisation = o.id AND r.withdrawn_at IS NULL))",
+    },
+    Invariant {
+        id: "identity.person_has_vault",
+        zh: "在册会员都有加密档案",
+        en: "every active member has a sealed record, and no other has",
+        sql: "SELECT m.id::text AS subject, 'state ' || m.state AS problem
+              FROM member m LEFT JOIN person p ON p.member = m.id
+              WHERE (m.state = 'active') <> (p.member IS NOT NULL)",
+    },
+    Invariant {
+        id: "identity.operators_at_root",
+        zh: "运维角色只在本级总工会授予",
+        en: "operators are held at the root alone",
+        sql: "SELECT r.id::text AS subject, 'an operator below the root' AS problem
+              FROM role r JOIN organisation o ON o.id = r.organisation
+              WHERE r.role = 'operator' AND cardinality(o.path) > 1",
+    },
+    Invariant {
+        id: "identity.venue_roles_at_partners",
+        zh: "场馆角色只在合作单位授予，工会角色只在工会授予",
+        en: "venue roles are held at partners, union offices at unions",
+        sql: "SELECT r.id::text AS subject, r.role || ' in a ' || o.kind AS problem
+              FROM role r JOIN organisation o ON o.id = r.organisation
+              WHERE r.withdrawn_at IS NULL AND (
+                (r.role IN ('venue_staff', 'venue_manager')) <> (o.kind = 'partner'))",
+    },
+    Invariant {
+        id: "identity.one_refresh_token",
+        zh: "有效登录恰有一个未用的刷新令牌",
+        en: "a login that counts has one unused refresh token",
+        sql: "SELECT l.id::text AS subject, count(t.hash)::text || ' unused' AS problem
+              FROM login l LEFT JOIN refresh_token t ON t.login = l.id AND t.used_at IS NULL
+              WHERE l.withdrawn_at IS NULL
+              GROUP BY l.id HAVING count(t.hash) <> 1",
+    },
+    Invariant {
+        id: "identity.keys_announced",
+        zh: "公布过的密钥都在最新密钥集公布之前或之时公布",
+        en: "no key counts as published in a key set that is not there",
+        sql: "SELECT k.number::text AS subject, 'published in a missing set' AS problem
+              FROM signing_key k
+              WHERE k.published_in IS NOT NULL
+                AND NOT EXISTS (SELECT 1 FROM key_set s WHERE s.version = k.published_in)",
+    },
+    Invariant {
+        id: "identity.key_set_dense",
+        zh: "密钥集版本号连续",
+        en: "versions of the key set are dense",
+        sql: "SELECT issuer::text AS subject,
+                count(*)::text || ' sets up to version ' || max(version)::text AS problem
+              FROM key_set GROUP BY issuer HAVING count(*) <> max(version)",
+    },
+];

@@ -1,0 +1,199 @@
+//! One transaction of a consumer: the position first, then what is held, then the effects.
+
+use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt;
+use sea_orm::FromQueryResult;
+
+use super::Handler;
+use super::judge::Position;
+use super::watermark::{self, Stored};
+use crate::bus::Partition;
+use crate::event::Record;
+use crate::{Ctx, Error, Result, Tx, parked};
+
+/// One record of a batch, or what is got past without applying anything.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    pub(super) next_offset: i64,
+    pub(super) after: Position,
+    /// `None` when it only moves the position.
+    pub(super) record: Option<Record>,
+}
+
+/// Applies `steps` in one transaction; the new position, or `None` when somebody else was here.
+pub(super) async fn apply<H: Handler>(
+    ctx: &Ctx,
+    handler: &H,
+    (partition, stored): (&Partition, &Stored),
+    steps: &[Step],
+) -> Result<Option<Stored>> {
+    let Some(to) = target(steps) else { return Ok(Some(stored.clone())) };
+    let records: Vec<&Record> = steps.iter().filter_map(|step| step.record.as_ref()).collect();
+    let started = std::time::Instant::now();
+    let tx = ctx.db.begin().await?;
+    let result = attempt(&tx, handler, (partition, stored), &to, &records).await;
+    let moved = ctx.db.end(tx, result).await?;
+    metrics::histogram!("bashu_consumer_batch_seconds", "consumer" => handler.name())
+        .record(started.elapsed().as_secs_f64());
+    if let Some(last) = records.last() {
+        let age = (ctx.clock.now() - last.at).num_milliseconds().max(0);
+        #[expect(clippy::cast_precision_loss, reason = "an age of years would lose a millisecond")]
+        metrics::gauge!("bashu_consumer_last_event_age_seconds", "consumer" => handler.name())
+            .set(age as f64 / 1_000.0);
+    }
+    Ok(moved.then_some(to))
+}
+
+async fn attempt<H: Handler>(
+    tx: &Tx,
+    handler: &H,
+    (partition, stored): (&Partition, &Stored),
+    to: &Stored,
+    records: &[&Record],
+) -> Result<bool> {
+    let name = handler.name();
+    if !watermark::advance(tx, name, partition, stored.next_offset, to).await? {
+        return Ok(false);
+    }
+    let sorted = sort_out(tx, handler, partition, records).await?;
+    for waiting in sorted.waiting {
+        parked::insert(tx, name, waiting, None).await?;
+    }
+    run(handler, tx, &sorted.apply).await?;
+    Ok(true)
+}
+
+/// Parks one record with the error it causes, and holds its key.
+pub(super) async fn park(
+    ctx: &Ctx,
+    consumer: &'static str,
+    (partition, stored): (&Partition, &Stored),
+    step: &Step,
+    error: &Error,
+) -> Result<Option<Stored>> {
+    let Some(to) = target(std::slice::from_ref(step)) else { return Ok(Some(stored.clone())) };
+    let Some(record) = &step.record else {
+        return Err(Error::internal("a step without a record failed"));
+    };
+    let reason = parked::reason(error);
+    let tx = ctx.db.begin().await?;
+    let result = park_one(&tx, consumer, (partition, stored), &to, (record, &reason)).await;
+    let moved = ctx.db.end(tx, result).await?;
+    tracing::error!(
+        consumer,
+        topic = record.topic,
+        partition = record.partition,
+        offset = record.offset,
+        kind = record.kind,
+        reason,
+        "a record was parked and its key is held"
+    );
+    metrics::counter!("bashu_consumer_parked_total", "consumer" => consumer).increment(1);
+    Ok(moved.then_some(to))
+}
+
+/// Lets a stopped partition go on at the announcement of a later epoch.
+pub(super) async fn reopen(
+    ctx: &Ctx,
+    consumer: &'static str,
+    (partition, stored): (&Partition, &Stored),
+    open: &Stored,
+) -> Result<bool> {
+    let tx = ctx.db.begin().await?;
+    let result = watermark::advance(&tx, consumer, partition, stored.next_offset, open).await;
+    ctx.db.end(tx, result).await
+}
+
+async fn park_one(
+    tx: &Tx,
+    consumer: &'static str,
+    (partition, stored): (&Partition, &Stored),
+    to: &Stored,
+    (record, reason): (&Record, &str),
+) -> Result<bool> {
+    if !watermark::advance(tx, consumer, partition, stored.next_offset, to).await? {
+        return Ok(false);
+    }
+    parked::insert(tx, consumer, record, Some(reason)).await?;
+    Ok(true)
+}
+
+fn target(steps: &[Step]) -> Option<Stored> {
+    let last = steps.last()?;
+    Some(Stored { position: last.after, next_offset: last.next_offset, held: None })
+}
+
+struct SortedOut<'a> {
+    apply: Vec<Record>,
+    waiting: Vec<&'a Record>,
+}
+
+/// Tells apart what is applied now and what waits behind a held key.
+async fn sort_out<'a, H: Handler>(
+    tx: &Tx,
+    handler: &H,
+    partition: &Partition,
+    records: &[&'a Record],
+) -> Result<SortedOut<'a>> {
+    let held = held_keys(tx, handler.name(), partition, records).await?;
+    let mut sorted = SortedOut { apply: Vec::with_capacity(records.len()), waiting: Vec::new() };
+    for record in records {
+        let known = handler.handles(&record.kind);
+        if !known && !record.must_understand {
+            continue;
+        }
+        let held = held.contains(&record.key);
+        if held && !(known && handler.monotone(record)) {
+            sorted.waiting.push(record);
+        } else if known {
+            sorted.apply.push((*record).clone());
+        } else {
+            let kind = &record.kind;
+            return Err(Error::permanent(format!("{kind} must be understood and is not known")));
+        }
+    }
+    Ok(sorted)
+}
+
+/// The keys of these records that are held; locked, so that a release cannot drop a hold behind
+/// which this transaction puts a record.
+async fn held_keys(
+    tx: &Tx,
+    consumer: &str,
+    partition: &Partition,
+    records: &[&Record],
+) -> Result<HashSet<Vec<u8>>> {
+    #[derive(FromQueryResult)]
+    struct Key {
+        key: Vec<u8>,
+    }
+    if records.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let keys: Vec<Vec<u8>> = records.iter().map(|record| record.key.clone()).collect();
+    let held: Vec<Key> = tx
+        .all(
+            "SELECT key FROM parked_key WHERE consumer = $1 AND topic = $2 AND key = ANY ($3)
+             ORDER BY key FOR SHARE",
+            [consumer.into(), partition.topic.clone().into(), keys.into()],
+        )
+        .await?;
+    Ok(held.into_iter().map(|row| row.key).collect())
+}
+
+/// Runs the handler; its refusal undoes all of the transaction, and its panic is a failure of
+/// the record like any other.
+pub(crate) async fn run<H: Handler>(handler: &H, tx: &Tx, records: &[Record]) -> Result<()> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    match AssertUnwindSafe(handler.apply(tx, records)).catch_unwind().await {
+        Ok(Err(Error::Refused(refusal))) if !refusal.transient => {
+            Err(Error::permanent(format!("refused: {}", refusal.code)))
+        }
+        Ok(done) => done,
+        Err(_) => Err(Error::permanent("the handler panicked")),
+    }
+}

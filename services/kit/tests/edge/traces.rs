@@ -1,0 +1,142 @@
+//! One trace goes from a request through the outbox to whoever acts on the event; and logs are
+//! lines of JSON without a person in them.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use kit::event::NewEvent;
+use kit::telemetry::{self, JsonLines};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
+use sea_orm::FromQueryResult;
+use tracing::Instrument;
+use tracing_subscriber::layer::SubscriberExt;
+
+#[derive(FromQueryResult)]
+struct Row {
+    traceparent: Option<String>,
+}
+
+#[tokio::test]
+async fn a_trace_goes_on_behind_the_outbox() {
+    let exporter = InMemorySpanExporter::default();
+    let traces = SdkTracerProvider::builder()
+        .with_simple_exporter(exporter.clone())
+        .build();
+    let subscriber = tracing_subscriber::registry().with(telemetry::layer(&traces));
+    let _guard = tracing::subscriber::set_default(subscriber);
+    assert_eq!(
+        telemetry::traceparent(),
+        None,
+        "outside of any span there is no trace"
+    );
+    let db = kit::testing::db("passes", &[kit::migrate::KIT]).await;
+    let command = async {
+        let emit = async |tx: &kit::Tx| {
+            tx.emit(NewEvent {
+                kind: "bashu.passes.v1.PassChanged",
+                key: vec![1],
+                version: 1,
+                must_understand: false,
+                payload: vec![],
+            });
+            Ok(())
+        };
+        db.ctx.db.tx("emit", emit).await.unwrap();
+    };
+    command.instrument(tracing::info_span!("command")).await;
+    let row = db
+        .ctx
+        .db
+        .one::<Row>("SELECT traceparent FROM outbox", [])
+        .await
+        .unwrap();
+    let traceparent = row.unwrap().traceparent.unwrap();
+    let consumed = tracing::info_span!("consumed");
+    telemetry::continue_from(&consumed, &traceparent);
+    let next = consumed.in_scope(telemetry::traceparent).unwrap();
+    drop(consumed);
+    let spoilt = tracing::info_span!("spoilt");
+    telemetry::continue_from(&spoilt, "00-zz-zz-01\r\nevil");
+    drop(spoilt);
+    traces.force_flush().unwrap();
+    let spans = exporter.get_finished_spans().unwrap();
+    let span = |name: &str| spans.iter().find(|span| span.name == name).unwrap();
+    let (command, consumed) = (span("command"), span("consumed"));
+    assert_eq!(
+        consumed.span_context.trace_id(),
+        command.span_context.trace_id()
+    );
+    assert_eq!(consumed.parent_span_id, command.span_context.span_id());
+    let trace = command.span_context.trace_id().to_string();
+    assert!(
+        traceparent.starts_with(&format!("00-{trace}-")),
+        "{traceparent}"
+    );
+    assert!(
+        next.starts_with(&format!("00-{trace}-")) && next != traceparent,
+        "{next}"
+    );
+    assert_ne!(
+        span("spoilt").span_context.trace_id(),
+        command.span_context.trace_id()
+    );
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A phone number, an ID number, a forged line and a colour code reach no log.
+#[test]
+fn logs_hold_no_person_and_no_forged_line() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::registry().with(JsonLines::new(move || writer.clone()));
+    let id = "018f6b1a-1111-7aaa-8bbb-123456789012";
+    tracing::subscriber::with_default(subscriber, || {
+        let phone = "13812345678";
+        tracing::info!(phone, name = "x", rows = 3, "sent");
+        tracing::warn!(
+            error = "no such member 50010119900101123X (+8613812345678)",
+            "failed"
+        );
+        tracing::info!(reason = "a\n{\"level\":\"ERROR\"}\r\u{1b}[31m\u{9b}31m\u{2028}\u{202e}");
+        tracing::info!(order = id, key = "a".repeat(5_000), "kept");
+        tracing::info!("a message with 13812345678 in it");
+    });
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let parsed: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(parsed.len(), 5, "{text}");
+    assert_eq!(parsed[0]["withheld"], serde_json::json!(["phone"]));
+    assert_eq!(
+        (&parsed[0]["rows"], &parsed[0]["message"]),
+        (&3.into(), &"sent".into())
+    );
+    for hidden in [
+        "13812345678",
+        "1990",
+        "\u{1b}",
+        "\u{9b}",
+        "\u{2028}",
+        "\u{202e}",
+        "\r",
+    ] {
+        assert!(!text.contains(hidden), "{hidden:?} in {text}");
+    }
+    assert_eq!(parsed[3]["order"], id, "an id stays whole");
+    assert!(parsed[3]["key"].as_str().unwrap().len() <= 1_000);
+    assert_eq!(parsed[4]["message"], "a message with *********** in it");
+}

@@ -1,0 +1,309 @@
+//! What this service tells the others: each event carries the whole public state of its
+//! aggregate. Nobody's name is in any of them, and an order's titles are the product's.
+
+use credential::token::Minute;
+use kit::event::NewEvent;
+use kit::resync::{RESYNC_ROWS_MAX, Source};
+use kit::types::{EntitlementId, Union};
+use kit::{Error, Result, Tx};
+use proto::passes as event;
+use proto::v1;
+use prost::Message;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::commands::TermsBook;
+use crate::domain::{
+    EntitlementState, Hold, Life, Names, Pass, Product, ProductState, RefundState, State, Terms,
+    Usable,
+};
+use crate::store::{self, StoredTerms};
+
+const PRODUCT: &str = "bashu.passes.v1.ProductChanged";
+const PASS: &str = "bashu.passes.v1.PassChanged";
+const ENTITLEMENT: &str = "bashu.v1.EntitlementChanged";
+const ORDER_REQUESTED: &str = "bashu.passes.v1.OrderRequested";
+const LINE_RETURNED: &str = "bashu.passes.v1.LineReturned";
+const HOLD_LAPSED: &str = "bashu.passes.v1.HoldLapsed";
+const FULFILMENT_REFUSED: &str = "bashu.passes.v1.FulfilmentRefused";
+/// What an order's line is of.
+pub const ITEM: &str = "pass";
+/// This service as billing names it.
+pub const SELLER: &str = "passes";
+
+/// One published version of a product, in the state that it was or is in.
+///
+/// # Errors
+/// When the version is not published or its rules do not read.
+pub fn product(product: &Product, stored: &StoredTerms, union: Union) -> Result<NewEvent> {
+    let published = stored
+        .published_as
+        .ok_or_else(|| Error::internal("a draft is not for the public"))?;
+    let terms = stored.terms()?;
+    let is_current = product.current() == u32::try_from(stored.number).ok();
+    // An older version is said as it was published: those who keep the newest state skip it,
+    // those who keep the rules of every version learn them.
+    let (version, state) = match (is_current, product.state) {
+        (true, ProductState::OnSale { .. }) => {
+            (product.version, event::product_changed::State::Published)
+        }
+        (true, ProductState::Stopped { .. } | ProductState::Draft) => {
+            (product.version, event::product_changed::State::Stopped)
+        }
+        (false, _) => (published, event::product_changed::State::Published),
+    };
+    let (venue_ids, venue_tags) = match &terms.rules.venues {
+        credential::rules::Venues::All => (Vec::new(), Vec::new()),
+        credential::rules::Venues::Listed { ids, tags } => (
+            ids.iter().map(|id| id.0.to_vec()).collect(),
+            tags.iter().cloned().collect(),
+        ),
+    };
+    let message = event::ProductChanged {
+        version,
+        product_id: product.id.0.as_bytes().to_vec(),
+        union: union.code().into(),
+        scope: product.scope,
+        name_zh: terms.names.name_zh,
+        name_en: terms.names.name_en,
+        state: state.into(),
+        price_fen: terms.price.get(),
+        rules: stored.rules.clone(),
+        rules_version: stored.number.into(),
+        evaluator_version: u32::try_from(stored.evaluator_least).unwrap_or(u32::MAX),
+        venue_ids,
+        venue_tags,
+    };
+    Ok(NewEvent::of(&message, PRODUCT, product.id.0.as_bytes(), version))
+}
+
+const fn pass_state(state: &State) -> event::pass_changed::State {
+    use event::pass_changed::State as Public;
+    match state {
+        State::AwaitingPayment(_) => Public::AwaitingPayment,
+        State::Lapsed => Public::Lapsed,
+        State::Paid { life, .. } => match life {
+            Life::Usable(Usable::Ready { .. }) => Public::Ready,
+            Life::Usable(Usable::Active { .. }) => Public::Active,
+            Life::Frozen { .. } => Public::Frozen,
+            Life::Refunding { .. } => Public::Refunding,
+            Life::Refunded { .. } => Public::Refunded,
+            Life::Voided { .. } => Public::Voided,
+            Life::Forfeited { .. } => Public::Forfeited,
+        },
+    }
+}
+
+/// A pass.
+pub fn pass(pass: &Pass) -> NewEvent {
+    let date = |date: Option<chrono::NaiveDate>| date.map(|d| d.to_string()).unwrap_or_default();
+    let deadline = pass.activate_by().map(kit::types::day_start);
+    let message = event::PassChanged {
+        id: pass.id.0,
+        version: pass.version,
+        product_id: pass.product.0.as_bytes().to_vec(),
+        product_version: pass.product_version.into(),
+        member_id: pass.member.0.as_bytes().to_vec(),
+        order_id: pass.order.0.as_bytes().to_vec(),
+        line_id: pass.line.as_bytes().to_vec(),
+        state: pass_state(&pass.state).into(),
+        start: date(pass.window().map(|window| window.start())),
+        end: date(pass.window().map(|window| window.end())),
+        activate_by: deadline.map_or(0, |at| at.timestamp_millis()),
+        renews: pass.renews.map_or(0, |renewed| renewed.0),
+    };
+    NewEvent::of(&message, PASS, &pass.id.to_bytes(), pass.version)
+}
+
+/// The right at the gate; `None` while there never was one.
+///
+/// # Errors
+/// When its days do not fit a credential.
+pub fn entitlement(pass: &Pass, terms: &Terms, union: Union) -> Result<Option<NewEvent>> {
+    let Some(right) = pass.entitlement() else { return Ok(None) };
+    let minute = |at| {
+        Minute::floor(at)
+            .map(Minute::get)
+            .ok_or_else(|| Error::internal("a pass lasts longer than credentials can say"))
+    };
+    let state = match right.state {
+        EntitlementState::Active => v1::entitlement::State::Active,
+        EntitlementState::Frozen => v1::entitlement::State::Frozen,
+        EntitlementState::Revoked => v1::entitlement::State::Revoked,
+    };
+    let message = v1::EntitlementChanged {
+        entitlement: Some(v1::Entitlement {
+            id: pass.id.0,
+            version: pass.version,
+            union: union.code().into(),
+            kind: v1::entitlement::Kind::Pass.into(),
+            state: state.into(),
+            scope: pass.scope,
+            member_id: pass.member.0.as_bytes().to_vec(),
+            valid_from: minute(right.window.from())?,
+            valid_until: minute(right.window.until())?,
+            r#gen: 0,
+            document_check: terms.rules.document_check,
+            persons: 1,
+            rules_version: pass.product_version.into(),
+            freeze_version: right.freeze_version,
+            order_id: pass.order.0.as_bytes().to_vec(),
+        }),
+    };
+    Ok(Some(NewEvent::of(&message, ENTITLEMENT, &pass.id.to_bytes(), pass.version)))
+}
+
+/// The order of a pass: one line, one person, one price.
+pub fn order_requested(pass: &Pass, names: &Names, union: Union) -> NewEvent {
+    let line = event::OrderLine {
+        id: pass.line.as_bytes().to_vec(),
+        member_id: pass.member.0.as_bytes().to_vec(),
+        item: ITEM.to_owned(),
+        product_id: pass.product.0.as_bytes().to_vec(),
+        price_fen: pass.price.get(),
+        title_zh: names.name_zh.clone(),
+        title_en: names.name_en.clone(),
+        entitlement_id: pass.id.0,
+    };
+    let content_hash = Sha256::digest(line.encode_to_vec()).to_vec();
+    let message = event::OrderRequested {
+        order_id: pass.order.0.as_bytes().to_vec(),
+        revision: 1,
+        union: union.code().into(),
+        member_id: pass.member.0.as_bytes().to_vec(),
+        organisation_id: Vec::new(),
+        lines: vec![line],
+        total_fen: pass.price.get(),
+        content_hash,
+        close_at: pass.close_at.timestamp_millis(),
+        seller: SELLER.to_owned(),
+        settled: !matches!(pass.state, State::AwaitingPayment(_)),
+    };
+    NewEvent::of(&message, ORDER_REQUESTED, pass.order.0.as_bytes(), pass.version)
+}
+
+/// Nothing is held for the order any longer.
+pub fn hold_lapsed(pass: &Pass) -> NewEvent {
+    let message = event::HoldLapsed { order_id: pass.order.0.as_bytes().to_vec() };
+    NewEvent::of(&message, HOLD_LAPSED, pass.order.0.as_bytes(), pass.version)
+}
+
+/// The order is paid and cannot be given.
+pub fn fulfilment_refused(pass: &Pass, reason: &str) -> NewEvent {
+    let message = event::FulfilmentRefused {
+        order_id: pass.order.0.as_bytes().to_vec(),
+        reason: reason.to_owned(),
+    };
+    NewEvent::of(&message, FULFILMENT_REFUSED, pass.order.0.as_bytes(), pass.version)
+}
+
+/// What goes back for the line, said once it is fixed and for ever after; `None` before.
+pub fn line_returned(pass: &Pass) -> Option<NewEvent> {
+    let refund = pass.refund()?;
+    let (RefundState::Returned { back, .. } | RefundState::Done { back, .. }) = refund.state else {
+        return None;
+    };
+    if back.is_zero() {
+        return None;
+    }
+    let reason = match refund.cause {
+        crate::domain::Cause::Holder => "HOLDER",
+        crate::domain::Cause::NotActivated => "NOT_ACTIVATED",
+        crate::domain::Cause::Voided => "VOIDED",
+    };
+    let message = event::LineReturned {
+        return_id: refund.return_id(pass.line).as_bytes().to_vec(),
+        version: 1,
+        order_id: pass.order.0.as_bytes().to_vec(),
+        line_id: pass.line.as_bytes().to_vec(),
+        refund_fen: back.get(),
+        reason: reason.to_owned(),
+    };
+    Some(NewEvent::of(&message, LINE_RETURNED, pass.order.0.as_bytes(), pass.version))
+}
+
+/// Says everything again: products with the rules of every version, then passes with their
+/// orders, rights and returns.
+#[derive(Clone, Copy, Debug)]
+pub struct Resync {
+    pub union: Union,
+}
+
+impl Source for Resync {
+    fn aggregates(&self) -> &'static [&'static str] {
+        &["product", "pass"]
+    }
+
+    async fn resync(
+        &self,
+        tx: &Tx,
+        aggregate: &str,
+        after: Option<Vec<u8>>,
+    ) -> Result<Option<Vec<u8>>> {
+        match aggregate {
+            "product" => self.products(tx, after).await,
+            "pass" => self.passes(tx, after).await,
+            other => Err(Error::internal(format!("{other} is no aggregate of passes"))),
+        }
+    }
+}
+
+/// The cursor after a step of `limit` rows: none when it was the last.
+fn next_cursor(count: usize, limit: i64, last: Option<Vec<u8>>) -> Option<Vec<u8>> {
+    let full = i64::try_from(count).is_ok_and(|count| count >= limit);
+    if full { last } else { None }
+}
+
+fn bad_cursor() -> Error {
+    Error::internal("a resync's cursor is another aggregate's")
+}
+
+impl Resync {
+    async fn products(&self, tx: &Tx, after: Option<Vec<u8>>) -> Result<Option<Vec<u8>>> {
+        /// A product may have many versions.
+        const PRODUCTS_MAX: i64 = RESYNC_ROWS_MAX / 10;
+        let after = after
+            .map(|bytes| Uuid::from_slice(&bytes).map_err(|_| bad_cursor()))
+            .transpose()?;
+        let products = store::lock_products_after(tx, after, PRODUCTS_MAX).await?;
+        for one in &products {
+            for stored in store::versions(tx, one.id).await? {
+                tx.emit(product(one, &stored, self.union)?);
+            }
+        }
+        let last = products.last().map(|one| one.id.0.as_bytes().to_vec());
+        Ok(next_cursor(products.len(), PRODUCTS_MAX, last))
+    }
+
+    async fn passes(&self, tx: &Tx, after: Option<Vec<u8>>) -> Result<Option<Vec<u8>>> {
+        let after = after
+            .map(|bytes| {
+                <[u8; 8]>::try_from(bytes.as_slice())
+                    .map(|bytes| EntitlementId(u64::from_be_bytes(bytes)).to_i64())
+                    .map_err(|_| bad_cursor())
+            })
+            .transpose()?;
+        let passes = store::lock_after(tx, after, RESYNC_ROWS_MAX).await?;
+        let mut terms = TermsBook::default();
+        for one in &passes {
+            let terms = terms.of(tx, one).await?;
+            tx.emit(order_requested(one, &terms.names, self.union));
+            match one.state {
+                State::AwaitingPayment(Hold::Lapsed) => tx.emit(hold_lapsed(one)),
+                State::AwaitingPayment(Hold::Refused) => {
+                    tx.emit(fulfilment_refused(one, "REFUSED"));
+                }
+                State::AwaitingPayment(Hold::Held) | State::Lapsed | State::Paid { .. } => {}
+            }
+            tx.emit(pass(one));
+            if let Some(right) = entitlement(one, terms, self.union)? {
+                tx.emit(right);
+            }
+            if let Some(returned) = line_returned(one) {
+                tx.emit(returned);
+            }
+        }
+        let last = passes.last().map(|one| one.id.to_bytes().to_vec());
+        Ok(next_cursor(passes.len(), RESYNC_ROWS_MAX, last))
+    }
+}

@@ -1,0 +1,27 @@
+//! The tables, and nothing but the tables: rows become domain values here and go back. Every
+//! statement that locks or writes is in this folder; what only reads for an answer is in
+//! `queries`.
+
+mod pass;
+mod pass_rows;
+mod product;
+mod replica;
+mod sale;
+
+pub use pass::{
+    insert, load, load_all, lock, lock_after, lock_all, lock_by_orders, persons, renewed, save,
+    save_all,
+};
+pub use pass_rows::{COLUMNS, PassRow};
+pub use product::{
+    ProductRow, StoredTerms, TERMS_COLUMNS, load_product, lock_after as lock_products_after,
+    lock_product, publish_draft, save_draft, save_state, stored_terms, terms_of, versions,
+};
+pub use replica::{
+    FreshOrder, NewUse, NewVenue, erased, passes_known, put_orders, put_uses, put_venues,
+    uses_counted,
+};
+pub use sale::{
+    Moved, add_bought, bought, create_stock, lock_stock, move_stock, release_members, save_held,
+    set_sale_limit,
+};
