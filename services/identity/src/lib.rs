@@ -31,6 +31,8 @@ use kit::{Ctx, Error, Result};
 use secrecy::SecretString;
 use serde::Deserialize;
 
+pub use graphql::{schema, sdl};
+
 use crate::store::keys::CheckRow;
 use crate::vault::{Cell, Vault, VaultKeys};
 

@@ -3,7 +3,9 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use kit::event::NewEvent;
+use kit::resync::Source;
 use kit::types::{MemberId, OrganisationId, Union};
+use kit::{Error, Result, Tx};
 use proto::identity as event;
 use uuid::Uuid;
 
@@ -11,6 +13,7 @@ use crate::domain::membership::{Membership, Standing};
 use crate::domain::organisation::{self, Kind, Organisation};
 use crate::domain::role::Role;
 use crate::store::keys::SetRow;
+use crate::store::resync;
 use crate::store::roles::Held;
 
 /// Where the heartbeat's keys come from: see `kit::bus::keys_of_all_partitions`.
@@ -141,4 +144,65 @@ pub fn heartbeat(key: &[u8], at: DateTime<Utc>) -> NewEvent {
 
 fn bytes(id: Uuid) -> Vec<u8> {
     id.as_bytes().to_vec()
+}
+
+/// Identity's aggregates, said again by `bashu resync`.
+#[derive(Clone, Copy, Debug)]
+pub struct Aggregates(pub Union);
+
+impl Source for Aggregates {
+    fn aggregates(&self) -> &'static [&'static str] {
+        &["key_set", "organisation", "member", "membership", "role", "login"]
+    }
+
+    async fn resync(
+        &self,
+        tx: &Tx,
+        aggregate: &str,
+        after: Option<Vec<u8>>,
+    ) -> Result<Option<Vec<u8>>> {
+        let after = match after {
+            None => Uuid::nil(),
+            Some(bytes) => Uuid::from_slice(&bytes)
+                .map_err(|_| Error::internal("a cursor of another aggregate"))?,
+        };
+        let said: Vec<(Uuid, NewEvent)> = match aggregate {
+            "key_set" => {
+                // One, and nothing comes after it.
+                if let Some(set) = resync::key_set(tx).await? {
+                    tx.emit(key_set(self.0, &set));
+                }
+                return Ok(None);
+            }
+            "organisation" => {
+                let rows = resync::organisations(tx, after).await?;
+                rows.iter().map(|it| (it.id.0, organisation(self.0, it))).collect()
+            }
+            "member" => {
+                let rows = resync::members(tx, after).await?;
+                rows.iter().map(|it| (it.id.0, member(it.id, it.version, it.state))).collect()
+            }
+            "membership" => {
+                let rows = resync::memberships(tx, after).await?;
+                rows.iter().map(|it| (it.id, membership(it))).collect()
+            }
+            "role" => {
+                let rows = resync::roles(tx, after).await?;
+                rows.iter().map(|it| (it.id, role(it))).collect()
+            }
+            "login" => {
+                let rows = resync::withdrawn_logins(tx, after).await?;
+                let said = |it: &resync::WithdrawnRow| {
+                    (it.id, login_withdrawn(it.id, it.member, it.withdrawn_at))
+                };
+                rows.iter().map(said).collect()
+            }
+            other => return Err(Error::internal(format!("{other} is no aggregate of identity"))),
+        };
+        let last = said.last().map(|(id, _)| bytes(*id));
+        for (_, event) in said {
+            tx.emit(event);
+        }
+        Ok(last)
+    }
 }

@@ -316,16 +316,3 @@ fn start(page: &Page) -> Result<(Option<DateTime<Utc>>, Option<Uuid>)> {
         }
     })
 }
-
-/// The name of a person in one of the caller's lists, masked.
-///
-/// # Errors
-/// When the database fails.
-pub async fn masked_name(ctx: &Ctx, vault: &Vault, id: MemberId) -> Result<Option<String>> {
-    ctx.db
-        .tx("masked_name", async |tx| {
-            let Some(row) = people::active(tx, id).await? else { return Ok(None) };
-            Ok(Some(stored_name(vault, &row)?.masked()))
-        })
-        .await
-}

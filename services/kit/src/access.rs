@@ -205,6 +205,42 @@ pub async fn member(tx: &Tx, caller: &Caller) -> Result<Member> {
     Ok(Member { id: member, login })
 }
 
+/// [`member`] for the callers of a lane's whole batch, in their order, in one statement.
+///
+/// # Errors
+/// When the database fails; who is not signed in is an answer of its own.
+pub async fn members(tx: &Tx, callers: &[&Caller]) -> Result<Vec<Result<Member>>> {
+    #[derive(FromQueryResult)]
+    struct Gone {
+        login: Uuid,
+    }
+    let signed_in = |caller: &Caller| match caller.who {
+        Who::Member { member, login } => Some(Member { id: member, login }),
+        Who::Anonymous => None,
+    };
+    let all: Vec<Member> = callers.iter().filter_map(|caller| signed_in(caller)).collect();
+    let gone = tx
+        .all::<Gone>(
+            "SELECT t.login FROM UNNEST($1::uuid[], $2::uuid[]) AS t (login, member)
+             WHERE EXISTS (SELECT 1 FROM replica_withdrawn_login w WHERE w.id = t.login)
+                OR EXISTS (SELECT 1 FROM replica_member m
+                           WHERE m.id = t.member AND m.state <> 'active')",
+            [
+                all.iter().map(|member| member.login.0).collect::<Vec<Uuid>>().into(),
+                all.iter().map(|member| member.id.0).collect::<Vec<Uuid>>().into(),
+            ],
+        )
+        .await?;
+    let answer = |caller: &&Caller| {
+        let member = signed_in(caller).ok_or(Error::Unauthenticated("no token"))?;
+        if gone.iter().any(|row| row.login == member.login.0) {
+            return Err(Error::Unauthenticated("the login was withdrawn"));
+        }
+        Ok(member)
+    };
+    Ok(callers.iter().map(answer).collect())
+}
+
 /// An operator of this union's stack: the role at any organisation counts, since operators are
 /// only ever made at the root.
 ///

@@ -103,12 +103,14 @@ impl Db {
     /// What `work` answers, or that the database failed.
     pub async fn tx<T, F>(&self, name: &'static str, work: F) -> Result<T>
     where
-        F: AsyncFn(&Tx) -> Result<T>,
+        // Once and again from a copy: of a closure that is only borrowed the compiler cannot show
+        // that its future may move between threads.
+        F: AsyncFnOnce(&Tx) -> Result<T> + Clone,
     {
         let mut attempt = 1;
         loop {
             let started = std::time::Instant::now();
-            let result = self.attempt(&work).await;
+            let result = self.attempt(work.clone()).await;
             record_transaction(name, started.elapsed(), &result);
             match result {
                 Err(error) if error.is_retryable() && attempt < TX_ATTEMPTS_MAX => {
@@ -126,9 +128,9 @@ impl Db {
         }
     }
 
-    async fn attempt<T, F>(&self, work: &F) -> Result<T>
+    async fn attempt<T, F>(&self, work: F) -> Result<T>
     where
-        F: AsyncFn(&Tx) -> Result<T>,
+        F: AsyncFnOnce(&Tx) -> Result<T>,
     {
         let tx = self.begin().await?;
         let result = work(&tx).await;

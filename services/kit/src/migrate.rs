@@ -79,6 +79,51 @@ pub async fn run(db: &Db, migrations: &[Migration]) -> Result<Vec<&'static str>>
     Ok(ran)
 }
 
+/// What a database has of these migrations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Not run yet.
+    pub pending: Vec<&'static str>,
+    /// Changed after they had run.
+    pub edited: Vec<&'static str>,
+    /// Run by a newer program: this one does not know them.
+    pub unknown: Vec<String>,
+}
+
+/// Compares without running anything; any role may ask.
+///
+/// # Errors
+/// When the database fails.
+pub async fn standing(db: &Db, migrations: &[Migration]) -> Result<Standing> {
+    #[derive(FromQueryResult)]
+    struct Ran {
+        name: String,
+        checksum: Vec<u8>,
+    }
+    #[derive(FromQueryResult)]
+    struct Table {
+        exists: bool,
+    }
+    let table: Option<Table> =
+        db.one("SELECT to_regclass('migration') IS NOT NULL AS exists", []).await?;
+    let ran: Vec<Ran> = if table.is_some_and(|table| table.exists) {
+        db.all("SELECT name, checksum FROM migration ORDER BY name", []).await?
+    } else {
+        Vec::new()
+    };
+    let mut standing = Standing::default();
+    for migration in migrations {
+        match ran.iter().find(|ran| ran.name == migration.name) {
+            None => standing.pending.push(migration.name),
+            Some(ran) if ran.checksum == Sha256::digest(migration.sql).to_vec() => {}
+            Some(_) => standing.edited.push(migration.name),
+        }
+    }
+    let known = |name: &str| migrations.iter().any(|migration| migration.name == name);
+    standing.unknown = ran.into_iter().map(|ran| ran.name).filter(|name| !known(name)).collect();
+    Ok(standing)
+}
+
 /// What the application role may do; audit rows can only be added and read.
 pub(crate) const GRANTS: &str = "
 DO $$ BEGIN

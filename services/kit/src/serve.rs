@@ -17,10 +17,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::bus::Bus;
 use crate::config::Listen;
+use crate::consumer::{Consumer, Handler};
 use crate::migrate::Migration;
+use crate::relay::Relay;
+use crate::replica::Keys;
 use crate::token::AccessKeys;
-use crate::{Ctx, Error, Result, due, once};
+use crate::{Ctx, Error, Result, due, once, replica};
 
 mod health;
 mod listener;
@@ -118,6 +122,40 @@ impl Service {
         self.add_loop("due", move |ctx, stop| {
             due_loop(ctx, Arc::clone(&work), stop)
         })
+    }
+
+    /// Publishes the service's events.
+    #[must_use]
+    pub fn relay(self, bus: &Bus) -> Self {
+        let bus = bus.clone();
+        self.add_loop("relay", move |ctx, stop| {
+            let relay = Relay::new(ctx, bus.clone());
+            async move {
+                relay.run(stop).await;
+                Ok(())
+            }
+        })
+    }
+
+    /// Applies other services' events.
+    #[must_use]
+    pub fn consume<H: Handler + Clone>(self, bus: &Bus, handler: H) -> Self {
+        let bus = bus.clone();
+        self.add_loop(handler.name(), move |ctx, stop| {
+            let consumer = Consumer::new(ctx, bus.clone(), handler.clone());
+            async move {
+                consumer.run(stop).await;
+                Ok(())
+            }
+        })
+    }
+
+    /// Keeps the key sets fresh, without which it is not ready.
+    #[must_use]
+    pub fn keys(self, keys: &Keys) -> Self {
+        let held = keys.clone();
+        self.access_keys(keys.access().clone())
+            .add_loop("keys", move |ctx, stop| replica::keys_loop(ctx, held.clone(), stop))
     }
 
     /// The migrations without which it is not ready.

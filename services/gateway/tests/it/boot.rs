@@ -87,6 +87,8 @@ async fn the_environment_of_the_library_changes_nothing() {
         ("SUBSCRIPTIONS_ENABLED", "true"),
         ("SUPERGRAPH_FILE_PATH", "/nowhere"),
         ("ROUTER_CONFIG_FILE_PATH", "/nowhere"),
+        // Says where a launcher finds the gateway, and is none of its keys.
+        ("BASHU_GATEWAY_BIN", "/nowhere"),
     ];
     let environment = environment
         .map(|(name, value)| (name, value.to_owned()))

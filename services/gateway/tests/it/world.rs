@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -19,6 +20,9 @@ use crate::subgraphs::{Shared, serve_identity, serve_passes};
 
 /// Longest that a process may take to get ready.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
+/// Where the ports of tests begin, and how many there are.
+const PORT_FIRST: u16 = 22_000;
+const PORTS: u32 = 8_192;
 /// How often a condition is looked at while it is waited for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -275,10 +279,17 @@ pub(crate) fn key_set(keys: &[(&str, &SigningKey)]) -> String {
     json!({ "keys": keys }).to_string()
 }
 
-/// A port that nobody listened on a moment ago.
+/// A port that nobody listens on. Below those that the system hands out for connections, and
+/// never the same twice in a run, so that it is still free when its server takes it.
 pub(crate) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id() * 64 + TAKEN.fetch_add(1, Ordering::Relaxed);
+        let port = PORT_FIRST + u16::try_from(number % PORTS).unwrap();
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 struct Gateway<'a> {

@@ -40,6 +40,12 @@ pub enum Sex {
     Male,
 }
 
+impl fmt::Debug for ResidentNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ResidentNumber")
+    }
+}
+
 impl ResidentNumber {
     /// Reads a number of eighteen characters; a lower-case x is taken as X. `today` is the
     /// Shanghai date: nobody is born after it.

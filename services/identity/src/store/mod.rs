@@ -7,6 +7,7 @@ pub mod limits;
 pub mod logins;
 pub mod organisations;
 pub mod people;
+pub mod resync;
 pub mod roles;
 
 use kit::Error;

@@ -210,7 +210,7 @@ impl<H: Handler> Consumer<H> {
         }
     }
 
-    async fn open_lane(&self, partition: Partition) -> Result<PartitionLane> {
+    async fn open_lane(&mut self, partition: Partition) -> Result<PartitionLane> {
         let name = self.handler.name();
         let stored = watermark::load(&self.ctx, name, &partition).await?;
         Ok(PartitionLane::new(partition, stored, self.generation, Arc::clone(&self.arrived)))

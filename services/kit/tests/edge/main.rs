@@ -2,6 +2,8 @@
 //! and each request that it refuses is signed as the gateway would, so that nothing else can be
 //! what refused it.
 
+#![expect(clippy::unwrap_used, reason = "what helps a test may fail it")]
+
 mod cache;
 mod config;
 mod door;

@@ -1,13 +1,17 @@
 //! One trace goes from a request through the outbox to whoever acts on the event; and logs are
 //! lines of JSON without a person in them.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 
+use kit::config::Listen;
 use kit::event::NewEvent;
-use kit::telemetry::{self, JsonLines};
+use kit::serve::{Process, Service};
+use kit::telemetry::{self, JsonLines, Telemetry, TelemetryOptions};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
 use sea_orm::FromQueryResult;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -80,6 +84,62 @@ async fn a_trace_goes_on_behind_the_outbox() {
         span("spoilt").span_context.trace_id(),
         command.span_context.trace_id()
     );
+}
+
+/// Started as a process starts it: metrics are shown at `/metrics`, traces are sent to the
+/// collector, the last of them when the process stops.
+#[tokio::test]
+async fn metrics_are_shown_and_traces_are_sent() {
+    let collector = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let options = TelemetryOptions {
+        process: "edge".to_owned(),
+        log: "off".to_owned(),
+        otlp_endpoint: Some(format!("http://{}", collector.local_addr().unwrap())),
+    };
+    let collected = std::thread::spawn(move || {
+        let (mut stream, _) = collector.accept().unwrap();
+        let mut request = Vec::new();
+        while !request.windows(4).any(|end| end == b"span") {
+            let mut bytes = [0; 4_096];
+            let count = stream.read(&mut bytes).unwrap();
+            assert!(count > 0, "{}", String::from_utf8_lossy(&request));
+            request.extend_from_slice(&bytes[..count]);
+        }
+        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        stream.write_all(head).unwrap();
+        String::from_utf8_lossy(&request).into_owned()
+    });
+    let telemetry = Telemetry::start(&options).unwrap();
+    assert!(Telemetry::start(&options).is_err(), "it is started once");
+    assert!(
+        Telemetry::start(&TelemetryOptions {
+            log: "a=b=c".to_owned(),
+            ..options
+        })
+        .is_err()
+    );
+    let db = kit::testing::db("passes", &[kit::migrate::KIT]).await;
+    db.ctx.db.tx("measured", async |_| Ok(())).await.unwrap();
+    let services = vec![Service::new(db.ctx.clone())];
+    let listen = Listen::anywhere();
+    let process = Process::bind(&listen, services, Some(telemetry.metrics()))
+        .await
+        .unwrap();
+    let url = format!("http://{}/metrics", process.addresses().ops);
+    let stop = CancellationToken::new();
+    let running = TaskTracker::new().spawn(process.run(stop.clone()));
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let shown = client.get(url).send().await.unwrap().text().await.unwrap();
+    let bucket = "bashu_transaction_seconds_bucket{name=\"measured\",outcome=\"ok\",le=\"0.001\"}";
+    assert!(shown.contains(bucket), "{shown}");
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    tracing::info_span!("the span").in_scope(|| ());
+    tokio::task::spawn_blocking(|| telemetry.stop())
+        .await
+        .unwrap();
+    let request = collected.join().unwrap();
+    assert!(request.starts_with("POST /v1/traces HTTP/1.1"), "{request}");
 }
 
 #[derive(Clone, Default)]

@@ -110,7 +110,7 @@ impl Query {
     }
 
     async fn panic(&self) -> bool {
-        panic!("this text stays inside");
+        std::hint::black_box(None::<bool>).expect("this text stays inside")
     }
 
     async fn slow(&self, context: &Context<'_>) -> &str {

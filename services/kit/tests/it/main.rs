@@ -4,14 +4,8 @@
 //! Each race is also shown with its guard off, so that the checker is known to see it.
 
 mod consumer;
-mod due;
 mod epoch;
-mod lane;
 mod memory;
-mod migrate;
-mod once;
-mod outbox;
 mod parked;
 mod relay;
-mod tx;
 mod world;

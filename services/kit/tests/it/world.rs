@@ -263,23 +263,14 @@ impl Handler for Copying {
 
 async fn apply_one(tx: &Tx, record: &Record) -> Result<()> {
     let id = Uuid::from_slice(&record.key).map_err(|_| Error::permanent("no id"))?;
-    let newer = tx
-        .execute(
-            "INSERT INTO copy (id, epoch, version, frozen) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (id) DO UPDATE SET epoch = $2, version = $3, frozen = copy.frozen OR $4
-             WHERE (copy.epoch, copy.version) < ($2, $3)",
-            [
-                id.into(),
-                record.epoch.into(),
-                record.version.into(),
-                (record.kind == FROZEN).into(),
-            ],
-        )
-        .await?;
-    if newer == 1 {
-        log_effect(tx, id, record).await?;
-    }
-    Ok(())
+    tx.execute(
+        "INSERT INTO copy (id, epoch, version, frozen) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (id) DO UPDATE SET epoch = $2, version = $3, frozen = copy.frozen OR $4
+         WHERE (copy.epoch, copy.version) < ($2, $3)",
+        [id.into(), record.epoch.into(), record.version.into(), (record.kind == FROZEN).into()],
+    )
+    .await?;
+    log_effect(tx, id, record).await
 }
 
 /// One row for each effect: nothing here keeps it from happening twice.

@@ -16,9 +16,13 @@ use kit::types::{EntitlementId, MemberId, Union};
 use kit::{Result, Tx};
 use uuid::Uuid;
 
-pub use follow::{admit_again, count_uses, follow_orders};
+pub use follow::{Counted, admit_again, count_uses, follow_orders};
+pub use operator::{Custody, REASON_CHARS_MAX, Reason};
+pub use products::{CheckedTerms, Shop};
 pub use purchase::{BuyPass, CLOSE_AFTER_MINUTES, Purchase, buy_batch};
-pub use timers::HOLD_MARGIN_MINUTES;
+pub use timers::{
+    HOLD, HOLD_MARGIN_MINUTES, HOLD_REMINDER_MINUTES, end_activation, end_count, end_hold,
+};
 
 use crate::domain::{Change, Effect, Pass, ProductId, Terms, Timer};
 use crate::error::{on_constraint, recorded};

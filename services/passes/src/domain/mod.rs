@@ -10,6 +10,7 @@ mod product;
 mod refund;
 mod sale;
 mod terms;
+mod venue;
 
 pub use custody::VoidRefund;
 pub use order::{Contradiction, Order, OrderState, Payment};
@@ -18,6 +19,7 @@ pub use pass::{
     Usable,
 };
 pub use product::{Product, ProductState};
-pub use refund::{Cause, Freeze, LEASE_MARGIN_MINUTES, Refund, RefundState};
+pub use refund::{BILLING_REMINDER_HOURS, Cause, Freeze, Refund, RefundState};
 pub use sale::{Buyer, NewPass, Offer, Renewal, Stock};
 pub use terms::{Activation, AfterDeadline, Ladder, Names, RefundStep, Terms, TermsFault};
+pub use venue::{Today, Venue, Visit};

@@ -26,6 +26,16 @@ pub enum OrderState {
     Closed,
 }
 
+impl OrderState {
+    /// When it was paid.
+    pub const fn paid_at(self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Paid { at } => Some(at),
+            Self::Open | Self::Closed => None,
+        }
+    }
+}
+
 /// What else decides what a payment makes of a pass.
 #[derive(Clone, Debug)]
 pub struct Payment<'a> {
@@ -57,7 +67,8 @@ impl Pass {
     fn paid(self, at: DateTime<Utc>, order: &Order, payment: &Payment<'_>) -> Change {
         let given_back = !order.total.is_zero() && order.refunded == order.total;
         match &self.state {
-            State::AwaitingPayment(Hold::Refused) if given_back => self.lapse(),
+            // Paid and given back as a whole: nothing is left to give for it.
+            State::AwaitingPayment(_) if given_back => self.lapse(),
             State::AwaitingPayment(Hold::Refused) => Change::none(self),
             State::AwaitingPayment(Hold::Held | Hold::Lapsed) => self.fulfil(at, payment),
             // Its stock may be another's by now, so it is not given after all.

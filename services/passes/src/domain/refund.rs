@@ -196,12 +196,15 @@ impl Pass {
         let Some((at, usable, refund, freeze)) = self.counting() else {
             return Change::none(self);
         };
-        if freeze.version != freeze_version || freeze.counted == Some(uses) {
+        if freeze.version != freeze_version {
             return Change::none(self);
         }
         let Some(until) = leases_until.filter(|until| *until > now) else {
             return self.settle(uses, now, terms);
         };
+        if freeze.counted == Some(uses) {
+            return Change::none(self);
+        }
         let freeze = Freeze { counted: Some(uses), ..freeze };
         let refund = Refund { state: RefundState::Counting { freeze }, ..refund };
         let end = until + TimeDelta::minutes(LEASE_MARGIN_MINUTES);

@@ -1,0 +1,97 @@
+//! Shifts: staff at work at a venue, and perhaps at one of its gates.
+
+use chrono::{DateTime, Utc};
+use kit::types::{GateId, MemberId, VenueId};
+use kit::{Result, Tx};
+use sea_orm::FromQueryResult;
+use uuid::Uuid;
+
+/// A shift.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shift {
+    pub id: Uuid,
+    pub venue: VenueId,
+    pub gate: Option<GateId>,
+    pub member: MemberId,
+    pub opened_at: DateTime<Utc>,
+    /// When it ends by itself.
+    pub closes_at: DateTime<Utc>,
+    pub closed_at: Option<DateTime<Utc>>,
+}
+
+#[derive(FromQueryResult)]
+struct Row {
+    id: Uuid,
+    venue: Uuid,
+    gate: Option<Uuid>,
+    member: Uuid,
+    opened_at: DateTime<Utc>,
+    closes_at: DateTime<Utc>,
+    closed_at: Option<DateTime<Utc>>,
+}
+
+impl From<Row> for Shift {
+    fn from(row: Row) -> Self {
+        Self {
+            id: row.id,
+            venue: VenueId(row.venue),
+            gate: row.gate.map(GateId),
+            member: MemberId(row.member),
+            opened_at: row.opened_at,
+            closes_at: row.closes_at,
+            closed_at: row.closed_at,
+        }
+    }
+}
+
+/// The person's open shift, locked, wherever it is; over ones included.
+pub(crate) async fn lock_open(tx: &Tx, member: MemberId) -> Result<Option<Shift>> {
+    let row = tx
+        .one::<Row>(
+            "SELECT id, venue, gate, member, opened_at, closes_at, closed_at FROM shift
+             WHERE member = $1 AND closed_at IS NULL FOR UPDATE",
+            [member.uuid().into()],
+        )
+        .await?;
+    Ok(row.map(Shift::from))
+}
+
+/// The shift of that id, locked.
+pub(crate) async fn lock(tx: &Tx, id: Uuid) -> Result<Option<Shift>> {
+    let row = tx
+        .one::<Row>(
+            "SELECT id, venue, gate, member, opened_at, closes_at, closed_at FROM shift
+             WHERE id = $1 FOR UPDATE",
+            [id.into()],
+        )
+        .await?;
+    Ok(row.map(Shift::from))
+}
+
+/// Adds a shift.
+pub(crate) async fn insert(tx: &Tx, shift: &Shift) -> Result<()> {
+    tx.execute(
+        "INSERT INTO shift (id, venue, gate, member, opened_at, closes_at)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+        [
+            shift.id.into(),
+            shift.venue.uuid().into(),
+            shift.gate.map(GateId::uuid).into(),
+            shift.member.uuid().into(),
+            shift.opened_at.into(),
+            shift.closes_at.into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Ends a shift.
+pub(crate) async fn close(tx: &Tx, id: Uuid, at: DateTime<Utc>) -> Result<()> {
+    tx.execute(
+        "UPDATE shift SET closed_at = $2 WHERE id = $1 AND closed_at IS NULL",
+        [id.into(), at.into()],
+    )
+    .await?;
+    Ok(())
+}

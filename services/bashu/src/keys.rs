@@ -1,0 +1,225 @@
+//! `bashu keys`: the offline root and the signing keys it vouches for.
+//!
+//! The root signs key sets and nothing else; its file belongs on a medium that is not plugged in.
+//! `rotate` needs the running union's configuration, `publish` needs the root as well, `init-root`
+//! neither.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use identity::commands::keys as commands;
+use identity::domain::keys::{Purpose, Span, is_due, signing_key};
+use identity::vault::{Vault, VaultKeys};
+use kit::{Ctx, Ids};
+use serde::Serialize;
+
+use crate::output::{Outcome, Output, table};
+use crate::registry;
+use crate::stack::{Operator, Stack};
+
+/// The root's file in a folder of keys.
+const ROOT_FILE: &str = "root.key";
+
+/// What `bashu keys` is told.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub(crate) enum KeysCommand {
+    /// 生成离线根密钥文件，并显示要写入配置的公钥 / Make the offline root; shows its public half
+    InitRoot {
+        /// 文件；不得已存在 / The file; it must not exist
+        #[arg(long)]
+        file: PathBuf,
+    },
+    /// 列出签名密钥 / The signing keys
+    List,
+    /// 生成下一把到期应换的密钥；之后须 publish / Make the next keys that are due
+    Rotate {
+        /// 不论是否到期都更换这一用途的密钥 / This purpose, due or not
+        #[arg(long, value_parser = ["entry", "access"])]
+        purpose: Option<String>,
+    },
+    /// 用根密钥签署密钥集并发布 / Sign the key set with the root and publish it
+    Publish {
+        /// 根密钥文件 / The root's file
+        #[arg(long)]
+        root: PathBuf,
+    },
+    /// 立即吊销一把密钥；之后须 publish / Take a key back at once; publish must follow
+    Revoke {
+        /// 密钥编号 / Its number
+        number: u16,
+        /// 原因，写入审计 / Why; kept in the audit
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+/// Does what it is told.
+///
+/// # Errors
+/// When a file or a server is away, or the root is not the configured one.
+pub(crate) async fn run(
+    command: KeysCommand,
+    output: Output,
+    operator: &Operator,
+) -> Result<Outcome> {
+    match command {
+        KeysCommand::InitRoot { file } => init_root(&file, output)?,
+        KeysCommand::List => {
+            let (_, ctx) = identity_ctx().await?;
+            show(&ctx, &commands::list(&ctx).await?, output)?;
+        }
+        KeysCommand::Rotate { purpose } => rotate(purpose, output, operator).await?,
+        KeysCommand::Publish { root } => publish(&root, output, operator).await?,
+        KeysCommand::Revoke { number, reason } => {
+            let (_, ctx) = identity_ctx().await?;
+            let detail = serde_json::json!({ "reason": reason });
+            operator.record(&ctx, "run_keys_revoke", &number.to_string(), detail).await?;
+            commands::revoke(&ctx, number, &reason)
+                .await
+                .with_context(|| format!("key {number}"))?;
+            show(&ctx, &commands::list(&ctx).await?, output)?;
+        }
+    }
+    Ok(Outcome::Well)
+}
+
+/// The public half of the root in a folder, which is made there when it is not.
+///
+/// # Errors
+/// When the file cannot be read or made.
+pub(crate) fn root_of(folder: &Path) -> Result<[u8; 32]> {
+    let file = folder.join(ROOT_FILE);
+    let public = if file.exists() {
+        commands::read_root(&file).map(|root| root.verifying_key())
+    } else {
+        commands::init_root(&file, &Ids::random())
+    };
+    let public = public.with_context(|| format!("the root key {}", file.display()))?;
+    Ok(public.to_bytes())
+}
+
+/// The vault of identity, whose keys seal signing keys.
+///
+/// # Errors
+/// The first setting of the section that is wrong.
+pub(crate) fn vault(stack: &Stack) -> Result<Vault> {
+    let settings: identity::Settings = stack.config.section(identity::NAME)?;
+    Ok(Vault::new(VaultKeys {
+        kek: &settings.kek,
+        blind_index_key: &settings.blind_index_key,
+        code_key: &settings.code_key,
+        idtag_key: &settings.idtag_key,
+    })?)
+}
+
+async fn identity_ctx() -> Result<(Stack, Ctx)> {
+    let stack = Stack::load()?;
+    let ctx = stack.ctx(registry::named(identity::NAME)?).await?;
+    Ok((stack, ctx))
+}
+
+fn init_root(file: &Path, output: Output) -> Result<()> {
+    let public = commands::init_root(file, &Ids::random())
+        .with_context(|| format!("the root key {}", file.display()))?;
+    let public = hex::encode(public.to_bytes());
+    let made = serde_json::json!({ "file": file, "root_public_key": public });
+    output.show(&made, |language| {
+        let keep = language.choose(
+            "请把该文件离线保存；把下面这一行写入配置：",
+            "keep the file off line; write this line into the configuration:",
+        );
+        format!("{keep}\nroot_public_key = \"{public}\"")
+    })
+}
+
+async fn rotate(purpose: Option<String>, output: Output, operator: &Operator) -> Result<()> {
+    let (stack, ctx) = identity_ctx().await?;
+    let vault = vault(&stack)?;
+    let spans = commands::list(&ctx).await?;
+    let now = ctx.clock.now();
+    let wanted: Vec<Purpose> = match purpose.as_deref().and_then(Purpose::parse) {
+        Some(purpose) => vec![purpose],
+        None => {
+            Purpose::ALL.into_iter().filter(|purpose| is_due(&spans, *purpose, now)).collect()
+        }
+    };
+    let mut made = Vec::with_capacity(wanted.len());
+    for purpose in wanted {
+        let detail = serde_json::json!({ "purpose": purpose.as_str() });
+        operator.record(&ctx, "run_keys_rotate", purpose.as_str(), detail).await?;
+        made.push(commands::rotate(&ctx, &vault, purpose).await?);
+    }
+    show(&ctx, &made, output)
+}
+
+async fn publish(root: &Path, output: Output, operator: &Operator) -> Result<()> {
+    let (stack, ctx) = identity_ctx().await?;
+    let root = commands::read_root(root)
+        .with_context(|| format!("the root key {}", root.display()))?;
+    if root.verifying_key().to_bytes() != stack.config.root_public_key {
+        bail!(
+            "this root is not the one of `root_public_key`: nobody would believe what it signs / \
+             此根密钥与配置的 root_public_key 不符"
+        );
+    }
+    operator.record(&ctx, "run_keys_publish", &ctx.topic(), serde_json::json!({})).await?;
+    let version = commands::publish(&ctx, &root).await?;
+    output.show(&serde_json::json!({ "version": version }), |language| {
+        format!("{} {version}", language.choose("密钥集版本", "key set version"))
+    })
+}
+
+/// A key as it is shown.
+#[derive(Debug, Serialize)]
+struct Shown {
+    number: u16,
+    purpose: &'static str,
+    state: &'static str,
+    published: bool,
+    /// Whether it is the one that signs at this moment.
+    signs: bool,
+    not_before: String,
+    not_after: String,
+}
+
+fn show(ctx: &Ctx, spans: &[Span], output: Output) -> Result<()> {
+    let now = ctx.clock.now();
+    let shown: Vec<Shown> = spans
+        .iter()
+        .map(|span| Shown {
+            number: span.number,
+            purpose: span.purpose.as_str(),
+            state: span.state.as_str(),
+            published: span.published,
+            signs: signing_key(spans, span.purpose, now)
+                .is_some_and(|signs| signs.number == span.number),
+            not_before: span.not_before.to_rfc3339(),
+            not_after: span.not_after.to_rfc3339(),
+        })
+        .collect();
+    output.show(&shown, |language| {
+        if shown.is_empty() {
+            return language.choose("没有密钥", "no keys").to_owned();
+        }
+        let yes = |yes: bool| language.choose(if yes { "是" } else { "否" }, if yes { "yes" } else { "no" }).to_owned();
+        let rows: Vec<Vec<String>> = shown
+            .iter()
+            .map(|key| {
+                vec![
+                    key.number.to_string(),
+                    key.purpose.to_owned(),
+                    key.state.to_owned(),
+                    yes(key.published),
+                    yes(key.signs),
+                    key.not_before.clone(),
+                    key.not_after.clone(),
+                ]
+            })
+            .collect();
+        let headings = language.choose(
+            "编号,用途,状态,已发布,正在签名,生效,失效",
+            "number,purpose,state,published,signs,from,until",
+        );
+        table(&headings.split(',').collect::<Vec<_>>(), &rows)
+    })
+}

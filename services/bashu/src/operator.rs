@@ -1,0 +1,84 @@
+//! `bashu operator create`: the first operator of a union, who grants every other role through
+//! the graph. The person's name and phone are asked for, or read from standard input, so that
+//! they need not stand in a shell's history.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use anyhow::{Context, Result, bail};
+use identity::commands::operator::create_first_operator;
+use identity::domain::identifier::Phone;
+use identity::domain::name::PersonName;
+
+use crate::output::{Outcome, Output};
+use crate::registry;
+use crate::stack::{Operator, Stack};
+
+/// What `bashu operator` is told.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub(crate) enum OperatorCommand {
+    /// 创建第一个运维人员 / Make the first operator
+    Create {
+        /// 手机号（省略则询问）/ Phone (asked for when absent)
+        #[arg(long)]
+        phone: Option<String>,
+        /// 姓名（省略则询问）/ Name (asked for when absent)
+        #[arg(long)]
+        name: Option<String>,
+        /// 已有运维人员时，说明为何再创建一个 / Why there should be another although there is one
+        #[arg(long)]
+        force: Option<String>,
+    },
+}
+
+/// Does what it is told.
+///
+/// # Errors
+/// When the phone or name cannot be, there is an operator already, or a server is away.
+pub(crate) async fn run(
+    command: OperatorCommand,
+    output: Output,
+    operator: &Operator,
+) -> Result<Outcome> {
+    let OperatorCommand::Create { phone, name, force } = command;
+    let stack = Stack::load()?;
+    let vault = crate::keys::vault(&stack)?;
+    let phone = given(phone, output.language().choose("手机号", "phone"))?;
+    let name = given(name, output.language().choose("姓名", "name"))?;
+    let phone = Phone::parse(&phone).context("手机号无效 / that is no mobile phone number")?;
+    let name = PersonName::parse(&name).context("姓名无效 / that is no person's name")?;
+    let ctx = stack.ctx(registry::named(identity::NAME)?).await?;
+    let detail = serde_json::json!({ "forced": force });
+    operator.record(&ctx, "run_operator_create", "operator", detail).await?;
+    let created = create_first_operator(&ctx, &vault, &phone, &name, force.as_deref()).await;
+    let member = match created {
+        Ok(member) => member,
+        Err(kit::Error::Refused(refusal)) => {
+            bail!("{} [{}]", refusal.message(output.language()), refusal.code)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    output.show(&serde_json::json!({ "member": member.0 }), |language| {
+        let text = language.choose(
+            "运维人员已创建，用短信验证码登录：",
+            "the operator is made and logs in by SMS code:",
+        );
+        format!("{text} {member}")
+    })?;
+    Ok(Outcome::Well)
+}
+
+/// The value given on the command line, or the next line of standard input.
+fn given(value: Option<String>, label: &str) -> Result<String> {
+    if let Some(value) = value {
+        return Ok(value);
+    }
+    let input = std::io::stdin();
+    if input.is_terminal() {
+        write!(std::io::stderr(), "{label}: ")?;
+    }
+    let mut line = String::new();
+    if input.lock().read_line(&mut line)? == 0 {
+        bail!("{label}: standard input ended");
+    }
+    Ok(line.trim().to_owned())
+}

@@ -1,0 +1,77 @@
+//! The services of this program, as the operator's commands see them: what each is called, which
+//! tables it needs, what must hold in its database, and its part of the graph.
+//!
+//! It starts none of them: that is `serve`.
+
+use anyhow::{Result, anyhow};
+use kit::migrate::{KIT, Migration, REPLICA};
+use kit::verify::Invariant;
+
+/// One service.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    /// Its database, topic and subgraph are called so.
+    pub(crate) name: &'static str,
+    /// In the order in which they run, kit's first.
+    pub(crate) migrations: &'static [&'static [Migration]],
+    /// What must hold beside `kit::verify::CHASSIS`.
+    pub(crate) invariants: &'static [Invariant],
+    /// The schema it offers the gateway.
+    pub(crate) sdl: fn() -> String,
+}
+
+/// All of them; identity first, since the others keep a replica of it.
+pub(crate) const ALL: [Known; 4] = [
+    Known {
+        name: identity::NAME,
+        migrations: &[KIT, identity::MIGRATIONS],
+        invariants: identity::verify::INVARIANTS,
+        sdl: identity::sdl,
+    },
+    Known {
+        name: passes::NAME,
+        migrations: &[KIT, REPLICA, passes::MIGRATIONS],
+        invariants: passes::verify::INVARIANTS,
+        sdl: passes::sdl,
+    },
+    Known {
+        name: billing::NAME,
+        migrations: &[KIT, REPLICA, billing::MIGRATIONS],
+        invariants: billing::verify::INVARIANTS,
+        sdl: billing::sdl,
+    },
+    Known {
+        name: admission::NAME,
+        migrations: &[KIT, REPLICA, admission::MIGRATIONS],
+        invariants: admission::verify::INVARIANTS,
+        sdl: admission::sdl,
+    },
+];
+
+/// The service of this name.
+///
+/// # Errors
+/// When there is none: says which there are.
+pub(crate) fn named(name: &str) -> Result<&'static Known> {
+    ALL.iter().find(|known| known.name == name).ok_or_else(|| {
+        let names: Vec<&str> = ALL.iter().map(|known| known.name).collect();
+        anyhow!("no service is called {name}: there are {}", names.join(", "))
+    })
+}
+
+/// The services of these names, in the order of [`ALL`]; all when none is named.
+///
+/// # Errors
+/// As [`named`].
+pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Known>> {
+    for name in names {
+        named(name)?;
+    }
+    let wanted = |known: &&Known| names.is_empty() || names.iter().any(|name| name == known.name);
+    Ok(ALL.iter().filter(wanted).collect())
+}
+
+/// The names, for the help of the command line.
+pub(crate) fn names() -> Vec<&'static str> {
+    ALL.iter().map(|known| known.name).collect()
+}

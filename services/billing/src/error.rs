@@ -1,0 +1,150 @@
+//! Every business "no" of this service: its code, the input field it is about and its text in
+//! both languages. Texts carry no figures, so that a repeated request reads the same from its
+//! recorded code.
+
+use std::borrow::Cow;
+
+/// Why a command was refused. A lasting refusal is recorded under its code and read back by
+/// [`Refusal::from_code`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// The order has not arrived here, or is not the caller's: both look alike.
+    OrderNotSeenYet,
+    AlreadyPaid,
+    OrderClosed,
+    OrderClosing,
+    /// Too little time is left for the provider to take the payment.
+    TooLateToPay,
+    /// JSAPI needs the payer's openid.
+    MethodUnavailable,
+    /// The caller has no open share of it.
+    NothingToPay,
+    /// The day is not over, or lies too far back.
+    NoBillForDate,
+}
+
+impl Refusal {
+    /// Every refusal.
+    pub const ALL: [Self; 8] = [
+        Self::OrderNotSeenYet,
+        Self::AlreadyPaid,
+        Self::OrderClosed,
+        Self::OrderClosing,
+        Self::TooLateToPay,
+        Self::MethodUnavailable,
+        Self::NothingToPay,
+        Self::NoBillForDate,
+    ];
+
+    /// The code of the graph and of the idempotency record.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::OrderNotSeenYet => "ORDER_NOT_SEEN_YET",
+            Self::AlreadyPaid => "ALREADY_PAID",
+            Self::OrderClosed => "ORDER_CLOSED",
+            Self::OrderClosing => "ORDER_CLOSING",
+            Self::TooLateToPay => "TOO_LATE_TO_PAY",
+            Self::MethodUnavailable => "METHOD_UNAVAILABLE",
+            Self::NothingToPay => "NOTHING_TO_PAY",
+            Self::NoBillForDate => "NO_BILL_FOR_DATE",
+        }
+    }
+
+    /// The refusal with this code.
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|refusal| refusal.code() == code)
+    }
+
+    const fn field(self) -> &'static str {
+        match self {
+            Self::OrderNotSeenYet
+            | Self::AlreadyPaid
+            | Self::OrderClosed
+            | Self::OrderClosing
+            | Self::TooLateToPay
+            | Self::NothingToPay => "orderId",
+            Self::MethodUnavailable => "method",
+            Self::NoBillForDate => "date",
+        }
+    }
+
+    /// Chinese, then English.
+    pub const fn texts(self) -> (&'static str, &'static str) {
+        match self {
+            Self::OrderNotSeenYet => (
+                "没有找到该订单；如刚刚下单，请稍后重试。",
+                "There is no such order; if you have just placed it, please try again shortly.",
+            ),
+            Self::AlreadyPaid => ("该订单已支付。", "This order has already been paid."),
+            Self::OrderClosed => (
+                "该订单已关闭，请重新下单。",
+                "This order is closed; please place a new one.",
+            ),
+            Self::OrderClosing => (
+                "该订单正在关闭，不能再支付。",
+                "This order is being closed and cannot be paid any longer.",
+            ),
+            Self::TooLateToPay => (
+                "支付时限将到，请重新下单。",
+                "The time to pay is nearly over; please place a new order.",
+            ),
+            Self::MethodUnavailable => (
+                "暂不支持此支付方式，请使用微信扫码支付。",
+                "This way of paying is not available yet; please pay by WeChat QR code.",
+            ),
+            Self::NothingToPay => (
+                "该订单没有需要您支付的部分。",
+                "There is nothing in this order for you to pay.",
+            ),
+            Self::NoBillForDate => (
+                "该日期没有可对账的账单。",
+                "There is no bill to reconcile with for this date.",
+            ),
+        }
+    }
+
+    const fn is_transient(self) -> bool {
+        matches!(self, Self::OrderNotSeenYet)
+    }
+}
+
+impl From<Refusal> for kit::Refusal {
+    fn from(refusal: Refusal) -> Self {
+        let (zh, en) = refusal.texts();
+        let kit = Self::new(refusal.code(), refusal.field(), Cow::Borrowed(zh), Cow::Borrowed(en));
+        if refusal.is_transient() { kit.transient() } else { kit }
+    }
+}
+
+impl From<Refusal> for kit::Error {
+    fn from(refusal: Refusal) -> Self {
+        kit::Refusal::from(refusal).into()
+    }
+}
+
+/// The refusal that an idempotency record holds.
+///
+/// # Errors
+/// Always: the refusal itself, or that the record names none of ours.
+pub fn recorded<T>(code: &str) -> kit::Result<T> {
+    Err(Refusal::from_code(code).map_or_else(
+        || kit::Error::internal("an idempotency record names a refusal that does not exist"),
+        kit::Error::from,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every refusal reads back from its code and speaks both languages.
+    #[test]
+    fn codes_read_back() {
+        for refusal in Refusal::ALL {
+            assert_eq!(Refusal::from_code(refusal.code()), Some(refusal));
+            let (zh, en) = refusal.texts();
+            assert!(zh.ends_with('。') && en.ends_with('.'), "{refusal:?}");
+        }
+        assert_eq!(Refusal::from_code("PAID"), None);
+    }
+}

@@ -1,0 +1,56 @@
+//! The subgraph `identity`: home of `Member`, `Organisation`, `Credential` and of `node(id)`.
+//!
+//! Input becomes values that cannot be invalid here; what they mean is decided behind it.
+
+pub mod input;
+pub mod logins;
+pub mod members;
+pub mod node;
+pub mod organisations;
+pub mod pass;
+pub mod roles;
+
+use async_graphql::{EmptySubscription, MergedObject, Schema, SchemaBuilder};
+use kit::graphql::Mode;
+
+use crate::Identity;
+
+pub use input::{DocumentType, PersonInput};
+pub use logins::{Login, LoginTokens};
+pub use members::{Member, Membership, MembershipState};
+pub use node::Node;
+pub use organisations::{Organisation, OrganisationKind};
+pub use pass::{Credential, Pass};
+pub use roles::{RoleHolding, RoleName};
+
+/// What can be read.
+#[derive(Debug, Default, MergedObject)]
+pub struct Query(members::MemberQuery, organisations::OrganisationQuery, node::NodeQuery);
+
+/// What can be done.
+#[derive(Debug, Default, MergedObject)]
+pub struct Mutation(
+    logins::LoginMutation,
+    organisations::OrganisationMutation,
+    members::MemberMutation,
+    roles::RoleMutation,
+    pass::CredentialMutation,
+);
+
+/// The schema as it is served.
+pub type IdentitySchema = Schema<Query, Mutation, EmptySubscription>;
+
+fn builder(mode: Mode) -> SchemaBuilder<Query, Mutation, EmptySubscription> {
+    let builder = Schema::build(Query::default(), Mutation::default(), EmptySubscription);
+    kit::graphql::limits(builder, mode)
+}
+
+/// The schema over a service.
+pub fn schema(identity: &Identity, mode: Mode) -> IdentitySchema {
+    builder(mode).data(identity.clone()).finish()
+}
+
+/// The subgraph's SDL; needs no database.
+pub fn sdl() -> String {
+    kit::graphql::sdl(&builder(Mode::Production).finish())
+}

@@ -1,0 +1,360 @@
+//! The consumer on a real Kafka: whatever comes twice, crashes or sleeps, each event has one
+//! effect, in the order of its key; what is lost or foreign stops the partition.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+
+use kit::consumer::{Consumer, PARKED_IN_A_ROW_MAX, held, release};
+use kit::event::NewEvent;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Message, OwnedMessage};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use uuid::Uuid;
+
+use crate::world::{
+    CHANGED, Copying, POISON, TOPIC, UNKNOWN, World, change, effect_count, effects, problems,
+    stamps, thing, until,
+};
+
+/// Things changed some times each, in turns.
+async fn change_things(world: &World, things: u128, times: i64) -> HashMap<Uuid, i64> {
+    for _ in 0..times {
+        for n in 0..things {
+            world.change(thing(n)).await;
+        }
+    }
+    (0..things).map(|n| (thing(n), times)).collect()
+}
+
+/// Every event has one effect, and a consumer that starts again goes on where it was.
+#[tokio::test]
+async fn each_event_has_one_effect() {
+    let world = World::new().await;
+    let changes = change_things(&world, 10, 5).await;
+    world.publish().await;
+    let beta = &world.beta.ctx;
+    let mut consumer = world.consumer(Copying::default());
+    until(&mut consumer, async || effect_count(beta).await >= 50).await;
+    consumer.close().await;
+    let more: HashMap<Uuid, i64> = changes.into_iter().map(|(id, last)| (id, last + 1)).collect();
+    change_things(&world, 10, 1).await;
+    world.publish().await;
+    let mut consumer = world.consumer(Copying::default());
+    until(&mut consumer, async || effect_count(beta).await >= 60).await;
+    assert_eq!(problems(&effects(beta).await, &more), Vec::<String>::new());
+}
+
+/// A process that dies with a batch in hand, before or after its commit, repeats nothing.
+#[tokio::test]
+async fn a_crash_before_or_after_the_commit_repeats_nothing() {
+    let world = World::new().await;
+    let mut changes = HashMap::new();
+    let beta = &world.beta.ctx;
+    for (round, point) in ["consumer.taken", "consumer.applied"].into_iter().enumerate() {
+        changes = change_things(&world, 6, 4).await;
+        world.publish().await;
+        world.kafka.bus.faults().crash_at(point, 0);
+        let mut dying = world.consumer(Copying::default());
+        while dying.step().await.is_ok() {}
+        assert!(!world.kafka.bus.faults().waits_at(point));
+        dying.close().await;
+        let mut consumer = world.consumer(Copying::default());
+        until(&mut consumer, async || effect_count(beta).await >= 24 * (round + 1)).await;
+        consumer.close().await;
+    }
+    let twice = changes.into_iter().map(|(id, last)| (id, last * 2)).collect();
+    assert_eq!(problems(&effects(beta).await, &twice), Vec::<String>::new());
+}
+
+/// Copies of records at other offsets, as a relay that starts again writes them, are dropped by
+/// their numbers; by offset alone they would have a second effect.
+#[tokio::test]
+async fn copies_in_the_log_are_dropped() {
+    let world = World::new().await;
+    let changes = change_things(&world, 4, 3).await;
+    world.publish().await;
+    let copies = read_all(&world);
+    write(&world, copies.iter().filter(|message| message.payload().is_some_and(|p| !p.is_empty())));
+    change_things(&world, 1, 1).await;
+    let more = changes
+        .into_iter()
+        .map(|(id, last)| (id, last + i64::from(id == thing(0))))
+        .collect::<HashMap<_, _>>();
+    world.publish().await;
+    let beta = &world.beta.ctx;
+    let mut consumer = world.consumer(Copying::default());
+    until(&mut consumer, async || effects(beta).await.iter().any(|e| e.version == 4)).await;
+    until(&mut consumer, async || effect_count(beta).await >= 13).await;
+    assert_eq!(problems(&effects(beta).await, &more), Vec::<String>::new());
+    let offsets: i64 = world.log().await.iter().map(|tail| tail.high).sum();
+    assert_eq!(offsets, 2 + 12 + 12 + 1, "the log holds no copies: the test shows nothing");
+}
+
+/// A consumer that slept with a batch in hand while another took over changes nothing when it
+/// wakes. Without the guard on the position its batch has a second effect.
+#[tokio::test]
+async fn a_zombie_consumer_is_fenced() {
+    let world = World::new().await;
+    let changes = change_things(&world, 1, 5).await;
+    world.publish().await;
+    let beta = &world.beta.ctx;
+    let hold = world.kafka.bus.faults().hold_at("consumer.taken");
+    let mut zombie = world.consumer(Copying::default());
+    let sleeping = until(&mut zombie, async || effect_count(beta).await >= 6);
+    let meanwhile = async {
+        hold.reached().await;
+        // The same consumer in another group: it owns the same partitions at the same time.
+        let twin = kit::Ctx { service: "beta-twin", ..world.beta.process().await };
+        let mut twin = Consumer::new(twin, world.bus(), Copying::default());
+        until(&mut twin, async || effect_count(beta).await >= 5).await;
+        hold.release();
+        change_things(&world, 1, 1).await;
+        world.publish().await;
+    };
+    // Fenced, it reads on from where the other one is.
+    tokio::join!(sleeping, meanwhile);
+    let more = changes.into_keys().map(|id| (id, 6)).collect();
+    assert_eq!(problems(&effects(beta).await, &more), Vec::<String>::new());
+
+    // The guard off: the statement without its condition, run for a batch that was applied.
+    beta.db
+        .tx("unguarded", async |tx| {
+            tx.execute("UPDATE watermark SET next_offset = next_offset", []).await?;
+            tx.execute(
+                "INSERT INTO effect (id, version, epoch, kind)
+                 SELECT id, version, epoch, kind FROM effect ORDER BY at",
+                [],
+            )
+            .await?;
+            Ok(())
+        })
+        .await
+        .unwrap();
+    assert_eq!(problems(&effects(beta).await, &more).len(), 1, "the checker does not see it");
+}
+
+/// What fails for the moment is tried again for as long as it takes; nothing is parked.
+#[tokio::test]
+async fn passing_failures_are_tried_again() {
+    let world = World::new().await;
+    let changes = change_things(&world, 3, 3).await;
+    world.publish().await;
+    let beta = &world.beta.ctx;
+    let copying = Copying::default();
+    copying.away.store(4, Ordering::SeqCst);
+    let mut consumer = world.consumer(copying.clone());
+    until(&mut consumer, async || effect_count(beta).await >= 9).await;
+    assert_eq!(copying.away.load(Ordering::SeqCst), 0);
+    assert_eq!(problems(&effects(beta).await, &changes), Vec::<String>::new());
+    assert!(kit::parked::list(&beta.db, None).await.unwrap().is_empty());
+}
+
+/// Too many failures in a row stop the partition: a bad deployment does not park a topic. An
+/// operator lets it go on.
+#[tokio::test]
+async fn a_run_of_failures_stops_the_partition() {
+    let world = World::new().await;
+    let beta = &world.beta.ctx;
+    let failing = u128::from(PARKED_IN_A_ROW_MAX) * 2 + 20;
+    for n in 0..failing {
+        change(&world.alpha.ctx, thing(n), CHANGED, POISON).await;
+    }
+    world.publish().await;
+    let copying = Copying::default();
+    let mut consumer = world.consumer(copying.clone());
+    until(&mut consumer, async || held(&beta.db).await.unwrap().len() == 2).await;
+    let parked = kit::parked::list(&beta.db, None).await.unwrap().len();
+    assert_eq!(parked, 2 * usize::try_from(PARKED_IN_A_ROW_MAX).unwrap());
+    for stopped in held(&beta.db).await.unwrap() {
+        assert!(stopped.held.starts_with("circuit:"), "{}", stopped.held);
+        let Held { consumer, topic, part } = Held::from(&stopped);
+        release(beta, &consumer, &topic, part, "repaired").await.unwrap();
+    }
+    copying.repaired.store(true, Ordering::SeqCst);
+    let rest = usize::try_from(failing).unwrap() - parked;
+    until(&mut consumer, async || effect_count(beta).await >= rest).await;
+    assert!(held(&beta.db).await.unwrap().is_empty());
+}
+
+struct Held {
+    consumer: String,
+    topic: String,
+    part: i32,
+}
+
+impl From<&kit::consumer::Held> for Held {
+    fn from(held: &kit::consumer::Held) -> Self {
+        let kit::consumer::Held { consumer, topic, part, .. } = held.clone();
+        Self { consumer, topic, part }
+    }
+}
+
+/// A type that nobody here knows is skipped, unless it must be understood: then it waits, with
+/// its key, for a version that knows it.
+#[tokio::test]
+async fn unknown_types_are_skipped_or_parked() {
+    let world = World::new().await;
+    let (alpha, beta) = (&world.alpha.ctx, &world.beta.ctx);
+    change(alpha, thing(1), UNKNOWN, b"fine").await;
+    change(alpha, thing(1), CHANGED, b"fine").await;
+    alpha
+        .db
+        .tx("must", async |tx| {
+            let event = crate::world::event(thing(2), UNKNOWN, 1, b"fine");
+            tx.emit(NewEvent::must_understand(event));
+            tx.emit(crate::world::event(thing(2), CHANGED, 2, b"fine"));
+            Ok(())
+        })
+        .await
+        .unwrap();
+    world.publish().await;
+    let copying = Copying::default();
+    let mut consumer = world.consumer(copying.clone());
+    let parked = async || kit::parked::list(&beta.db, Some("copying")).await.unwrap();
+    until(&mut consumer, async || parked().await.len() == 2 && effect_count(beta).await == 1)
+        .await;
+    let waiting = parked().await;
+    assert!(waiting[0].error.as_ref().unwrap().contains("must be understood"));
+    assert_eq!(waiting[1].error, None);
+    let still = kit::parked::retry(beta, &copying, waiting[0].id).await.unwrap();
+    assert!(still.error.unwrap().contains("still not known"));
+    copying.repaired.store(true, Ordering::SeqCst);
+    let retried = kit::parked::retry(beta, &copying, waiting[0].id).await.unwrap();
+    assert_eq!((retried.applied, retried.error), (2, None));
+    let versions: Vec<i64> = effects(beta).await.iter().map(|e| e.version).collect();
+    assert_eq!(versions, [2, 1, 2]);
+}
+
+/// Records that the log lost stop the partition, until an operator lets it go on.
+#[tokio::test]
+async fn a_loss_stops_the_partition() {
+    let world = World::new().await;
+    let beta = &world.beta.ctx;
+    change_things(&world, 1, 3).await;
+    world.publish().await;
+    let mut consumer = world.consumer(Copying::default());
+    until(&mut consumer, async || effect_count(beta).await == 3).await;
+    consumer.close().await;
+    change_things(&world, 1, 2).await;
+    world.publish().await;
+    lose_everything(&world).await;
+    change_things(&world, 1, 2).await;
+    world.publish().await;
+    let mut consumer = world.consumer(Copying::default());
+    until(&mut consumer, async || !held(&beta.db).await.unwrap().is_empty()).await;
+    let stopped = held(&beta.db).await.unwrap();
+    assert_eq!(stopped.len(), 1);
+    assert!(stopped[0].held.starts_with("gap: number 6 came after 3"), "{}", stopped[0].held);
+    assert_eq!(effect_count(beta).await, 3, "something was applied behind the loss");
+    release(beta, "copying", TOPIC, stopped[0].part, "resynced").await.unwrap();
+    until(&mut consumer, async || effect_count(beta).await == 5).await;
+    let versions: Vec<i64> = effects(beta).await.iter().map(|e| e.version).collect();
+    assert_eq!(versions, [1, 2, 3, 6, 7]);
+    assert!(release(beta, "copying", TOPIC, 0, "again").await.is_err());
+}
+
+/// A record that no relay of ours stamped stops the partition, and a record of an epoch that was
+/// not announced does too.
+#[tokio::test]
+async fn foreign_and_unannounced_records_stop_the_partition() {
+    let world = World::new().await;
+    let beta = &world.beta.ctx;
+    change_things(&world, 1, 1).await;
+    world.publish().await;
+    let original = read_all(&world).into_iter().find(|m| m.payload() == Some(b"fine")).unwrap();
+    let mut consumer = world.consumer(Copying::default());
+    until(&mut consumer, async || effect_count(beta).await == 1).await;
+
+    write(&world, [&bare(&original)]);
+    let reason = async || held(&beta.db).await.unwrap().pop().map(|held| held.held);
+    until(&mut consumer, async || reason().await.is_some()).await;
+    assert!(reason().await.unwrap().starts_with("broken:"));
+    release(beta, "copying", TOPIC, original.partition(), "not ours").await.unwrap();
+
+    write(&world, [&with_header(&original, "epoch", "7")]);
+    until(&mut consumer, async || {
+        reason().await.is_some_and(|reason| reason.starts_with("epoch:"))
+    })
+    .await;
+    assert_eq!(effect_count(beta).await, 1);
+
+    // The relay sees at its start that somebody else wrote to its topic.
+    let refused = world.relay().step().await.unwrap_err().to_string();
+    assert!(refused.contains("is not one of a relay"), "{refused}");
+}
+
+fn producer(world: &World) -> ThreadedProducer<DefaultProducerContext> {
+    ClientConfig::new().set("bootstrap.servers", world.kafka.brokers()).create().unwrap()
+}
+
+/// Writes messages as somebody else would, each to the partition it came from.
+fn write<'a>(world: &World, messages: impl IntoIterator<Item = &'a OwnedMessage>) {
+    let producer = producer(world);
+    for message in messages {
+        let mut record = BaseRecord::to(message.topic())
+            .partition(message.partition())
+            .key(message.key().unwrap_or_default())
+            .payload(message.payload().unwrap_or_default());
+        record.headers = message.headers().cloned();
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(std::time::Duration::from_secs(10)).unwrap();
+}
+
+fn bare(message: &OwnedMessage) -> OwnedMessage {
+    message.clone().replace_headers(None)
+}
+
+fn with_header(message: &OwnedMessage, name: &str, value: &str) -> OwnedMessage {
+    use rdkafka::message::{Header, Headers, OwnedHeaders};
+    let mut headers = OwnedHeaders::new();
+    for header in message.headers().unwrap().iter().filter(|header| header.key != name) {
+        headers = headers.insert(Header { key: header.key, value: header.value });
+    }
+    headers = headers.insert(Header { key: name, value: Some(value) });
+    message.clone().replace_headers(Some(headers))
+}
+
+/// Every message of the topic as it lies on the broker.
+fn read_all(world: &World) -> Vec<OwnedMessage> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", world.kafka.brokers())
+        .set("group.id", format!("{}reader", world.kafka.prefix()))
+        .create()
+        .unwrap();
+    let name = format!("{}{TOPIC}", world.kafka.prefix());
+    let mut list = TopicPartitionList::new();
+    let mut wanted = 0;
+    for partition in 0..2 {
+        let timeout = std::time::Duration::from_secs(10);
+        let (low, high) = consumer.fetch_watermarks(&name, partition, timeout).unwrap();
+        wanted += usize::try_from(high - low).unwrap();
+        list.add_partition_offset(&name, partition, Offset::Beginning).unwrap();
+    }
+    consumer.assign(&list).unwrap();
+    let mut messages = Vec::new();
+    while messages.len() < wanted {
+        if let Some(message) = consumer.poll(std::time::Duration::from_secs(10)) {
+            messages.push(message.unwrap().detach());
+        }
+    }
+    messages
+}
+
+/// Deletes every record that the topic has now, as retention does.
+async fn lose_everything(world: &World) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", world.kafka.brokers()).create().unwrap();
+    let name = format!("{}{TOPIC}", world.kafka.prefix());
+    let mut list = TopicPartitionList::new();
+    for partition in 0..2 {
+        list.add_partition_offset(&name, partition, Offset::End).unwrap();
+    }
+    admin.delete_records(&list, &AdminOptions::new()).await.unwrap();
+    let log = world.log().await;
+    assert!(log.iter().all(|tail| stamps(tail).count() == 0 && tail.low == tail.high));
+}
