@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use identity::commands::keys as commands;
 use identity::domain::keys::{Purpose, Span, is_due, signing_key};
 use identity::vault::{Vault, VaultKeys};
+use kit::config::{Config, ConfigError};
 use kit::{Ctx, Ids};
 use serde::Serialize;
 
@@ -102,14 +103,14 @@ pub(crate) fn root_of(folder: &Path) -> Result<[u8; 32]> {
 ///
 /// # Errors
 /// The first setting of the section that is wrong.
-pub(crate) fn vault(stack: &Stack) -> Result<Vault> {
-    let settings: identity::Settings = stack.config.section(identity::NAME)?;
-    Ok(Vault::new(VaultKeys {
+pub(crate) fn vault(config: &Config) -> Result<Vault, ConfigError> {
+    let settings: identity::Settings = config.section(identity::NAME)?;
+    Vault::new(VaultKeys {
         kek: &settings.kek,
         blind_index_key: &settings.blind_index_key,
         code_key: &settings.code_key,
         idtag_key: &settings.idtag_key,
-    })?)
+    })
 }
 
 async fn identity_ctx() -> Result<(Stack, Ctx)> {
@@ -134,7 +135,7 @@ fn init_root(file: &Path, output: Output) -> Result<()> {
 
 async fn rotate(purpose: Option<String>, output: Output, operator: &Operator) -> Result<()> {
     let (stack, ctx) = identity_ctx().await?;
-    let vault = vault(&stack)?;
+    let vault = vault(&stack.config)?;
     let spans = commands::list(&ctx).await?;
     let now = ctx.clock.now();
     let wanted: Vec<Purpose> = match purpose.as_deref().and_then(Purpose::parse) {
@@ -201,7 +202,8 @@ fn show(ctx: &Ctx, spans: &[Span], output: Output) -> Result<()> {
         if shown.is_empty() {
             return language.choose("没有密钥", "no keys").to_owned();
         }
-        let yes = |yes: bool| language.choose(if yes { "是" } else { "否" }, if yes { "yes" } else { "no" }).to_owned();
+        let (is, is_not) = language.choose("是,否", "yes,no").split_once(',').unwrap_or_default();
+        let yes = |yes: bool| (if yes { is } else { is_not }).to_owned();
         let rows: Vec<Vec<String>> = shown
             .iter()
             .map(|key| {

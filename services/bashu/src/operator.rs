@@ -4,7 +4,7 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use identity::commands::operator::create_first_operator;
 use identity::domain::identifier::Phone;
 use identity::domain::name::PersonName;
@@ -41,20 +41,21 @@ pub(crate) async fn run(
 ) -> Result<Outcome> {
     let OperatorCommand::Create { phone, name, force } = command;
     let stack = Stack::load()?;
-    let vault = crate::keys::vault(&stack)?;
+    let vault = crate::keys::vault(&stack.config)?;
     let phone = given(phone, output.language().choose("手机号", "phone"))?;
     let name = given(name, output.language().choose("姓名", "name"))?;
-    let phone = Phone::parse(&phone).context("手机号无效 / that is no mobile phone number")?;
-    let name = PersonName::parse(&name).context("姓名无效 / that is no person's name")?;
+    let refused = |refusal: kit::Refusal| {
+        anyhow!("{} [{}]", refusal.message(output.language()), refusal.code)
+    };
+    let phone = Phone::parse(&phone).map_err(|why| refused(why.into()))?;
+    let name = PersonName::parse(&name).map_err(|why| refused(why.into()))?;
     let ctx = stack.ctx(registry::named(identity::NAME)?).await?;
     let detail = serde_json::json!({ "forced": force });
     operator.record(&ctx, "run_operator_create", "operator", detail).await?;
     let created = create_first_operator(&ctx, &vault, &phone, &name, force.as_deref()).await;
     let member = match created {
         Ok(member) => member,
-        Err(kit::Error::Refused(refusal)) => {
-            bail!("{} [{}]", refusal.message(output.language()), refusal.code)
-        }
+        Err(kit::Error::Refused(refusal)) => return Err(refused(*refusal)),
         Err(error) => return Err(error.into()),
     };
     output.show(&serde_json::json!({ "member": member.0 }), |language| {

@@ -147,31 +147,6 @@ impl Output {
     }
 }
 
-/// Lines as a long-running command goes on.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Say;
-
-impl Say {
-    pub(crate) const fn terminal() -> Self {
-        Self
-    }
-
-    /// Begins a part.
-    pub(crate) fn title(&self, text: &str) {
-        self.line(&format!("\n== {text}"));
-    }
-
-    /// One thing that is done.
-    pub(crate) fn step(&self, text: &str) {
-        self.line(&format!("-- {text}"));
-    }
-
-    pub(crate) fn line(&self, text: &str) {
-        // Who does not listen does not stop the work.
-        let _ = writeln!(std::io::stdout().lock(), "{text}");
-    }
-}
-
 /// Rows under headings, columns as wide as their widest cell. Put the longest column last.
 pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     let heading: Vec<String> = headings.iter().map(|text| (*text).to_owned()).collect();

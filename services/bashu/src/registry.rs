@@ -4,6 +4,7 @@
 //! It starts none of them: that is `serve`.
 
 use anyhow::{Result, anyhow};
+use kit::config::{Config, ConfigError};
 use kit::migrate::{KIT, Migration, REPLICA};
 use kit::verify::Invariant;
 
@@ -18,33 +19,39 @@ pub(crate) struct Known {
     pub(crate) invariants: &'static [Invariant],
     /// The schema it offers the gateway.
     pub(crate) sdl: fn() -> String,
+    /// Checks its section of the configuration.
+    pub(crate) settings: fn(&Config) -> Result<(), ConfigError>,
 }
 
 /// All of them; identity first, since the others keep a replica of it.
-pub(crate) const ALL: [Known; 4] = [
+pub(crate) static ALL: [Known; 4] = [
     Known {
         name: identity::NAME,
         migrations: &[KIT, identity::MIGRATIONS],
         invariants: identity::verify::INVARIANTS,
-        sdl: identity::sdl,
+        sdl: identity::graphql::sdl,
+        settings: settings::identity,
     },
     Known {
         name: passes::NAME,
         migrations: &[KIT, REPLICA, passes::MIGRATIONS],
         invariants: passes::verify::INVARIANTS,
-        sdl: passes::sdl,
+        sdl: passes::graphql::sdl,
+        settings: settings::passes,
     },
     Known {
         name: billing::NAME,
         migrations: &[KIT, REPLICA, billing::MIGRATIONS],
         invariants: billing::verify::INVARIANTS,
-        sdl: billing::sdl,
+        sdl: billing::graphql::sdl,
+        settings: settings::billing,
     },
     Known {
         name: admission::NAME,
         migrations: &[KIT, REPLICA, admission::MIGRATIONS],
         invariants: admission::verify::INVARIANTS,
         sdl: admission::sdl,
+        settings: settings::admission,
     },
 ];
 
@@ -74,4 +81,26 @@ pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Known>> {
 /// The names, for the help of the command line.
 pub(crate) fn names() -> Vec<&'static str> {
     ALL.iter().map(|known| known.name).collect()
+}
+
+/// Each service's own check of its section.
+mod settings {
+    use super::{Config, ConfigError};
+
+    pub(super) fn identity(config: &Config) -> Result<(), ConfigError> {
+        crate::keys::vault(config).map(|_| ())
+    }
+
+    pub(super) fn passes(config: &Config) -> Result<(), ConfigError> {
+        let settings: passes::Settings = config.section(passes::NAME)?;
+        settings.key().map(|_| ())
+    }
+
+    pub(super) fn billing(config: &Config) -> Result<(), ConfigError> {
+        config.section::<billing::Settings>(billing::NAME).map(|_| ())
+    }
+
+    pub(super) fn admission(config: &Config) -> Result<(), ConfigError> {
+        config.section::<admission::Settings>(admission::NAME).map(|_| ())
+    }
 }

@@ -38,16 +38,12 @@ pub(crate) async fn run(args: ResyncArgs, output: Output, operator: &Operator) -
     let known = registry::named(&args.service)?;
     let ctx = stack.ctx(known).await?;
     operator.record(&ctx, "resync", &ctx.topic(), serde_json::json!({})).await?;
+    let union = ctx.union;
     let transactions = match known.name {
-        identity::NAME => {
-            let partitions = stack.config.kafka.partitions;
-            say(&ctx, &identity::publish::Everything::new(&ctx, partitions), output).await
-        }
-        passes::NAME => {
-            say(&ctx, &passes::publish::Resync { union: ctx.union }, output).await
-        }
-        billing::NAME => say(&ctx, &billing::publish::Resync { union: ctx.union }, output).await,
-        _ => say(&ctx, &admission::publish::Resync { union: ctx.union }, output).await,
+        identity::NAME => say(&ctx, &identity::publish::Aggregates(union), output).await,
+        passes::NAME => say(&ctx, &passes::publish::Resync { union }, output).await,
+        billing::NAME => say(&ctx, &billing::publish::Resync { union }, output).await,
+        _ => say(&ctx, &admission::AdmissionSource::new(union), output).await,
     }
     .with_context(|| format!("resync of {}", known.name))?;
     let waiting = kit::relay::oldest_unpublished(&ctx).await?.is_some();

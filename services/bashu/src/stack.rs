@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, anyhow};
 use kit::audit::AuditRow;
-use kit::bus::{Bus, KafkaOptions};
+use kit::bus::Bus;
 use kit::config::Config;
 use kit::graphql::Mode;
 use kit::{Clock, Ctx, Db, Ids};
@@ -59,14 +59,7 @@ impl Stack {
 
     /// The union's Kafka; nothing is connected yet.
     pub(crate) fn bus(&self) -> Bus {
-        let kafka = &self.config.kafka;
-        Bus::kafka(KafkaOptions {
-            brokers: kafka.brokers.clone(),
-            prefix: kafka.prefix.clone(),
-            partitions: kafka.partitions,
-            replication: self.replication(),
-            instance: None,
-        })
+        crate::serve::bus(&self.config)
     }
 
     /// Copies that each partition should have.

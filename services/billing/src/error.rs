@@ -17,6 +17,8 @@ pub enum Refusal {
     TooLateToPay,
     /// JSAPI needs the payer's openid.
     MethodUnavailable,
+    /// The last payment's code has expired and is being closed at the provider.
+    PaymentEnding,
     /// The caller has no open share of it.
     NothingToPay,
     /// The day is not over, or lies too far back.
@@ -25,13 +27,14 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every refusal.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::OrderNotSeenYet,
         Self::AlreadyPaid,
         Self::OrderClosed,
         Self::OrderClosing,
         Self::TooLateToPay,
         Self::MethodUnavailable,
+        Self::PaymentEnding,
         Self::NothingToPay,
         Self::NoBillForDate,
     ];
@@ -45,6 +48,7 @@ impl Refusal {
             Self::OrderClosing => "ORDER_CLOSING",
             Self::TooLateToPay => "TOO_LATE_TO_PAY",
             Self::MethodUnavailable => "METHOD_UNAVAILABLE",
+            Self::PaymentEnding => "PAYMENT_ENDING",
             Self::NothingToPay => "NOTHING_TO_PAY",
             Self::NoBillForDate => "NO_BILL_FOR_DATE",
         }
@@ -62,6 +66,7 @@ impl Refusal {
             | Self::OrderClosed
             | Self::OrderClosing
             | Self::TooLateToPay
+            | Self::PaymentEnding
             | Self::NothingToPay => "orderId",
             Self::MethodUnavailable => "method",
             Self::NoBillForDate => "date",
@@ -92,6 +97,10 @@ impl Refusal {
                 "暂不支持此支付方式，请使用微信扫码支付。",
                 "This way of paying is not available yet; please pay by WeChat QR code.",
             ),
+            Self::PaymentEnding => (
+                "上一个付款码正在失效，请稍后重试。",
+                "The last payment code is just expiring; please try again shortly.",
+            ),
             Self::NothingToPay => (
                 "该订单没有需要您支付的部分。",
                 "There is nothing in this order for you to pay.",
@@ -104,7 +113,7 @@ impl Refusal {
     }
 
     const fn is_transient(self) -> bool {
-        matches!(self, Self::OrderNotSeenYet)
+        matches!(self, Self::OrderNotSeenYet | Self::PaymentEnding)
     }
 }
 

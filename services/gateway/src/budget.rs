@@ -12,6 +12,10 @@ use hive_router::graphql_tools::static_graphql::query::{
 /// Most selections of a document after all its fragments are written out.
 pub(crate) const SELECTIONS_MAX: u32 = 2_000;
 
+/// Deepest selection of a document after all its fragments are written out. The router has a
+/// limit of its own, which it only applies among rules that call themselves once per level.
+const DEPTH_MAX: u32 = 32;
+
 /// Root fields that hand out or check login secrets, and so are counted one by one.
 const LOGIN_FIELDS: [&str; 3] = ["requestLoginCode", "login", "refreshLogin"];
 
@@ -54,16 +58,17 @@ pub(crate) fn measure(document: &Document) -> Result<Demand, TooComplex> {
     let mut counter = Counter::new(document);
     let mut total = 0_u32;
     for definition in &document.definitions {
-        match definition {
+        let size = match definition {
             Definition::Operation(operation) => {
-                total = total.saturating_add(counter.selections(selections_of(operation)));
+                let size = counter.selections(selections_of(operation));
+                total = total.saturating_add(size.selections);
+                size
             }
             // A fragment nobody uses is counted as well, so that no later stage meets a big one.
-            Definition::Fragment(fragment) => {
-                if counter.fragment(&fragment.name) > SELECTIONS_MAX {
-                    return Err(TooComplex);
-                }
-            }
+            Definition::Fragment(fragment) => counter.fragment(&fragment.name),
+        };
+        if size.selections > SELECTIONS_MAX || size.depth > DEPTH_MAX {
+            return Err(TooComplex);
         }
     }
     if total > SELECTIONS_MAX || counter.introspects_in_circles(document) {
@@ -72,8 +77,22 @@ pub(crate) fn measure(document: &Document) -> Result<Demand, TooComplex> {
     Ok(counter.demand(document))
 }
 
+/// What a set of selections amounts to once its fragments are written out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Size {
+    selections: u32,
+    depth: u32,
+}
+
+impl Size {
+    const ENDLESS: Self = Self {
+        selections: u32::MAX,
+        depth: u32::MAX,
+    };
+}
+
 /// `None` while a fragment is being counted: meeting it again then is a circle.
-type Known<'doc> = HashMap<&'doc str, Option<u32>>;
+type Known<'doc> = HashMap<&'doc str, Option<Size>>;
 
 struct Counter<'doc> {
     fragments: HashMap<&'doc str, &'doc FragmentDefinition>,
@@ -96,31 +115,37 @@ impl<'doc> Counter<'doc> {
         }
     }
 
-    fn selections(&mut self, set: &'doc SelectionSet) -> u32 {
-        set.items.iter().fold(0_u32, |sum, selection| {
+    fn selections(&mut self, set: &'doc SelectionSet) -> Size {
+        let mut size = Size::default();
+        for selection in &set.items {
             let below = match selection {
                 Selection::Field(field) => self.selections(&field.selection_set),
                 Selection::InlineFragment(inline) => self.selections(&inline.selection_set),
                 Selection::FragmentSpread(spread) => self.fragment(&spread.fragment_name),
             };
-            sum.saturating_add(1).saturating_add(below)
-        })
+            size.selections = size
+                .selections
+                .saturating_add(1)
+                .saturating_add(below.selections);
+            size.depth = size.depth.max(below.depth.saturating_add(1));
+        }
+        size
     }
 
-    /// Selections of a fragment, each counted once and remembered; a circle counts as too many.
-    fn fragment(&mut self, name: &'doc str) -> u32 {
+    /// The size of a fragment, found once and remembered; a circle has no end.
+    fn fragment(&mut self, name: &'doc str) -> Size {
         match self.known.get(name) {
-            Some(Some(count)) => return *count,
-            Some(None) => return u32::MAX,
+            Some(Some(size)) => return *size,
+            Some(None) => return Size::ENDLESS,
             None => {}
         }
         let Some(fragment) = self.fragments.get(name).copied() else {
-            return 0;
+            return Size::default();
         };
         self.known.insert(name, None);
-        let count = self.selections(&fragment.selection_set);
-        self.known.insert(name, Some(count));
-        count
+        let size = self.selections(&fragment.selection_set);
+        self.known.insert(name, Some(size));
+        size
     }
 
     /// Whether introspection nests lists too deep. Only for a document within the budget.
@@ -263,6 +288,21 @@ mod tests {
         ] {
             assert_eq!(measured(text), Err(TooComplex), "{text}");
         }
+    }
+
+    /// A chain of fragments is as deep as it is long, used or not.
+    #[test]
+    fn long_chains_are_refused() {
+        let chain = |length: usize| {
+            let mut text = "{ a }".to_owned();
+            for link in 0..length {
+                write!(text, " fragment F{link} on Query {{ ...F{} }}", link + 1).unwrap();
+            }
+            format!("{text} fragment F{length} on Query {{ a }}")
+        };
+        assert!(measured(&chain(31)).is_ok());
+        assert_eq!(measured(&chain(32)), Err(TooComplex));
+        assert_eq!(measured(&chain(5_000)), Err(TooComplex));
     }
 
     /// The limit is exact, and several operations share it.

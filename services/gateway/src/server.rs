@@ -1,7 +1,9 @@
-//! Runs the router as a library. This follows the library's own entry point, with three things
+//! Runs the router as a library. This follows the library's own entry point, with some things
 //! changed: its configuration is ours and comes from memory, its health paths are the ones that
-//! all services of the project have, and there is no landing page.
+//! all services of the project have, there is no landing page, its threads have a larger stack,
+//! and signals are ours.
 
+use std::io;
 use std::sync::Arc;
 
 use hive_router::background_tasks::BackgroundTasksManager;
@@ -20,14 +22,21 @@ use hive_router::{
     invoke_shutdown_hooks,
 };
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::door::{LIVE_PATH, READY_PATH};
 use crate::plugin::Plugin;
+
+/// Stack of a thread that serves requests. The router's futures alone take much of the usual
+/// 2 MiB in an unoptimised build; what calls itself per level of a document comes on top.
+const STACK_BYTES: usize = 16 * 1_024 * 1_024;
 
 /// Serves until the process is told to end, then lets running requests finish.
 pub(crate) fn run(config: HiveRouterConfig) -> Result<(), RouterInitError> {
     init_rustls_crypto_provider();
     ntex::rt::System::build()
         .name("gateway")
+        .stack_size(STACK_BYTES)
         .build(ntex::rt::DefaultRuntime)
         .block_on(serve(config.into_static()))
 }
@@ -82,12 +91,32 @@ async fn listen(
             .default_service(web::to(async || web::HttpResponse::NotFound()))
     });
     let service = SharedCfg::new("GATEWAY").add(build_http_service_config(config));
-    server
+    let terminated = terminated().map_err(RouterInitError::HttpServerStartError)?;
+    let running = server
         .config(service)
         .shutdown_timeout(drain)
+        // The server's own handling would also catch a fault of memory, such as a stack that
+        // ran over, and return to it for ever: the process would spin where it must end.
+        .disable_signals()
         .bind(&address)
         .map_err(|error| RouterInitError::HttpServerBindError(address, error))?
-        .run()
-        .await
-        .map_err(RouterInitError::HttpServerStartError)
+        .run();
+    let told = running.clone();
+    ntex::rt::spawn(async move {
+        terminated.await;
+        told.stop(true).await;
+    });
+    running.await.map_err(RouterInitError::HttpServerStartError)
+}
+
+/// Ends when the process is told to, by a supervisor or at a keyboard.
+fn terminated() -> io::Result<impl Future<Output = ()>> {
+    let mut by_supervisor = signal(SignalKind::terminate())?;
+    let mut at_keyboard = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = by_supervisor.recv() => {}
+            _ = at_keyboard.recv() => {}
+        }
+    })
 }

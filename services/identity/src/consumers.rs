@@ -37,11 +37,13 @@ impl Handler for Entitlements {
     fn monotone(&self, record: &Record) -> bool {
         match record.kind.as_str() {
             CHANGED => record.decode::<EntitlementChanged>().is_ok_and(|event| {
-                event.entitlement.is_some_and(|it| it.state() != entitlement::State::Active)
+                event
+                    .entitlement
+                    .is_some_and(|it| it.state() != entitlement::State::Active)
             }),
-            BLOCKED => {
-                record.decode::<EntitlementBlocked>().is_ok_and(|event| !event.cleared)
-            }
+            BLOCKED => record
+                .decode::<EntitlementBlocked>()
+                .is_ok_and(|event| !event.cleared),
             _ => false,
         }
     }

@@ -53,17 +53,23 @@ impl Work for Jobs {
             SMS_LOGIN_CODE => send_code(identity, job).await,
             HEARTBEAT => {
                 heartbeat(ctx, identity.partitions).await?;
-                Ok(After::At(ctx.clock.now() + TimeDelta::seconds(HEARTBEAT_SECONDS)))
+                Ok(After::At(
+                    ctx.clock.now() + TimeDelta::seconds(HEARTBEAT_SECONDS),
+                ))
             }
             KEYS => {
                 if let Some(root) = identity.root()? {
                     keys::maintain(ctx, &identity.vault, &root).await?;
                 }
-                Ok(After::At(ctx.clock.now() + TimeDelta::seconds(KEYS_SECONDS)))
+                Ok(After::At(
+                    ctx.clock.now() + TimeDelta::seconds(KEYS_SECONDS),
+                ))
             }
             SWEEP => {
                 sweep(ctx).await?;
-                Ok(After::At(ctx.clock.now() + TimeDelta::seconds(SWEEP_SECONDS)))
+                Ok(After::At(
+                    ctx.clock.now() + TimeDelta::seconds(SWEEP_SECONDS),
+                ))
             }
             other => Err(Error::internal(format!("{other} is no work of identity"))),
         }
@@ -127,7 +133,10 @@ async fn send_code(identity: &Identity, job: &Job) -> Result<After> {
         metrics::counter!("bashu_identity_sms_sent_total").increment(1);
         Ok(After::Done)
     } else {
-        tracing::error!(status = answer.status().as_u16(), "the SMS provider refuses");
+        tracing::error!(
+            status = answer.status().as_u16(),
+            "the SMS provider refuses"
+        );
         Err(Error::Unavailable("the SMS provider refuses"))
     }
 }
@@ -135,11 +144,18 @@ async fn send_code(identity: &Identity, job: &Job) -> Result<After> {
 /// `None` when there is nothing to send any more: another code took its place, it was used or
 /// is over, or the phone belongs to nobody.
 async fn load(ctx: &Ctx, vault: &Vault, job: &Job) -> Result<Option<Sms>> {
-    let id = job.subject.parse().map_err(|_| Error::internal("a code's id is none"))?;
+    let id = job
+        .subject
+        .parse()
+        .map_err(|_| Error::internal("a code's id is none"))?;
     ctx.db
         .tx("load_login_code", async |tx| {
-            let Some(row) = logins::code(tx, id).await? else { return Ok(None) };
-            let Code::Open { since, .. } = row.code() else { return Ok(None) };
+            let Some(row) = logins::code(tx, id).await? else {
+                return Ok(None);
+            };
+            let Code::Open { since, .. } = row.code() else {
+                return Ok(None);
+            };
             if tx.now() >= since + TimeDelta::seconds(CODE_SECONDS) {
                 return Ok(None);
             }

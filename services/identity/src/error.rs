@@ -179,9 +179,12 @@ impl Refusal {
                 "核对失败次数过多，请一小时后再试。",
                 "Too many failed look-ups; please try again in an hour.",
             ),
-            Self::MemberNotFound => {
-                ("MEMBER_NOT_FOUND", "memberId", "找不到该会员。", "There is no such member.")
-            }
+            Self::MemberNotFound => (
+                "MEMBER_NOT_FOUND",
+                "memberId",
+                "找不到该会员。",
+                "There is no such member.",
+            ),
             Self::MembershipNotFound => (
                 "MEMBERSHIP_NOT_FOUND",
                 "membershipId",
@@ -206,9 +209,12 @@ impl Refusal {
                 "该组织不能授予此角色。",
                 "This role cannot be held in this organisation.",
             ),
-            Self::RoleNotFound => {
-                ("ROLE_NOT_FOUND", "roleId", "找不到该角色。", "There is no such role.")
-            }
+            Self::RoleNotFound => (
+                "ROLE_NOT_FOUND",
+                "roleId",
+                "找不到该角色。",
+                "There is no such role.",
+            ),
             Self::LastOperator => (
                 "LAST_OPERATOR",
                 "roleId",
@@ -251,16 +257,24 @@ impl Refusal {
                 "登录已失效，请重新登录。",
                 "This login no longer counts; please sign in again.",
             ),
-            Self::LoginNotFound => {
-                ("LOGIN_NOT_FOUND", "loginId", "找不到该登录设备。", "There is no such login.")
-            }
+            Self::LoginNotFound => (
+                "LOGIN_NOT_FOUND",
+                "loginId",
+                "找不到该登录设备。",
+                "There is no such login.",
+            ),
             Self::NothingUsable => (
                 "NOTHING_USABLE",
                 "",
                 "该会员目前没有可用的年票或凭证。",
                 "The member has no pass or other right that can be used now.",
             ),
-            _ => ("CODE_WRONG", "code", "验证码不正确。", "The code is not right."),
+            _ => (
+                "CODE_WRONG",
+                "code",
+                "验证码不正确。",
+                "The code is not right.",
+            ),
         }
     }
 

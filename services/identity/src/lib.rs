@@ -122,7 +122,14 @@ impl Identity {
             .build()
             .map_err(|_| ConfigError::new("identity.sms", "no HTTP client can be made"))?;
         let keys = Keys::new(ctx.union, roots);
-        Ok(Self { ctx, vault, settings: Arc::new(settings), keys, partitions, http })
+        Ok(Self {
+            ctx,
+            vault,
+            settings: Arc::new(settings),
+            keys,
+            partitions,
+            http,
+        })
     }
 
     /// Refuses to start with other keys than the database was written with, and plans what
@@ -153,11 +160,20 @@ impl Identity {
             .db
             .tx("check_keys", async |tx| {
                 let sealed = self.vault.kek().seal(tx.ids(), cell, b"bashu")?;
-                store::keys::check_row(tx, CheckRow { sealed, blind: blind.clone() }).await
+                store::keys::check_row(
+                    tx,
+                    CheckRow {
+                        sealed,
+                        blind: blind.clone(),
+                    },
+                )
+                .await
             })
             .await?;
         if self.vault.kek().open(cell, &row.sealed).is_err() {
-            return Err(Error::internal("identity.kek is not the key this database has"));
+            return Err(Error::internal(
+                "identity.kek is not the key this database has",
+            ));
         }
         if row.blind != blind {
             return Err(Error::internal(
@@ -172,7 +188,9 @@ impl Identity {
     /// # Errors
     /// When the file cannot be read.
     pub fn root(&self) -> Result<Option<SigningKey>> {
-        let Some(path) = &self.settings.root_key_file else { return Ok(None) };
+        let Some(path) = &self.settings.root_key_file else {
+            return Ok(None);
+        };
         commands::keys::read_root(path)
             .map(Some)
             .map_err(|_| Error::internal("identity.root_key_file cannot be read"))
@@ -194,7 +212,7 @@ impl Identity {
         let keys = self.keys.clone();
         let (relay_bus, consumer_bus) = (bus.clone(), bus.clone());
         kit::serve::Service::new(self.ctx.clone())
-            .graphql(kit::graphql::router(graphql::schema(self, mode), edge))
+            .graphql(kit::graphql::router(schema(self, mode), edge))
             .rest(rest::routes(self), kit::http::REST_BODY_BYTES_MAX)
             .due(due::Jobs(self.clone()))
             .migrations(ALL_MIGRATIONS)

@@ -34,10 +34,21 @@ pub fn organisation(union: Union, it: &Organisation) -> NewEvent {
         version: it.version,
         union: union.code().into(),
         kind: kind.into(),
-        path: it.path.iter().map(|OrganisationId(id)| bytes(*id)).collect(),
-        industrial_parent_id: it.industrial_parent.map(|id| bytes(id.0)).unwrap_or_default(),
+        path: it
+            .path
+            .iter()
+            .map(|OrganisationId(id)| bytes(*id))
+            .collect(),
+        industrial_parent_id: it
+            .industrial_parent
+            .map(|id| bytes(id.0))
+            .unwrap_or_default(),
         name: it.name.clone(),
-        uscc: it.uscc.as_ref().map(|uscc| uscc.as_str().to_owned()).unwrap_or_default(),
+        uscc: it
+            .uscc
+            .as_ref()
+            .map(|uscc| uscc.as_str().to_owned())
+            .unwrap_or_default(),
         division: it.division.clone(),
         closed: it.standing != organisation::Standing::Open,
     };
@@ -65,9 +76,18 @@ pub fn member(id: MemberId, version: i64, state: MemberState) -> NewEvent {
         MemberState::Merged { into } => (State::Merged, bytes(into.0)),
         MemberState::Erased => (State::Erased, Vec::new()),
     };
-    let message =
-        event::MemberChanged { id: bytes(id.0), version, state: state.into(), merged_into };
-    NewEvent::of(&message, "bashu.identity.v1.MemberChanged", id.0.as_bytes(), version)
+    let message = event::MemberChanged {
+        id: bytes(id.0),
+        version,
+        state: state.into(),
+        merged_into,
+    };
+    NewEvent::of(
+        &message,
+        "bashu.identity.v1.MemberChanged",
+        id.0.as_bytes(),
+        version,
+    )
 }
 
 /// A membership as it is now.
@@ -87,9 +107,18 @@ pub fn membership(it: &Membership) -> NewEvent {
         organisation_id: bytes(it.organisation.0),
         state: state.into(),
         since: it.since.to_string(),
-        until: it.standing.until().map(|until: NaiveDate| until.to_string()).unwrap_or_default(),
+        until: it
+            .standing
+            .until()
+            .map(|until: NaiveDate| until.to_string())
+            .unwrap_or_default(),
     };
-    NewEvent::of(&message, "bashu.identity.v1.MembershipChanged", it.id.as_bytes(), it.version)
+    NewEvent::of(
+        &message,
+        "bashu.identity.v1.MembershipChanged",
+        it.id.as_bytes(),
+        it.version,
+    )
 }
 
 /// A role as it is held, or was.
@@ -111,7 +140,12 @@ pub fn role(it: &Held) -> NewEvent {
         role: role.into(),
         withdrawn: it.withdrawn,
     };
-    NewEvent::of(&message, "bashu.identity.v1.RoleChanged", it.id.as_bytes(), it.version)
+    NewEvent::of(
+        &message,
+        "bashu.identity.v1.RoleChanged",
+        it.id.as_bytes(),
+        it.version,
+    )
 }
 
 /// A login that no longer counts.
@@ -121,7 +155,12 @@ pub fn login_withdrawn(login: Uuid, member: Uuid, at: DateTime<Utc>) -> NewEvent
         member_id: bytes(member),
         withdrawn_at: at.timestamp_millis(),
     };
-    NewEvent::of(&message, "bashu.identity.v1.LoginWithdrawn", login.as_bytes(), 1)
+    NewEvent::of(
+        &message,
+        "bashu.identity.v1.LoginWithdrawn",
+        login.as_bytes(),
+        1,
+    )
 }
 
 /// A key set as the root signed it.
@@ -133,13 +172,25 @@ pub fn key_set(union: Union, set: &SetRow) -> NewEvent {
         union: union.code().into(),
     };
     let key = [union.issuer()];
-    NewEvent::of(&message, "bashu.identity.v1.KeySetPublished", &key, set.version)
+    NewEvent::of(
+        &message,
+        "bashu.identity.v1.KeySetPublished",
+        &key,
+        set.version,
+    )
 }
 
 /// A sign of life for one partition, by a key that goes there.
 pub fn heartbeat(key: &[u8], at: DateTime<Utc>) -> NewEvent {
-    let message = event::Heartbeat { at: at.timestamp_millis() };
-    NewEvent::of(&message, "bashu.identity.v1.Heartbeat", key, at.timestamp_millis())
+    let message = event::Heartbeat {
+        at: at.timestamp_millis(),
+    };
+    NewEvent::of(
+        &message,
+        "bashu.identity.v1.Heartbeat",
+        key,
+        at.timestamp_millis(),
+    )
 }
 
 fn bytes(id: Uuid) -> Vec<u8> {
@@ -152,7 +203,14 @@ pub struct Aggregates(pub Union);
 
 impl Source for Aggregates {
     fn aggregates(&self) -> &'static [&'static str] {
-        &["key_set", "organisation", "member", "membership", "role", "login"]
+        &[
+            "key_set",
+            "organisation",
+            "member",
+            "membership",
+            "role",
+            "login",
+        ]
     }
 
     async fn resync(
@@ -176,11 +234,15 @@ impl Source for Aggregates {
             }
             "organisation" => {
                 let rows = resync::organisations(tx, after).await?;
-                rows.iter().map(|it| (it.id.0, organisation(self.0, it))).collect()
+                rows.iter()
+                    .map(|it| (it.id.0, organisation(self.0, it)))
+                    .collect()
             }
             "member" => {
                 let rows = resync::members(tx, after).await?;
-                rows.iter().map(|it| (it.id.0, member(it.id, it.version, it.state))).collect()
+                rows.iter()
+                    .map(|it| (it.id.0, member(it.id, it.version, it.state)))
+                    .collect()
             }
             "membership" => {
                 let rows = resync::memberships(tx, after).await?;
@@ -197,7 +259,11 @@ impl Source for Aggregates {
                 };
                 rows.iter().map(said).collect()
             }
-            other => return Err(Error::internal(format!("{other} is no aggregate of identity"))),
+            other => {
+                return Err(Error::internal(format!(
+                    "{other} is no aggregate of identity"
+                )));
+            }
         };
         let last = said.last().map(|(id, _)| bytes(*id));
         for (_, event) in said {

@@ -97,20 +97,20 @@ async fn may_see(tx: &Tx, reader: access::Member, id: MemberId) -> Result<bool> 
     Ok(row.is_some_and(|row| row.found))
 }
 
-async fn profile(
-    tx: &Tx,
-    vault: &Vault,
-    id: MemberId,
-    is_self: bool,
-) -> Result<Option<Profile>> {
+async fn profile(tx: &Tx, vault: &Vault, id: MemberId, is_self: bool) -> Result<Option<Profile>> {
     #[derive(FromQueryResult)]
     struct Created {
         created_at: DateTime<Utc>,
     }
-    let Some(row) = people::active(tx, id).await? else { return Ok(None) };
-    let created =
-        tx.one::<Created>("SELECT created_at FROM member WHERE id = $1", [id.0.into()]).await?;
-    let Some(created) = created else { return Ok(None) };
+    let Some(row) = people::active(tx, id).await? else {
+        return Ok(None);
+    };
+    let created = tx
+        .one::<Created>("SELECT created_at FROM member WHERE id = $1", [id.0.into()])
+        .await?;
+    let Some(created) = created else {
+        return Ok(None);
+    };
     let key = vault.data_key(id.0, &row.data_key)?;
     let phone = match people::phone(tx, id).await? {
         None => None,
@@ -129,7 +129,14 @@ async fn profile(
         }
     };
     let name = stored_name(vault, &row)?;
-    Ok(Some(Profile { id, name, phone, document, created_at: created.created_at, is_self }))
+    Ok(Some(Profile {
+        id,
+        name,
+        phone,
+        document,
+        created_at: created.created_at,
+        is_self,
+    }))
 }
 
 /// A membership with the organisation it is in.
@@ -143,11 +150,7 @@ pub struct MembershipView {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn memberships_of(
-    db: &Db,
-    member: MemberId,
-    page: &Page,
-) -> Result<Vec<MembershipView>> {
+pub async fn memberships_of(db: &Db, member: MemberId, page: &Page) -> Result<Vec<MembershipView>> {
     let (sql, values) = listed(MEMBERSHIP_COLUMNS, "membership", "member", member.0, page)?;
     let memberships = db.all::<MembershipRow>(&sql, values).await?;
     with_organisations(db, memberships).await
@@ -165,21 +168,27 @@ pub async fn memberships_in(
 ) -> Result<Vec<MembershipView>> {
     ctx.db
         .tx("memberships_in", async |tx| {
-            officer_or_operator(tx, caller, organisation).await.map(|_| ())
+            officer_or_operator(tx, caller, organisation)
+                .await
+                .map(|_| ())
         })
         .await?;
-    let (sql, values) =
-        listed(MEMBERSHIP_COLUMNS, "membership", "organisation", organisation.0, page)?;
+    let (sql, values) = listed(
+        MEMBERSHIP_COLUMNS,
+        "membership",
+        "organisation",
+        organisation.0,
+        page,
+    )?;
     let memberships = ctx.db.all::<MembershipRow>(&sql, values).await?;
     with_organisations(&ctx.db, memberships).await
 }
 
-async fn with_organisations(
-    db: &Db,
-    rows: Vec<MembershipRow>,
-) -> Result<Vec<MembershipView>> {
-    let memberships =
-        rows.into_iter().map(MembershipRow::read).collect::<Result<Vec<Membership>>>()?;
+async fn with_organisations(db: &Db, rows: Vec<MembershipRow>) -> Result<Vec<MembershipView>> {
+    let memberships = rows
+        .into_iter()
+        .map(MembershipRow::read)
+        .collect::<Result<Vec<Membership>>>()?;
     let ids: Vec<Uuid> = memberships.iter().map(|it| it.organisation.0).collect();
     let organisations = organisations_by_id(db, &ids).await?;
     let view = |membership: Membership| {
@@ -188,7 +197,10 @@ async fn with_organisations(
             .find(|it| it.id == membership.organisation)
             .cloned()
             .ok_or_else(|| Error::internal("a membership in no organisation"))?;
-        Ok(MembershipView { membership, organisation })
+        Ok(MembershipView {
+            membership,
+            organisation,
+        })
     };
     memberships.into_iter().map(view).collect()
 }
@@ -199,7 +211,9 @@ async fn with_organisations(
 /// When the database fails.
 pub async fn organisations_by_id(db: &Db, ids: &[Uuid]) -> Result<Vec<Organisation>> {
     let sql = format!("SELECT {COLUMNS} FROM organisation WHERE id = ANY ($1)");
-    let rows = db.all::<OrganisationRow>(&sql, [ids.to_vec().into()]).await?;
+    let rows = db
+        .all::<OrganisationRow>(&sql, [ids.to_vec().into()])
+        .await?;
     rows.into_iter().map(OrganisationRow::read).collect()
 }
 
@@ -223,9 +237,15 @@ pub async fn organisations(
     page: &Page,
 ) -> Result<Vec<Organisation>> {
     ctx.db
-        .tx("organisations", async |tx| access::member(tx, caller).await.map(|_| ()))
+        .tx("organisations", async |tx| {
+            access::member(tx, caller).await.map(|_| ())
+        })
         .await?;
-    let (order, compare) = if page.backwards { ("DESC", "<") } else { ("ASC", ">") };
+    let (order, compare) = if page.backwards {
+        ("DESC", "<")
+    } else {
+        ("ASC", ">")
+    };
     let (at, id) = start(page)?;
     let sql = format!(
         "SELECT {COLUMNS} FROM organisation
@@ -233,8 +253,12 @@ pub async fn organisations(
            AND ($2::timestamptz IS NULL OR (created_at, id) {compare} ($2, $3))
          ORDER BY created_at {order}, id {order} LIMIT $4"
     );
-    let values =
-        [parent.map(|id| id.0).into(), at.into(), id.into(), page.limit().into()];
+    let values = [
+        parent.map(|id| id.0).into(),
+        at.into(),
+        id.into(),
+        page.limit().into(),
+    ];
     let rows = ctx.db.all::<OrganisationRow>(&sql, values).await?;
     rows.into_iter().map(OrganisationRow::read).collect()
 }
@@ -256,8 +280,13 @@ pub async fn roles_of(db: &Db, member: MemberId) -> Result<Vec<RoleView>> {
          ORDER BY granted_at, id LIMIT $2",
         roles::COLUMNS
     );
-    let rows = db.all::<roles::Row>(&sql, [member.0.into(), ROLES_MAX.into()]).await?;
-    let held = rows.into_iter().map(roles::Row::read).collect::<Result<Vec<Held>>>()?;
+    let rows = db
+        .all::<roles::Row>(&sql, [member.0.into(), ROLES_MAX.into()])
+        .await?;
+    let held = rows
+        .into_iter()
+        .map(roles::Row::read)
+        .collect::<Result<Vec<Held>>>()?;
     let ids: Vec<Uuid> = held.iter().map(|it| it.organisation.0).collect();
     let organisations = organisations_by_id(db, &ids).await?;
     let view = |role: Held| {
@@ -297,14 +326,21 @@ fn listed(
     id: Uuid,
     page: &Page,
 ) -> Result<(String, [sea_orm::Value; 4])> {
-    let (order, compare) = if page.backwards { ("ASC", ">") } else { ("DESC", "<") };
+    let (order, compare) = if page.backwards {
+        ("ASC", ">")
+    } else {
+        ("DESC", "<")
+    };
     let (at, after) = start(page)?;
     let sql = format!(
         "SELECT {columns} FROM {table}
          WHERE {owner} = $1 AND ($2::timestamptz IS NULL OR (created_at, id) {compare} ($2, $3))
          ORDER BY created_at {order}, id {order} LIMIT $4"
     );
-    Ok((sql, [id.into(), at.into(), after.into(), page.limit().into()]))
+    Ok((
+        sql,
+        [id.into(), at.into(), after.into(), page.limit().into()],
+    ))
 }
 
 fn start(page: &Page) -> Result<(Option<DateTime<Utc>>, Option<Uuid>)> {

@@ -22,15 +22,15 @@ pub const JWKS_PATH: &str = "/.well-known/jwks.json";
 
 /// The routes of identity.
 pub fn routes(identity: &Identity) -> Router {
-    Router::new().route(JWKS_PATH, get(jwks)).with_state(identity.clone())
+    Router::new()
+        .route(JWKS_PATH, get(jwks))
+        .with_state(identity.clone())
 }
 
 async fn jwks(State(identity): State<Identity>, headers: HeaderMap) -> Response {
     match key_set(&identity.ctx).await {
         Ok(keys) => Json(keys).into_response(),
-        Err(error) => {
-            ApiError::new(&error, Language::from_headers(&headers)).into_response()
-        }
+        Err(error) => ApiError::new(&error, Language::from_headers(&headers)).into_response(),
     }
 }
 

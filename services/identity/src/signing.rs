@@ -28,7 +28,11 @@ pub fn key_id(union: Union, number: u16) -> Result<KeyId> {
 
 /// Which cell a private half belongs to: keys have numbers, not ids.
 pub(crate) fn private_cell(number: u16) -> Cell {
-    Cell::new("signing_key", "private", Uuid::from_u128(u128::from(number)))
+    Cell::new(
+        "signing_key",
+        "private",
+        Uuid::from_u128(u128::from(number)),
+    )
 }
 
 async fn load(tx: &Tx, vault: &Vault, purpose: Purpose) -> Result<(u16, SigningKey)> {
@@ -36,7 +40,9 @@ async fn load(tx: &Tx, vault: &Vault, purpose: Purpose) -> Result<(u16, SigningK
     let spans: Vec<_> = keys.iter().map(|key| key.span).collect();
     let number = signing_key(&spans, purpose, tx.now())
         .map(|span| span.number)
-        .ok_or(Error::Unavailable("no published key signs now: run `bashu keys publish`"))?;
+        .ok_or(Error::Unavailable(
+            "no published key signs now: run `bashu keys publish`",
+        ))?;
     let row = keys
         .into_iter()
         .find(|key| key.span.number == number)
@@ -49,12 +55,16 @@ async fn load(tx: &Tx, vault: &Vault, purpose: Purpose) -> Result<(u16, SigningK
 /// # Errors
 /// When the KEK does not open it, or it does not fit its public half.
 pub fn open(vault: &Vault, row: &KeyRow) -> Result<SigningKey> {
-    let private = vault.kek().unwrap_key(private_cell(row.span.number), &row.private)?;
+    let private = vault
+        .kek()
+        .unwrap_key(private_cell(row.span.number), &row.private)?;
     let key = SigningKey::from_bytes(&private);
     if key.verifying_key().as_bytes() == &row.public {
         Ok(key)
     } else {
-        Err(Error::internal("a signing key does not fit its public half"))
+        Err(Error::internal(
+            "a signing key does not fit its public half",
+        ))
     }
 }
 
@@ -62,11 +72,7 @@ pub fn open(vault: &Vault, row: &KeyRow) -> Result<SigningKey> {
 ///
 /// # Errors
 /// Unavailable when no published key signs now.
-pub async fn access_key(
-    union: Union,
-    tx: &Tx,
-    vault: &Vault,
-) -> Result<kit::token::SigningKey> {
+pub async fn access_key(union: Union, tx: &Tx, vault: &Vault) -> Result<kit::token::SigningKey> {
     let (number, key) = load(tx, vault, Purpose::Access).await?;
     kit::token::SigningKey::new(key_id(union, number)?.to_string(), &key)
 }

@@ -64,7 +64,10 @@ impl SealingKey {
         let hash = hmac(key, &[b"bashu key id"]);
         let mut id = [0; KEY_ID_BYTES];
         id.copy_from_slice(&hash[..KEY_ID_BYTES]);
-        Self { id, cipher: Aes256Gcm::new(key.into()) }
+        Self {
+            id,
+            cipher: Aes256Gcm::new(key.into()),
+        }
     }
 
     /// Format, key id, nonce, then the ciphertext with its tag.
@@ -77,7 +80,13 @@ impl SealingKey {
         let aad = cell.bytes();
         let sealed = self
             .cipher
-            .encrypt(Nonce::from_slice(&nonce), Payload { msg: plain, aad: &aad })
+            .encrypt(
+                Nonce::from_slice(&nonce),
+                Payload {
+                    msg: plain,
+                    aad: &aad,
+                },
+            )
             .map_err(|_| Error::internal("a cell could not be sealed"))?;
         let mut bytes = Vec::with_capacity(HEAD_BYTES + sealed.len());
         bytes.push(FORMAT);
@@ -98,7 +107,13 @@ impl SealingKey {
         let aad = cell.bytes();
         let nonce = Nonce::from_slice(&head[1 + KEY_ID_BYTES..]);
         self.cipher
-            .decrypt(nonce, Payload { msg: body, aad: &aad })
+            .decrypt(
+                nonce,
+                Payload {
+                    msg: body,
+                    aad: &aad,
+                },
+            )
             .map(Zeroizing::new)
             .map_err(|_| broken())
     }
@@ -159,9 +174,17 @@ impl Vault {
         let all = [&kek, &blind, &code, &idtag];
         let repeated = (1..all.len()).any(|at| all[..at].contains(&all[at]));
         if repeated {
-            return Err(ConfigError::new("identity.kek", "two keys of this section are the same"));
+            return Err(ConfigError::new(
+                "identity.kek",
+                "two keys of this section are the same",
+            ));
         }
-        Ok(Self { kek: SealingKey::new(&kek), blind, code, idtag })
+        Ok(Self {
+            kek: SealingKey::new(&kek),
+            blind,
+            code,
+            idtag,
+        })
     }
 
     pub fn kek(&self) -> &SealingKey {
@@ -176,12 +199,18 @@ impl Vault {
     /// What a document is found by.
     pub fn blind_document(&self, document: &Document) -> [u8; 32] {
         let kind = [document.kind().code()];
-        hmac(self.blind.as_slice(), &[b"document\0", &kind, document.number().as_bytes()])
+        hmac(
+            self.blind.as_slice(),
+            &[b"document\0", &kind, document.number().as_bytes()],
+        )
     }
 
     /// What a phone is found by.
     pub fn blind_phone(&self, phone: &Phone) -> [u8; 32] {
-        hmac(self.blind.as_slice(), &[b"phone\0", phone.as_str().as_bytes()])
+        hmac(
+            self.blind.as_slice(),
+            &[b"phone\0", phone.as_str().as_bytes()],
+        )
     }
 
     /// What an address is counted by.
@@ -191,7 +220,10 @@ impl Vault {
 
     /// What the digits of a login code follow from.
     pub fn code_hash(&self, code: Uuid, phone: &[u8; 32]) -> [u8; 32] {
-        hmac(self.code.as_slice(), &[b"login code\0", code.as_bytes(), phone])
+        hmac(
+            self.code.as_slice(),
+            &[b"login code\0", code.as_bytes(), phone],
+        )
     }
 
     /// A value by which a later start knows that the blind index key is the same.
@@ -216,7 +248,9 @@ impl Vault {
     /// # Errors
     /// When the KEK is another one, or the wrapped key another person's.
     pub fn data_key(&self, member: Uuid, wrapped: &[u8]) -> Result<SealingKey> {
-        Ok(SealingKey::new(&*self.kek.unwrap_key(data_key_cell(member), wrapped)?))
+        Ok(SealingKey::new(
+            &*self.kek.unwrap_key(data_key_cell(member), wrapped)?,
+        ))
     }
 }
 
@@ -228,7 +262,9 @@ fn key_of(
     field: &'static str,
     text: &SecretString,
 ) -> std::result::Result<Zeroizing<[u8; 32]>, ConfigError> {
-    let bytes = STANDARD.decode(text.expose_secret().trim()).map(Zeroizing::new);
+    let bytes = STANDARD
+        .decode(text.expose_secret().trim())
+        .map(Zeroizing::new);
     bytes
         .ok()
         .and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok())
@@ -268,8 +304,14 @@ mod tests {
         let ids = Ids::seeded(1);
         let key = SealingKey::new(&[9; 32]);
         let row = Uuid::from_u128(1);
-        let sealed = key.seal(&ids, Cell::new("person", "name", row), "张三".as_bytes()).unwrap();
-        assert_eq!(key.open_text(Cell::new("person", "name", row), &sealed).unwrap(), "张三");
+        let sealed = key
+            .seal(&ids, Cell::new("person", "name", row), "张三".as_bytes())
+            .unwrap();
+        assert_eq!(
+            key.open_text(Cell::new("person", "name", row), &sealed)
+                .unwrap(),
+            "张三"
+        );
         for cell in [
             Cell::new("person", "name", Uuid::from_u128(2)),
             Cell::new("person", "phone", row),
@@ -278,7 +320,11 @@ mod tests {
             assert!(key.open(cell, &sealed).is_err(), "{cell:?}");
         }
         let other = SealingKey::new(&[8; 32]);
-        assert!(other.open(Cell::new("person", "name", row), &sealed).is_err());
+        assert!(
+            other
+                .open(Cell::new("person", "name", row), &sealed)
+                .is_err()
+        );
     }
 
     #[test]
@@ -317,7 +363,12 @@ mod tests {
         let (one, two) = (secret(1), secret(2));
         let error = Vault::new(keys(&one, &two)).unwrap_err();
         assert_eq!(error.field, "identity.code_key");
-        let same = VaultKeys { kek: &one, blind_index_key: &one, code_key: &two, idtag_key: &two };
+        let same = VaultKeys {
+            kek: &one,
+            blind_index_key: &one,
+            code_key: &two,
+            idtag_key: &two,
+        };
         assert_eq!(Vault::new(same).unwrap_err().field, "identity.kek");
     }
 }

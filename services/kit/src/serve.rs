@@ -155,7 +155,9 @@ impl Service {
     pub fn keys(self, keys: &Keys) -> Self {
         let held = keys.clone();
         self.access_keys(keys.access().clone())
-            .add_loop("keys", move |ctx, stop| replica::keys_loop(ctx, held.clone(), stop))
+            .add_loop("keys", move |ctx, stop| {
+                replica::keys_loop(ctx, held.clone(), stop)
+            })
     }
 
     /// The migrations without which it is not ready.

@@ -6,8 +6,8 @@
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use opentelemetry::propagation::TextMapPropagator;
-use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::WithExportConfig;
+use opentelemetry::trace::{TraceContextExt, TracerProvider as _};
+use opentelemetry_otlp::{WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
@@ -19,10 +19,13 @@ use tracing_subscriber::{EnvFilter, Layer};
 use crate::{Error, Result};
 
 mod log;
+mod send;
 
 pub use log::JsonLines;
 
 const TRACEPARENT: &str = "traceparent";
+/// Records of one batch whose traces are told, at most.
+const LINKS_MAX: usize = 32;
 /// Buckets of every histogram of seconds.
 const SECONDS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0,
@@ -59,7 +62,8 @@ impl Telemetry {
     /// Starts logs, metrics and traces for the whole process, once.
     ///
     /// # Errors
-    /// When the filter or the endpoint is wrong, or it was started before.
+    /// When the filter or the endpoint is wrong, it was started before, or there is no runtime to
+    /// send traces on.
     pub fn start(options: &TelemetryOptions) -> Result<Self> {
         let traces = tracer_provider(options)?;
         let filter = filter(&options.log)?;
@@ -81,10 +85,11 @@ impl Telemetry {
         self.metrics.clone()
     }
 
-    /// Sends what is left of the traces.
-    pub fn stop(self) {
+    /// Sends what is left of the traces, and waits for it on another thread: the sending itself
+    /// needs the runtime.
+    pub async fn stop(self) {
         // Nobody is left to tell when the collector is away.
-        let _ = self.traces.shutdown();
+        let _ = tokio::task::spawn_blocking(move || self.traces.shutdown()).await;
     }
 }
 
@@ -106,6 +111,7 @@ fn tracer_provider(options: &TelemetryOptions) -> Result<SdkTracerProvider> {
     };
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
+        .with_http_client(send::Sender::new()?)
         .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
         .build()
         .map_err(|_| Error::internal("`otlp_endpoint` is no address"))?;
@@ -136,9 +142,30 @@ pub fn traceparent() -> Option<String> {
 /// Makes `span`, which has not been entered, a child of the span that `traceparent` names; what
 /// is no `traceparent` is passed over.
 pub fn continue_from(span: &tracing::Span, traceparent: &str) {
+    // Fails only where no trace is kept at all.
+    let _ = span.set_parent(context_of(traceparent));
+}
+
+fn context_of(traceparent: &str) -> opentelemetry::Context {
     let carrier =
         std::collections::HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
-    let context = TraceContextPropagator::new().extract(&carrier);
-    // Fails only where no trace is kept at all.
-    let _ = span.set_parent(context);
+    TraceContextPropagator::new().extract(&carrier)
+}
+
+/// The span in which a consumer applies a batch: it continues the trace of the first record that
+/// has one and is linked to those of the others, [`LINKS_MAX`] at most.
+pub(crate) fn consumed<'a>(
+    consumer: &'static str,
+    traceparents: impl Iterator<Item = &'a str>,
+) -> tracing::Span {
+    let mut traceparents = traceparents.take(LINKS_MAX);
+    let Some(first) = traceparents.next() else {
+        return tracing::Span::none();
+    };
+    let span = tracing::info_span!("consume", consumer);
+    continue_from(&span, first);
+    for other in traceparents {
+        span.add_link(context_of(other).span().span_context().clone());
+    }
+    span
 }

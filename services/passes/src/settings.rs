@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use kit::{Error, Result};
+use kit::config::ConfigError;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
@@ -32,10 +32,10 @@ impl Settings {
     /// The key, read.
     ///
     /// # Errors
-    /// When it is no base64 or too short; the message names the field.
-    pub fn key(&self) -> Result<EntitlementKey> {
+    /// When it is no base64 or too short.
+    pub fn key(&self) -> Result<EntitlementKey, ConfigError> {
         let wrong = || {
-            Error::internal("`passes.entitlement_key` must be at least 32 bytes in base64")
+            ConfigError::new("passes.entitlement_key", "must be at least 32 bytes in base64")
         };
         let bytes = STANDARD.decode(self.entitlement_key.expose_secret()).map_err(|_| wrong())?;
         if bytes.len() < ENTITLEMENT_KEY_BYTES_MIN {

@@ -153,3 +153,10 @@ pub(crate) async fn after(tx: &Tx, after: Uuid, rows_max: i64) -> Result<Vec<Gat
     let rows: Vec<GateRow> = tx.all(&sql, [after.into(), rows_max.into()]).await?;
     rows.into_iter().map(Gate::try_from).collect()
 }
+
+/// A venue's gates, by number.
+pub(crate) async fn of_venue(db: &kit::Db, venue: VenueId) -> Result<Vec<Gate>> {
+    let sql = format!("SELECT {COLUMNS} FROM gate WHERE venue = $1 ORDER BY number");
+    let rows: Vec<GateRow> = db.all(&sql, [venue.uuid().into()]).await?;
+    rows.into_iter().map(Gate::try_from).collect()
+}

@@ -1,6 +1,6 @@
 //! The processes of a development world: started, waited for, and stopped by their own id.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,15 @@ pub(crate) struct Program {
     pub(crate) ready: String,
 }
 
+/// A command that sees none of this process's own settings.
+pub(crate) fn command(path: &Path) -> Command {
+    let mut command = Command::new(path);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BASHU_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
 impl Running {
     /// Starts a program.
     ///
@@ -43,12 +52,7 @@ impl Running {
     pub(crate) fn start(program: Program) -> Result<Self> {
         let log = std::fs::File::create(&program.log)
             .with_context(|| format!("{} cannot be written", program.log.display()))?;
-        let mut command = Command::new(&program.path);
-        #[expect(clippy::disallowed_methods, reason = "to pass on none of our own settings")]
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BASHU_")) {
-            command.env_remove(name);
-        }
-        let child = command
+        let child = command(&program.path)
             .args(program.arguments)
             .envs(program.variables)
             .stdin(Stdio::null())

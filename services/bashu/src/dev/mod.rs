@@ -16,9 +16,11 @@ use anyhow::{Context, Result, bail};
 use futures::stream::{FuturesUnordered, StreamExt};
 use kit::types::Union;
 
-use crate::output::Say;
+use crate::say::Say;
 use crate::{demo, journey};
 use children::{Program, Running};
+pub(crate) use children::command;
+pub(crate) use files::write_private;
 pub(crate) use settings::World;
 
 /// What `bashu dev` is told.

@@ -12,7 +12,7 @@ use kit::types::Union;
 
 use super::DevArgs;
 use super::files::{need, private_folder, read_env, secret, write_private};
-use crate::output::Say;
+use crate::say::Say;
 
 /// Ports before the offset. A union's are a hundred apart: see `kit::config::Listen`.
 const SANDBOX_PORT: u16 = 14_090;
@@ -61,7 +61,8 @@ impl World {
         self.folder.join(union.to_string())
     }
 
-    fn keys(&self, union: Union) -> PathBuf {
+    /// The folder of a union's secrets.
+    pub(crate) fn keys(&self, union: Union) -> PathBuf {
         self.union_folder(union).join("keys")
     }
 

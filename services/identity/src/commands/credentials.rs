@@ -14,8 +14,8 @@ use crate::domain::mint::{Carrier, Entitlement};
 use crate::domain::name::PersonName;
 use crate::error::Refusal;
 use crate::signing;
-use crate::store::people::PersonRow;
 use crate::store::limits::Counter;
+use crate::store::people::PersonRow;
 use crate::store::{entitlements, people};
 use crate::vault::{Cell, Vault, hmac};
 
@@ -38,7 +38,9 @@ pub struct Minted {
 
 impl std::fmt::Debug for Minted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Minted").field("entitlement", &self.entitlement).finish_non_exhaustive()
+        f.debug_struct("Minted")
+            .field("entitlement", &self.entitlement)
+            .finish_non_exhaustive()
     }
 }
 
@@ -64,9 +66,10 @@ pub async fn mint(
             let Some(entitlement) = entitlement.filter(|it| it.member == member.id) else {
                 return Ok(None);
             };
-            let Some(person) = people::active(tx, member.id).await? else { return Ok(None) };
-            let minted =
-                sign_all(ctx, tx, vault, &person, Carrier::Phone, &[entitlement]).await?;
+            let Some(person) = people::active(tx, member.id).await? else {
+                return Ok(None);
+            };
+            let minted = sign_all(ctx, tx, vault, &person, Carrier::Phone, &[entitlement]).await?;
             Ok(minted.into_iter().next())
         })
         .await
@@ -96,7 +99,9 @@ pub async fn mint_desk_credentials(
     let result = ctx
         .db
         .tx("mint_desk_credentials", async |tx| {
-            let staff = access::venue_staff(tx, caller, look_up.venue_organisation).await?.member;
+            let staff = access::venue_staff(tx, caller, look_up.venue_organisation)
+                .await?
+                .member;
             let failures = may_look_up(tx, staff.id.0).await?;
             let day = Counter {
                 scope: "desk_look_ups",
@@ -113,8 +118,8 @@ pub async fn mint_desk_credentials(
                 tx.audit(staff.audit("desk_look_up_failed", look_up.venue_organisation));
                 return Ok(Err(Refusal::PersonNotMatched));
             };
-            let held = entitlements::of_member(tx, MemberId(person.member), DESK_ENTITLEMENTS_MAX)
-                .await?;
+            let held =
+                entitlements::of_member(tx, MemberId(person.member), DESK_ENTITLEMENTS_MAX).await?;
             let minted = sign_all(ctx, tx, vault, &person, Carrier::Desk, &held).await?;
             tx.audit(staff.audit("mint_desk_credentials", person.member).detail(
                 serde_json::json!({
@@ -122,7 +127,11 @@ pub async fn mint_desk_credentials(
                     "credentials": minted.len(),
                 }),
             ));
-            Ok(if minted.is_empty() { Err(Refusal::NothingUsable) } else { Ok(minted) })
+            Ok(if minted.is_empty() {
+                Err(Refusal::NothingUsable)
+            } else {
+                Ok(minted)
+            })
         })
         .await;
     settled(result)
@@ -133,7 +142,11 @@ async fn find(tx: &Tx, vault: &Vault, look_up: &DeskLookUp) -> Result<Option<Per
     let Some(person) = people::by_documents(tx, &[blind]).await?.remove(&blind) else {
         // As much work as for a person who is there, so that the time tells nothing.
         let (key, _) = vault.new_data_key(tx.ids(), uuid::Uuid::nil())?;
-        let sealed = key.seal(tx.ids(), Cell::new("person", "name", uuid::Uuid::nil()), b"-")?;
+        let sealed = key.seal(
+            tx.ids(),
+            Cell::new("person", "name", uuid::Uuid::nil()),
+            b"-",
+        )?;
         let name = key.open_text(Cell::new("person", "name", uuid::Uuid::nil()), &sealed)?;
         let _ = same_text(&name, &look_up.name);
         return Ok(None);
@@ -150,8 +163,10 @@ async fn sign_all(
     carrier: Carrier,
     entitlements: &[Entitlement],
 ) -> Result<Vec<Minted>> {
-    let usable: Vec<&Entitlement> =
-        entitlements.iter().filter(|it| it.is_usable(tx.now())).collect();
+    let usable: Vec<&Entitlement> = entitlements
+        .iter()
+        .filter(|it| it.is_usable(tx.now()))
+        .collect();
     if usable.is_empty() {
         return Ok(Vec::new());
     }
@@ -176,7 +191,9 @@ async fn sign_all(
 /// The document a gate will compare: a person's first, in the order of kinds.
 async fn document(tx: &Tx, vault: &Vault, person: &PersonRow) -> Result<Option<Document>> {
     let rows = people::documents(tx, MemberId(person.member)).await?;
-    let Some(row) = rows.into_iter().next() else { return Ok(None) };
+    let Some(row) = rows.into_iter().next() else {
+        return Ok(None);
+    };
     let key = vault.data_key(person.member, &person.data_key)?;
     let number = key.open_text(Cell::new("document", "number", row.id), &row.number)?;
     let kind = DocumentKind::from_code(row.kind)
@@ -186,7 +203,10 @@ async fn document(tx: &Tx, vault: &Vault, person: &PersonRow) -> Result<Option<D
 
 /// Twelve bits of the document, keyed by scope and entitlement.
 fn tag(vault: &Vault, document: &Document, entitlement: &Entitlement) -> DocumentTag {
-    let scope_key = hmac(vault.idtag_key(), &[b"scope\0", &entitlement.scope.to_be_bytes()]);
+    let scope_key = hmac(
+        vault.idtag_key(),
+        &[b"scope\0", &entitlement.scope.to_be_bytes()],
+    );
     DocumentTag::of(
         document.kind().code(),
         document.number(),

@@ -78,9 +78,11 @@ async fn rotate_in(tx: &Tx, vault: &Vault, purpose: Purpose) -> Result<Span> {
     for span in &rotation.shortened {
         store::save(tx, span).await?;
     }
-    tx.audit(AuditRow::system("rotate_key", rotation.new.number).detail(serde_json::json!({
-        "purpose": purpose.as_str(),
-    })));
+    tx.audit(
+        AuditRow::system("rotate_key", rotation.new.number).detail(serde_json::json!({
+            "purpose": purpose.as_str(),
+        })),
+    );
     Ok(rotation.new)
 }
 
@@ -97,7 +99,14 @@ pub async fn revoke(ctx: &Ctx, number: u16, reason: &str) -> Result<()> {
                 .into_iter()
                 .find(|key| key.span.number == number)
                 .ok_or(Error::NotFound)?;
-            store::save(tx, &Span { state: State::Revoked, ..key.span }).await?;
+            store::save(
+                tx,
+                &Span {
+                    state: State::Revoked,
+                    ..key.span
+                },
+            )
+            .await?;
             let detail = serde_json::json!({ "reason": reason });
             tx.audit(AuditRow::system("revoke_key", number).detail(detail));
             Ok(())
@@ -147,12 +156,7 @@ async fn publish_in(ctx: &Ctx, tx: &Tx, root: &SigningKey) -> Result<i64> {
     Ok(version)
 }
 
-fn signed(
-    ctx: &Ctx,
-    root: &SigningKey,
-    version: i64,
-    keys: Vec<Key>,
-) -> Result<SignedKeySet> {
+fn signed(ctx: &Ctx, root: &SigningKey, version: i64, keys: Vec<Key>) -> Result<SignedKeySet> {
     let version = u64::try_from(version).unwrap_or_default();
     KeySet::new(version, signing::issuer(ctx.union), keys)
         .map(|set| set.sign(root))
@@ -169,7 +173,10 @@ async fn retired_when_followed(tx: &Tx, span: Span) -> Result<Span> {
     if follower.is_none_or(|follower| follower.not_before <= span.not_before) {
         return Ok(span);
     }
-    let span = Span { state: State::Retired, ..span };
+    let span = Span {
+        state: State::Retired,
+        ..span
+    };
     store::save(tx, &span).await?;
     Ok(span)
 }
@@ -221,7 +228,11 @@ pub async fn maintain(ctx: &Ctx, vault: &Vault, root: &SigningKey) -> Result<i64
 pub async fn list(ctx: &Ctx) -> Result<Vec<Span>> {
     ctx.db
         .tx("list_keys", async |tx| {
-            Ok(store::all(tx).await?.into_iter().map(|key| key.span).collect())
+            Ok(store::all(tx)
+                .await?
+                .into_iter()
+                .map(|key| key.span)
+                .collect())
         })
         .await
 }

@@ -46,7 +46,9 @@ pub struct Session {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("login", &self.login).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("login", &self.login)
+            .finish_non_exhaustive()
     }
 }
 
@@ -64,7 +66,9 @@ pub async fn login(ctx: &Ctx, vault: &Vault, phone: &Phone, given: &str) -> Resu
             let id = row.as_ref().map_or(Uuid::nil(), |row| row.id);
             let right = code::digits(&vault.code_hash(id, &blind));
             let same = right.as_bytes().ct_eq(given.as_bytes()).into();
-            let Some(mut row) = row else { return Ok(Err(Refusal::CodeExpired)) };
+            let Some(mut row) = row else {
+                return Ok(Err(Refusal::CodeExpired));
+            };
             match row.code().guess(same, tx.now()) {
                 Guess::Refused(why) => Ok(Err(why)),
                 Guess::Wrong(count) => {
@@ -144,7 +148,9 @@ pub async fn refresh_login(ctx: &Ctx, vault: &Vault, token: &str) -> Result<Sess
         .db
         .tx("refresh_login", async |tx| {
             let invalid = Ok(Err(Refusal::RefreshTokenInvalid));
-            let Some(found) = store::refresh(tx, &hash).await? else { return invalid };
+            let Some(found) = store::refresh(tx, &hash).await? else {
+                return invalid;
+            };
             let Some(mut login) = store::lock_login(tx, LoginId(found.login)).await? else {
                 return invalid;
             };
@@ -152,7 +158,9 @@ pub async fn refresh_login(ctx: &Ctx, vault: &Vault, token: &str) -> Result<Sess
                 return invalid;
             }
             // Read again now that nobody else can use it.
-            let used = store::refresh(tx, &hash).await?.is_none_or(|row| row.used_at.is_some());
+            let used = store::refresh(tx, &hash)
+                .await?
+                .is_none_or(|row| row.used_at.is_some());
             if used {
                 withdraw(tx, &login, Reason::Reuse).await?;
                 tx.audit(AuditRow::system("refresh_token_reused", login.id));
@@ -208,7 +216,10 @@ pub async fn withdraw_login(ctx: &Ctx, caller: &Caller, id: LoginId) -> Result<L
             }
             withdraw(tx, &login, Reason::Withdrawn).await?;
             tx.audit(member.audit("withdraw_login", id));
-            Ok(LoginRow { withdrawn_at: Some(tx.now()), ..login })
+            Ok(LoginRow {
+                withdrawn_at: Some(tx.now()),
+                ..login
+            })
         })
         .await
 }

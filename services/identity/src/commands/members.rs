@@ -30,8 +30,9 @@ pub async fn end_membership(
     ctx.db
         .tx("end_membership", async |tx| {
             access::member(tx, caller).await?;
-            let membership =
-                store::membership(tx, id).await?.ok_or(Refusal::MembershipNotFound)?;
+            let membership = store::membership(tx, id)
+                .await?
+                .ok_or(Refusal::MembershipNotFound)?;
             let by = match officer_or_operator(tx, caller, membership.organisation).await {
                 Err(Error::Forbidden(_)) => return Err(Refusal::MembershipNotFound.into()),
                 other => other?,
@@ -61,7 +62,9 @@ pub async fn set_phone(
         .db
         .tx("set_phone", async |tx| {
             let by = access::operator(tx, caller).await?.member;
-            let row = store::active(tx, member).await?.ok_or(Refusal::MemberNotFound)?;
+            let row = store::active(tx, member)
+                .await?
+                .ok_or(Refusal::MemberNotFound)?;
             let key = vault.data_key(member.0, &row.data_key)?;
             store::remove_phone(tx, member).await?;
             let sealed = seal_phone(tx, vault, &key, member.0, &phone)?;

@@ -95,7 +95,11 @@ async fn person(tx: &Tx, vault: &Vault, phone: &Phone, name: &PersonName) -> Res
             Err(Refusal::PersonNotMatched.into())
         };
     }
-    let new = NewPerson { name: name.clone(), document: None, phone: Some(phone.clone()) };
+    let new = NewPerson {
+        name: name.clone(),
+        document: None,
+        phone: Some(phone.clone()),
+    };
     let row = seal_person(tx, vault, &new)?;
     let member = MemberId(row.person.member);
     people::insert(tx, &[row]).await?;

@@ -52,7 +52,11 @@ pub async fn create_organisation(
             let made = parent.branch(industrial.as_ref(), new)?;
             if let Some(there) = store::named(tx, parent.id, &made.name).await? {
                 let same = there.is_same_as(&made);
-                return if same { Ok(there) } else { Err(Refusal::NameTaken.into()) };
+                return if same {
+                    Ok(there)
+                } else {
+                    Err(Refusal::NameTaken.into())
+                };
             }
             store::insert(tx, &made).await?;
             tx.emit(publish::organisation(ctx.union, &made));
@@ -63,10 +67,7 @@ pub async fn create_organisation(
     result.map_err(on_constraint)
 }
 
-async fn load_industrial(
-    tx: &Tx,
-    id: Option<OrganisationId>,
-) -> Result<Option<Organisation>> {
+async fn load_industrial(tx: &Tx, id: Option<OrganisationId>) -> Result<Option<Organisation>> {
     let Some(id) = id else { return Ok(None) };
     let found = store::load(tx, id, Lock::Share).await?;
     Ok(Some(found.ok_or(Refusal::IndustrialParentNotFound)?))
@@ -92,8 +93,9 @@ pub async fn close_organisation(
     ctx.db
         .tx("close_organisation", async |tx| {
             let operator = access::operator(tx, caller).await?;
-            let organisation =
-                store::load(tx, id, Lock::Change).await?.ok_or(Refusal::OrganisationNotFound)?;
+            let organisation = store::load(tx, id, Lock::Change)
+                .await?
+                .ok_or(Refusal::OrganisationNotFound)?;
             let (branches, members) = store::contents(tx, id).await?;
             let closed = organisation.close(branches, members, tx.now())?;
             store::save(tx, &closed).await?;

@@ -71,13 +71,17 @@ pub async fn add_members(
                 match place_all(tx, vault, organisation, people).await? {
                     Ok(placed) => {
                         let made = placed.save(tx, vault, organisation, people).await?;
-                        tx.audit(by.audit("add_members", organisation).detail(
-                            serde_json::json!({ "memberships": made.len() }),
-                        ));
+                        tx.audit(
+                            by.audit("add_members", organisation)
+                                .detail(serde_json::json!({ "memberships": made.len() })),
+                        );
                         Ok(Ok(made))
                     }
                     Err(refused) => {
-                        if refused.iter().any(|(_, why)| *why == Refusal::PersonNotMatched) {
+                        if refused
+                            .iter()
+                            .any(|(_, why)| *why == Refusal::PersonNotMatched)
+                        {
                             failures.count(tx).await?;
                         }
                         tx.audit(by.audit("add_members_refused", organisation));
@@ -124,15 +128,19 @@ pub(crate) async fn officer_or_operator(
 }
 
 async fn open_organisation(tx: &Tx, id: OrganisationId) -> Result<()> {
-    let organisation =
-        organisations::load(tx, id, Lock::Share).await?.ok_or(Refusal::OrganisationNotFound)?;
+    let organisation = organisations::load(tx, id, Lock::Share)
+        .await?
+        .ok_or(Refusal::OrganisationNotFound)?;
     Ok(organisation.must_be_open()?)
 }
 
 /// Where each person of a list belongs.
 enum Place {
     /// There already.
-    Known { person: PersonRow, gets_phone: bool },
+    Known {
+        person: PersonRow,
+        gets_phone: bool,
+    },
     New,
 }
 
@@ -147,12 +155,18 @@ async fn place_all(
     people: &[NewPerson],
 ) -> Result<std::result::Result<Placed, Refused>> {
     let documents = blinds(people, |person| {
-        person.document.as_ref().map(|document| vault.blind_document(document))
+        person
+            .document
+            .as_ref()
+            .map(|document| vault.blind_document(document))
     });
-    let phones =
-        blinds(people, |person| person.phone.as_ref().map(|phone| vault.blind_phone(phone)));
-    let known = store::by_documents(tx, &given(&documents)).await?;
+    let phones = blinds(people, |person| {
+        person.phone.as_ref().map(|phone| vault.blind_phone(phone))
+    });
+    // Phones first: who commits the same person between the two statements is then found by her
+    // document, and not taken for a stranger who has her phone.
     let taken = store::by_phones(tx, &given(&phones)).await?;
+    let known = store::by_documents(tx, &given(&documents)).await?;
     let members: Vec<Uuid> = known.values().map(|person| person.member).collect();
     let reachable: HashSet<Uuid> = store::with_phone(tx, &members).await?.into_iter().collect();
     let nameless = Nameless::load(tx, vault, organisation, people, &taken).await?;
@@ -161,7 +175,10 @@ async fn place_all(
     let mut places = Vec::with_capacity(people.len());
     let mut refused = Vec::new();
     for (at, person) in people.iter().enumerate() {
-        let twice = [documents[at], phones[at]].into_iter().flatten().any(|it| !seen.insert(it));
+        let twice = [documents[at], phones[at]]
+            .into_iter()
+            .flatten()
+            .any(|it| !seen.insert(it));
         let owner = phones[at].and_then(|blind| taken.get(&blind)).copied();
         let found = documents[at].and_then(|blind| known.get(&blind));
         let place = match found {
@@ -178,7 +195,11 @@ async fn place_all(
             Err(why) => refused.push((at, why)),
         }
     }
-    Ok(if refused.is_empty() { Ok(Placed { places }) } else { Err(refused) })
+    Ok(if refused.is_empty() {
+        Ok(Placed { places })
+    } else {
+        Err(refused)
+    })
 }
 
 fn known_place(
@@ -195,7 +216,10 @@ fn known_place(
     }
     // A phone that is there already stays: another officer cannot take a person's login away.
     let gets_phone = person.phone.is_some() && !reachable;
-    Ok(Place::Known { person: row.clone(), gets_phone })
+    Ok(Place::Known {
+        person: row.clone(),
+        gets_phone,
+    })
 }
 
 /// People without a document are known by their phone, and their name must be the same.
@@ -212,7 +236,9 @@ impl Nameless {
         let mut rows = HashMap::new();
         for person in people.iter().filter(|person| person.document.is_none()) {
             let Some(phone) = &person.phone else { continue };
-            let Some(owner) = taken.get(&vault.blind_phone(phone)) else { continue };
+            let Some(owner) = taken.get(&vault.blind_phone(phone)) else {
+                continue;
+            };
             if let Some(row) = store::active(tx, MemberId(*owner)).await? {
                 let name = stored_name(vault, &row)?;
                 rows.insert(*owner, (row, name));
@@ -224,9 +250,10 @@ impl Nameless {
 
     fn place(&self, owner: Uuid, person: &NewPerson) -> std::result::Result<Place, Refusal> {
         match self.0.get(&owner) {
-            Some((row, name)) if same_text(name.as_str(), &person.name) => {
-                Ok(Place::Known { person: row.clone(), gets_phone: false })
-            }
+            Some((row, name)) if same_text(name.as_str(), &person.name) => Ok(Place::Known {
+                person: row.clone(),
+                gets_phone: false,
+            }),
             _ => Err(Refusal::PersonNotMatched),
         }
     }
@@ -250,7 +277,10 @@ impl Placed {
                     members.push(row.person.member);
                     new.push(row);
                 }
-                Place::Known { person: row, gets_phone } => {
+                Place::Known {
+                    person: row,
+                    gets_phone,
+                } => {
                     members.push(row.member);
                     if let (true, Some(phone)) = (gets_phone, &person.phone) {
                         let key = vault.data_key(row.member, &row.data_key)?;
@@ -299,7 +329,10 @@ pub(crate) async fn join(
     for membership in &made {
         tx.emit(publish::membership(membership));
     }
-    Ok(members.iter().filter_map(|member| by_member.get(member).cloned()).collect())
+    Ok(members
+        .iter()
+        .filter_map(|member| by_member.get(member).cloned())
+        .collect())
 }
 
 /// A person's rows, sealed under a new data key of her own.
@@ -307,8 +340,11 @@ pub(crate) fn seal_person(tx: &Tx, vault: &Vault, new: &NewPerson) -> Result<New
     let ids = tx.ids();
     let member = tx.uuid();
     let (key, data_key) = vault.new_data_key(ids, member)?;
-    let name =
-        key.seal(ids, Cell::new("person", "name", member), new.name.as_str().as_bytes())?;
+    let name = key.seal(
+        ids,
+        Cell::new("person", "name", member),
+        new.name.as_str().as_bytes(),
+    )?;
     let document = match &new.document {
         None => None,
         Some(document) => {
@@ -326,7 +362,15 @@ pub(crate) fn seal_person(tx: &Tx, vault: &Vault, new: &NewPerson) -> Result<New
         None => None,
         Some(phone) => Some(seal_phone(tx, vault, &key, member, phone)?),
     };
-    Ok(NewPersonRow { person: PersonRow { member, data_key, name }, document, phone })
+    Ok(NewPersonRow {
+        person: PersonRow {
+            member,
+            data_key,
+            name,
+        },
+        document,
+        phone,
+    })
 }
 
 pub(crate) fn seal_phone(
@@ -339,7 +383,12 @@ pub(crate) fn seal_phone(
     let id = tx.uuid();
     let cell = Cell::new("login_method", "subject", id);
     let subject = key.seal(tx.ids(), cell, phone.as_str().as_bytes())?;
-    Ok(NewPhoneRow { id, member, subject, blind: vault.blind_phone(phone) })
+    Ok(NewPhoneRow {
+        id,
+        member,
+        subject,
+        blind: vault.blind_phone(phone),
+    })
 }
 
 /// A person's name out of the vault.
@@ -354,10 +403,7 @@ pub(crate) fn same_text(stored: &str, given: &PersonName) -> bool {
     stored.as_bytes().ct_eq(given.as_str().as_bytes()).into()
 }
 
-fn blinds(
-    people: &[NewPerson],
-    blind: impl Fn(&NewPerson) -> Option<Blind>,
-) -> Vec<Option<Blind>> {
+fn blinds(people: &[NewPerson], blind: impl Fn(&NewPerson) -> Option<Blind>) -> Vec<Option<Blind>> {
     people.iter().map(blind).collect()
 }
 

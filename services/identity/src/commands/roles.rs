@@ -34,7 +34,9 @@ pub async fn grant_role(
                 .ok_or(Refusal::OrganisationNotFound)?;
             place.must_be_open()?;
             role.fits(place.kind, place.is_root())?;
-            people::active(tx, member).await?.ok_or(Refusal::MemberNotFound)?;
+            people::active(tx, member)
+                .await?
+                .ok_or(Refusal::MemberNotFound)?;
             if let Some(held) = store::held(tx, member, organisation, role).await? {
                 return Ok(held);
             }
@@ -49,12 +51,15 @@ pub async fn grant_role(
         .await;
     match result {
         // Another granted it at the same moment: it is held.
-        Err(error) if error.constraint().as_deref() == Some("role_held_unique") => ctx
-            .db
-            .tx("grant_role", async |tx| {
-                store::held(tx, member, organisation, role).await?.ok_or(Error::Overloaded)
-            })
-            .await,
+        Err(error) if error.constraint().as_deref() == Some("role_held_unique") => {
+            ctx.db
+                .tx("grant_role", async |tx| {
+                    store::held(tx, member, organisation, role)
+                        .await?
+                        .ok_or(Error::Overloaded)
+                })
+                .await
+        }
         other => other,
     }
 }
@@ -66,7 +71,14 @@ pub(crate) async fn give(
     organisation: OrganisationId,
     role: Role,
 ) -> Result<Held> {
-    let held = Held { id: tx.uuid(), version: 1, member, organisation, role, withdrawn: false };
+    let held = Held {
+        id: tx.uuid(),
+        version: 1,
+        member,
+        organisation,
+        role,
+        withdrawn: false,
+    };
     store::insert(tx, &held).await?;
     tx.emit(publish::role(&held));
     Ok(held)
@@ -109,7 +121,9 @@ async fn may_change(
 ) -> Result<access::Member> {
     match access::operator(tx, caller).await {
         Err(Error::Forbidden(_)) if role == Role::VenueStaff => {
-            Ok(access::venue_manager(tx, caller, organisation).await?.member)
+            Ok(access::venue_manager(tx, caller, organisation)
+                .await?
+                .member)
         }
         Err(error) => Err(error),
         Ok(operator) => Ok(operator.member),

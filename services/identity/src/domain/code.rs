@@ -62,24 +62,31 @@ impl Code {
 ///
 /// # Errors
 /// [`Refusal::TooManyCodes`] when a limit is reached; then nothing counts as asked.
-pub fn ask(
-    asked: &[DateTime<Utc>],
-    now: DateTime<Utc>,
-) -> Result<Vec<DateTime<Utc>>, Refusal> {
-    let since = |seconds| asked.iter().filter(|at| **at > now - TimeDelta::seconds(seconds)).count();
+pub fn ask(asked: &[DateTime<Utc>], now: DateTime<Utc>) -> Result<Vec<DateTime<Utc>>, Refusal> {
+    let since = |seconds| {
+        asked
+            .iter()
+            .filter(|at| **at > now - TimeDelta::seconds(seconds))
+            .count()
+    };
     if since(CODE_PAUSE_SECONDS) > 0
         || since(3_600) >= CODES_PER_HOUR_MAX
         || since(86_400) >= CODES_PER_DAY_MAX
     {
         return Err(Refusal::TooManyCodes);
     }
-    let kept = asked.iter().copied().filter(|at| *at > now - TimeDelta::days(1));
+    let kept = asked
+        .iter()
+        .copied()
+        .filter(|at| *at > now - TimeDelta::days(1));
     Ok(kept.chain([now]).collect())
 }
 
 /// Six digits out of a keyed hash, each code equally likely to within 2⁻⁴⁴.
 pub fn digits(hash: &[u8; 32]) -> String {
-    let number = hash[..8].iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let number = hash[..8]
+        .iter()
+        .fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
     format!("{:06}", number % 1_000_000)
 }
 
@@ -93,12 +100,24 @@ mod tests {
 
     #[test]
     fn a_code_opens_once_within_five_minutes_and_five_guesses() {
-        let open = |wrong| Code::Open { since: at(0), wrong };
+        let open = |wrong| Code::Open {
+            since: at(0),
+            wrong,
+        };
         assert_eq!(open(4).guess(true, at(299)), Guess::Right);
         assert_eq!(open(4).guess(false, at(299)), Guess::Wrong(5));
-        assert_eq!(open(5).guess(true, at(1)), Guess::Refused(Refusal::CodeExhausted));
-        assert_eq!(open(0).guess(true, at(300)), Guess::Refused(Refusal::CodeExpired));
-        assert_eq!(Code::Used.guess(true, at(1)), Guess::Refused(Refusal::CodeExpired));
+        assert_eq!(
+            open(5).guess(true, at(1)),
+            Guess::Refused(Refusal::CodeExhausted)
+        );
+        assert_eq!(
+            open(0).guess(true, at(300)),
+            Guess::Refused(Refusal::CodeExpired)
+        );
+        assert_eq!(
+            Code::Used.guess(true, at(1)),
+            Guess::Refused(Refusal::CodeExpired)
+        );
     }
 
     #[test]

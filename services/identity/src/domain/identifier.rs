@@ -62,13 +62,16 @@ impl ResidentNumber {
         if !body.iter().all(u8::is_ascii_digit) || !matches!(check, b'0'..=b'9' | b'X') {
             return Err(ResidentError::Digits);
         }
-        let birth = NaiveDate::parse_from_str(&text[6..14], "%Y%m%d")
-            .map_err(|_| ResidentError::Date)?;
+        let birth =
+            NaiveDate::parse_from_str(&text[6..14], "%Y%m%d").map_err(|_| ResidentError::Date)?;
         if birth > today {
             return Err(ResidentError::Date);
         }
-        let sum: u32 =
-            body.iter().zip(WEIGHTS).map(|(digit, weight)| u32::from(digit - b'0') * weight).sum();
+        let sum: u32 = body
+            .iter()
+            .zip(WEIGHTS)
+            .map(|(digit, weight)| u32::from(digit - b'0') * weight)
+            .sum();
         if CHECKS[(sum % 11) as usize] != check {
             return Err(ResidentError::Check);
         }
@@ -84,12 +87,18 @@ impl ResidentNumber {
     }
 
     pub fn sex(&self) -> Sex {
-        if self.text.as_bytes()[16] % 2 == 1 { Sex::Male } else { Sex::Female }
+        if self.text.as_bytes()[16] % 2 == 1 {
+            Sex::Male
+        } else {
+            Sex::Female
+        }
     }
 
     /// Whether it is a permit of a resident from Hong Kong, Macao or Taiwan.
     fn is_permit(&self) -> bool {
-        ["810000", "820000", "830000"].iter().any(|prefix| self.text.starts_with(prefix))
+        ["810000", "820000", "830000"]
+            .iter()
+            .any(|prefix| self.text.starts_with(prefix))
     }
 }
 
@@ -138,7 +147,9 @@ impl DocumentKind {
     }
 
     pub fn from_code(code: i16) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| i16::from(kind.code()) == code)
+        Self::ALL
+            .into_iter()
+            .find(|kind| i16::from(kind.code()) == code)
     }
 }
 
@@ -152,7 +163,9 @@ pub struct Document {
 
 impl fmt::Debug for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Document").field("kind", &self.kind).finish_non_exhaustive()
+        f.debug_struct("Document")
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
     }
 }
 
@@ -168,8 +181,8 @@ impl Document {
         }
         let kind = match kind {
             DocumentKind::ResidentId | DocumentKind::ResidencePermit => {
-                let number = ResidentNumber::parse(&number, today)
-                    .map_err(|_| Refusal::DocumentInvalid)?;
+                let number =
+                    ResidentNumber::parse(&number, today).map_err(|_| Refusal::DocumentInvalid)?;
                 if number.is_permit() {
                     DocumentKind::ResidencePermit
                 } else {
@@ -256,7 +269,11 @@ impl Phone {
             && bytes[0] == b'1'
             && matches!(bytes[1], b'3'..=b'9')
             && bytes.iter().all(u8::is_ascii_digit);
-        if mobile { Ok(Self(text.to_owned())) } else { Err(Refusal::PhoneInvalid) }
+        if mobile {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Refusal::PhoneInvalid)
+        }
     }
 
     /// What the vault kept, without checking it again.
@@ -281,7 +298,12 @@ fn mask(chars: &[char], head: usize, tail: usize) -> String {
         .take(head)
         .copied()
         .chain(std::iter::repeat_n('*', stars))
-        .chain(chars.iter().skip(chars.len().saturating_sub(tail).max(head)).copied())
+        .chain(
+            chars
+                .iter()
+                .skip(chars.len().saturating_sub(tail).max(head))
+                .copied(),
+        )
         .collect()
 }
 
@@ -307,11 +329,26 @@ mod tests {
 
     #[test]
     fn phones_are_taken_as_people_write_them() {
-        for text in ["13812345678", "+86 138 1234 5678", "138-1234-5678", "１３８12345678"] {
-            assert_eq!(Phone::parse(text).unwrap().as_str(), "13812345678", "{text}");
+        for text in [
+            "13812345678",
+            "+86 138 1234 5678",
+            "138-1234-5678",
+            "１３８12345678",
+        ] {
+            assert_eq!(
+                Phone::parse(text).unwrap().as_str(),
+                "13812345678",
+                "{text}"
+            );
         }
-        for text in ["", "1381234567", "138123456789", "12812345678", "1064812345678", "1381234567a"]
-        {
+        for text in [
+            "",
+            "1381234567",
+            "138123456789",
+            "12812345678",
+            "1064812345678",
+            "1381234567a",
+        ] {
             assert_eq!(Phone::parse(text), Err(Refusal::PhoneInvalid), "{text}");
         }
     }
@@ -344,7 +381,11 @@ mod tests {
             (Kind::ForeignPassport, "1234567890123456789012", false),
             (Kind::ForeignPassport, "12'; DROP", false),
         ] {
-            assert_eq!(Document::parse(kind, number, today()).is_ok(), fits, "{kind:?} {number}");
+            assert_eq!(
+                Document::parse(kind, number, today()).is_ok(),
+                fits,
+                "{kind:?} {number}"
+            );
         }
     }
 
@@ -354,7 +395,10 @@ mod tests {
         let number = "500157202601010018";
         assert!(ResidentNumber::parse(number, birth).is_ok());
         let eve = birth.pred_opt().unwrap();
-        assert_eq!(ResidentNumber::parse(number, eve).err(), Some(ResidentError::Date));
+        assert_eq!(
+            ResidentNumber::parse(number, eve).err(),
+            Some(ResidentError::Date)
+        );
     }
 
     #[test]

@@ -29,7 +29,9 @@ impl Purpose {
     }
 
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|purpose| purpose.as_str() == text)
+        Self::ALL
+            .into_iter()
+            .find(|purpose| purpose.as_str() == text)
     }
 
     /// How long before its first use a key is announced.
@@ -105,7 +107,10 @@ pub struct Rotation {
 pub fn rotate(keys: &[Span], purpose: Purpose, now: DateTime<Utc>) -> Rotation {
     let now = now.duration_trunc(TimeDelta::seconds(1)).unwrap_or(now);
     let number = keys.iter().map(|key| key.number).max().unwrap_or(0) + 1;
-    let mine = || keys.iter().filter(|key| key.purpose == purpose && key.state == State::Active);
+    let mine = || {
+        keys.iter()
+            .filter(|key| key.purpose == purpose && key.state == State::Active)
+    };
     let not_before = if mine().any(|key| key.not_after > now) {
         now + purpose.announcement()
     } else {
@@ -122,7 +127,10 @@ pub fn rotate(keys: &[Span], purpose: Purpose, now: DateTime<Utc>) -> Rotation {
     let end = not_before + purpose.overlap();
     let shortened = mine()
         .filter(|key| key.not_after > end && key.not_before < end)
-        .map(|key| Span { not_after: end, ..*key })
+        .map(|key| Span {
+            not_after: end,
+            ..*key
+        })
         .collect();
     Rotation { new, shortened }
 }
@@ -154,19 +162,29 @@ mod tests {
         DateTime::from_timestamp(1_775_008_800 + hours * 3_600, 0).unwrap()
     }
 
-    fn apply(keys: &mut Vec<Span>, rotation: Rotation) {
+    fn turn(keys: &mut Vec<Span>, purpose: Purpose, now: DateTime<Utc>) {
+        let rotation = rotate(keys, purpose, now);
         for change in rotation.shortened {
-            *keys.iter_mut().find(|key| key.number == change.number).unwrap() = change;
+            *keys
+                .iter_mut()
+                .find(|key| key.number == change.number)
+                .unwrap() = change;
         }
-        keys.push(Span { published: true, ..rotation.new });
+        keys.push(Span {
+            published: true,
+            ..rotation.new
+        });
     }
 
     #[test]
     fn a_new_key_is_announced_before_it_signs_and_the_old_one_dies_an_hour_after() {
         let mut keys = Vec::new();
-        apply(&mut keys, rotate(&keys, Purpose::Access, at(0)));
-        assert_eq!(signing_key(&keys, Purpose::Access, at(0)).unwrap().number, 1);
-        apply(&mut keys, rotate(&keys, Purpose::Access, at(10)));
+        turn(&mut keys, Purpose::Access, at(0));
+        assert_eq!(
+            signing_key(&keys, Purpose::Access, at(0)).unwrap().number,
+            1
+        );
+        turn(&mut keys, Purpose::Access, at(10));
         let signs = |hours| signing_key(&keys, Purpose::Access, at(hours)).map(|key| key.number);
         assert_eq!((signs(10), signs(11)), (Some(1), Some(2)));
         assert_eq!(keys[0].not_after, at(12));
@@ -175,8 +193,8 @@ mod tests {
     #[test]
     fn an_entry_key_is_believed_until_its_last_credential_has_ended() {
         let mut keys = Vec::new();
-        apply(&mut keys, rotate(&keys, Purpose::Entry, at(0)));
-        apply(&mut keys, rotate(&keys, Purpose::Entry, at(1_000)));
+        turn(&mut keys, Purpose::Entry, at(0));
+        turn(&mut keys, Purpose::Entry, at(1_000));
         let last_signed = keys[1].not_before;
         assert!(keys[0].not_after >= last_signed + mint::life_max());
     }
@@ -185,7 +203,11 @@ mod tests {
     fn what_nobody_was_told_of_signs_nothing() {
         let made = rotate(&[], Purpose::Entry, at(0)).new;
         assert_eq!(signing_key(&[made], Purpose::Entry, at(1)), None);
-        let revoked = Span { published: true, state: State::Revoked, ..made };
+        let revoked = Span {
+            published: true,
+            state: State::Revoked,
+            ..made
+        };
         assert_eq!(signing_key(&[revoked], Purpose::Entry, at(1)), None);
     }
 
@@ -194,7 +216,7 @@ mod tests {
         let mut keys = Vec::new();
         for round in 0..6 {
             for purpose in Purpose::ALL {
-                apply(&mut keys, rotate(&keys, purpose, at(round * 100)));
+                turn(&mut keys, purpose, at(round * 100));
             }
         }
         let mut numbers: Vec<u16> = keys.iter().map(|key| key.number).collect();
@@ -206,7 +228,7 @@ mod tests {
     fn a_rotation_comes_due_once_a_quarter() {
         let mut keys = Vec::new();
         assert!(is_due(&keys, Purpose::Entry, at(0)));
-        apply(&mut keys, rotate(&keys, Purpose::Entry, at(0)));
+        turn(&mut keys, Purpose::Entry, at(0));
         assert!(!is_due(&keys, Purpose::Entry, at(24 * 89)));
         assert!(is_due(&keys, Purpose::Entry, at(24 * 90)));
     }

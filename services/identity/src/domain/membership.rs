@@ -14,8 +14,12 @@ pub enum Standing {
     Full,
     /// 保留会籍: retired and the like.
     Retained,
-    Left { until: NaiveDate },
-    Removed { until: NaiveDate },
+    Left {
+        until: NaiveDate,
+    },
+    Removed {
+        until: NaiveDate,
+    },
 }
 
 impl Standing {
@@ -89,7 +93,11 @@ impl Membership {
             End::Left => Standing::Left { until },
             End::Removed => Standing::Removed { until },
         };
-        Ok(Self { version: self.version + 1, standing, ..self })
+        Ok(Self {
+            version: self.version + 1,
+            standing,
+            ..self
+        })
     }
 }
 
@@ -119,7 +127,10 @@ mod tests {
         }
         let ended = open.end(End::Left, today, today).unwrap();
         assert_eq!((ended.version, ended.standing.until()), (2, Some(today)));
-        assert_eq!(ended.end(End::Removed, today, today).err(), Some(Refusal::MembershipEnded));
+        assert_eq!(
+            ended.end(End::Removed, today, today).err(),
+            Some(Refusal::MembershipEnded)
+        );
     }
 
     #[test]
@@ -132,7 +143,10 @@ mod tests {
             Standing::Left { until },
             Standing::Removed { until },
         ] {
-            assert_eq!(Standing::parse(standing.as_str(), standing.until()), Some(standing));
+            assert_eq!(
+                Standing::parse(standing.as_str(), standing.until()),
+                Some(standing)
+            );
         }
         assert_eq!(Standing::parse("full", Some(until)), None);
         assert_eq!(Standing::parse("left", None), None);

@@ -76,7 +76,9 @@ impl Entitlement {
         let end = Minute::new(valid_from.get() + life).unwrap_or(Minute::MAX);
         let group = self.kind == Kind::Group;
         let holder = if group {
-            Holder::Group { persons: GroupSize::new(self.persons)? }
+            Holder::Group {
+                persons: GroupSize::new(self.persons)?,
+            }
         } else {
             person
         };
@@ -164,9 +166,18 @@ mod tests {
     #[test]
     fn a_desk_shows_ten_minutes_and_asks_for_the_document() {
         let shown = token(&entitlement(), Carrier::Desk).unwrap();
-        assert_eq!(shown.valid_until() - shown.valid_from(), TimeDelta::minutes(10));
+        assert_eq!(
+            shown.valid_until() - shown.valid_from(),
+            TimeDelta::minutes(10)
+        );
         assert!(shown.claims().flags.document_check);
-        assert!(!token(&entitlement(), Carrier::Phone).unwrap().claims().flags.document_check);
+        assert!(
+            !token(&entitlement(), Carrier::Phone)
+                .unwrap()
+                .claims()
+                .flags
+                .document_check
+        );
     }
 
     #[test]
@@ -185,7 +196,11 @@ mod tests {
 
     #[test]
     fn a_group_shows_its_size_and_no_document() {
-        let group = Entitlement { kind: Kind::Group, persons: 40, ..entitlement() };
+        let group = Entitlement {
+            kind: Kind::Group,
+            persons: 40,
+            ..entitlement()
+        };
         assert_eq!(token(&group, Carrier::Phone).unwrap().persons(), 40);
     }
 }

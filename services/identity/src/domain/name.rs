@@ -32,10 +32,18 @@ impl PersonName {
         let name: String = words
             .join(" ")
             .chars()
-            .map(|c| if matches!(c, '•' | '・' | '‧' | '．' | '.') { MIDDLE_DOT } else { c })
+            .map(|c| {
+                if matches!(c, '•' | '・' | '‧' | '．' | '.') {
+                    MIDDLE_DOT
+                } else {
+                    c
+                }
+            })
             .collect();
         let count = name.chars().count();
-        let legal = name.chars().all(|c| c.is_alphabetic() || matches!(c, MIDDLE_DOT | ' ' | '-'));
+        let legal = name
+            .chars()
+            .all(|c| c.is_alphabetic() || matches!(c, MIDDLE_DOT | ' ' | '-'));
         let letters = name.chars().any(char::is_alphabetic);
         if (NAME_CHARS_MIN..=NAME_CHARS_MAX).contains(&count) && legal && letters {
             Ok(Self(name))
@@ -59,7 +67,13 @@ impl PersonName {
         self.0
             .chars()
             .enumerate()
-            .map(|(at, c)| if at == 0 || (at + 1 == count && count > 2) { c } else { '*' })
+            .map(|(at, c)| {
+                if at == 0 || (at + 1 == count && count > 2) {
+                    c
+                } else {
+                    '*'
+                }
+            })
             .collect()
     }
 }
@@ -79,8 +93,22 @@ mod tests {
             assert_eq!(PersonName::parse(given).unwrap().as_str(), kept);
         }
         let long = "张".repeat(31);
-        for bad in ["", "张", "··", "张三\u{202e}", "<b>x</b>", "张3", &long, "=cmd", "a\u{0301}b"] {
-            assert_eq!(PersonName::parse(bad), Err(Refusal::PersonNameInvalid), "{bad:?}");
+        for bad in [
+            "",
+            "张",
+            "··",
+            "张三\u{202e}",
+            "<b>x</b>",
+            "张3",
+            &long,
+            "=cmd",
+            "a\u{0301}b",
+        ] {
+            assert_eq!(
+                PersonName::parse(bad),
+                Err(Refusal::PersonNameInvalid),
+                "{bad:?}"
+            );
         }
     }
 }

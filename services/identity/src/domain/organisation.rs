@@ -30,8 +30,13 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] =
-        [Self::Territorial, Self::Industrial, Self::Grassroots, Self::Group, Self::Partner];
+    pub const ALL: [Self; 5] = [
+        Self::Territorial,
+        Self::Industrial,
+        Self::Grassroots,
+        Self::Group,
+        Self::Partner,
+    ];
 
     /// As it is stored.
     pub const fn as_str(self) -> &'static str {
@@ -127,11 +132,7 @@ impl Organisation {
     /// # Errors
     /// When this one is closed or takes none of that kind, the name or the division is none, or
     /// the industrial parent is no industrial union.
-    pub fn branch(
-        &self,
-        industrial: Option<&Self>,
-        new: NewOrganisation,
-    ) -> Result<Self, Refusal> {
+    pub fn branch(&self, industrial: Option<&Self>, new: NewOrganisation) -> Result<Self, Refusal> {
         if self.standing != Standing::Open {
             return Err(Refusal::ParentClosed);
         }
@@ -205,7 +206,11 @@ impl Organisation {
         if members > 0 {
             return Err(Refusal::HasMembers);
         }
-        Ok(Self { version: self.version + 1, standing: Standing::Closed { at: now }, ..self })
+        Ok(Self {
+            version: self.version + 1,
+            standing: Standing::Closed { at: now },
+            ..self
+        })
     }
 }
 
@@ -256,7 +261,9 @@ mod tests {
     fn an_industrial_parent_must_be_one() {
         let industrial = root().branch(None, new(Kind::Industrial, 1)).unwrap();
         let district = root().branch(None, new(Kind::Territorial, 2)).unwrap();
-        let both = district.branch(Some(&industrial), new(Kind::Grassroots, 3)).unwrap();
+        let both = district
+            .branch(Some(&industrial), new(Kind::Grassroots, 3))
+            .unwrap();
         assert_eq!(both.industrial_parent, Some(industrial.id));
         let wrong = district.branch(Some(&district), new(Kind::Grassroots, 3));
         assert_eq!(wrong.err(), Some(Refusal::IndustrialParentNotFound));
@@ -276,19 +283,31 @@ mod tests {
     fn only_the_empty_close_and_only_once() {
         let district = root().branch(None, new(Kind::Territorial, 1)).unwrap();
         assert_eq!(root().close(0, 0, now()).err(), Some(Refusal::HasBranches));
-        assert_eq!(district.clone().close(1, 0, now()).err(), Some(Refusal::HasBranches));
-        assert_eq!(district.clone().close(0, 1, now()).err(), Some(Refusal::HasMembers));
+        assert_eq!(
+            district.clone().close(1, 0, now()).err(),
+            Some(Refusal::HasBranches)
+        );
+        assert_eq!(
+            district.clone().close(0, 1, now()).err(),
+            Some(Refusal::HasMembers)
+        );
         let closed = district.close(0, 0, now()).unwrap();
         assert_eq!(closed.version, 2);
         let branch = closed.branch(None, new(Kind::Grassroots, 2));
         assert_eq!(branch.err(), Some(Refusal::ParentClosed));
-        assert_eq!(closed.close(0, 0, now()).err(), Some(Refusal::OrganisationClosed));
+        assert_eq!(
+            closed.close(0, 0, now()).err(),
+            Some(Refusal::OrganisationClosed)
+        );
     }
 
     #[test]
     fn an_abolished_division_takes_no_new_organisation() {
         let mut gone = new(Kind::Territorial, 1);
         gone.division = "500112".to_owned();
-        assert_eq!(root().branch(None, gone).err(), Some(Refusal::DivisionUnknown));
+        assert_eq!(
+            root().branch(None, gone).err(),
+            Some(Refusal::DivisionUnknown)
+        );
     }
 }

@@ -54,7 +54,11 @@ impl Role {
             Self::VenueStaff | Self::VenueManager => kind == Kind::Partner,
             Self::Operator => is_root,
         };
-        if fits { Ok(()) } else { Err(Refusal::RoleDoesNotFit) }
+        if fits {
+            Ok(())
+        } else {
+            Err(Refusal::RoleDoesNotFit)
+        }
     }
 }
 

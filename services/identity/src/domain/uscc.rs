@@ -10,7 +10,9 @@ use crate::error::Refusal;
 /// No I, O, S, V, Z.
 const ALPHABET: &[u8; 31] = b"0123456789ABCDEFGHJKLMNPQRTUWXY";
 /// 3^i modulo 31.
-const WEIGHTS: [usize; 17] = [1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28];
+const WEIGHTS: [usize; 17] = [
+    1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28,
+];
 
 /// A code whose check character holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,11 +23,23 @@ impl Uscc {
     /// [`Refusal::UsccInvalid`] when length, alphabet or check character are wrong.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         let text = text.trim().to_ascii_uppercase();
-        let values: Option<Vec<usize>> =
-            text.bytes().map(|byte| ALPHABET.iter().position(|&known| known == byte)).collect();
-        let values = values.filter(|values| values.len() == 18).ok_or(Refusal::UsccInvalid)?;
-        let sum: usize = values.iter().zip(WEIGHTS).map(|(value, weight)| value * weight).sum();
-        if (31 - sum % 31) % 31 == values[17] { Ok(Self(text)) } else { Err(Refusal::UsccInvalid) }
+        let values: Option<Vec<usize>> = text
+            .bytes()
+            .map(|byte| ALPHABET.iter().position(|&known| known == byte))
+            .collect();
+        let values = values
+            .filter(|values| values.len() == 18)
+            .ok_or(Refusal::UsccInvalid)?;
+        let sum: usize = values
+            .iter()
+            .zip(WEIGHTS)
+            .map(|(value, weight)| value * weight)
+            .sum();
+        if (31 - sum % 31) % 31 == values[17] {
+            Ok(Self(text))
+        } else {
+            Err(Refusal::UsccInvalid)
+        }
     }
 
     pub fn as_str(&self) -> &str {

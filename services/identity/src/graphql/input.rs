@@ -66,7 +66,11 @@ impl PersonInput {
         if document.is_none() && phone.is_none() {
             return Err(Refusal::DocumentInvalid);
         }
-        Ok(NewPerson { name, document, phone })
+        Ok(NewPerson {
+            name,
+            document,
+            phone,
+        })
     }
 }
 

@@ -109,7 +109,10 @@ pub struct RequestLoginCodeInput {
 
 /// The phone and the code it was sent.
 #[derive(InputObject)]
-#[expect(missing_debug_implementations, reason = "phone and code are never shown")]
+#[expect(
+    missing_debug_implementations,
+    reason = "phone and code are never shown"
+)]
 pub struct LoginInput {
     /// A mobile number, eleven digits.
     phone: String,

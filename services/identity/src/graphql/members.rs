@@ -49,12 +49,18 @@ impl Member {
 
     /// What kind of document is known of her.
     async fn document_type(&self) -> Option<DocumentType> {
-        self.0.document.as_ref().map(|document| document.kind().into())
+        self.0
+            .document
+            .as_ref()
+            .map(|document| document.kind().into())
     }
 
     /// The document's number, masked.
     async fn masked_document_number(&self) -> Option<String> {
-        self.0.document.as_ref().map(crate::domain::identifier::Document::masked)
+        self.0
+            .document
+            .as_ref()
+            .map(crate::domain::identifier::Document::masked)
     }
 
     /// Since when she is known here.
@@ -104,7 +110,10 @@ impl Member {
         }
         let rows = queries::logins_of(&identity.ctx.db, self.0.id, &page).await?;
         let cursor = |row: &LoginRow| Cursor::at(row.created_at, row.id);
-        let node = |row: LoginRow| Login { is_current: is_current(caller, row.id), row };
+        let node = |row: LoginRow| Login {
+            is_current: is_current(caller, row.id),
+            row,
+        };
         Ok(Some(page.connection(rows, cursor, node)))
     }
 }
@@ -189,16 +198,14 @@ impl MemberQuery {
     /// The signed-in person; null without a token.
     async fn me(&self, ctx: &Context<'_>) -> Result<Option<Member>> {
         let (identity, caller) = request(ctx)?;
-        Ok(queries::me(&identity.ctx, &identity.vault, caller).await?.map(Member))
+        Ok(queries::me(&identity.ctx, &identity.vault, caller)
+            .await?
+            .map(Member))
     }
 
     /// For the gateway.
     #[graphql(entity)]
-    async fn find_member_by_id(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(key)] id: ID,
-    ) -> Option<Member> {
+    async fn find_member_by_id(&self, ctx: &Context<'_>, #[graphql(key)] id: ID) -> Option<Member> {
         find(ctx, &id).await.ok().flatten()
     }
 }
@@ -364,7 +371,9 @@ impl MemberMutation {
             let (ctx, vault) = (&identity.ctx, &identity.vault);
             let made = people::add_members(ctx, vault, caller, id, &[person]).await?;
             let made = made.map_err(|refused| {
-                refused.first().map_or(Refusal::PersonNotMatched, |(_, why)| *why)
+                refused
+                    .first()
+                    .map_or(Refusal::PersonNotMatched, |(_, why)| *why)
             })?;
             let views = views(identity, made).await?;
             Ok(AddMembershipPayload::done(views.into_iter().next()))
@@ -417,11 +426,7 @@ impl MemberMutation {
     }
 
     /// Gives a person another phone to sign in with, and ends all her logins. Operators only.
-    async fn set_phone(
-        &self,
-        ctx: &Context<'_>,
-        input: SetPhoneInput,
-    ) -> Result<SetPhonePayload> {
+    async fn set_phone(&self, ctx: &Context<'_>, input: SetPhoneInput) -> Result<SetPhonePayload> {
         let (identity, caller) = request(ctx)?;
         let result = async {
             let phone = Phone::parse(&input.phone)?;
@@ -445,7 +450,11 @@ fn read_all(
             Err(why) => refused.push((at, why)),
         }
     }
-    if refused.is_empty() { Ok(list) } else { Err(refused) }
+    if refused.is_empty() {
+        Ok(list)
+    } else {
+        Err(refused)
+    }
 }
 
 /// One user error for each refused person, its field naming the place in the list.
@@ -457,22 +466,39 @@ fn list_payload(caller: &Caller, refused: people::Refused) -> kit::Result<AddMem
         let (code, field, message) =
             parts.map_err(|_| kit::Error::internal("a refusal of no known code"))?;
         let place = ["people".to_owned(), at.to_string()];
-        let field = Some(place.into_iter().chain(field.into_iter().flatten()).collect());
-        user_errors.push(AddMembershipsUserError { code, field, message });
+        let field = Some(
+            place
+                .into_iter()
+                .chain(field.into_iter().flatten())
+                .collect(),
+        );
+        user_errors.push(AddMembershipsUserError {
+            code,
+            field,
+            message,
+        });
     }
-    Ok(AddMembershipsPayload { memberships: None, user_errors })
+    Ok(AddMembershipsPayload {
+        memberships: None,
+        user_errors,
+    })
 }
 
 async fn views(
     identity: &crate::Identity,
     made: Vec<crate::domain::membership::Membership>,
 ) -> kit::Result<Vec<Membership>> {
-    let Some(first) = made.first() else { return Ok(Vec::new()) };
+    let Some(first) = made.first() else {
+        return Ok(Vec::new());
+    };
     let organisation = queries::organisation(&identity.ctx.db, first.organisation)
         .await?
         .ok_or_else(|| kit::Error::internal("a membership in no organisation"))?;
     let view = |membership| {
-        Membership(MembershipView { membership, organisation: organisation.clone() })
+        Membership(MembershipView {
+            membership,
+            organisation: organisation.clone(),
+        })
     };
     Ok(made.into_iter().map(view).collect())
 }

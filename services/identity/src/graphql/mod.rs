@@ -25,7 +25,11 @@ pub use roles::{RoleHolding, RoleName};
 
 /// What can be read.
 #[derive(Debug, Default, MergedObject)]
-pub struct Query(members::MemberQuery, organisations::OrganisationQuery, node::NodeQuery);
+pub struct Query(
+    members::MemberQuery,
+    organisations::OrganisationQuery,
+    node::NodeQuery,
+);
 
 /// What can be done.
 #[derive(Debug, Default, MergedObject)]

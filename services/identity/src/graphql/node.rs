@@ -4,11 +4,11 @@
 use async_graphql::{Context, ID, Interface, Object, Result, SimpleObject};
 use kit::graphql::GlobalId;
 
+use super::input::request;
 use super::logins::Login;
 use super::members::{self, Member, is_current};
 use super::organisations::{self, Organisation};
 use super::pass::Pass;
-use super::input::request;
 use crate::queries;
 
 /// A thing with an id of its own.
@@ -80,7 +80,9 @@ pub struct NodeQuery;
 impl NodeQuery {
     /// Any thing by its id; null when it is absent or not the caller's to see.
     async fn node(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Node>> {
-        let Some(global) = GlobalId::decode(&id) else { return Ok(None) };
+        let Some(global) = GlobalId::decode(&id) else {
+            return Ok(None);
+        };
         Ok(match global.type_name.as_str() {
             "Member" => members::find(ctx, &id).await?.map(Node::Member),
             "Organisation" => organisations::find(ctx, &id).await?.map(Node::Organisation),
@@ -108,10 +110,15 @@ fn pass(id: &ID) -> Option<Pass> {
 
 async fn login(ctx: &Context<'_>, id: &ID) -> Result<Option<Login>> {
     let (identity, caller) = request(ctx)?;
-    let Ok(id) = GlobalId::uuid(id, "Login") else { return Ok(None) };
+    let Ok(id) = GlobalId::uuid(id, "Login") else {
+        return Ok(None);
+    };
     let Some(me) = queries::me(&identity.ctx, &identity.vault, caller).await? else {
         return Ok(None);
     };
     let row = queries::login(&identity.ctx.db, me.id, id).await?;
-    Ok(row.map(|row| Login { is_current: is_current(caller, row.id), row }))
+    Ok(row.map(|row| Login {
+        is_current: is_current(caller, row.id),
+        row,
+    }))
 }

@@ -119,7 +119,9 @@ impl Organisation {
 async fn load(ctx: &Context<'_>, id: Option<OrganisationId>) -> Result<Option<Organisation>> {
     let (identity, _) = request(ctx)?;
     let Some(id) = id else { return Ok(None) };
-    Ok(queries::organisation(&identity.ctx.db, id).await?.map(Organisation))
+    Ok(queries::organisation(&identity.ctx.db, id)
+        .await?
+        .map(Organisation))
 }
 
 /// The tree, read.
@@ -169,7 +171,9 @@ impl OrganisationQuery {
 
 /// An organisation's name is public: whoever has its id may read it.
 pub(crate) async fn find(ctx: &Context<'_>, id: &ID) -> Result<Option<Organisation>> {
-    let Ok(id) = GlobalId::uuid(id, "Organisation") else { return Ok(None) };
+    let Ok(id) = GlobalId::uuid(id, "Organisation") else {
+        return Ok(None);
+    };
     load(ctx, Some(OrganisationId(id))).await
 }
 

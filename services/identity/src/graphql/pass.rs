@@ -37,7 +37,10 @@ impl Credential {
         let code = QrCode::with_error_correction_level(self.0.text.as_bytes(), EcLevel::M)
             .map_err(|_| Error::internal("a credential does not fit into a code"))?;
         let size = (QR_PIXELS_MIN, QR_PIXELS_MIN);
-        Ok(code.render::<svg::Color<'_>>().min_dimensions(size.0, size.1).build())
+        Ok(code
+            .render::<svg::Color<'_>>()
+            .min_dimensions(size.0, size.1)
+            .build())
     }
 
     /// The first moment it opens a gate.
@@ -57,7 +60,9 @@ impl Credential {
 
     /// What it opens with: the pass, by its id.
     async fn pass(&self) -> Pass {
-        Pass { id: self.0.entitlement }
+        Pass {
+            id: self.0.entitlement,
+        }
     }
 }
 
@@ -86,7 +91,10 @@ impl Pass {
 
 /// Who stands at the desk without a phone.
 #[derive(InputObject)]
-#[expect(missing_debug_implementations, reason = "name and number are never shown")]
+#[expect(
+    missing_debug_implementations,
+    reason = "name and number are never shown"
+)]
 pub struct MintDeskCredentialsInput {
     /// The company that runs the venue.
     venue_organisation_id: ID,

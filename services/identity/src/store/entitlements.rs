@@ -82,7 +82,10 @@ fn kind(text: &str) -> Option<Kind> {
 /// When the database fails.
 pub async fn load(tx: &Tx, id: EntitlementId) -> Result<Option<Entitlement>> {
     let sql = format!("SELECT {COLUMNS} FROM entitlement WHERE id = $1 AND state <> 'unknown'");
-    tx.one::<Row>(&sql, [id.to_i64().into()]).await?.map(Row::read).transpose()
+    tx.one::<Row>(&sql, [id.to_i64().into()])
+        .await?
+        .map(Row::read)
+        .transpose()
 }
 
 /// A person's entitlements, `count` at most, those that end last first.

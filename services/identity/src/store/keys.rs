@@ -66,7 +66,8 @@ pub async fn all(tx: &Tx) -> Result<Vec<KeyRow>> {
 /// # Errors
 /// When the database fails.
 pub async fn lock(tx: &Tx) -> Result<()> {
-    tx.execute("LOCK TABLE signing_key IN SHARE ROW EXCLUSIVE MODE", []).await?;
+    tx.execute("LOCK TABLE signing_key IN SHARE ROW EXCLUSIVE MODE", [])
+        .await?;
     Ok(())
 }
 
@@ -101,7 +102,11 @@ pub async fn insert(tx: &Tx, key: &KeyRow) -> Result<()> {
 pub async fn save(tx: &Tx, span: &Span) -> Result<()> {
     tx.execute(
         "UPDATE signing_key SET state = $2, not_after = $3 WHERE number = $1",
-        [i32::from(span.number).into(), span.state.as_str().into(), span.not_after.into()],
+        [
+            i32::from(span.number).into(),
+            span.state.as_str().into(),
+            span.not_after.into(),
+        ],
     )
     .await?;
     Ok(())
@@ -121,7 +126,11 @@ pub struct SetRow {
 /// # Errors
 /// When the database fails.
 pub async fn newest_set(tx: &Tx) -> Result<Option<SetRow>> {
-    tx.one("SELECT issuer, version, bytes, signature FROM replica_key_set", []).await
+    tx.one(
+        "SELECT issuer, version, bytes, signature FROM replica_key_set",
+        [],
+    )
+    .await
 }
 
 /// Adds a key set, and notes which keys it names first.

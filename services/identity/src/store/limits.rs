@@ -52,5 +52,6 @@ impl Counter<'_> {
 /// # Errors
 /// When the database fails.
 pub async fn sweep(tx: &Tx, before: DateTime<Utc>) -> Result<u64> {
-    tx.execute("DELETE FROM attempt WHERE window_at < $1", [before.into()]).await
+    tx.execute("DELETE FROM attempt WHERE window_at < $1", [before.into()])
+        .await
 }

@@ -25,7 +25,10 @@ impl CodeRow {
     pub fn code(&self) -> Code {
         match self.used_at {
             Some(_) => Code::Used,
-            None => Code::Open { since: self.created_at, wrong: self.wrong },
+            None => Code::Open {
+                since: self.created_at,
+                wrong: self.wrong,
+            },
         }
     }
 
@@ -51,7 +54,9 @@ pub async fn lock_or_make_code(tx: &Tx, phone: &Blind) -> Result<CodeRow> {
         [phone.to_vec().into(), tx.uuid().into(), tx.now().into()],
     )
     .await?;
-    lock_code(tx, phone).await?.ok_or_else(|| broken("login code"))
+    lock_code(tx, phone)
+        .await?
+        .ok_or_else(|| broken("login code"))
 }
 
 /// The phone's row, locked.
@@ -68,7 +73,11 @@ pub async fn lock_code(tx: &Tx, phone: &Blind) -> Result<Option<CodeRow>> {
 /// # Errors
 /// When the database fails.
 pub async fn code(tx: &Tx, id: Uuid) -> Result<Option<CodeRow>> {
-    tx.one(&format!("SELECT {CODE_COLUMNS} FROM login_code WHERE id = $1"), [id.into()]).await
+    tx.one(
+        &format!("SELECT {CODE_COLUMNS} FROM login_code WHERE id = $1"),
+        [id.into()],
+    )
+    .await
 }
 
 /// Writes the phone's row.
@@ -125,8 +134,7 @@ pub struct LoginRow {
     pub withdrawn_at: Option<DateTime<Utc>>,
 }
 
-pub(crate) const LOGIN_COLUMNS: &str =
-    "id, member, created_at, used_at, expires_at, withdrawn_at";
+pub(crate) const LOGIN_COLUMNS: &str = "id, member, created_at, used_at, expires_at, withdrawn_at";
 
 /// One login, locked to be changed.
 ///
@@ -176,7 +184,11 @@ pub async fn insert_login(tx: &Tx, login: &LoginRow) -> Result<()> {
 pub async fn save_login(tx: &Tx, login: &LoginRow) -> Result<()> {
     tx.execute(
         "UPDATE login SET used_at = $2, expires_at = $3 WHERE id = $1",
-        [login.id.into(), login.used_at.into(), login.expires_at.into()],
+        [
+            login.id.into(),
+            login.used_at.into(),
+            login.expires_at.into(),
+        ],
     )
     .await?;
     Ok(())

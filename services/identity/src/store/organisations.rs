@@ -40,7 +40,9 @@ impl Row {
             uscc: uscc.map_err(|_| broken("credit code"))?,
             division: self.division,
             created_at: self.created_at,
-            standing: self.closed_at.map_or(Standing::Open, |at| Standing::Closed { at }),
+            standing: self
+                .closed_at
+                .map_or(Standing::Open, |at| Standing::Closed { at }),
         })
     }
 }
@@ -64,7 +66,10 @@ pub async fn load(tx: &Tx, id: OrganisationId, lock: Lock) -> Result<Option<Orga
         Lock::Change => "FOR UPDATE",
     };
     let sql = format!("SELECT {COLUMNS} FROM organisation WHERE id = $1 {lock}");
-    tx.one::<Row>(&sql, [id.0.into()]).await?.map(Row::read).transpose()
+    tx.one::<Row>(&sql, [id.0.into()])
+        .await?
+        .map(Row::read)
+        .transpose()
 }
 
 /// The open organisation of this name right below `parent`.
@@ -76,7 +81,10 @@ pub async fn named(tx: &Tx, parent: OrganisationId, name: &str) -> Result<Option
         "SELECT {COLUMNS} FROM organisation
          WHERE parent = $1 AND name = $2 AND closed_at IS NULL"
     );
-    tx.one::<Row>(&sql, [parent.0.into(), name.into()]).await?.map(Row::read).transpose()
+    tx.one::<Row>(&sql, [parent.0.into(), name.into()])
+        .await?
+        .map(Row::read)
+        .transpose()
 }
 
 /// Adds an organisation.
@@ -98,7 +106,11 @@ pub async fn insert(tx: &Tx, organisation: &Organisation) -> Result<()> {
             organisation.industrial_parent.map(|id| id.0).into(),
             path.into(),
             organisation.name.as_str().into(),
-            organisation.uscc.as_ref().map(|uscc| uscc.as_str().to_owned()).into(),
+            organisation
+                .uscc
+                .as_ref()
+                .map(|uscc| uscc.as_str().to_owned())
+                .into(),
             organisation.division.as_str().into(),
             organisation.created_at.into(),
         ],
@@ -118,7 +130,11 @@ pub async fn save(tx: &Tx, organisation: &Organisation) -> Result<()> {
     };
     tx.execute(
         "UPDATE organisation SET version = $2, closed_at = $3 WHERE id = $1",
-        [organisation.id.0.into(), organisation.version.into(), closed_at.into()],
+        [
+            organisation.id.0.into(),
+            organisation.version.into(),
+            closed_at.into(),
+        ],
     )
     .await?;
     Ok(())

@@ -89,8 +89,20 @@ pub async fn by_documents(tx: &Tx, blinds: &[Blind]) -> Result<HashMap<Blind, Pe
         .await?;
     rows.into_iter()
         .map(|row| {
-            let FoundPerson { blind, member, data_key, name } = row;
-            Ok((key(&blind)?, PersonRow { member, data_key, name }))
+            let FoundPerson {
+                blind,
+                member,
+                data_key,
+                name,
+            } = row;
+            Ok((
+                key(&blind)?,
+                PersonRow {
+                    member,
+                    data_key,
+                    name,
+                },
+            ))
         })
         .collect()
 }
@@ -112,7 +124,9 @@ pub async fn by_phones(tx: &Tx, blinds: &[Blind]) -> Result<HashMap<Blind, Uuid>
             [vectors(blinds).into()],
         )
         .await?;
-    rows.into_iter().map(|row| Ok((key(&row.blind)?, row.member))).collect()
+    rows.into_iter()
+        .map(|row| Ok((key(&row.blind)?, row.member)))
+        .collect()
 }
 
 /// Those of these members who have a phone.
@@ -142,7 +156,10 @@ pub async fn insert(tx: &Tx, people: &[NewPersonRow]) -> Result<()> {
         return Ok(());
     }
     let ids: Vec<Uuid> = people.iter().map(|new| new.person.member).collect();
-    let data_keys: Vec<Vec<u8>> = people.iter().map(|new| new.person.data_key.clone()).collect();
+    let data_keys: Vec<Vec<u8>> = people
+        .iter()
+        .map(|new| new.person.data_key.clone())
+        .collect();
     let names: Vec<Vec<u8>> = people.iter().map(|new| new.person.name.clone()).collect();
     tx.execute(
         "INSERT INTO member (id, version, state, created_at)
@@ -173,11 +190,26 @@ async fn insert_documents(tx: &Tx, people: &[NewPersonRow]) -> Result<()> {
          FROM UNNEST($1::uuid[], $2::uuid[], $3::smallint[], $4::bytea[], $5::bytea[])
            AS t (i, m, k, n, b)",
         [
-            rows.iter().map(|(_, row)| row.id).collect::<Vec<_>>().into(),
-            rows.iter().map(|(member, _)| *member).collect::<Vec<_>>().into(),
-            rows.iter().map(|(_, row)| i16::from(row.kind)).collect::<Vec<_>>().into(),
-            rows.iter().map(|(_, row)| row.number.clone()).collect::<Vec<_>>().into(),
-            rows.iter().map(|(_, row)| row.blind.to_vec()).collect::<Vec<_>>().into(),
+            rows.iter()
+                .map(|(_, row)| row.id)
+                .collect::<Vec<_>>()
+                .into(),
+            rows.iter()
+                .map(|(member, _)| *member)
+                .collect::<Vec<_>>()
+                .into(),
+            rows.iter()
+                .map(|(_, row)| i16::from(row.kind))
+                .collect::<Vec<_>>()
+                .into(),
+            rows.iter()
+                .map(|(_, row)| row.number.clone())
+                .collect::<Vec<_>>()
+                .into(),
+            rows.iter()
+                .map(|(_, row)| row.blind.to_vec())
+                .collect::<Vec<_>>()
+                .into(),
             tx.now().into(),
         ],
     )
@@ -201,8 +233,14 @@ pub async fn insert_phones(tx: &Tx, mut rows: Vec<NewPhoneRow>) -> Result<()> {
         [
             rows.iter().map(|row| row.id).collect::<Vec<_>>().into(),
             rows.iter().map(|row| row.member).collect::<Vec<_>>().into(),
-            rows.iter().map(|row| row.subject.clone()).collect::<Vec<_>>().into(),
-            rows.iter().map(|row| row.blind.to_vec()).collect::<Vec<_>>().into(),
+            rows.iter()
+                .map(|row| row.subject.clone())
+                .collect::<Vec<_>>()
+                .into(),
+            rows.iter()
+                .map(|row| row.blind.to_vec())
+                .collect::<Vec<_>>()
+                .into(),
             tx.now().into(),
         ],
     )
@@ -259,8 +297,25 @@ pub async fn by_phone(tx: &Tx, blind: &Blind) -> Result<Option<(PersonRow, Phone
         )
         .await?;
     Ok(row.map(|row| {
-        let Row { id, member, subject, data_key, name } = row;
-        (PersonRow { member, data_key, name }, PhoneRow { id, member, subject })
+        let Row {
+            id,
+            member,
+            subject,
+            data_key,
+            name,
+        } = row;
+        (
+            PersonRow {
+                member,
+                data_key,
+                name,
+            },
+            PhoneRow {
+                id,
+                member,
+                subject,
+            },
+        )
     }))
 }
 
@@ -343,7 +398,10 @@ pub async fn open_memberships(
 /// When the database fails.
 pub async fn membership(tx: &Tx, id: Uuid) -> Result<Option<Membership>> {
     let sql = format!("SELECT {MEMBERSHIP_COLUMNS} FROM membership WHERE id = $1 FOR UPDATE");
-    tx.one::<MembershipRow>(&sql, [id.into()]).await?.map(MembershipRow::read).transpose()
+    tx.one::<MembershipRow>(&sql, [id.into()])
+        .await?
+        .map(MembershipRow::read)
+        .transpose()
 }
 
 /// Adds memberships that are open.
@@ -361,9 +419,18 @@ pub async fn insert_memberships(tx: &Tx, rows: &[Membership]) -> Result<()> {
            AS t (i, m, o, s, d)",
         [
             rows.iter().map(|row| row.id).collect::<Vec<_>>().into(),
-            rows.iter().map(|row| row.member.0).collect::<Vec<_>>().into(),
-            rows.iter().map(|row| row.organisation.0).collect::<Vec<_>>().into(),
-            rows.iter().map(|row| row.standing.as_str().to_owned()).collect::<Vec<_>>().into(),
+            rows.iter()
+                .map(|row| row.member.0)
+                .collect::<Vec<_>>()
+                .into(),
+            rows.iter()
+                .map(|row| row.organisation.0)
+                .collect::<Vec<_>>()
+                .into(),
+            rows.iter()
+                .map(|row| row.standing.as_str().to_owned())
+                .collect::<Vec<_>>()
+                .into(),
             rows.iter().map(|row| row.since).collect::<Vec<_>>().into(),
             tx.now().into(),
         ],

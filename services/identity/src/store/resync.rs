@@ -24,7 +24,9 @@ fn select(columns: &str, table: &str) -> String {
 /// When the database fails.
 pub async fn organisations(tx: &Tx, after: Uuid) -> Result<Vec<Organisation>> {
     let sql = select(COLUMNS, "organisation");
-    let rows = tx.all::<OrganisationRow>(&sql, [after.into(), RESYNC_ROWS_MAX.into()]).await?;
+    let rows = tx
+        .all::<OrganisationRow>(&sql, [after.into(), RESYNC_ROWS_MAX.into()])
+        .await?;
     rows.into_iter().map(OrganisationRow::read).collect()
 }
 
@@ -47,15 +49,23 @@ pub async fn members(tx: &Tx, after: Uuid) -> Result<Vec<MemberRow>> {
         merged_into: Option<Uuid>,
     }
     let sql = select("id, version, state, merged_into", "member");
-    let rows = tx.all::<Row>(&sql, [after.into(), RESYNC_ROWS_MAX.into()]).await?;
+    let rows = tx
+        .all::<Row>(&sql, [after.into(), RESYNC_ROWS_MAX.into()])
+        .await?;
     let read = |row: Row| {
         let state = match (row.state.as_str(), row.merged_into) {
             ("active", None) => MemberState::Active,
-            ("merged", Some(into)) => MemberState::Merged { into: MemberId(into) },
+            ("merged", Some(into)) => MemberState::Merged {
+                into: MemberId(into),
+            },
             ("erased", None) => MemberState::Erased,
             _ => return Err(broken("member")),
         };
-        Ok(MemberRow { id: MemberId(row.id), version: row.version, state })
+        Ok(MemberRow {
+            id: MemberId(row.id),
+            version: row.version,
+            state,
+        })
     };
     rows.into_iter().map(read).collect()
 }
@@ -64,7 +74,9 @@ pub async fn members(tx: &Tx, after: Uuid) -> Result<Vec<MemberRow>> {
 /// When the database fails.
 pub async fn memberships(tx: &Tx, after: Uuid) -> Result<Vec<Membership>> {
     let sql = select(MEMBERSHIP_COLUMNS, "membership");
-    let rows = tx.all::<MembershipRow>(&sql, [after.into(), RESYNC_ROWS_MAX.into()]).await?;
+    let rows = tx
+        .all::<MembershipRow>(&sql, [after.into(), RESYNC_ROWS_MAX.into()])
+        .await?;
     rows.into_iter().map(MembershipRow::read).collect()
 }
 
@@ -72,7 +84,9 @@ pub async fn memberships(tx: &Tx, after: Uuid) -> Result<Vec<Membership>> {
 /// When the database fails.
 pub async fn roles(tx: &Tx, after: Uuid) -> Result<Vec<Held>> {
     let sql = select(roles::COLUMNS, "role");
-    let rows = tx.all::<roles::Row>(&sql, [after.into(), RESYNC_ROWS_MAX.into()]).await?;
+    let rows = tx
+        .all::<roles::Row>(&sql, [after.into(), RESYNC_ROWS_MAX.into()])
+        .await?;
     rows.into_iter().map(roles::Row::read).collect()
 }
 

@@ -51,7 +51,10 @@ impl Row {
 /// When the database fails.
 pub async fn load(tx: &Tx, id: Uuid) -> Result<Option<Held>> {
     let sql = format!("SELECT {COLUMNS} FROM role WHERE id = $1 FOR UPDATE");
-    tx.one::<Row>(&sql, [id.into()]).await?.map(Row::read).transpose()
+    tx.one::<Row>(&sql, [id.into()])
+        .await?
+        .map(Row::read)
+        .transpose()
 }
 
 /// The same role held by the same person in the same place.
@@ -69,7 +72,10 @@ pub async fn held(
          WHERE member = $1 AND organisation = $2 AND role = $3 AND withdrawn_at IS NULL"
     );
     let values = [member.0.into(), organisation.0.into(), role.as_str().into()];
-    tx.one::<Row>(&sql, values).await?.map(Row::read).transpose()
+    tx.one::<Row>(&sql, values)
+        .await?
+        .map(Row::read)
+        .transpose()
 }
 
 /// All roles held in an organisation, locked to be changed.
@@ -130,7 +136,11 @@ pub async fn insert(tx: &Tx, role: &Held) -> Result<()> {
 /// # Errors
 /// When the database fails.
 pub async fn withdraw(tx: &Tx, role: Held) -> Result<Held> {
-    let role = Held { version: role.version + 1, withdrawn: true, ..role };
+    let role = Held {
+        version: role.version + 1,
+        withdrawn: true,
+        ..role
+    };
     tx.execute(
         "UPDATE role SET version = $2, withdrawn_at = $3 WHERE id = $1",
         [role.id.into(), role.version.into(), tx.now().into()],

@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 
 use futures::FutureExt;
 use sea_orm::FromQueryResult;
+use tracing::Instrument;
 
 use super::Handler;
 use super::judge::Position;
@@ -33,8 +34,11 @@ pub(super) async fn apply<H: Handler>(
     let records: Vec<&Record> = steps.iter().filter_map(|step| step.record.as_ref()).collect();
     let started = std::time::Instant::now();
     let tx = ctx.db.begin().await?;
-    let result = attempt(&tx, handler, (partition, stored), &to, &records).await;
-    let moved = ctx.db.end(tx, result).await?;
+    let traces = records.iter().filter_map(|record| record.traceparent.as_deref());
+    let span = crate::telemetry::consumed(handler.name(), traces);
+    let attempt = attempt(&tx, handler, (partition, stored), &to, &records).instrument(span.clone());
+    let result = attempt.await;
+    let moved = ctx.db.end(tx, result).instrument(span).await?;
     metrics::histogram!("bashu_consumer_batch_seconds", "consumer" => handler.name())
         .record(started.elapsed().as_secs_f64());
     if let Some(last) = records.last() {

@@ -17,10 +17,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use batch::run;
@@ -75,7 +73,8 @@ pub struct Consumer<H> {
     reader: Option<Reader>,
     arrived: Arc<Notify>,
     lanes: HashMap<Partition, PartitionLane>,
-    running: FuturesUnordered<BoxFuture<'static, (PartitionLane, Result<Turn>)>>,
+    /// Tasks, so that an open transaction never waits for the next step.
+    running: JoinSet<(PartitionLane, Result<Turn>)>,
     /// Grows with each assignment: a lane of an older one is dropped when it comes back.
     generation: u64,
     revoked: Vec<std::sync::mpsc::SyncSender<()>>,
@@ -96,7 +95,7 @@ impl<H: Handler> Consumer<H> {
             reader: None,
             arrived: Arc::new(Notify::new()),
             lanes: HashMap::new(),
-            running: FuturesUnordered::new(),
+            running: JoinSet::new(),
             generation: 0,
             revoked: Vec::new(),
         }
@@ -127,7 +126,7 @@ impl<H: Handler> Consumer<H> {
 
     /// Finishes the open transactions and leaves the group.
     pub async fn close(mut self) {
-        while self.running.next().await.is_some() {}
+        while self.running.join_next().await.is_some() {}
         if let Some(reader) = self.reader.take() {
             reader.close().await;
         }
@@ -148,14 +147,20 @@ impl<H: Handler> Consumer<H> {
         if self.running.is_empty() {
             return if kept_back { Ok(0) } else { self.wait().await };
         }
-        self.finish_one().await
+        let mut passed = self.finish_one().await?;
+        // In the simulation a step leaves nothing half done.
+        while matches!(self.bus, Bus::Memory(_)) && !self.running.is_empty() {
+            passed += self.finish_one().await?;
+        }
+        Ok(passed)
     }
 
     /// Whether nothing is left to do: the memory bus has delivered everything and it is applied,
     /// or its partition is held. For tests; Kafka's end is never known.
     pub fn is_quiet(&mut self) -> bool {
         let kept_back = self.fetch();
-        !kept_back && self.running.is_empty() && self.lanes.values().all(PartitionLane::is_idle)
+        let started = self.reader.is_some();
+        started && !kept_back && self.running.is_empty() && self.lanes.values().all(PartitionLane::is_idle)
     }
 
     async fn start(&mut self) -> Result<()> {
@@ -203,8 +208,7 @@ impl<H: Handler> Consumer<H> {
                 Ok(())
             }
             Assignment::Failed(error) => {
-                self.reader = None;
-                self.lanes.clear();
+                self.reset();
                 Err(error.into())
             }
         }
@@ -228,17 +232,21 @@ impl<H: Handler> Consumer<H> {
             let Some(lane) = self.lanes.remove(&partition) else { continue };
             let (ctx, bus, handler) =
                 (self.ctx.clone(), self.bus.clone(), Arc::clone(&self.handler));
-            self.running.push(Box::pin(lane.turn(ctx, bus, handler)));
+            self.running.spawn(lane.turn(ctx, bus, handler));
         }
     }
 
     async fn finish_one(&mut self) -> Result<usize> {
-        let Some((lane, turn)) = self.running.next().await else { return Ok(0) };
+        let Some(finished) = self.running.join_next().await else { return Ok(0) };
         if self.running.is_empty() {
             for done in self.revoked.drain(..) {
                 let _ = done.send(());
             }
         }
+        let Ok((lane, turn)) = finished else {
+            self.reset();
+            return Err(Error::internal("a partition's task panicked"));
+        };
         if lane.generation() != self.generation {
             return Ok(0);
         }
@@ -253,12 +261,17 @@ impl<H: Handler> Consumer<H> {
             }
             // A crash that a test asked for: what was in memory is gone.
             Err(error) => {
-                self.reader = None;
-                self.lanes.clear();
-                self.generation += 1;
+                self.reset();
                 Err(error)
             }
         }
+    }
+
+    /// Forgets everything: the next step starts from the database.
+    fn reset(&mut self) {
+        self.reader = None;
+        self.lanes.clear();
+        self.generation += 1;
     }
 
     /// Reads a partition again from where the database says.
@@ -266,7 +279,7 @@ impl<H: Handler> Consumer<H> {
         let lane = match self.open_lane(partition).await {
             Ok(lane) => lane,
             Err(error) => {
-                self.reader = None;
+                self.reset();
                 return Err(error);
             }
         };

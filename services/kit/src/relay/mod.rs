@@ -162,6 +162,9 @@ impl Relay {
             return Ok(None);
         }
         let partitions = self.bus.ensure_topic(&self.topic).await?;
+        // Made first: it needs half a second to get its producer id, during which we read.
+        let source = format!("/{}/{}", self.ctx.union, self.ctx.service);
+        let publisher = self.bus.publisher(&self.topic, source)?;
         let mut state = State::load(&self.ctx, partitions).await?;
         let mut ticker = state.ticker(&self.ctx);
         let from: Vec<i64> = state.offsets.iter().map(|offset| (*offset).max(0)).collect();
@@ -175,10 +178,8 @@ impl Relay {
             Some(_) | None => HashMap::new(),
         };
         if let Err(reason) = explain::explain(&state, &tails, &expected) {
-            return Err(self.refuse(reason));
+            return Err(self.refuse(reason).await);
         }
-        let source = format!("/{}/{}", self.ctx.union, self.ctx.service);
-        let publisher = self.bus.publisher(&self.topic, source)?;
         if !state.announced {
             let records = self.announcement(&state);
             let offsets = publisher.publish(Arc::new(records)).await?;
@@ -198,7 +199,7 @@ impl Relay {
         Ok(self.lock.is_some())
     }
 
-    fn refuse(&mut self, reason: String) -> Error {
+    async fn refuse(&mut self, reason: String) -> Error {
         metrics::counter!("bashu_relay_refused_total", "topic" => self.topic.clone())
             .increment(1);
         let error = Error::internal(format!(
@@ -207,7 +208,9 @@ impl Relay {
         ));
         self.status = Status::Refused(reason);
         // `restored` needs the lock.
-        self.lock = None;
+        if let Some(lock) = self.lock.take() {
+            lock.release().await;
+        }
         error
     }
 
@@ -241,7 +244,7 @@ impl Relay {
         read?;
         self.bus.faults().point("relay.acknowledged").await?;
         if let Err(reason) = open.state.take_in(&records, &offsets) {
-            return Err(self.refuse(reason));
+            return Err(self.refuse(reason).await);
         }
         let last_id = chunk.events.last().map(|event| event.id);
         if ticker.is_finished() {
@@ -268,7 +271,7 @@ impl Relay {
         let tails = self.bus.tails(&self.topic, &ends).await?;
         match explain::reaches(&open.state, &tails) {
             Ok(()) => Ok(()),
-            Err(reason) => Err(self.refuse(reason)),
+            Err(reason) => Err(self.refuse(reason).await),
         }
     }
 

@@ -19,12 +19,18 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// When the service's relay still runs, or the database or the broker fails.
 pub async fn restored(ctx: &Ctx, bus: &Bus) -> Result<i64> {
     let topic = ctx.topic();
-    let _lock = lock(ctx).await?;
-    let partitions = bus.ensure_topic(&topic).await?;
+    let lock = lock(ctx).await?;
+    let epoch = open_epoch(ctx, bus, &topic).await;
+    lock.release().await;
+    epoch
+}
+
+async fn open_epoch(ctx: &Ctx, bus: &Bus, topic: &str) -> Result<i64> {
+    let partitions = bus.ensure_topic(topic).await?;
     let count = usize::try_from(partitions).unwrap_or_default();
-    let ends = bus.tails(&topic, &vec![i64::MAX; count]).await?;
+    let ends = bus.tails(topic, &vec![i64::MAX; count]).await?;
     let from: Vec<i64> = ends.iter().map(|tail| (tail.high - LOOK_BACK).max(0)).collect();
-    let tails = bus.tails(&topic, &from).await?;
+    let tails = bus.tails(topic, &from).await?;
     let seen = tails
         .iter()
         .flat_map(|tail| &tail.records)

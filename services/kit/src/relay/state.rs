@@ -31,6 +31,12 @@ impl Lock {
         Ok(row.get::<bool, _>(0).then_some(Self(session)))
     }
 
+    /// Gives the right up before it is dropped, so that another can have it at once.
+    pub(super) async fn release(self) {
+        // A session that cannot be closed has ended, and the lock with it.
+        let _ = self.0.close().await;
+    }
+
     pub(super) async fn is_alive(&mut self) -> bool {
         self.0.ping().await.is_ok()
     }

@@ -2,12 +2,18 @@
 //! lines of JSON without a person in them.
 
 use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use kit::config::Listen;
-use kit::event::NewEvent;
+use kit::consumer::{Consumer, Handler};
+use kit::event::{NewEvent, Record};
+use kit::relay::Relay;
 use kit::serve::{Process, Service};
 use kit::telemetry::{self, JsonLines, Telemetry, TelemetryOptions};
+use kit::testing::{TestDb, TestKafka};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
 use sea_orm::FromQueryResult;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +27,7 @@ struct Row {
 }
 
 #[tokio::test]
-async fn a_trace_goes_on_behind_the_outbox() {
+async fn a_trace_goes_on_behind_kafka() {
     let exporter = InMemorySpanExporter::default();
     let traces = SdkTracerProvider::builder()
         .with_simple_exporter(exporter.clone())
@@ -55,17 +61,17 @@ async fn a_trace_goes_on_behind_the_outbox() {
         .await
         .unwrap();
     let traceparent = row.unwrap().traceparent.unwrap();
-    let consumed = tracing::info_span!("consumed");
-    telemetry::continue_from(&consumed, &traceparent);
-    let next = consumed.in_scope(telemetry::traceparent).unwrap();
-    drop(consumed);
+    let kafka = kit::testing::kafka();
+    let next = tokio::time::timeout(Duration::from_secs(60), consume(&db, &kafka))
+        .await
+        .unwrap();
     let spoilt = tracing::info_span!("spoilt");
     telemetry::continue_from(&spoilt, "00-zz-zz-01\r\nevil");
     drop(spoilt);
     traces.force_flush().unwrap();
     let spans = exporter.get_finished_spans().unwrap();
     let span = |name: &str| spans.iter().find(|span| span.name == name).unwrap();
-    let (command, consumed) = (span("command"), span("consumed"));
+    let (command, consumed) = (span("command"), span("consume"));
     assert_eq!(
         consumed.span_context.trace_id(),
         command.span_context.trace_id()
@@ -86,29 +92,56 @@ async fn a_trace_goes_on_behind_the_outbox() {
     );
 }
 
+/// Publishes what is in the outbox to a real Kafka, and consumes it; the trace in which that was
+/// done.
+async fn consume(db: &TestDb, kafka: &TestKafka) -> String {
+    let mut relay = Relay::new(db.ctx.clone(), kafka.bus.clone());
+    while relay.step().await.unwrap() == 0 {}
+    let seen = Seen::default();
+    let mut consumer = Consumer::new(db.ctx.clone(), kafka.bus.clone(), seen.clone());
+    loop {
+        consumer.step().await.unwrap();
+        if let Some(traceparent) = seen.0.lock().unwrap().clone() {
+            break traceparent;
+        }
+    }
+}
+
+/// A handler that keeps the trace in which it is called.
+#[derive(Clone, Debug, Default)]
+struct Seen(Arc<Mutex<Option<String>>>);
+
+impl Handler for Seen {
+    fn name(&self) -> &'static str {
+        "traces"
+    }
+
+    fn topics(&self) -> &'static [&'static str] {
+        &["passes.v1"]
+    }
+
+    fn handles(&self, _kind: &str) -> bool {
+        true
+    }
+
+    async fn apply(&self, _tx: &kit::Tx, _records: &[Record]) -> kit::Result<()> {
+        *self.0.lock().unwrap() = telemetry::traceparent();
+        Ok(())
+    }
+}
+
 /// Started as a process starts it: metrics are shown at `/metrics`, traces are sent to the
 /// collector, the last of them when the process stops.
 #[tokio::test]
 async fn metrics_are_shown_and_traces_are_sent() {
-    let collector = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let collector = TcpListener::bind("127.0.0.1:0").unwrap();
     let options = TelemetryOptions {
         process: "edge".to_owned(),
         log: "off".to_owned(),
         otlp_endpoint: Some(format!("http://{}", collector.local_addr().unwrap())),
     };
-    let collected = std::thread::spawn(move || {
-        let (mut stream, _) = collector.accept().unwrap();
-        let mut request = Vec::new();
-        while !request.windows(4).any(|end| end == b"span") {
-            let mut bytes = [0; 4_096];
-            let count = stream.read(&mut bytes).unwrap();
-            assert!(count > 0, "{}", String::from_utf8_lossy(&request));
-            request.extend_from_slice(&bytes[..count]);
-        }
-        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-        stream.write_all(head).unwrap();
-        String::from_utf8_lossy(&request).into_owned()
-    });
+    let (sender, collected) = std::sync::mpsc::channel();
+    std::thread::spawn(move || collect(&collector, &sender));
     let telemetry = Telemetry::start(&options).unwrap();
     assert!(Telemetry::start(&options).is_err(), "it is started once");
     assert!(
@@ -135,11 +168,26 @@ async fn metrics_are_shown_and_traces_are_sent() {
     stop.cancel();
     running.await.unwrap().unwrap();
     tracing::info_span!("the span").in_scope(|| ());
-    tokio::task::spawn_blocking(|| telemetry.stop())
-        .await
-        .unwrap();
-    let request = collected.join().unwrap();
+    telemetry.stop().await;
+    let request = collected.recv_timeout(Duration::from_secs(10)).unwrap();
     assert!(request.starts_with("POST /v1/traces HTTP/1.1"), "{request}");
+}
+
+/// Reads one request up to the name of the span in it, passes it on and answers.
+fn collect(collector: &TcpListener, sender: &Sender<String>) {
+    let (mut stream, _) = collector.accept().unwrap();
+    let mut request = Vec::new();
+    while !request.windows(8).any(|window| window == b"the span") {
+        let mut bytes = [0; 4_096];
+        let count = stream.read(&mut bytes).unwrap();
+        assert!(count > 0, "{}", String::from_utf8_lossy(&request));
+        request.extend_from_slice(&bytes[..count]);
+    }
+    sender
+        .send(String::from_utf8_lossy(&request).into_owned())
+        .unwrap();
+    let head = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    stream.write_all(head).unwrap();
 }
 
 #[derive(Clone, Default)]

@@ -54,13 +54,7 @@ async fn a_stormy_log_has_exact_effects() {
             let _ = consumer.step().await;
             let _ = zombie.step().await;
             steps += 1;
-            if steps > 20_000 {
-                #[derive(sea_orm::FromQueryResult, Debug)] #[allow(dead_code)]
-                struct W { part: i32, epoch: i64, next_offset: i64, last_pseq: i64, held: Option<String> }
-                let w: Vec<W> = beta.ctx.db.all("SELECT part, epoch, next_offset, last_pseq, held FROM watermark", []).await.unwrap();
-                let lens: Vec<usize> = memory(&bus).records(TOPIC).iter().map(Vec::len).collect();
-                panic!("seed {seed} {w:?} {lens:?} {:?} {:?} {:?} n={}", relay.status().clone(), relay.step().await, consumer.step().await, effect_count(&beta.ctx).await);
-            }
+            assert!(steps < 5_000, "seed {seed} does not come to rest");
         }
         let changes: HashMap<_, _> = (0..5).map(|n| (thing(n), 40)).collect();
         let found = problems(&effects(&beta.ctx).await, &changes);
@@ -81,8 +75,7 @@ async fn a_calm_log_is_quiet_when_all_is_applied() {
     let mut consumer = Consumer::new(beta.ctx.clone(), bus.clone(), Copying::default());
     change(&alpha.ctx, thing(1), CHANGED, b"fine").await;
     while relay.step().await.unwrap() > 0 {}
-    consumer.step().await.unwrap();
-    assert!(!consumer.is_quiet());
+    assert!(!consumer.is_quiet(), "it has not even started");
     while !consumer.is_quiet() {
         consumer.step().await.unwrap();
     }

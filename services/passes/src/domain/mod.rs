@@ -7,10 +7,12 @@ mod custody;
 mod order;
 mod pass;
 mod product;
-mod refund;
+pub mod refund;
 mod sale;
-mod terms;
+pub mod terms;
 mod venue;
+#[cfg(test)]
+mod pass_tests;
 
 pub use custody::VoidRefund;
 pub use order::{Contradiction, Order, OrderState, Payment};

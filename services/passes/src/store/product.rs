@@ -16,11 +16,11 @@ use crate::domain::{
 /// A product's own row.
 #[derive(Clone, Debug, FromQueryResult, Serialize, Deserialize)]
 pub struct ProductRow {
-    id: Uuid,
+    pub id: Uuid,
     scope: i32,
     version: i64,
     state: String,
-    current: Option<i32>,
+    pub current: Option<i32>,
     draft: Option<i32>,
 }
 

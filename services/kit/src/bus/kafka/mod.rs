@@ -94,10 +94,10 @@ impl Kafka {
 
     pub(super) async fn ensure_topic(&self, topic: &str) -> Result<i32> {
         let name = self.name(topic);
-        let admin: Arc<AdminClient<DefaultClientContext>> = Arc::new(self.config().create()?);
+        let client: Arc<BaseConsumer> = Arc::new(self.config().create()?);
         let deadline = Instant::now() + TOPIC_TIMEOUT;
         loop {
-            match self.partitions(&admin, &name).await? {
+            match self.partitions(&client, &name).await? {
                 Some(found) if found == self.0.options.partitions => return Ok(found),
                 Some(found) => {
                     return Err(Error::internal(format!(
@@ -106,33 +106,27 @@ impl Kafka {
                         self.0.options.partitions
                     )));
                 }
-                None => self.create(&admin, &name).await?,
+                None => self.create(&name).await?,
             }
             if Instant::now() > deadline {
                 return Err(Error::Unavailable("a topic has no leaders"));
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
     /// The topic's partitions, or `None` while it is missing or a partition has no leader.
-    async fn partitions(
-        &self,
-        admin: &Arc<AdminClient<DefaultClientContext>>,
-        name: &str,
-    ) -> Result<Option<i32>> {
-        let (admin, name) = (Arc::clone(admin), name.to_owned());
-        let metadata = blocking(move || {
-            Ok(admin.inner().fetch_metadata(Some(&name), BROKER_TIMEOUT)?)
-        })
-        .await?;
+    async fn partitions(&self, client: &Arc<BaseConsumer>, name: &str) -> Result<Option<i32>> {
+        let (client, name) = (Arc::clone(client), name.to_owned());
+        let metadata =
+            blocking(move || Ok(client.fetch_metadata(Some(&name), BROKER_TIMEOUT)?)).await?;
         let Some(topic) = metadata.topics().first() else { return Ok(None) };
         let led = topic.partitions().iter().all(|p| p.leader() >= 0 && p.error().is_none());
         let missing = topic.error().is_some() || topic.partitions().is_empty();
         Ok((led && !missing).then(|| i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX)))
     }
 
-    async fn create(&self, admin: &AdminClient<DefaultClientContext>, name: &str) -> Result<()> {
+    async fn create(&self, name: &str) -> Result<()> {
         let options = &self.0.options;
         let in_sync = if options.replication > 1 { "2" } else { "1" };
         let topic =
@@ -141,8 +135,12 @@ impl Kafka {
                 .set("retention.ms", RETENTION_MS)
                 .set("min.insync.replicas", in_sync)
                 .set("unclean.leader.election.enable", "false");
+        let admin: AdminClient<DefaultClientContext> = self.config().create()?;
         let admin_options = AdminOptions::new().operation_timeout(Some(BROKER_TIMEOUT));
-        for result in admin.create_topics([&topic], &admin_options).await? {
+        let results = admin.create_topics([&topic], &admin_options).await;
+        // Its end waits for a thread of its own.
+        std::thread::spawn(move || drop(admin));
+        for result in results? {
             match result {
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((name, code)) => {

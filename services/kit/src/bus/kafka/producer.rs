@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -13,13 +13,13 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 
+use tokio::sync::Notify;
+
 use super::blocking;
 use crate::bus::{Faults, wire};
 use crate::event::Record;
 use crate::{Error, Result};
 
-/// How long one wait for acknowledgements lasts before it looks whether anybody still waits.
-const FLUSH_SLICE: Duration = Duration::from_millis(500);
 /// How long a producer that is told to crash may still deliver.
 const CRASH_SLICE: Duration = Duration::from_millis(50);
 
@@ -48,7 +48,7 @@ impl KafkaPublisher {
             .set("enable.idempotence", "true")
             .set("enable.gapless.guarantee", "true")
             .set("message.timeout.ms", "0")
-            .set("linger.ms", "5")
+            .set("linger.ms", "1")
             .set("batch.size", "262144")
             .set("compression.type", "lz4")
             .set("queue.buffering.max.messages", "100000");
@@ -64,20 +64,16 @@ impl KafkaPublisher {
         deliveries.expect(records.len());
         // Tells the threads below that nobody waits any more when this future is dropped.
         let abandoned = Abandoned::default();
-        let (to_send, left) = (Arc::clone(producer), abandoned.flag());
+        let (to_send, left) = (Arc::clone(producer), Arc::clone(&abandoned.0));
         let (topic, source) = (self.topic.clone(), self.source.clone());
         blocking(move || send_all(&to_send, &topic, &source, &records, &left)).await?;
         if let Err(crash) = self.faults.point("relay.sent").await {
-            let crashing = Arc::clone(producer);
-            blocking(move || {
-                let _ = crashing.flush(CRASH_SLICE);
-                Ok(())
-            })
-            .await?;
+            // Some may have arrived: nobody will ever know here.
+            let _ = tokio::time::timeout(CRASH_SLICE, deliveries.all()).await;
             return Err(crash);
         }
-        let (to_flush, left) = (Arc::clone(producer), abandoned.flag());
-        blocking(move || flush(&to_flush, &left)).await
+        // Not `flush`: it polls in slices that it always waits out, 100 ms each.
+        deliveries.all().await
     }
 }
 
@@ -122,29 +118,12 @@ fn send_all(
     Ok(())
 }
 
-fn flush(
-    producer: &ThreadedProducer<Deliveries>,
-    abandoned: &AtomicBool,
-) -> Result<Vec<i64>> {
-    loop {
-        match producer.flush(FLUSH_SLICE) {
-            Ok(()) | Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)) => {}
-            Err(error) => return Err(error.into()),
-        }
-        if let Some(offsets) = producer.context().offsets()? {
-            return Ok(offsets);
-        }
-        if abandoned.load(Ordering::Acquire) {
-            return Err(Error::Unavailable("the relay left"));
-        }
-        // Flushed and not all counted: a delivery report is on its way on the other thread.
-        std::thread::yield_now();
-    }
-}
-
 /// Counts the acknowledgements of one call.
 #[derive(Debug, Default)]
-struct Deliveries(Mutex<Counted>);
+struct Deliveries {
+    counted: Mutex<Counted>,
+    changed: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Counted {
@@ -156,23 +135,34 @@ struct Counted {
 
 impl Deliveries {
     fn expect(&self, count: usize) {
-        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = self.counted();
         counted.offsets = vec![-1; count];
         counted.missing = count;
     }
 
     fn check(&self) -> Result<()> {
-        match &self.0.lock().unwrap_or_else(PoisonError::into_inner).error {
+        match &self.counted().error {
             Some(error) => Err(error.clone().into()),
             None => Ok(()),
         }
     }
 
-    /// All offsets once every record is acknowledged.
-    fn offsets(&self) -> Result<Option<Vec<i64>>> {
-        self.check()?;
-        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok((counted.missing == 0).then(|| std::mem::take(&mut counted.offsets)))
+    /// Waits, without a limit of its own, until every record is acknowledged; their offsets.
+    async fn all(&self) -> Result<Vec<i64>> {
+        loop {
+            self.check()?;
+            {
+                let mut counted = self.counted();
+                if counted.missing == 0 {
+                    return Ok(std::mem::take(&mut counted.offsets));
+                }
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -186,7 +176,7 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
-        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = self.counted();
         match result {
             Ok(message) => {
                 let offset = message.offset();
@@ -199,17 +189,14 @@ impl ProducerContext for Deliveries {
             }
             Err((error, _)) => counted.error = Some(error.clone()),
         }
+        if counted.missing == 0 || counted.error.is_some() {
+            self.changed.notify_one();
+        }
     }
 }
 
 #[derive(Debug, Default)]
 struct Abandoned(Arc<AtomicBool>);
-
-impl Abandoned {
-    fn flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.0)
-    }
-}
 
 impl Drop for Abandoned {
     fn drop(&mut self) {

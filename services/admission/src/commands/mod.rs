@@ -1,0 +1,33 @@
+//! What people, gates and events can make admission do: one function, one transaction.
+
+pub mod entitlement;
+pub mod gate;
+pub mod redeem;
+pub mod shift;
+pub mod staff;
+pub mod venue;
+
+use kit::access::{self, Caller, Member};
+use kit::types::OrganisationId;
+use kit::{Error, Result, Tx};
+
+/// An operator, or a supervisor of the company that runs the venue.
+async fn operator_or_manager(
+    tx: &Tx,
+    caller: &Caller,
+    company: OrganisationId,
+) -> Result<Member> {
+    match access::operator(tx, caller).await {
+        Ok(operator) => Ok(operator.member),
+        Err(Error::Forbidden(_)) => Ok(access::venue_manager(tx, caller, company).await?.member),
+        Err(error) => Err(error),
+    }
+}
+
+/// A thing that is not public looks absent to whom it does not concern.
+fn as_absent(error: Error) -> Error {
+    match error {
+        Error::Forbidden(_) => Error::NotFound,
+        other => other,
+    }
+}

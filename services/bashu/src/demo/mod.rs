@@ -1,0 +1,170 @@
+//! The demonstration world: the same at every start, and made through the gateway by an operator
+//! with the operations that every operator has. Only the first operator comes by the command
+//! line, as in a real installation.
+
+mod keys;
+mod organisations;
+mod people;
+pub(crate) mod persona;
+pub(crate) mod products;
+pub(crate) mod venues;
+
+use anyhow::{Context, Result, bail};
+use kit::types::Union;
+use serde_json::{Value, json};
+
+use crate::client::{Client, text};
+use crate::dev::{World, command};
+use crate::say::Say;
+pub(crate) use keys::derived;
+use organisations::Organisations;
+use people::{Person, person};
+
+/// People in one request, at most: the graph's own limit.
+const PEOPLE_MAX: usize = 100;
+/// The people who have an office, by their place after all others.
+const OFFICES: [(u32, &str, &str, &str); 6] = [
+    (900_001, "OPERATOR", "root", "系统操作员 operator"),
+    (900_002, "VENUE_MANAGER", "museums", "场馆主管 venue manager"),
+    (900_003, "VENUE_STAFF", "museums", "场馆员工 venue staff"),
+    (900_004, "OFFICER", "factory", "工会经办 officer"),
+    (900_005, "APPROVER", "factory", "工会主席 approver"),
+    (900_006, "AUDITOR", "factory", "经审 auditor"),
+];
+/// Where the members are, in shares of a hundred.
+const SHARES: [(&str, u32); 5] =
+    [("factory", 40), ("hospital", 30), ("workshop", 20), ("district", 5), ("industry", 5)];
+
+const ADD: &str = "mutation ($input: AddMembershipsInput!) { addMemberships(input: $input) \
+    { memberships { id member { id } } userErrors { code field message } } }";
+const HAS_MEMBERS: &str = "query ($id: ID!) { organisation(id: $id) { memberships(first: 1) \
+    { nodes { id member { id } } } } }";
+const GRANT: &str = "mutation ($input: GrantRoleInput!) { grantRole(input: $input) \
+    { role { id } userErrors { code field message } } }";
+
+/// The phone of the person who holds this office in every demonstration world.
+pub(crate) fn office_phone(union: Union, office: &str) -> String {
+    let number = OFFICES.iter().find(|row| row.1 == office).map_or(0, |row| row.0);
+    person(union.code(), number).phone
+}
+
+/// The phone of member number `index`.
+pub(crate) fn member_phone(union: Union, index: u32) -> String {
+    person(union.code(), index).phone
+}
+
+/// Makes what is missing of a union's world.
+///
+/// # Errors
+/// When the gateway refuses something.
+pub(crate) async fn load(world: &World, union: Union, members: u32, say: &Say) -> Result<()> {
+    let operator = person(union.code(), OFFICES[0].0);
+    first_operator(world, union, &operator).await.context("the first operator")?;
+    let operator = persona::again(world, union, &operator.phone).await?.client;
+    let organisations = organisations::ensure(&operator, union).await?;
+    let made = ensure_members(&operator, union, &organisations, members, say).await?;
+    ensure_offices(&operator, union, &organisations).await?;
+    let venues = venues::ensure(&operator, union, &organisations).await?;
+    products::ensure(&operator, union).await?;
+    say.step(&format!(
+        "union {union}: {} organisations, {made} members added, {venues} venues, 3 products",
+        organisations.len()
+    ));
+    Ok(())
+}
+
+/// As a person would at the machine: `bashu operator create`.
+async fn first_operator(world: &World, union: Union, person: &Person) -> Result<()> {
+    let made = command(world.own_program())
+        .args(["operator", "create", "--phone", &person.phone, "--name", &person.name])
+        .env("BASHU_CONFIG", world.config_path(union))
+        .output()
+        .await?;
+    let said = String::from_utf8_lossy(&made.stderr);
+    if made.status.success() || said.contains("OPERATOR_EXISTS") {
+        return Ok(());
+    }
+    bail!("{said}")
+}
+
+async fn ensure_members(
+    operator: &Client,
+    union: Union,
+    organisations: &Organisations,
+    members: u32,
+    say: &Say,
+) -> Result<usize> {
+    let bar = say.bar("members", u64::from(members));
+    let (mut made, mut next) = (0, 0);
+    for (key, share) in SHARES {
+        let people: Vec<Person> =
+            (next..next + members * share / 100).map(|at| person(union.code(), at)).collect();
+        next += members * share / 100;
+        let id = &organisations[key];
+        if !is_empty(operator, id).await? {
+            continue;
+        }
+        for part in people.chunks(PEOPLE_MAX) {
+            let people: Vec<Value> = part.iter().map(described).collect();
+            let input = json!({ "organisationId": id, "people": people });
+            operator.run(ADD, json!({ "input": input })).await?;
+            made += part.len();
+            bar.inc(u64::try_from(part.len()).unwrap_or(0));
+        }
+    }
+    bar.finish_and_clear();
+    Ok(made)
+}
+
+fn described(person: &Person) -> Value {
+    json!({
+        "name": person.name,
+        "documentType": "RESIDENT_ID",
+        "documentNumber": person.resident_id,
+        "phone": person.phone,
+    })
+}
+
+async fn is_empty(operator: &Client, organisation: &str) -> Result<bool> {
+    let data = operator.send(HAS_MEMBERS, json!({ "id": organisation })).await?;
+    let nodes = data["organisation"]["memberships"]["nodes"].as_array();
+    Ok(nodes.is_none_or(Vec::is_empty))
+}
+
+/// Everybody with an office belongs to where it is held; adding a person who is there changes
+/// nothing, and neither does a role that is held.
+async fn ensure_offices(
+    operator: &Client,
+    union: Union,
+    organisations: &Organisations,
+) -> Result<()> {
+    for (number, role, place, _) in OFFICES.iter().skip(1) {
+        let home = if place == &"museums" { "root" } else { place };
+        let input = json!({
+            "organisationId": organisations[home],
+            "people": [described(&person(union.code(), *number))],
+        });
+        let made = operator.run(ADD, json!({ "input": input })).await?;
+        let member = text(&made, "/memberships/0/member/id")?;
+        let input = json!({
+            "memberId": member, "organisationId": organisations[place], "role": role,
+        });
+        operator.run(GRANT, json!({ "input": input })).await?;
+    }
+    Ok(())
+}
+
+/// Who a person can be.
+pub(crate) fn print_logins(say: &Say) {
+    say.line("登录手机号（验证码见短信箱）/ phones to sign in with (codes are in the inbox):");
+    for union in Union::ALL {
+        say.line(&format!(
+            "{union}  普通职工 members  {} … {}",
+            member_phone(union, 0),
+            member_phone(union, 1499)
+        ));
+        for (number, _, _, title) in OFFICES {
+            say.line(&format!("{union}  {title}  {}", person(union.code(), number).phone));
+        }
+    }
+}

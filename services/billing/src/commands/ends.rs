@@ -1,0 +1,130 @@
+//! What a seller says of an order: the hold lapsed, it cannot be given, a line came back. What is
+//! said of an order that has not arrived, or is not paid yet, waits for it.
+
+use kit::types::{Fen, OrderId, Union};
+use kit::{Error, Result, Tx};
+use uuid::Uuid;
+
+use super::{Held, close, refund};
+use crate::domain::{CloseReason, OrderState, Step};
+use crate::store::{self, EarlyEnd, EarlyReturn};
+
+/// A seller speaks of its own orders alone.
+fn own(held: &Held, seller: &str) -> Result<()> {
+    if held.order.seller == seller {
+        Ok(())
+    } else {
+        Err(Error::permanent("another seller's order"))
+    }
+}
+
+/// The seller no longer holds what the order is for.
+///
+/// # Errors
+/// When it is another seller's order.
+pub async fn hold_lapsed(tx: &Tx, order: OrderId, seller: &str) -> Result<()> {
+    let Some(mut held) = Held::lock(tx, order).await? else {
+        let kind = "hold_lapsed".to_owned();
+        let (reason, seller) = (String::new(), seller.to_owned());
+        return store::early_end(tx, &EarlyEnd { order_id: order.0, kind, reason, seller }).await;
+    };
+    own(&held, seller)?;
+    close::begin(tx, &mut held, CloseReason::HoldLapsed).await
+}
+
+/// The seller cannot give what was sold: an open order is closed, a paid one given back whole.
+///
+/// # Errors
+/// When it is another seller's order.
+pub async fn refuse_fulfilment(
+    tx: &Tx,
+    union: Union,
+    order: OrderId,
+    reason: &str,
+    seller: &str,
+) -> Result<()> {
+    let Some(mut held) = Held::lock(tx, order).await? else {
+        let (kind, reason) = ("refused".to_owned(), reason.to_owned());
+        let seller = seller.to_owned();
+        return store::early_end(tx, &EarlyEnd { order_id: order.0, kind, reason, seller }).await;
+    };
+    own(&held, seller)?;
+    if held.order.refused.is_some() {
+        return Ok(());
+    }
+    match held.order.state {
+        OrderState::Closed { .. } => Ok(()),
+        OrderState::Open { .. } => {
+            let order = held.order.clone().refuse(reason);
+            held.save(tx, order).await?;
+            close::begin(tx, &mut held, CloseReason::Refused).await
+        }
+        OrderState::Paid { .. } => {
+            let order = held.order.clone().refuse(reason);
+            held.save(tx, order).await?;
+            held.step(tx, Step::FulfilmentRefused, None).await?;
+            refund::give_back_all(tx, union, &mut held).await
+        }
+    }
+}
+
+/// The seller takes a line back for this much.
+///
+/// # Errors
+/// Permanent, when it contradicts the order: more than is left, another's line.
+pub async fn line_returned(tx: &Tx, union: Union, early: EarlyReturn) -> Result<()> {
+    let Some(mut held) = Held::lock(tx, OrderId(early.order_id)).await? else {
+        return store::early_return(tx, &early).await;
+    };
+    own(&held, &early.seller)?;
+    if store::refund(tx, early.return_id).await?.is_some() {
+        return Ok(());
+    }
+    match held.order.state {
+        OrderState::Open { .. } => store::early_return(tx, &early).await,
+        OrderState::Closed { .. } => Err(Error::permanent("a return of a closed order")),
+        OrderState::Paid { .. } => {
+            let fen = Fen::new(early.refund_fen)
+                .map_err(|_| Error::permanent("a return's amount is none"))?;
+            let back = refund::LineBack { id: early.return_id, line: early.line_id, fen };
+            refund::give_back_line(tx, union, &mut held, back).await
+        }
+    }
+}
+
+/// What was said while the order was not paid takes effect now.
+pub(crate) async fn after_payment(tx: &Tx, union: Union, held: &mut Held) -> Result<()> {
+    for early in store::early_returns(tx, held.order.id).await? {
+        let fen = Fen::new(early.refund_fen).unwrap_or(Fen::ZERO);
+        let back = refund::LineBack { id: early.return_id, line: early.line_id, fen };
+        match refund::give_back_line(tx, union, held, back).await {
+            // It contradicts the order: the payment stands, a person looks at the return.
+            Err(Error::Permanent(_)) => refund::note_stuck(tx, early.return_id, held).await?,
+            other => other?,
+        }
+    }
+    if held.order.refused.is_some() && matches!(held.order.state, OrderState::Paid { .. }) {
+        held.step(tx, Step::FulfilmentRefused, None).await?;
+        refund::give_back_all(tx, union, held).await?;
+    }
+    Ok(())
+}
+
+/// Applies the ends that were said of orders before they arrived.
+pub(crate) async fn apply_early(tx: &Tx, union: Union, orders: Vec<Uuid>) -> Result<()> {
+    for early in store::early_ends(tx, orders).await? {
+        let order = OrderId(early.order_id);
+        let applied = match early.kind.as_str() {
+            "refused" => {
+                refuse_fulfilment(tx, union, order, &early.reason, &early.seller).await
+            }
+            _ => hold_lapsed(tx, order, &early.seller).await,
+        };
+        match applied {
+            // Another seller spoke of an order that was not its own.
+            Err(Error::Permanent(reason)) => tracing::error!(%reason, "an early end is dropped"),
+            other => other?,
+        }
+    }
+    Ok(())
+}

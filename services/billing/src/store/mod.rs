@@ -1,0 +1,49 @@
+//! What is kept: rows in, domain values out. The one place, beside `queries`, that speaks to the
+//! database; it decides nothing.
+
+mod book;
+mod lines;
+mod notices;
+mod orders;
+mod payments;
+mod reconcile;
+mod refunds;
+
+pub use book::{book_transfers, step, steps};
+pub use notices::{
+    DiscrepancyKind, NewDiscrepancy, Notice, explain, find_discrepancy, note_discrepancy,
+    record_notice,
+};
+pub use lines::{
+    EarlyEnd, EarlyReturn, ReturnLine, early_end, early_ends, early_return, early_returns,
+    line_return, lines, mark_shares, open_share, return_line, shares,
+};
+pub use orders::{
+    NewOrder, Seen, insert_orders, is_payer, lock_order, lock_orders_after, next_serials, order_of_number,
+    save_order, seen, visible,
+};
+pub use payments::{
+    NewReceipt, Receipt, ReceiptKind, insert_payment, insert_receipt, lock_open_payment,
+    lock_payment, payment, payment_by_number, receipt, receipt_for_order, save_payment,
+    take_from_receipt,
+};
+pub use reconcile::{
+    Outcome, ask_reconciliation, close_differences, finish_reconciliation, own_movements,
+};
+pub use refunds::{
+    NewRefund, RefundLine, insert_refund, lock_refund, refund, refund_by_number, refund_lines,
+    refunds_of_order, save_refund,
+};
+
+/// The rows that say a person is the same one: the member and all merged into her.
+pub(crate) const PERSONS: &str = "WITH RECURSIVE person (id) AS (
+    SELECT $1::uuid UNION
+    SELECT m.id FROM replica_member m JOIN person p ON m.merged_into = p.id)";
+
+pub(crate) fn broken(what: &'static str) -> kit::Error {
+    kit::Error::internal(format!("a row is inconsistent: {what}"))
+}
+
+pub(crate) fn amount(fen: i64) -> kit::Result<kit::types::Fen> {
+    kit::types::Fen::new(fen).map_err(|_| broken("an amount"))
+}

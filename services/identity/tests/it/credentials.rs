@@ -1,0 +1,377 @@
+//! Minting: for the holder, for nobody else, and at a desk.
+
+use credential::token;
+use identity::consumers::Entitlements;
+use kit::consumer::Handler;
+use kit::event::Record;
+use kit::graphql::GlobalId;
+use kit::types::{EntitlementId, MemberId};
+use prost::Message;
+use proto::v1::{Entitlement, EntitlementChanged, entitlement};
+use serde_json::{Value, json};
+
+use crate::world::{World, codes, name, number};
+
+const PASS: u64 = 0x0102_0304_0506_0708;
+
+fn record(topic: &str, kind: &str, version: i64, payload: Vec<u8>) -> Record {
+    Record {
+        topic: topic.to_owned(),
+        partition: 0,
+        offset: 0,
+        epoch: 1,
+        pseq: 1,
+        id: uuid::Uuid::from_u128(1),
+        kind: kind.to_owned(),
+        key: PASS.to_be_bytes().to_vec(),
+        version,
+        must_understand: false,
+        at: kit::testing::start(),
+        traceparent: None,
+        payload,
+    }
+}
+
+fn granted(world: &World, member: MemberId, version: i64) -> Entitlement {
+    let now = token::Minute::floor(world.identity.ctx.clock.now())
+        .unwrap()
+        .get();
+    Entitlement {
+        id: PASS,
+        version,
+        union: 50,
+        kind: entitlement::Kind::Pass.into(),
+        state: entitlement::State::Active.into(),
+        scope: 7,
+        member_id: member.0.as_bytes().to_vec(),
+        valid_from: now - 60,
+        valid_until: now + 365 * 24 * 60,
+        r#gen: 1,
+        document_check: false,
+        persons: 1,
+        rules_version: 1,
+        ..Entitlement::default()
+    }
+}
+
+async fn apply(world: &World, entitlement: Entitlement) {
+    let version = entitlement.version;
+    let payload = EntitlementChanged {
+        entitlement: Some(entitlement),
+    }
+    .encode_to_vec();
+    let record = record("passes.v1", "bashu.v1.EntitlementChanged", version, payload);
+    handle(world, record).await;
+}
+
+async fn block(world: &World, version: i64, cleared: bool) {
+    let event = proto::admission::EntitlementBlocked {
+        entitlement_id: PASS,
+        version,
+        scope: 7,
+        first_used_at: 0,
+        cleared,
+    };
+    let kind = "bashu.admission.v1.EntitlementBlocked";
+    handle(
+        world,
+        record("admission.v1", kind, version, event.encode_to_vec()),
+    )
+    .await;
+}
+
+async fn handle(world: &World, record: Record) {
+    assert!(Entitlements.handles(&record.kind));
+    let records = [record];
+    world
+        .test
+        .ctx
+        .db
+        .tx("apply", async |tx| Entitlements.apply(tx, &records).await)
+        .await
+        .unwrap();
+}
+
+async fn credential(world: &World, member: MemberId) -> Value {
+    let query = "query($r: [_Any!]!) { _entities(representations: $r) { ... on Pass {
+        credential { text qrSvg validFrom validUntil documentCheck pass { id } } } } }";
+    let id = GlobalId::of_entitlement("Pass", EntitlementId(PASS)).to_string();
+    let representations = json!({ "r": [{ "__typename": "Pass", "id": id }] });
+    let mut entities = world
+        .run(&world.as_member(member), query, representations)
+        .await;
+    entities[0]["credential"].take()
+}
+
+struct Holder {
+    world: World,
+    partner: String,
+    member: MemberId,
+    other: MemberId,
+    staff: MemberId,
+}
+
+async fn holder() -> Holder {
+    let world = World::new().await;
+    let union = world.organisation("GRASSROOTS", "基层工会").await;
+    let partner = world.organisation("PARTNER", "某某文旅公司").await;
+    let member = world.person(&union, 1).await;
+    let other = world.person(&union, 2).await;
+    let staff = world.person(&partner, 3).await;
+    let _ = world.grant(staff, &partner, "VENUE_STAFF").await;
+    Holder {
+        world,
+        partner,
+        member,
+        other,
+        staff,
+    }
+}
+
+/// The holder gets a code that a gate believes, with the keys that were published, of at most
+/// thirty-five days and with her document's tag.
+#[tokio::test]
+async fn a_holder_gets_a_code_that_a_gate_believes() {
+    let Holder { world, member, .. } = holder().await;
+    apply(&world, granted(&world, member, 1)).await;
+    let shown = credential(&world, member).await;
+    let text = shown["text"].as_str().unwrap();
+    assert_eq!(text.len(), token::TEXT_CHARS);
+    assert!(shown["qrSvg"].as_str().unwrap().contains("<svg"));
+
+    let ctx = &world.identity.ctx;
+    world.identity.keys.load(&ctx.db).await.unwrap();
+    let set = world
+        .identity
+        .keys
+        .of(identity::signing::issuer(ctx.union))
+        .unwrap();
+    let token = token::parse(text)
+        .unwrap()
+        .verify(&set, ctx.clock.now())
+        .unwrap();
+    let claims = token.claims();
+    assert_eq!(
+        (claims.entitlement_id, claims.scope, claims.generation),
+        (PASS, 7, 1)
+    );
+    assert_eq!(
+        token.valid_until() - token.valid_from(),
+        chrono::TimeDelta::days(35)
+    );
+    assert!(claims.holder.document().is_some());
+    let again = credential(&world, member).await;
+    assert_eq!(
+        again["text"], shown["text"],
+        "the same minute says the same"
+    );
+    let rows = world
+        .count("SELECT count(*) AS count FROM entitlement")
+        .await;
+    assert_eq!(rows, 1, "minting stores nothing");
+}
+
+/// To everybody else the credential is as absent as that of a pass that does not exist.
+#[tokio::test]
+async fn nobody_else_gets_one() {
+    let Holder {
+        world,
+        member,
+        other,
+        ..
+    } = holder().await;
+    assert_eq!(credential(&world, member).await, Value::Null);
+    apply(&world, granted(&world, member, 1)).await;
+    for stranger in [other, world.operator, MemberId(uuid::Uuid::from_u128(3))] {
+        assert_eq!(credential(&world, stranger).await, Value::Null);
+    }
+    assert_ne!(credential(&world, member).await, Value::Null);
+}
+
+/// Frozen, revoked, over or blocked: nothing is shown; what is thawed or cleared is shown again.
+/// Older and repeated events change nothing.
+#[tokio::test]
+async fn what_was_taken_away_is_not_shown() {
+    let Holder { world, member, .. } = holder().await;
+    let state = |version, state: entitlement::State| Entitlement {
+        state: state.into(),
+        ..granted(&world, member, version)
+    };
+    apply(&world, state(1, entitlement::State::Active)).await;
+    apply(&world, state(3, entitlement::State::Frozen)).await;
+    apply(&world, state(2, entitlement::State::Active)).await;
+    assert_eq!(
+        credential(&world, member).await,
+        Value::Null,
+        "an older event came late"
+    );
+    apply(&world, state(4, entitlement::State::Active)).await;
+    assert_ne!(credential(&world, member).await, Value::Null);
+    block(&world, 1, false).await;
+    assert_eq!(credential(&world, member).await, Value::Null);
+    apply(&world, state(5, entitlement::State::Active)).await;
+    assert_eq!(
+        credential(&world, member).await,
+        Value::Null,
+        "a block stays"
+    );
+    block(&world, 2, true).await;
+    block(&world, 1, false).await;
+    assert_ne!(credential(&world, member).await, Value::Null);
+    apply(&world, state(6, entitlement::State::Revoked)).await;
+    apply(&world, state(6, entitlement::State::Revoked)).await;
+    assert_eq!(credential(&world, member).await, Value::Null);
+}
+
+/// A block that comes before its grant waits for it.
+#[tokio::test]
+async fn a_block_may_come_first() {
+    let Holder { world, member, .. } = holder().await;
+    block(&world, 1, false).await;
+    assert_eq!(credential(&world, member).await, Value::Null);
+    apply(&world, granted(&world, member, 1)).await;
+    assert_eq!(credential(&world, member).await, Value::Null);
+    block(&world, 2, true).await;
+    assert_ne!(credential(&world, member).await, Value::Null);
+}
+
+/// What takes away passes a held key; what gives does not.
+#[tokio::test]
+async fn taking_away_is_monotone() {
+    let Holder { world, member, .. } = holder().await;
+    for (state, monotone) in [
+        (entitlement::State::Active, false),
+        (entitlement::State::Frozen, true),
+        (entitlement::State::Revoked, true),
+    ] {
+        let entitlement = Entitlement {
+            state: state.into(),
+            ..granted(&world, member, 1)
+        };
+        let payload = EntitlementChanged {
+            entitlement: Some(entitlement),
+        }
+        .encode_to_vec();
+        let record = record("passes.v1", "bashu.v1.EntitlementChanged", 1, payload);
+        assert_eq!(Entitlements.monotone(&record), monotone, "{state:?}");
+    }
+    let broken = record("passes.v1", "bashu.v1.EntitlementChanged", 1, vec![0xFF]);
+    let records = [broken];
+    let db = &world.test.ctx.db;
+    let result = db
+        .tx("apply", async |tx| Entitlements.apply(tx, &records).await)
+        .await;
+    assert!(matches!(result, Err(kit::Error::Permanent(_))));
+}
+
+async fn desk(world: &World, staff: MemberId, partner: &str, who: (&str, &str)) -> Value {
+    let input = json!({
+        "venueOrganisationId": partner, "documentType": "RESIDENT_ID",
+        "name": who.0, "documentNumber": who.1,
+    });
+    let selection = "credentials { text documentCheck }";
+    world
+        .mutate(
+            &world.as_member(staff),
+            "mintDeskCredentials",
+            selection,
+            input,
+        )
+        .await
+}
+
+/// Staff show a code of ten minutes with document check for a person whose phone is dead.
+#[tokio::test]
+async fn a_dead_phone_is_no_closed_door() {
+    let Holder {
+        world,
+        partner,
+        member,
+        staff,
+        ..
+    } = holder().await;
+    let (named, numbered) = (name(1), number(1));
+    let who = (named.as_str(), numbered.as_str());
+    assert_eq!(
+        codes(&desk(&world, staff, &partner, who).await),
+        ["NOTHING_USABLE"]
+    );
+    apply(&world, granted(&world, member, 1)).await;
+    let shown = desk(&world, staff, &partner, who).await;
+    assert_eq!(shown["credentials"].as_array().unwrap().len(), 1);
+    assert_eq!(shown["credentials"][0]["documentCheck"], true);
+    let ctx = &world.identity.ctx;
+    world.identity.keys.load(&ctx.db).await.unwrap();
+    let set = world
+        .identity
+        .keys
+        .of(identity::signing::issuer(ctx.union))
+        .unwrap();
+    let signed = token::parse(shown["credentials"][0]["text"].as_str().unwrap()).unwrap();
+    let token = signed.verify(&set, ctx.clock.now()).unwrap();
+    assert_eq!(
+        token.valid_until() - token.valid_from(),
+        chrono::TimeDelta::minutes(10)
+    );
+    let audited = "SELECT count(*) AS count FROM audit WHERE act = 'mint_desk_credentials'";
+    assert_eq!(world.count(audited).await, 2);
+}
+
+/// A wrong name and a wrong number are one answer; only staff of that company may ask.
+#[tokio::test]
+async fn a_desk_does_not_tell_who_is_there() {
+    let Holder {
+        world,
+        partner,
+        member,
+        other,
+        staff,
+    } = holder().await;
+    apply(&world, granted(&world, member, 1)).await;
+    let (right, absent) = (number(1), number(77));
+    let wrong_name = desk(&world, staff, &partner, ("别人", &right)).await;
+    let wrong_number = desk(&world, staff, &partner, (&name(1), &absent)).await;
+    assert_eq!(wrong_name, wrong_number);
+    assert_eq!(codes(&wrong_name), ["PERSON_NOT_MATCHED"]);
+    for stranger in [other, member, world.operator] {
+        let answer = desk(&world, stranger, &partner, (&name(1), &right)).await;
+        assert_eq!(codes(&answer), ["FORBIDDEN"]);
+    }
+    let elsewhere = world.organisation("PARTNER", "另一家公司").await;
+    let answer = desk(&world, staff, &elsewhere, (&name(1), &right)).await;
+    assert_eq!(codes(&answer), ["FORBIDDEN"]);
+}
+
+/// Ten failures in an hour, also all at once, and the staff member waits; the hundredth look-up
+/// of a day raises an alarm.
+#[tokio::test]
+async fn a_desk_cannot_try_numbers_out() {
+    let Holder {
+        world,
+        partner,
+        member,
+        staff,
+        ..
+    } = holder().await;
+    apply(&world, granted(&world, member, 1)).await;
+    let right = number(1);
+    let tries = (0..15).map(|_| desk(&world, staff, &partner, ("别人", &right)));
+    let answers = futures::future::join_all(tries).await;
+    let failed = answers
+        .iter()
+        .filter(|it| codes(it) == ["PERSON_NOT_MATCHED"])
+        .count();
+    assert_eq!(failed, 10);
+    let named = name(1);
+    let who = (named.as_str(), right.as_str());
+    assert_eq!(
+        codes(&desk(&world, staff, &partner, who).await),
+        ["TOO_MANY_FAILURES"]
+    );
+    world.advance(3_600);
+    for _ in 0..90 {
+        assert_eq!(codes(&desk(&world, staff, &partner, who).await), [""; 0]);
+    }
+    let alarms = "SELECT count(*) AS count FROM audit WHERE act = 'desk_look_ups_alarm'";
+    assert_eq!(world.count(alarms).await, 1);
+}

@@ -1,0 +1,52 @@
+//! The subgraph: products, passes, and what this service adds to members and venues. Input
+//! becomes values that cannot be invalid here; who may do what is decided by the commands.
+
+mod input;
+mod mutation;
+mod pass;
+mod product;
+mod query;
+mod stub;
+
+use async_graphql::{Context, EmptySubscription, Schema};
+use kit::access::Caller;
+use kit::graphql::{Language, Mode, PAGE_ROWS_MAX};
+
+pub use mutation::Mutation;
+pub use query::Query;
+
+use crate::Passes;
+
+/// The schema's type.
+pub type PassesSchema = Schema<Query, Mutation, EmptySubscription>;
+
+/// The schema that serves.
+pub fn schema(passes: &Passes, mode: Mode) -> PassesSchema {
+    let builder = Schema::build(Query, Mutation, EmptySubscription).data(passes.clone());
+    kit::graphql::limits(builder, mode).finish()
+}
+
+/// The subgraph's SDL, which needs no database.
+pub fn sdl() -> String {
+    let builder = Schema::build(Query, Mutation, EmptySubscription);
+    kit::graphql::sdl(&kit::graphql::limits(builder, Mode::Development).finish())
+}
+
+fn service<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a Passes> {
+    ctx.data::<Passes>()
+}
+
+fn caller<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a Caller> {
+    ctx.data::<Caller>()
+}
+
+/// The language of the answer.
+fn language(ctx: &Context<'_>) -> Language {
+    ctx.data::<Caller>().map(|caller| caller.language).unwrap_or_default()
+}
+
+/// The rows a page asks for, for its cost.
+fn rows(first: Option<i32>, last: Option<i32>) -> usize {
+    let asked = first.or(last).unwrap_or(1).clamp(1, PAGE_ROWS_MAX);
+    usize::try_from(asked).unwrap_or(1)
+}

@@ -1,0 +1,79 @@
+//! Things of other services that are named here, and what this one adds to them.
+
+use async_graphql::{Context, ID, Object, Result, SimpleObject};
+use kit::graphql::{Connection, GlobalId, Page};
+use kit::types::{MemberId, OrderId};
+use uuid::Uuid;
+
+use super::pass::Pass;
+use super::product::PassProduct;
+use super::{caller, rows, service};
+use crate::queries::{cursor_of_pass, product_cursor};
+
+/// An order, whose home is billing.
+#[derive(Clone, Debug, SimpleObject)]
+#[graphql(unresolvable = "id")]
+pub(super) struct Order {
+    /// The order's id.
+    id: ID,
+}
+
+impl Order {
+    pub(super) fn of(id: OrderId) -> Self {
+        Self { id: GlobalId::of_uuid("Order", id.0) }
+    }
+}
+
+/// A member, whose home is identity.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Member(pub(super) MemberId);
+
+#[Object]
+impl Member {
+    /// The member's id.
+    async fn id(&self) -> ID {
+        GlobalId::of_uuid("Member", self.0.0)
+    }
+
+    /// Her passes, newest first; empty for everybody but herself and operators.
+    #[graphql(complexity = "rows(first, last) * child_complexity + 1")]
+    async fn passes(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<Connection<Pass>> {
+        let page = Page::new(first, after.as_deref(), last, before.as_deref())?;
+        let passes = service(ctx)?.passes_of(caller(ctx)?, self.0, &page).await?;
+        Ok(page.connection(passes, cursor_of_pass, Pass))
+    }
+}
+
+/// A venue, whose home is admission.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Venue(pub(super) Uuid);
+
+#[Object]
+impl Venue {
+    /// The venue's id.
+    async fn id(&self) -> ID {
+        GlobalId::of_uuid("Venue", self.0)
+    }
+
+    /// The annual passes on sale that open it, oldest first.
+    #[graphql(complexity = "rows(first, last) * child_complexity + 1")]
+    async fn pass_products(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<Connection<PassProduct>> {
+        let page = Page::new(first, after.as_deref(), last, before.as_deref())?;
+        let products = service(ctx)?.products_of_venue(self.0, &page).await?;
+        Ok(page.connection(products, product_cursor, PassProduct))
+    }
+}

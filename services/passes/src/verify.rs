@@ -1,0 +1,125 @@
+//! What must hold in this database after everything that happened to it.
+
+use kit::verify::Invariant;
+
+/// The promises of passes; those of the chassis are kit's.
+pub const INVARIANTS: &[Invariant] = &[
+    Invariant {
+        id: "passes.never_oversold",
+        zh: "已售与待支付之和不超过发售总量",
+        en: "what is sold and awaits payment is within the sale limit",
+        sql: "SELECT product::text AS subject,
+                held::text || ' held, ' || sold::text || ' sold of ' || sale_limit::text AS problem
+              FROM product_stock WHERE held + sold > sale_limit",
+    },
+    Invariant {
+        id: "passes.stock_is_counted",
+        zh: "库存数量等于相应状态的年票张数",
+        en: "the stock is the count of the passes in those states",
+        sql: "SELECT s.product::text AS subject,
+                'held ' || s.held::text || ' and ' || c.held::text || ' await payment, sold '
+                  || s.sold::text || ' and ' || c.sold::text || ' were paid' AS problem
+              FROM product_stock s CROSS JOIN LATERAL (
+                SELECT count(*) FILTER (WHERE p.state = 'awaiting_payment') AS held,
+                  count(*) FILTER (WHERE p.state NOT IN ('awaiting_payment', 'lapsed')) AS sold
+                FROM pass p WHERE p.product = s.product) c
+              WHERE s.held <> c.held OR s.sold <> c.sold",
+    },
+    Invariant {
+        id: "passes.member_limit",
+        zh: "个人购买数量等于其年票张数且不超过限购",
+        en: "what a member bought is the count of her passes, and within the limit",
+        sql: "SELECT m.product::text || '/' || m.member::text AS subject,
+                m.bought::text || ' counted, ' || c.count::text || ' there' AS problem
+              FROM member_sale m CROSS JOIN LATERAL (
+                SELECT count(*) AS count FROM pass p
+                WHERE p.product = m.product AND p.member = m.member AND p.renews IS NULL
+                  AND p.state <> 'lapsed') c
+              WHERE m.bought <> c.count OR m.bought > m.member_limit",
+    },
+    Invariant {
+        id: "passes.paid_has_pass",
+        zh: "每个已支付的订单都有一张有效状态的年票",
+        en: "each paid order has its pass, paid as well",
+        sql: "SELECT o.id::text AS subject, COALESCE('its pass is ' || p.state, 'no pass') AS problem
+              FROM replica_order o LEFT JOIN pass p ON p.order_id = o.id
+              WHERE o.state = 'paid' AND o.refunded_fen < o.total_fen
+                AND (p.id IS NULL OR p.state = 'lapsed'
+                  OR (p.state = 'awaiting_payment' AND p.hold <> 'refused'))",
+    },
+    Invariant {
+        id: "passes.closed_has_no_pass",
+        zh: "已关闭且未退款的订单没有生效的年票",
+        en: "no order that was closed unpaid has a live pass",
+        sql: "SELECT o.id::text AS subject, 'its pass is ' || p.state AS problem
+              FROM replica_order o JOIN pass p ON p.order_id = o.id
+              WHERE o.state = 'closed' AND p.state IN ('ready', 'active', 'frozen')",
+    },
+    Invariant {
+        id: "passes.holds_end",
+        zh: "没有超过支付期限仍未处理的待支付年票",
+        en: "no pass awaits payment past its time without somebody looking at it",
+        sql: "SELECT p.id::text AS subject, 'no timer ends its hold' AS problem
+              FROM pass p WHERE p.state = 'awaiting_payment' AND NOT EXISTS
+                (SELECT 1 FROM due d WHERE d.kind = 'hold'
+                   AND d.subject = lpad(to_hex(p.id), 16, '0'))",
+    },
+    Invariant {
+        id: "passes.holds_told",
+        zh: "超过支付期限的年票已通知结算",
+        en: "billing was told of every hold whose time has been over for an hour",
+        sql: "SELECT p.id::text AS subject, 'still held' AS problem
+              FROM pass p WHERE p.state = 'awaiting_payment' AND p.hold = 'held'
+                AND p.close_at < now() - interval '1 hour'
+                AND EXISTS (SELECT 1 FROM due d WHERE d.kind = 'hold'
+                  AND d.subject = lpad(to_hex(p.id), 16, '0') AND d.attempts > 3)",
+    },
+    Invariant {
+        id: "passes.ready_has_deadline",
+        zh: "每张待激活的年票都有到期处理",
+        en: "each pass that waits to be activated has a timer",
+        sql: "SELECT p.id::text AS subject, 'no timer ends its wait' AS problem
+              FROM pass p WHERE p.state = 'ready' AND NOT EXISTS
+                (SELECT 1 FROM due d WHERE d.kind = 'activation'
+                   AND d.subject = lpad(to_hex(p.id), 16, '0'))",
+    },
+    Invariant {
+        id: "passes.refund_moves",
+        zh: "每笔进行中的退款都有到期处理",
+        en: "each refund in progress has a timer",
+        sql: "SELECT p.id::text AS subject, 'no timer moves its refund' AS problem
+              FROM pass p JOIN refund r ON r.pass = p.id AND r.ordinal = p.refund
+              WHERE r.state IN ('counting', 'returned') AND NOT EXISTS
+                (SELECT 1 FROM due d WHERE d.kind = 'refund'
+                   AND d.subject = lpad(to_hex(p.id), 16, '0'))",
+    },
+    Invariant {
+        id: "passes.refund_within_price",
+        zh: "退款金额加手续费等于票价",
+        en: "what goes back and what is kept are the price",
+        sql: "SELECT r.return_id::text AS subject,
+                r.refund_fen::text || ' + ' || r.fee_fen::text || ' of ' || p.price_fen::text
+                  AS problem
+              FROM refund r JOIN pass p ON p.id = r.pass
+              WHERE r.refund_fen + r.fee_fen <> p.price_fen",
+    },
+    Invariant {
+        id: "passes.refunded_is_done",
+        zh: "年票与其退款的状态一致",
+        en: "a pass and its refund agree",
+        sql: "SELECT p.id::text AS subject, p.state || ' with a refund ' || r.state AS problem
+              FROM pass p JOIN refund r ON r.pass = p.id AND r.ordinal = p.refund
+              WHERE (p.state = 'refunding' AND r.state NOT IN ('counting', 'returned'))
+                 OR (p.state = 'refunded' AND r.state <> 'done')
+                 OR (p.state IN ('ready', 'active', 'frozen') AND r.state <> 'refused')",
+    },
+    Invariant {
+        id: "passes.one_successor",
+        zh: "每张年票最多续期一次",
+        en: "a pass is continued by at most one other",
+        sql: "SELECT renews::text AS subject, count(*)::text || ' continue it' AS problem
+              FROM pass WHERE renews IS NOT NULL
+                AND state NOT IN ('lapsed', 'refunded', 'voided', 'forfeited')
+              GROUP BY renews HAVING count(*) > 1",
+    },
+];

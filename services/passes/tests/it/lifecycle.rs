@@ -1,0 +1,185 @@
+//! From payment to the end: activation, renewal, custody, and what each publishes.
+
+use chrono::TimeDelta;
+use proto::v1::{EntitlementChanged, entitlement::State};
+use serde_json::json;
+
+use crate::world::{World, caller, code, entitlement, key};
+
+/// A paid pass grants its right with the window, the rules' version and the document check.
+#[tokio::test]
+async fn payment_grants_the_right() {
+    let world = World::new().await;
+    let product = world.product(json!({ "rules": { "documentCheck": true } })).await;
+    let id = world.bought(&caller(1), &product).await;
+    let pass = world.pass(&caller(1), &id).await;
+    assert_eq!(pass["state"], "ACTIVE");
+    assert_eq!((&pass["start"], &pass["end"]), (&json!("2026-04-01"), &json!("2027-04-01")));
+    assert_eq!(pass["lastDay"], "2027-03-31");
+    let event: EntitlementChanged = world.last().await;
+    let right = event.entitlement.unwrap();
+    assert_eq!(right.id, entitlement(&id).0);
+    assert_eq!(right.state(), State::Active);
+    assert!(right.document_check);
+    assert_eq!((right.scope, right.rules_version, right.persons), (1, 1, 1));
+    let minute = |date: &str| {
+        let at = kit::types::day_start(date.parse().unwrap());
+        credential::token::Minute::floor(at).unwrap().get()
+    };
+    assert_eq!(right.valid_from, minute("2026-04-01"));
+    assert_eq!(right.valid_until, minute("2027-04-01"));
+    world.verify().await;
+}
+
+/// A pass that waits for its holder begins when she says so, or by itself when time is over.
+#[tokio::test]
+async fn activation_by_the_holder_or_by_time() {
+    let world = World::new().await;
+    let within = json!({ "unit": "MONTHS", "count": 3 });
+    let product = world
+        .product(json!({ "activation": { "mode": "AUTO", "within": within } }))
+        .await;
+    let first = world.bought(&caller(1), &product).await;
+    let second = world.bought(&caller(2), &product).await;
+    let _ = world.emitted().await;
+    let ready = world.pass(&caller(1), &first).await;
+    assert_eq!((&ready["state"], &ready["start"]), (&json!("READY"), &json!(null)));
+    let key = key();
+    let input = json!({ "passId": first, "idempotencyKey": key });
+    assert_eq!(code(&world.mutate(&caller(2), "activatePass", input.clone()).await), "NOT_FOUND");
+    for _ in 0..2 {
+        let active = world.mutate(&caller(1), "activatePass", input.clone()).await;
+        assert_eq!(active["pass"]["start"], "2026-04-01");
+    }
+    let granted =
+        world.emitted().await.iter().filter(|one| one.kind.ends_with("EntitlementChanged")).count();
+    assert_eq!(granted, 1, "once, and only by activation");
+    let again = json!({ "passId": first, "idempotencyKey": crate::world::key() });
+    assert_eq!(code(&world.mutate(&caller(1), "activatePass", again).await), "ALREADY_ACTIVE");
+    world.ctx().clock.advance(TimeDelta::days(120));
+    world.due().await;
+    let alone = world.pass(&caller(2), &second).await;
+    assert_eq!((&alone["state"], &alone["start"]), (&json!("ACTIVE"), &json!("2026-07-01")));
+    world.verify().await;
+}
+
+#[tokio::test]
+async fn a_pass_nobody_activated_is_forfeited_or_goes_back() {
+    let world = World::new().await;
+    let within = json!({ "unit": "DAYS", "count": 90 });
+    let mut ids = Vec::new();
+    for mode in ["FORFEIT", "REFUND"] {
+        let activation = json!({ "activation": { "mode": mode, "within": within } });
+        let product = world.product(activation).await;
+        ids.push(world.bought(&caller(1), &product).await);
+    }
+    world.ctx().clock.advance(TimeDelta::days(90));
+    world.due().await;
+    assert_eq!(world.pass(&caller(1), &ids[0]).await["state"], "FORFEITED");
+    let back = world.pass(&caller(1), &ids[1]).await;
+    assert_eq!(back["state"], "REFUNDING");
+    assert_eq!(back["refund"]["amount"]["amountFen"], 20_000);
+    let told: proto::passes::LineReturned = world.last().await;
+    world.tell(&[world.refunded(&back, &told.return_id, 20_000, 3)]).await.unwrap();
+    assert_eq!(world.pass(&caller(1), &ids[1]).await["state"], "REFUNDED");
+    world.verify().await;
+}
+
+/// A renewal begins where the old pass ends, is possible once, and not with another's pass.
+#[tokio::test]
+async fn a_renewal_goes_on_at_the_old_end() {
+    let world = World::new().await;
+    let product = world.product(json!({})).await;
+    let old = world.bought(&caller(1), &product).await;
+    let renew = async |who: u128, pass: &str| {
+        let input = json!({ "productId": product, "renews": pass, "idempotencyKey": key() });
+        world.mutate(&caller(who), "buyPass", input).await
+    };
+    assert_eq!(code(&renew(1, &old).await), "RENEWAL_TOO_EARLY");
+    world.ctx().clock.advance(TimeDelta::days(320));
+    assert_eq!(code(&renew(2, &old).await), "NOT_FOUND", "another member's pass is absent");
+    let next = renew(1, &old).await;
+    assert_eq!(code(&renew(1, &old).await), "ALREADY_RENEWED");
+    world.tell(&[world.closed(&next["pass"], 2)]).await.unwrap();
+    let next = renew(1, &old).await;
+    assert_eq!(code(&next), "", "what lapsed makes room: {next:#}");
+    world.tell(&[world.paid(&next["pass"], 2)]).await.unwrap();
+    let pass = world.pass(&caller(1), next["pass"]["id"].as_str().unwrap()).await;
+    assert_eq!((&pass["start"], &pass["end"]), (&json!("2027-04-01"), &json!("2028-04-01")));
+    world.verify().await;
+    // Once the old one is over, a renewal begins anew.
+    let late = world.bought(&caller(3), &product).await;
+    world.ctx().clock.advance(TimeDelta::days(400));
+    let anew = renew(3, &late).await;
+    world.tell(&[world.paid(&anew["pass"], 2)]).await.unwrap();
+    let pass = world.pass(&caller(3), anew["pass"]["id"].as_str().unwrap()).await;
+    let today = kit::types::shanghai_date(world.ctx().clock.now()).to_string();
+    assert_eq!(pass["start"], today.as_str());
+    world.verify().await;
+}
+
+/// An operator freezes, lets go and voids, with a reason that is audited; nobody else does.
+#[tokio::test]
+async fn custody_is_the_operators() {
+    let world = World::new().await;
+    let product = world.product(json!({})).await;
+    let id = world.bought(&caller(1), &product).await;
+    let run = async |who: &kit::access::Caller, name: &str, reason: &str| {
+        let input = json!({ "passId": id, "reason": reason, "idempotencyKey": key() });
+        world.mutate(who, name, input).await
+    };
+    for name in ["freezePass", "unfreezePass", "voidPass"] {
+        assert_eq!(code(&run(&caller(1), name, "x").await), "FORBIDDEN", "{name}");
+        assert_eq!(code(&run(&world.operator, name, " ").await), "BAD_INPUT", "{name}");
+    }
+    assert_eq!(code(&run(&world.operator, "unfreezePass", "x").await), "NOT_FROZEN");
+    let frozen = run(&world.operator, "freezePass", "lent to others").await;
+    assert_eq!(frozen["pass"]["state"], "FROZEN");
+    assert_eq!(world.pass(&caller(1), &id).await["reason"], "lent to others");
+    let right = world.last::<EntitlementChanged>().await.entitlement.unwrap();
+    assert_eq!((right.state(), right.freeze_version), (State::Frozen, 0));
+    let freed = run(&world.operator, "unfreezePass", "cleared up").await;
+    assert_eq!(freed["pass"]["state"], "ACTIVE");
+    let input = json!({
+        "passId": id, "reason": "sold twice", "refund": true, "idempotencyKey": key()
+    });
+    let voided = world.mutate(&world.operator, "voidPass", input).await;
+    assert_eq!(voided["pass"]["state"], "VOIDED");
+    assert_eq!(voided["pass"]["refund"]["state"], "RETURNED");
+    let events = world.emitted().await;
+    let right = events.iter().rev().find(|one| one.kind.ends_with("EntitlementChanged")).unwrap();
+    let right = right.decode::<EntitlementChanged>().entitlement.unwrap();
+    assert_eq!(right.state(), State::Revoked);
+    let told = events.iter().rev().find(|one| one.kind.ends_with("LineReturned")).unwrap();
+    let told: proto::passes::LineReturned = told.decode();
+    assert_eq!(told.refund_fen, 20_000);
+    let pass = world.pass(&caller(1), &id).await;
+    world.tell(&[world.refunded(&pass, &told.return_id, 20_000, 3)]).await.unwrap();
+    let pass = world.pass(&caller(1), &id).await;
+    assert_eq!((&pass["state"], &pass["refund"]["state"]), (&json!("VOIDED"), &json!("DONE")));
+    assert_eq!(code(&run(&world.operator, "freezePass", "x").await), "PASS_ENDED");
+    let audited = "SELECT count(*) AS count FROM audit WHERE act LIKE '%_pass'
+                   AND detail ->> 'reason' = 'lent to others'";
+    assert_eq!(world.count(audited).await, 1);
+    world.verify().await;
+}
+
+/// An unpaid pass, and one that is not there, cannot be touched.
+#[tokio::test]
+async fn what_is_not_paid_cannot_be_used() {
+    let world = World::new().await;
+    let product = world.product(json!({})).await;
+    let bought = world.buy(&caller(1), &product).await;
+    let id = bought["pass"]["id"].as_str().unwrap();
+    for name in ["activatePass", "requestPassRefund"] {
+        let input = json!({ "passId": id, "idempotencyKey": key() });
+        assert_eq!(code(&world.mutate(&caller(1), name, input).await), "AWAITING_PAYMENT");
+        for other in ["rubbish", product.as_str(), "UGFzczoAAAAAAAAAAA"] {
+            let input = json!({ "passId": other, "idempotencyKey": key() });
+            assert_eq!(code(&world.mutate(&caller(1), name, input).await), "NOT_FOUND", "{other}");
+        }
+    }
+    let input = json!({ "passId": id, "reason": "x", "idempotencyKey": key() });
+    let refused = world.mutate(&world.operator, "voidPass", input).await;
+    assert_eq!(code(&refused), "AWAITING_PAYMENT");
+}

@@ -1,0 +1,12 @@
+//! Passes on a real PostgreSQL: the graph in process, the events of others by their handler, due
+//! work step by step.
+
+mod events;
+mod lifecycle;
+mod products;
+mod purchase;
+mod races;
+mod refund;
+mod resync;
+mod views;
+mod world;

@@ -1,0 +1,187 @@
+//! The public contract of the graph, read from the committed schemas: names that clients rely
+//! on, and the form that every mutation and every list keeps.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use async_graphql_parser::parse_schema;
+use async_graphql_parser::types::{
+    BaseType, FieldDefinition, TypeDefinition, TypeKind, TypeSystemDefinition,
+};
+
+const SUBGRAPHS: [&str; 4] = ["identity", "passes", "billing", "admission"];
+/// The names of the main flows, as far as they are built.
+const NAMES: [&str; 31] = [
+    "requestLoginCode", "login", "refreshLogin", "logout", "me", "organisations", "passProducts",
+    "buyPass", "activatePass", "requestPassRefund", "order", "payOrder", "cancelOrder", "venues",
+    "enrolGate", "redeem", "voidRedemption", "createOrganisation", "addMembership", "grantRole",
+    "createVenue", "createGate", "disableGate", "createPassProduct", "publishPassProduct",
+    "stopSale", "node", "withdrawLogin", "withdrawRole", "addMemberships", "passProduct",
+];
+/// What touches money, stock or entry carries a key minted by the client.
+const KEYED: [&str; 12] = [
+    "buyPass", "activatePass", "requestPassRefund", "payOrder", "cancelOrder", "createPassProduct",
+    "publishPassProduct", "stopSale", "freezePass", "unfreezePass", "voidPass", "voidRedemption",
+];
+/// What the federation itself puts into each subgraph.
+const FEDERATION: [&str; 4] = ["_service", "_entities", "_Service", "_Entity"];
+
+type Types = BTreeMap<String, TypeDefinition>;
+
+fn subgraph(name: &str) -> Types {
+    let path = tests::root().join("schema").join(format!("{name}.graphql"));
+    let text = fs::read_to_string(&path).unwrap();
+    let document = parse_schema(text).unwrap();
+    document
+        .definitions
+        .into_iter()
+        .filter_map(|definition| match definition {
+            TypeSystemDefinition::Type(kind) => {
+                Some((kind.node.name.node.to_string(), kind.node))
+            }
+            TypeSystemDefinition::Schema(_) | TypeSystemDefinition::Directive(_) => None,
+        })
+        .collect()
+}
+
+fn fields(types: &Types, name: &str) -> Vec<FieldDefinition> {
+    match types.get(name).map(|found| &found.kind) {
+        Some(TypeKind::Object(object)) => {
+            object.fields.iter().map(|field| field.node.clone()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn inputs(types: &Types, name: &str) -> Vec<String> {
+    match types.get(name).map(|found| &found.kind) {
+        Some(TypeKind::InputObject(input)) => {
+            input.fields.iter().map(|field| field.node.name.node.to_string()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn named(field: &FieldDefinition) -> String {
+    match &field.ty.node.base {
+        BaseType::Named(name) => name.to_string(),
+        BaseType::List(inner) => inner.to_string(),
+    }
+}
+
+fn is_ours(name: &str) -> bool {
+    !FEDERATION.contains(&name)
+}
+
+#[test]
+fn the_names_of_the_main_flows_are_there() {
+    let mut known = Vec::new();
+    for name in SUBGRAPHS {
+        let types = subgraph(name);
+        for root in ["Query", "Mutation"] {
+            known.extend(fields(&types, root).into_iter().map(|field| field.name.node.to_string()));
+        }
+    }
+    let missing: Vec<&&str> =
+        NAMES.iter().filter(|name| !known.iter().any(|known| known == **name)).collect();
+    assert!(missing.is_empty(), "the graph lacks {missing:?}");
+}
+
+#[test]
+fn a_mutation_takes_one_input_and_answers_a_payload() {
+    for name in SUBGRAPHS {
+        let types = subgraph(name);
+        for mutation in fields(&types, "Mutation") {
+            let called = mutation.name.node.to_string();
+            let arguments: Vec<String> =
+                mutation.arguments.iter().map(|one| one.node.name.node.to_string()).collect();
+            assert!(
+                arguments == ["input"] || arguments.is_empty(),
+                "{name}.{called} takes {arguments:?}"
+            );
+            assert!(!mutation.ty.node.nullable, "{name}.{called} may answer null");
+            let payload = named(&mutation);
+            assert!(payload.ends_with("Payload"), "{name}.{called} answers {payload}");
+            let errors = fields(&types, &payload)
+                .into_iter()
+                .find(|field| field.name.node == "userErrors")
+                .unwrap_or_else(|| panic!("{payload} has no userErrors"));
+            let element = named(&errors).trim_matches(['[', ']', '!']).to_owned();
+            let code = fields(&types, &element)
+                .into_iter()
+                .find(|field| field.name.node == "code")
+                .unwrap_or_else(|| panic!("{element} has no code"));
+            assert!(
+                matches!(types[&named(&code)].kind, TypeKind::Enum(_)),
+                "the codes of {called} are no enum"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_touches_money_stock_or_entry_has_a_key() {
+    let mut seen = 0;
+    for name in SUBGRAPHS {
+        let types = subgraph(name);
+        for mutation in fields(&types, "Mutation") {
+            let called = mutation.name.node.to_string();
+            if !KEYED.contains(&called.as_str()) {
+                continue;
+            }
+            seen += 1;
+            let BaseType::Named(input) = &mutation.arguments[0].node.ty.node.base else {
+                panic!("{called} takes a list");
+            };
+            let keys = inputs(&types, input);
+            assert!(keys.iter().any(|key| key == "idempotencyKey"), "{called} has no key");
+        }
+    }
+    assert_eq!(seen, KEYED.len(), "a mutation that should carry a key is not there");
+}
+
+#[test]
+fn a_list_without_bound_is_a_connection_with_both_ends() {
+    for name in SUBGRAPHS {
+        let types = subgraph(name);
+        for (owner, kind) in &types {
+            let TypeKind::Object(_) = kind.kind else { continue };
+            for field in fields(&types, owner) {
+                if !named(&field).ends_with("Connection") {
+                    continue;
+                }
+                let arguments: Vec<String> =
+                    field.arguments.iter().map(|one| one.node.name.node.to_string()).collect();
+                for wanted in ["first", "after", "last", "before"] {
+                    assert!(
+                        arguments.iter().any(|one| one == wanted),
+                        "{name}: {owner}.{} has no {wanted}",
+                        field.name.node
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn everything_is_described() {
+    let mut silent = Vec::new();
+    for name in SUBGRAPHS {
+        let types = subgraph(name);
+        for (owner, kind) in types.iter().filter(|(owner, _)| is_ours(owner)) {
+            let is_root = ["Query", "Mutation"].contains(&owner.as_str());
+            let generated = owner.ends_with("Connection") || owner.ends_with("Edge");
+            if kind.description.is_none() && !kind.extend && !is_root && !generated {
+                silent.push(format!("{name}: {owner}"));
+            }
+            for field in fields(&types, owner) {
+                let called = field.name.node.as_str();
+                if field.description.is_none() && is_ours(called) && !generated {
+                    silent.push(format!("{name}: {owner}.{called}"));
+                }
+            }
+        }
+    }
+    assert!(silent.is_empty(), "without a description:\n{}", silent.join("\n"));
+}
