@@ -20,17 +20,17 @@ const REMEMBERED_MAX: usize = 20_000;
 
 /// A gate whose assertion holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Session {
-    pub gate: GateId,
-    pub venue: VenueId,
-    pub enrolment: i32,
+pub(crate) struct Session {
+    pub(crate) gate: GateId,
+    pub(crate) venue: VenueId,
+    pub(crate) enrolment: i32,
     /// Seconds since the Unix epoch.
     expires_at: i64,
 }
 
 /// The assertions of the last minute.
 #[derive(Clone, Debug, Default)]
-pub struct Gates(Arc<Mutex<HashMap<[u8; 32], Session>>>);
+pub(crate) struct Gates(Arc<Mutex<HashMap<[u8; 32], Session>>>);
 
 impl Gates {
     /// The gate that signed this.
@@ -38,7 +38,7 @@ impl Gates {
     /// # Errors
     /// [`Refusal::GateNotRecognised`] for everything that no key of an enrolled gate of this union
     /// signed for this minute.
-    pub async fn verify(&self, ctx: &Ctx, assertion: Option<&str>) -> Result<Session> {
+    pub(crate) async fn verify(&self, ctx: &Ctx, assertion: Option<&str>) -> Result<Session> {
         let text = assertion.ok_or(Refusal::GateNotRecognised)?;
         let hash: [u8; 32] = Sha256::digest(text).into();
         let now = ctx.clock.now().timestamp();

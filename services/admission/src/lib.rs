@@ -21,12 +21,15 @@ pub mod verify;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use axum::Router;
 use chrono::{DateTime, Utc};
 use kit::Ctx;
-use kit::migrate::Migration;
+use kit::bus::Bus;
+use kit::consumer::Consumer;
+use kit::graphql::{EdgeOptions, GatewayKey, Mode};
+use kit::migrate::{KIT, Migration, REPLICA};
 use kit::redis::Cache;
-use kit::replica::Keys;
+use kit::relay::Relay;
+use kit::replica::{Keys, Replica, Roots};
 use serde::Deserialize;
 
 pub use consumers::Grants;
@@ -42,6 +45,9 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
     name: "admission_0001",
     sql: include_str!("../migrations/0001_admission.sql"),
 }];
+
+/// All that this database needs, in order.
+pub const ALL_MIGRATIONS: &[&[Migration]] = &[KIT, REPLICA, MIGRATIONS];
 
 /// How long the key sets are not read again for an unknown key, in milliseconds: nobody makes
 /// the database work by showing bad codes.
@@ -88,9 +94,53 @@ impl Admission {
         AdmissionSource::new(self.ctx.union)
     }
 
-    /// It has no REST routes: gates speak GraphQL.
-    pub fn rest(&self) -> Router {
-        Router::new()
+    /// As the process runs it: GraphQL, due work, relay, consumers and keys. It has no REST: gates
+    /// speak GraphQL.
+    pub fn service(
+        &self,
+        gateway_key: GatewayKey,
+        mode: Mode,
+        (roots, bus): (Roots, &Bus),
+    ) -> kit::serve::Service {
+        let keys = self.keys.clone();
+        let access_keys = keys.access().clone();
+        let edge = EdgeOptions {
+            ctx: self.ctx.clone(),
+            gateway_key,
+            access_keys: access_keys.clone(),
+            mode,
+        };
+        let (relay_bus, grants_bus, replica_bus) = (bus.clone(), bus.clone(), bus.clone());
+        let (grants, replica) = (self.grants(), Replica::new(roots));
+        kit::serve::Service::new(self.ctx.clone())
+            .graphql(kit::graphql::router(graphql::schema(self, mode), edge))
+            .due(self.work())
+            .migrations(ALL_MIGRATIONS)
+            .access_keys(access_keys)
+            .add_loop("keys", move |ctx, stop| {
+                kit::replica::keys_loop(ctx, keys.clone(), stop)
+            })
+            .add_loop("relay", move |ctx, stop| {
+                let relay = Relay::new(ctx, relay_bus.clone());
+                async move {
+                    relay.run(stop).await;
+                    Ok(())
+                }
+            })
+            .add_loop("grants", move |ctx, stop| {
+                let consumer = Consumer::new(ctx, grants_bus.clone(), grants);
+                async move {
+                    consumer.run(stop).await;
+                    Ok(())
+                }
+            })
+            .add_loop("replica", move |ctx, stop| {
+                let consumer = Consumer::new(ctx, replica_bus.clone(), replica.clone());
+                async move {
+                    consumer.run(stop).await;
+                    Ok(())
+                }
+            })
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 
+/// Where a gate says who it is.
+pub(crate) const GATE_HEADER: &str = "x-bashu-gate";
 /// How long one answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -57,7 +59,7 @@ impl Client {
             request = request.bearer_auth(token);
         }
         if let Some(assertion) = &self.gate {
-            request = request.header("x-bashu-gate", assertion);
+            request = request.header(GATE_HEADER, assertion);
         }
         let response = request.send().await.context("the gateway does not answer")?;
         let status = response.status();

@@ -19,7 +19,7 @@ use crate::registry;
 use crate::stack::{Operator, Stack};
 
 /// The root's file in a folder of keys.
-const ROOT_FILE: &str = "root.key";
+pub(crate) const ROOT_FILE: &str = "root.key";
 
 /// What `bashu keys` is told.
 #[derive(Clone, Debug, clap::Subcommand)]

@@ -332,7 +332,7 @@ async fn retry_one(stack: &Stack, ctx: &Ctx, consumer: &str, id: i64) -> Result<
     let retried = match ctx.service {
         identity::NAME => kit::parked::retry(ctx, &identity::consumers::Entitlements, id).await,
         passes::NAME => kit::parked::retry(ctx, &passes::consumers::Follower { union }, id).await,
-        billing::NAME => kit::parked::retry(ctx, &billing::consumers::Follower { union }, id).await,
+        billing::NAME => kit::parked::retry(ctx, &billing::consumers::Sellers { union }, id).await,
         _ => kit::parked::retry(ctx, &admission::Grants::new(union), id).await,
     };
     retried.with_context(|| format!("{} has no consumer {consumer}", ctx.service))

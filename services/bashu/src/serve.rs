@@ -8,9 +8,12 @@ use anyhow::{Context, Result, bail};
 use ed25519_dalek::VerifyingKey;
 use kit::bus::{Bus, KafkaOptions};
 use kit::config::Config;
-use kit::graphql::Mode;
-use kit::replica::Roots;
+use kit::graphql::{EdgeOptions, Mode};
+use kit::migrate::{KIT, REPLICA};
+use kit::redis::Cache;
+use kit::replica::{Keys, Replica, Roots};
 use kit::serve::{Process, Service};
+use kit::telemetry::{Telemetry, TelemetryOptions};
 use kit::types::Union;
 use kit::{Clock, Ctx, Db, Ids};
 
@@ -43,7 +46,11 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
         return serve_sandbox(args.folder, args.listen).await;
     }
     let config = Config::load()?;
-    let telemetry = kit::telemetry::start(&config)?;
+    let telemetry = Telemetry::start(&TelemetryOptions {
+        process: format!("bashu-{}", config.union),
+        log: config.log.clone(),
+        otlp_endpoint: config.otlp_endpoint.clone(),
+    })?;
     let names = chosen(&args.services)?;
     let bus = bus(&config);
     let mut services = Vec::new();
@@ -51,7 +58,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
         let service = open(&config, name, &bus).await;
         services.push(service.with_context(|| format!("{name} does not start"))?);
     }
-    let process = Process::bind(&config.listen, services, telemetry.metrics()).await?;
+    let process = Process::bind(&config.listen, services, Some(telemetry.metrics())).await?;
     let result = process.run(kit::serve::on_termination()?).await;
     telemetry.stop();
     Ok(result?)
@@ -118,4 +125,51 @@ pub(crate) fn roots(config: &Config) -> Result<Roots> {
 pub(crate) async fn ctx(config: &Config, name: &'static str) -> Result<Ctx> {
     let db = Db::connect(config.postgres.options(name), Clock::System, Ids::random()).await?;
     Ok(Ctx::new(config.union, name, db))
+}
+
+async fn open(config: &Config, name: &'static str, bus: &Bus) -> Result<Service> {
+    let ctx = ctx(config, name).await?;
+    // The topic is there before anyone reads or writes it.
+    let partitions = bus.ensure_topic(&ctx.topic()).await?;
+    let roots = roots(config)?;
+    let key = config.subgraph_key.clone();
+    let cache = Cache::new(&config.redis_url, name, ctx.clock.clone())?;
+    Ok(match name {
+        identity::NAME => {
+            let settings = config.section(name)?;
+            let identity = identity::Identity::new(ctx, settings, roots, partitions)?;
+            identity.open().await?;
+            identity.service(key, config.mode, bus)
+        }
+        passes::NAME => {
+            let passes = passes::Passes::new(ctx, &config.section(name)?, Some(cache))?;
+            passes.service(key, config.mode, (roots, bus))
+        }
+        billing::NAME => {
+            let billing = billing::Billing::new(ctx, &config.section(name)?, roots)?;
+            billing.open().await?;
+            billing.service(key, config.mode, bus)
+        }
+        admission::NAME => {
+            let settings = config.section(name)?;
+            let keys = Keys::new(ctx.union, roots.clone());
+            let edge = EdgeOptions {
+                ctx: ctx.clone(),
+                gateway_key: key,
+                access_keys: keys.access().clone(),
+                mode: config.mode,
+            };
+            let admission = admission::Admission::new(ctx.clone(), keys.clone(), Some(cache), settings);
+            let schema = admission::schema(&admission, config.mode);
+            Service::new(ctx)
+                .graphql(kit::graphql::router(schema, edge))
+                .migrations(&[KIT, REPLICA, admission::MIGRATIONS])
+                .due(admission.work())
+                .keys(&keys)
+                .relay(bus)
+                .consume(bus, admission.grants())
+                .consume(bus, Replica::new(roots))
+        }
+        other => bail!("{other} is no service"),
+    })
 }

@@ -120,8 +120,17 @@ impl Refusal {
 impl From<Refusal> for kit::Refusal {
     fn from(refusal: Refusal) -> Self {
         let (zh, en) = refusal.texts();
-        let kit = Self::new(refusal.code(), refusal.field(), Cow::Borrowed(zh), Cow::Borrowed(en));
-        if refusal.is_transient() { kit.transient() } else { kit }
+        let kit = Self::new(
+            refusal.code(),
+            refusal.field(),
+            Cow::Borrowed(zh),
+            Cow::Borrowed(en),
+        );
+        if refusal.is_transient() {
+            kit.transient()
+        } else {
+            kit
+        }
     }
 }
 

@@ -1,1 +1,152 @@
-//! billing
+//! Orders' money: payments and refunds at WeChat Pay, the ledger, the daily comparison with the
+//! provider's bill. Only billing ends an order.
+//!
+//! It deliberately knows nothing of what is sold: a line is a person, a title and a price, and
+//! what a return is worth is computed by its seller.
+
+pub mod commands;
+pub mod consumers;
+pub mod domain;
+pub mod due;
+pub mod error;
+pub mod graphql;
+pub mod publish;
+pub mod queries;
+pub mod rest;
+pub mod store;
+pub mod verify;
+pub mod wechat;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kit::config::ConfigError;
+use kit::migrate::{KIT, Migration, REPLICA};
+use kit::replica::{Keys, Replica, Roots};
+use kit::{Ctx, Result};
+use serde::Deserialize;
+use tokio::sync::Notify;
+
+pub use graphql::{schema, sdl};
+pub use wechat::WechatSettings;
+
+use crate::wechat::{Client, Merchant};
+
+/// The service's name: its database, its topic `billing.v1`, its subgraph.
+pub const NAME: &str = "billing";
+
+/// The service's own tables.
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    name: "billing_0001",
+    sql: include_str!("../migrations/0001_billing.sql"),
+}];
+
+/// All that this database needs, in order.
+pub const ALL_MIGRATIONS: &[&[Migration]] = &[KIT, REPLICA, MIGRATIONS];
+
+/// The section `billing` of the configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub wechat: WechatSettings,
+}
+
+/// The service: cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Billing {
+    pub ctx: Ctx,
+    /// The union's line to the provider.
+    pub wechat: Arc<Client>,
+    /// The published keys, as every service holds them.
+    pub keys: Keys,
+    roots: Roots,
+    /// Told whenever an order or a payment changed in this process.
+    told: Arc<Notify>,
+}
+
+impl Billing {
+    /// Checks the settings. `roots` are the public halves of the unions' roots. [`Billing::open`]
+    /// should follow.
+    ///
+    /// # Errors
+    /// Names the setting that is wrong.
+    pub fn new(
+        ctx: Ctx,
+        settings: &Settings,
+        roots: Roots,
+    ) -> std::result::Result<Self, ConfigError> {
+        let merchant = Merchant::load(&settings.wechat)?;
+        let client = Client::new(merchant, ctx.clock.clone(), ctx.ids.clone())
+            .map_err(|_| ConfigError::new("billing.wechat", "no HTTP client can be made"))?;
+        let keys = Keys::new(ctx.union, roots.clone());
+        Ok(Self {
+            ctx,
+            wechat: Arc::new(client),
+            keys,
+            roots,
+            told: Arc::new(Notify::new()),
+        })
+    }
+
+    /// Tells those who wait that something changed.
+    pub(crate) fn tell(&self) {
+        self.told.notify_waiters();
+    }
+
+    /// Waits until something may have changed, at most `milliseconds`.
+    pub(crate) async fn changed(&self, milliseconds: u64) {
+        let told = self.told.notified();
+        // A hint only ever shortens the wait: another process may have made the change.
+        let _either = tokio::time::timeout(Duration::from_millis(milliseconds), told).await;
+    }
+
+    /// As the process runs it: GraphQL, REST, due work, relay, consumers and keys.
+    pub fn service(
+        &self,
+        gateway_key: kit::graphql::GatewayKey,
+        mode: kit::graphql::Mode,
+        bus: &kit::bus::Bus,
+    ) -> kit::serve::Service {
+        let edge = kit::graphql::EdgeOptions {
+            ctx: self.ctx.clone(),
+            gateway_key,
+            access_keys: self.keys.access().clone(),
+            mode,
+        };
+        let keys = self.keys.clone();
+        let (relay_bus, sellers_bus, replica_bus) = (bus.clone(), bus.clone(), bus.clone());
+        let (union, roots) = (self.ctx.union, self.roots.clone());
+        kit::serve::Service::new(self.ctx.clone())
+            .graphql(kit::graphql::router(schema(self, mode), edge))
+            .rest(rest::routes(self), rest::NOTIFICATION_BYTES_MAX)
+            .due(due::Jobs(self.clone()))
+            .migrations(ALL_MIGRATIONS)
+            .access_keys(self.keys.access().clone())
+            .add_loop("keys", move |ctx, stop| {
+                kit::replica::keys_loop(ctx, keys.clone(), stop)
+            })
+            .add_loop("relay", move |ctx, stop| {
+                let relay = kit::relay::Relay::new(ctx, relay_bus.clone());
+                async move {
+                    relay.run(stop).await;
+                    Ok(())
+                }
+            })
+            .add_loop("replica", move |ctx, stop| {
+                let handler = Replica::new(roots.clone());
+                let consumer = kit::consumer::Consumer::new(ctx, replica_bus.clone(), handler);
+                async move {
+                    consumer.run(stop).await;
+                    Result::Ok(())
+                }
+            })
+            .add_loop("sellers", move |ctx, stop| {
+                let handler = consumers::Sellers { union };
+                let consumer = kit::consumer::Consumer::new(ctx, sellers_bus.clone(), handler);
+                async move {
+                    consumer.run(stop).await;
+                    Ok(())
+                }
+            })
+    }
+}

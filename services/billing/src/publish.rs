@@ -55,14 +55,18 @@ fn message(order: &Order, refunds: &[RefundLine], union: Union) -> event::Order 
 /// The order is paid.
 pub fn paid(order: &Order, refunds: &[RefundLine], union: Union) -> NewEvent {
     let order_message = message(order, refunds, union);
-    let message = event::OrderPaid { order: Some(order_message) };
+    let message = event::OrderPaid {
+        order: Some(order_message),
+    };
     NewEvent::of(&message, ORDER_PAID, order.id.0.as_bytes(), order.version)
 }
 
 /// The order ended without payment, or was given back as a whole.
 pub fn closed(order: &Order, refunds: &[RefundLine], union: Union) -> NewEvent {
     let order_message = message(order, refunds, union);
-    let message = event::OrderClosed { order: Some(order_message) };
+    let message = event::OrderClosed {
+        order: Some(order_message),
+    };
     NewEvent::of(&message, ORDER_CLOSED, order.id.0.as_bytes(), order.version)
 }
 
@@ -101,7 +105,9 @@ impl Source for Resync {
         after: Option<Vec<u8>>,
     ) -> Result<Option<Vec<u8>>> {
         if aggregate != "order" {
-            return Err(Error::internal(format!("{aggregate} is no aggregate of billing")));
+            return Err(Error::internal(format!(
+                "{aggregate} is no aggregate of billing"
+            )));
         }
         let after = after
             .map(|bytes| Uuid::from_slice(&bytes))

@@ -288,11 +288,17 @@ fn is_traceparent(value: &str) -> bool {
     }
 }
 
-/// Whether each parameter of a GET nests no deeper than a body may.
+/// Whether each parameter of a GET nests no deeper than a body may. The document is looked at
+/// again before it is parsed, whatever name it came under.
 fn is_query_shallow(query: &str) -> bool {
     query.split('&').all(|parameter| {
-        let bytes = percent_decoded(parameter);
-        is_shallow(&bytes, Syntax::Json) || is_shallow(&bytes, Syntax::GraphQl)
+        let is_document = parameter.starts_with("query=");
+        let syntax = if is_document {
+            Syntax::GraphQl
+        } else {
+            Syntax::Json
+        };
+        is_shallow(&percent_decoded(parameter), syntax)
     })
 }
 

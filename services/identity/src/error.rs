@@ -43,267 +43,336 @@ pub enum Refusal {
     NothingUsable,
 }
 
+/// What is said of a refusal.
+struct Said {
+    refusal: Refusal,
+    code: &'static str,
+    field: &'static str,
+    zh: &'static str,
+    en: &'static str,
+}
+
+/// In the order of the enum.
+static SAID: [Said; 36] = [
+    Said {
+        refusal: Refusal::NameInvalid,
+        code: "NAME_INVALID",
+        field: "name",
+        zh: "组织名称须为 2 至 100 个字。",
+        en: "The organisation's name must have 2 to 100 characters.",
+    },
+    Said {
+        refusal: Refusal::NameTaken,
+        code: "NAME_TAKEN",
+        field: "name",
+        zh: "上级组织下已有同名组织。",
+        en: "There is another organisation of this name under the same parent.",
+    },
+    Said {
+        refusal: Refusal::UsccInvalid,
+        code: "USCC_INVALID",
+        field: "uscc",
+        zh: "统一社会信用代码有误，请核对。",
+        en: "The unified social credit code is wrong; please check it.",
+    },
+    Said {
+        refusal: Refusal::UsccTaken,
+        code: "USCC_TAKEN",
+        field: "uscc",
+        zh: "该统一社会信用代码已被其他组织使用。",
+        en: "Another organisation has this unified social credit code.",
+    },
+    Said {
+        refusal: Refusal::DivisionUnknown,
+        code: "DIVISION_UNKNOWN",
+        field: "division",
+        zh: "行政区划代码不存在，或已撤销。",
+        en: "There is no such administrative division, or it was abolished.",
+    },
+    Said {
+        refusal: Refusal::ParentNotFound,
+        code: "PARENT_NOT_FOUND",
+        field: "parentId",
+        zh: "找不到上级组织。",
+        en: "There is no such parent organisation.",
+    },
+    Said {
+        refusal: Refusal::ParentClosed,
+        code: "PARENT_CLOSED",
+        field: "parentId",
+        zh: "上级组织已撤销。",
+        en: "The parent organisation is closed.",
+    },
+    Said {
+        refusal: Refusal::KindDoesNotFit,
+        code: "KIND_DOES_NOT_FIT",
+        field: "kind",
+        zh: "该上级组织下不能设立这类组织。",
+        en: "The parent cannot have an organisation of this kind.",
+    },
+    Said {
+        refusal: Refusal::TooDeep,
+        code: "TOO_DEEP",
+        field: "parentId",
+        zh: "组织层级过深。",
+        en: "The organisation tree would become too deep.",
+    },
+    Said {
+        refusal: Refusal::IndustrialParentNotFound,
+        code: "INDUSTRIAL_PARENT_NOT_FOUND",
+        field: "industrialParentId",
+        zh: "找不到该产业工会。",
+        en: "There is no such industrial union.",
+    },
+    Said {
+        refusal: Refusal::OrganisationNotFound,
+        code: "ORGANISATION_NOT_FOUND",
+        field: "organisationId",
+        zh: "找不到该组织。",
+        en: "There is no such organisation.",
+    },
+    Said {
+        refusal: Refusal::OrganisationClosed,
+        code: "ORGANISATION_CLOSED",
+        field: "organisationId",
+        zh: "该组织已撤销。",
+        en: "The organisation is closed.",
+    },
+    Said {
+        refusal: Refusal::HasBranches,
+        code: "HAS_BRANCHES",
+        field: "organisationId",
+        zh: "该组织仍有下级组织，不能撤销。",
+        en: "The organisation still has branches and cannot be closed.",
+    },
+    Said {
+        refusal: Refusal::HasMembers,
+        code: "HAS_MEMBERS",
+        field: "organisationId",
+        zh: "该组织仍有会员，不能撤销。",
+        en: "The organisation still has members and cannot be closed.",
+    },
+    Said {
+        refusal: Refusal::PersonNameInvalid,
+        code: "PERSON_NAME_INVALID",
+        field: "name",
+        zh: "姓名须为 2 至 30 个字，不含数字和符号。",
+        en: "The name must have 2 to 30 letters, without digits or signs.",
+    },
+    Said {
+        refusal: Refusal::DocumentInvalid,
+        code: "DOCUMENT_INVALID",
+        field: "documentNumber",
+        zh: "证件号码有误，请核对证件类型和号码。",
+        en: "The document number is wrong; please check its type and number.",
+    },
+    Said {
+        refusal: Refusal::PhoneInvalid,
+        code: "PHONE_INVALID",
+        field: "phone",
+        zh: "手机号码有误，应为 11 位。",
+        en: "The mobile number is wrong; it has 11 digits.",
+    },
+    Said {
+        refusal: Refusal::PersonNotMatched,
+        code: "PERSON_NOT_MATCHED",
+        field: "documentNumber",
+        zh: "姓名、证件或手机号与登记信息不符。",
+        en: "The name, document or phone does not match what is registered.",
+    },
+    Said {
+        refusal: Refusal::PersonRepeated,
+        code: "PERSON_REPEATED",
+        field: "documentNumber",
+        zh: "同一证件或手机号在名单中出现多次。",
+        en: "The same document or phone appears in the list more than once.",
+    },
+    Said {
+        refusal: Refusal::ListSize,
+        code: "LIST_SIZE",
+        field: "people",
+        zh: "名单须有 1 至 100 人。",
+        en: "The list must have 1 to 100 people.",
+    },
+    Said {
+        refusal: Refusal::TooManyFailures,
+        code: "TOO_MANY_FAILURES",
+        field: "",
+        zh: "核对失败次数过多，请一小时后再试。",
+        en: "Too many failed look-ups; please try again in an hour.",
+    },
+    Said {
+        refusal: Refusal::MemberNotFound,
+        code: "MEMBER_NOT_FOUND",
+        field: "memberId",
+        zh: "找不到该会员。",
+        en: "There is no such member.",
+    },
+    Said {
+        refusal: Refusal::MembershipNotFound,
+        code: "MEMBERSHIP_NOT_FOUND",
+        field: "membershipId",
+        zh: "找不到该会籍。",
+        en: "There is no such membership.",
+    },
+    Said {
+        refusal: Refusal::MembershipEnded,
+        code: "MEMBERSHIP_ENDED",
+        field: "membershipId",
+        zh: "该会籍已终止。",
+        en: "The membership has already ended.",
+    },
+    Said {
+        refusal: Refusal::DateInvalid,
+        code: "DATE_INVALID",
+        field: "date",
+        zh: "日期不合理：不能早于入会，也不能晚于今天。",
+        en: "The date is before the membership began, or in the future.",
+    },
+    Said {
+        refusal: Refusal::RoleDoesNotFit,
+        code: "ROLE_DOES_NOT_FIT",
+        field: "role",
+        zh: "该组织不能授予此角色。",
+        en: "This role cannot be held in this organisation.",
+    },
+    Said {
+        refusal: Refusal::RoleNotFound,
+        code: "ROLE_NOT_FOUND",
+        field: "roleId",
+        zh: "找不到该角色。",
+        en: "There is no such role.",
+    },
+    Said {
+        refusal: Refusal::LastOperator,
+        code: "LAST_OPERATOR",
+        field: "roleId",
+        zh: "不能撤销最后一名运维人员。",
+        en: "The last operator's role cannot be withdrawn.",
+    },
+    Said {
+        refusal: Refusal::OperatorExists,
+        code: "OPERATOR_EXISTS",
+        field: "",
+        zh: "已有运维人员；如确需再建，请强制执行并写明理由。",
+        en: "There is an operator already; force it with a reason if you must.",
+    },
+    Said {
+        refusal: Refusal::TooManyCodes,
+        code: "TOO_MANY_CODES",
+        field: "phone",
+        zh: "验证码请求过于频繁，请稍后再试。",
+        en: "Too many codes were asked for; please try again later.",
+    },
+    Said {
+        refusal: Refusal::CodeWrong,
+        code: "CODE_WRONG",
+        field: "code",
+        zh: "验证码不正确。",
+        en: "The code is not right.",
+    },
+    Said {
+        refusal: Refusal::CodeExpired,
+        code: "CODE_EXPIRED",
+        field: "code",
+        zh: "验证码已过期或已使用，请重新获取。",
+        en: "The code has expired or was used; please ask for a new one.",
+    },
+    Said {
+        refusal: Refusal::CodeExhausted,
+        code: "CODE_EXHAUSTED",
+        field: "code",
+        zh: "错误次数过多，验证码已作废，请重新获取。",
+        en: "Too many wrong guesses; the code is void, please ask for a new one.",
+    },
+    Said {
+        refusal: Refusal::RefreshTokenInvalid,
+        code: "REFRESH_TOKEN_INVALID",
+        field: "refreshToken",
+        zh: "登录已失效，请重新登录。",
+        en: "This login no longer counts; please sign in again.",
+    },
+    Said {
+        refusal: Refusal::LoginNotFound,
+        code: "LOGIN_NOT_FOUND",
+        field: "loginId",
+        zh: "找不到该登录设备。",
+        en: "There is no such login.",
+    },
+    Said {
+        refusal: Refusal::NothingUsable,
+        code: "NOTHING_USABLE",
+        field: "",
+        zh: "该会员目前没有可用的年票或凭证。",
+        en: "The member has no pass or other right that can be used now.",
+    },
+];
+
 impl Refusal {
-    /// Code, field, and the sentence in Chinese and English.
-    const fn parts(self) -> (&'static str, &'static str, &'static str, &'static str) {
-        match self {
-            Self::NameInvalid => (
-                "NAME_INVALID",
-                "name",
-                "组织名称须为 2 至 100 个字。",
-                "The organisation's name must have 2 to 100 characters.",
-            ),
-            Self::NameTaken => (
-                "NAME_TAKEN",
-                "name",
-                "上级组织下已有同名组织。",
-                "There is another organisation of this name under the same parent.",
-            ),
-            Self::UsccInvalid => (
-                "USCC_INVALID",
-                "uscc",
-                "统一社会信用代码有误，请核对。",
-                "The unified social credit code is wrong; please check it.",
-            ),
-            Self::UsccTaken => (
-                "USCC_TAKEN",
-                "uscc",
-                "该统一社会信用代码已被其他组织使用。",
-                "Another organisation has this unified social credit code.",
-            ),
-            Self::DivisionUnknown => (
-                "DIVISION_UNKNOWN",
-                "division",
-                "行政区划代码不存在，或已撤销。",
-                "There is no such administrative division, or it was abolished.",
-            ),
-            Self::ParentNotFound => (
-                "PARENT_NOT_FOUND",
-                "parentId",
-                "找不到上级组织。",
-                "There is no such parent organisation.",
-            ),
-            Self::ParentClosed => (
-                "PARENT_CLOSED",
-                "parentId",
-                "上级组织已撤销。",
-                "The parent organisation is closed.",
-            ),
-            Self::KindDoesNotFit => (
-                "KIND_DOES_NOT_FIT",
-                "kind",
-                "该上级组织下不能设立这类组织。",
-                "The parent cannot have an organisation of this kind.",
-            ),
-            Self::TooDeep => (
-                "TOO_DEEP",
-                "parentId",
-                "组织层级过深。",
-                "The organisation tree would become too deep.",
-            ),
-            Self::IndustrialParentNotFound => (
-                "INDUSTRIAL_PARENT_NOT_FOUND",
-                "industrialParentId",
-                "找不到该产业工会。",
-                "There is no such industrial union.",
-            ),
-            Self::OrganisationNotFound => (
-                "ORGANISATION_NOT_FOUND",
-                "organisationId",
-                "找不到该组织。",
-                "There is no such organisation.",
-            ),
-            Self::OrganisationClosed => (
-                "ORGANISATION_CLOSED",
-                "organisationId",
-                "该组织已撤销。",
-                "The organisation is closed.",
-            ),
-            Self::HasBranches => (
-                "HAS_BRANCHES",
-                "organisationId",
-                "该组织仍有下级组织，不能撤销。",
-                "The organisation still has branches and cannot be closed.",
-            ),
-            Self::HasMembers => (
-                "HAS_MEMBERS",
-                "organisationId",
-                "该组织仍有会员，不能撤销。",
-                "The organisation still has members and cannot be closed.",
-            ),
-            _ => self.person_parts(),
-        }
-    }
-
-    const fn person_parts(self) -> (&'static str, &'static str, &'static str, &'static str) {
-        match self {
-            Self::PersonNameInvalid => (
-                "PERSON_NAME_INVALID",
-                "name",
-                "姓名须为 2 至 30 个字，不含数字和符号。",
-                "The name must have 2 to 30 letters, without digits or signs.",
-            ),
-            Self::DocumentInvalid => (
-                "DOCUMENT_INVALID",
-                "documentNumber",
-                "证件号码有误，请核对证件类型和号码。",
-                "The document number is wrong; please check its type and number.",
-            ),
-            Self::PhoneInvalid => (
-                "PHONE_INVALID",
-                "phone",
-                "手机号码有误，应为 11 位。",
-                "The mobile number is wrong; it has 11 digits.",
-            ),
-            Self::PersonNotMatched => (
-                "PERSON_NOT_MATCHED",
-                "documentNumber",
-                "姓名、证件或手机号与登记信息不符。",
-                "The name, document or phone does not match what is registered.",
-            ),
-            Self::PersonRepeated => (
-                "PERSON_REPEATED",
-                "documentNumber",
-                "同一证件或手机号在名单中出现多次。",
-                "The same document or phone appears in the list more than once.",
-            ),
-            Self::ListSize => (
-                "LIST_SIZE",
-                "people",
-                "名单须有 1 至 100 人。",
-                "The list must have 1 to 100 people.",
-            ),
-            Self::TooManyFailures => (
-                "TOO_MANY_FAILURES",
-                "",
-                "核对失败次数过多，请一小时后再试。",
-                "Too many failed look-ups; please try again in an hour.",
-            ),
-            Self::MemberNotFound => (
-                "MEMBER_NOT_FOUND",
-                "memberId",
-                "找不到该会员。",
-                "There is no such member.",
-            ),
-            Self::MembershipNotFound => (
-                "MEMBERSHIP_NOT_FOUND",
-                "membershipId",
-                "找不到该会籍。",
-                "There is no such membership.",
-            ),
-            Self::MembershipEnded => (
-                "MEMBERSHIP_ENDED",
-                "membershipId",
-                "该会籍已终止。",
-                "The membership has already ended.",
-            ),
-            Self::DateInvalid => (
-                "DATE_INVALID",
-                "date",
-                "日期不合理：不能早于入会，也不能晚于今天。",
-                "The date is before the membership began, or in the future.",
-            ),
-            Self::RoleDoesNotFit => (
-                "ROLE_DOES_NOT_FIT",
-                "role",
-                "该组织不能授予此角色。",
-                "This role cannot be held in this organisation.",
-            ),
-            Self::RoleNotFound => (
-                "ROLE_NOT_FOUND",
-                "roleId",
-                "找不到该角色。",
-                "There is no such role.",
-            ),
-            Self::LastOperator => (
-                "LAST_OPERATOR",
-                "roleId",
-                "不能撤销最后一名运维人员。",
-                "The last operator's role cannot be withdrawn.",
-            ),
-            Self::OperatorExists => (
-                "OPERATOR_EXISTS",
-                "",
-                "已有运维人员；如确需再建，请强制执行并写明理由。",
-                "There is an operator already; force it with a reason if you must.",
-            ),
-            _ => self.login_parts(),
-        }
-    }
-
-    const fn login_parts(self) -> (&'static str, &'static str, &'static str, &'static str) {
-        match self {
-            Self::TooManyCodes => (
-                "TOO_MANY_CODES",
-                "phone",
-                "验证码请求过于频繁，请稍后再试。",
-                "Too many codes were asked for; please try again later.",
-            ),
-            Self::CodeExpired => (
-                "CODE_EXPIRED",
-                "code",
-                "验证码已过期或已使用，请重新获取。",
-                "The code has expired or was used; please ask for a new one.",
-            ),
-            Self::CodeExhausted => (
-                "CODE_EXHAUSTED",
-                "code",
-                "错误次数过多，验证码已作废，请重新获取。",
-                "Too many wrong guesses; the code is void, please ask for a new one.",
-            ),
-            Self::RefreshTokenInvalid => (
-                "REFRESH_TOKEN_INVALID",
-                "refreshToken",
-                "登录已失效，请重新登录。",
-                "This login no longer counts; please sign in again.",
-            ),
-            Self::LoginNotFound => (
-                "LOGIN_NOT_FOUND",
-                "loginId",
-                "找不到该登录设备。",
-                "There is no such login.",
-            ),
-            Self::NothingUsable => (
-                "NOTHING_USABLE",
-                "",
-                "该会员目前没有可用的年票或凭证。",
-                "The member has no pass or other right that can be used now.",
-            ),
-            _ => (
-                "CODE_WRONG",
-                "code",
-                "验证码不正确。",
-                "The code is not right.",
-            ),
-        }
+    fn said(self) -> &'static Said {
+        &SAID[self as usize]
     }
 
     /// Stable, one of the codes of the mutation's enum.
-    pub const fn code(self) -> &'static str {
-        self.parts().0
+    pub fn code(self) -> &'static str {
+        self.said().code
     }
 
     /// The input field at fault; empty when none is.
-    pub const fn field(self) -> &'static str {
-        self.parts().1
+    pub fn field(self) -> &'static str {
+        self.said().field
     }
 
     /// The sentence people read.
-    pub const fn message(self, language: Language) -> &'static str {
-        let (_, _, zh, en) = self.parts();
-        language.choose(zh, en)
+    pub fn message(self, language: Language) -> &'static str {
+        let said = self.said();
+        language.choose(said.zh, said.en)
+    }
+
+    /// The refusal with this code.
+    pub fn from_code(code: &str) -> Option<Self> {
+        SAID.iter()
+            .find(|said| said.code == code)
+            .map(|said| said.refusal)
     }
 }
 
 impl From<Refusal> for kit::Refusal {
     fn from(refusal: Refusal) -> Self {
-        let (code, field, zh, en) = refusal.parts();
-        Self::new(code, field, zh.into(), en.into())
+        let Said {
+            code,
+            field,
+            zh,
+            en,
+            ..
+        } = refusal.said();
+        Self::new(code, field, (*zh).into(), (*en).into())
     }
 }
 
 impl From<Refusal> for kit::Error {
     fn from(refusal: Refusal) -> Self {
         kit::Refusal::from(refusal).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each refusal has its own row and its own code; both sentences end as sentences do.
+    #[test]
+    fn every_refusal_is_said_in_both_languages() {
+        assert_eq!(SAID.len(), Refusal::NothingUsable as usize + 1);
+        for (at, said) in SAID.iter().enumerate() {
+            assert_eq!(said.refusal as usize, at);
+            assert_eq!(Refusal::from_code(said.code), Some(said.refusal));
+            assert!(
+                said.zh.ends_with('。') && said.en.ends_with('.'),
+                "{}",
+                said.code
+            );
+            assert!(said.zh.chars().any(|c| c > '\u{4e00}') && said.en.is_ascii());
+        }
     }
 }

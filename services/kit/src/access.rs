@@ -47,7 +47,12 @@ impl Caller {
 
     /// A request without a token.
     pub fn anonymous(language: Language) -> Self {
-        Self { who: Who::Anonymous, language, client: String::new(), gate_assertion: None }
+        Self {
+            who: Who::Anonymous,
+            language,
+            client: String::new(),
+            gate_assertion: None,
+        }
     }
 }
 
@@ -167,9 +172,17 @@ pub async fn venue_staff(
     caller: &Caller,
     organisation: OrganisationId,
 ) -> Result<VenueStaff> {
-    let member =
-        office(tx, caller, &[Role::VenueStaff, Role::VenueManager], organisation).await?;
-    Ok(VenueStaff { member, organisation })
+    let member = office(
+        tx,
+        caller,
+        &[Role::VenueStaff, Role::VenueManager],
+        organisation,
+    )
+    .await?;
+    Ok(VenueStaff {
+        member,
+        organisation,
+    })
 }
 
 /// An operator of this union's stack.
@@ -218,7 +231,10 @@ pub async fn members(tx: &Tx, callers: &[&Caller]) -> Result<Vec<Result<Member>>
         Who::Member { member, login } => Some(Member { id: member, login }),
         Who::Anonymous => None,
     };
-    let all: Vec<Member> = callers.iter().filter_map(|caller| signed_in(caller)).collect();
+    let all: Vec<Member> = callers
+        .iter()
+        .filter_map(|caller| signed_in(caller))
+        .collect();
     let gone = tx
         .all::<Gone>(
             "SELECT t.login FROM UNNEST($1::uuid[], $2::uuid[]) AS t (login, member)
@@ -226,8 +242,14 @@ pub async fn members(tx: &Tx, callers: &[&Caller]) -> Result<Vec<Result<Member>>
                 OR EXISTS (SELECT 1 FROM replica_member m
                            WHERE m.id = t.member AND m.state <> 'active')",
             [
-                all.iter().map(|member| member.login.0).collect::<Vec<Uuid>>().into(),
-                all.iter().map(|member| member.id.0).collect::<Vec<Uuid>>().into(),
+                all.iter()
+                    .map(|member| member.login.0)
+                    .collect::<Vec<Uuid>>()
+                    .into(),
+                all.iter()
+                    .map(|member| member.id.0)
+                    .collect::<Vec<Uuid>>()
+                    .into(),
             ],
         )
         .await?;
@@ -313,7 +335,10 @@ pub async fn organisations_with(
             [member.id.0.into(), role.as_str().into()],
         )
         .await?;
-    Ok(rows.into_iter().map(|row| OrganisationId(row.organisation)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| OrganisationId(row.organisation))
+        .collect())
 }
 
 async fn fresh(tx: &Tx) -> Result<()> {
@@ -321,13 +346,18 @@ async fn fresh(tx: &Tx) -> Result<()> {
         .one::<Found>(
             "SELECT COALESCE(min(at) > $1::timestamptz - make_interval(secs => $2), false) AS found
              FROM replica_heartbeat",
-            [tx.now().into(), f64::from(i32::try_from(FRESH_SECONDS).unwrap_or(i32::MAX)).into()],
+            [
+                tx.now().into(),
+                f64::from(i32::try_from(FRESH_SECONDS).unwrap_or(i32::MAX)).into(),
+            ],
         )
         .await?;
     if row.is_some_and(|row| row.found) {
         Ok(())
     } else {
-        Err(Error::Unavailable("identity has not been heard of for a minute"))
+        Err(Error::Unavailable(
+            "identity has not been heard of for a minute",
+        ))
     }
 }
 
@@ -379,7 +409,12 @@ pub mod seed {
             "INSERT INTO replica_role
                (id, epoch, version, member, organisation, role, withdrawn)
              VALUES ($1, 1, 1, $2, $3, $4, false)",
-            [tx.uuid().into(), member.into(), organisation.into(), role.as_str().into()],
+            [
+                tx.uuid().into(),
+                member.into(),
+                organisation.into(),
+                role.as_str().into(),
+            ],
         )
         .await?;
         Ok(())

@@ -23,7 +23,10 @@ impl Clock {
     /// Now, cut to the microseconds that PostgreSQL keeps.
     pub fn now(&self) -> DateTime<Utc> {
         match self {
-            #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the one place that reads the clock"
+            )]
             Self::System => truncate(Utc::now()),
             Self::Manual(micros) => from_micros(micros.load(Ordering::SeqCst)),
         }

@@ -32,7 +32,14 @@ impl Ctx {
     /// The context of one service.
     pub fn new(union: Union, service: &'static str, db: Db) -> Self {
         let (clock, ids, wake) = (db.clock().clone(), db.ids().clone(), db.wake().clone());
-        Self { union, service, db, clock, ids, wake }
+        Self {
+            union,
+            service,
+            db,
+            clock,
+            ids,
+            wake,
+        }
     }
 
     /// The topic this service alone writes.

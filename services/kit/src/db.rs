@@ -55,7 +55,9 @@ pub struct DbOptions {
 
 impl std::fmt::Debug for DbOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DbOptions").field("connections_max", &self.connections_max).finish()
+        f.debug_struct("DbOptions")
+            .field("connections_max", &self.connections_max)
+            .finish()
     }
 }
 
@@ -79,7 +81,12 @@ impl Db {
                 ])
             });
         let pool = sea_orm::Database::connect(connect).await?;
-        Ok(Self { pool, clock, ids, wake: Wake::default() })
+        Ok(Self {
+            pool,
+            clock,
+            ids,
+            wake: Wake::default(),
+        })
     }
 
     pub(crate) fn clock(&self) -> &Clock {
@@ -159,8 +166,10 @@ impl Db {
     }
 
     pub(crate) async fn begin(&self) -> Result<Tx> {
-        let inner =
-            self.pool.begin_with_config(Some(IsolationLevel::ReadCommitted), None).await?;
+        let inner = self
+            .pool
+            .begin_with_config(Some(IsolationLevel::ReadCommitted), None)
+            .await?;
         Ok(Tx {
             inner,
             now: self.clock.now(),
@@ -178,7 +187,9 @@ impl Db {
         sql: &str,
         values: impl IntoIterator<Item = Value>,
     ) -> Result<Vec<R>> {
-        Ok(R::find_by_statement(statement(sql, values)).all(&self.pool).await?)
+        Ok(R::find_by_statement(statement(sql, values))
+            .all(&self.pool)
+            .await?)
     }
 
     /// At most one row, outside any transaction; for reading only.
@@ -190,19 +201,21 @@ impl Db {
         sql: &str,
         values: impl IntoIterator<Item = Value>,
     ) -> Result<Option<R>> {
-        Ok(R::find_by_statement(statement(sql, values)).one(&self.pool).await?)
+        Ok(R::find_by_statement(statement(sql, values))
+            .one(&self.pool)
+            .await?)
     }
 
     /// One statement in a transaction of its own, for kit's own bookkeeping.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn execute(
-        &self,
-        sql: &str,
-        values: impl IntoIterator<Item = Value>,
-    ) -> Result<u64> {
-        Ok(self.pool.execute_raw(statement(sql, values)).await?.rows_affected())
+    pub async fn execute(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<u64> {
+        Ok(self
+            .pool
+            .execute_raw(statement(sql, values))
+            .await?
+            .rows_affected())
     }
 
     /// The pool itself, for what needs a connection of its own (advisory locks).
@@ -265,7 +278,9 @@ impl Tx {
         sql: &str,
         values: impl IntoIterator<Item = Value>,
     ) -> Result<Vec<R>> {
-        Ok(R::find_by_statement(statement(sql, values)).all(&self.inner).await?)
+        Ok(R::find_by_statement(statement(sql, values))
+            .all(&self.inner)
+            .await?)
     }
 
     /// # Errors
@@ -275,19 +290,21 @@ impl Tx {
         sql: &str,
         values: impl IntoIterator<Item = Value>,
     ) -> Result<Option<R>> {
-        Ok(R::find_by_statement(statement(sql, values)).one(&self.inner).await?)
+        Ok(R::find_by_statement(statement(sql, values))
+            .one(&self.inner)
+            .await?)
     }
 
     /// The rows it touched.
     ///
     /// # Errors
     /// When the database fails, or a constraint says no: see [`Error::constraint`].
-    pub async fn execute(
-        &self,
-        sql: &str,
-        values: impl IntoIterator<Item = Value>,
-    ) -> Result<u64> {
-        Ok(self.inner.execute_raw(statement(sql, values)).await?.rows_affected())
+    pub async fn execute(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<u64> {
+        Ok(self
+            .inner
+            .execute_raw(statement(sql, values))
+            .await?
+            .rows_affected())
     }
 
     /// Publishes the state of an aggregate that this transaction holds locked.
@@ -321,7 +338,9 @@ impl Tx {
     async fn commit(self, wake: &Wake) -> Result<()> {
         let pending = self.pending(std::mem::take);
         if pending.once.is_some() {
-            return Err(Error::internal("a command ended without recording its outcome"));
+            return Err(Error::internal(
+                "a command ended without recording its outcome",
+            ));
         }
         crate::outbox::insert(&self, &pending.events).await?;
         crate::audit::insert(&self, &pending.audit).await?;

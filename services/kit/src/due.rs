@@ -36,7 +36,13 @@ pub struct NewDue {
 
 impl NewDue {
     pub fn new(kind: &'static str, subject: impl ToString, at: DateTime<Utc>) -> Self {
-        Self { kind, subject: subject.to_string(), ordinal: 0, at, payload: serde_json::json!({}) }
+        Self {
+            kind,
+            subject: subject.to_string(),
+            ordinal: 0,
+            at,
+            payload: serde_json::json!({}),
+        }
     }
 
     #[must_use]
@@ -92,7 +98,10 @@ pub(crate) async fn insert(tx: &Tx, rows: &[NewDue]) -> Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
-    let ids: Vec<Uuid> = rows.iter().map(|row| due_id(row.kind, &row.subject, row.ordinal)).collect();
+    let ids: Vec<Uuid> = rows
+        .iter()
+        .map(|row| due_id(row.kind, &row.subject, row.ordinal))
+        .collect();
     let kinds: Vec<String> = rows.iter().map(|row| row.kind.to_owned()).collect();
     let subjects: Vec<String> = rows.iter().map(|row| row.subject.clone()).collect();
     let ordinals: Vec<i32> = rows.iter().map(|row| row.ordinal).collect();
@@ -119,7 +128,10 @@ pub(crate) async fn insert(tx: &Tx, rows: &[NewDue]) -> Result<()> {
 }
 
 fn due_id(kind: &str, subject: &str, ordinal: i32) -> Uuid {
-    Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("due/{kind}/{subject}/{ordinal}").as_bytes())
+    Uuid::new_v5(
+        &Uuid::NAMESPACE_OID,
+        format!("due/{kind}/{subject}/{ordinal}").as_bytes(),
+    )
 }
 
 /// Takes planned work back: what it was for has been settled.
@@ -127,8 +139,11 @@ fn due_id(kind: &str, subject: &str, ordinal: i32) -> Uuid {
 /// # Errors
 /// When the database fails.
 pub async fn cancel(tx: &Tx, kind: &str, subject: &str) -> Result<()> {
-    tx.execute("DELETE FROM due WHERE kind = $1 AND subject = $2", [kind.into(), subject.into()])
-        .await?;
+    tx.execute(
+        "DELETE FROM due WHERE kind = $1 AND subject = $2",
+        [kind.into(), subject.into()],
+    )
+    .await?;
     Ok(())
 }
 
@@ -168,7 +183,9 @@ pub async fn step<W: Work>(ctx: &Ctx, work: &W) -> Result<usize> {
 async fn run_one<W: Work>(ctx: &Ctx, work: &W, job: Job) -> Result<()> {
     match work.run(&job).await {
         Ok(After::Done) => {
-            ctx.db.execute("DELETE FROM due WHERE id = $1", [job.id.into()]).await?;
+            ctx.db
+                .execute("DELETE FROM due WHERE id = $1", [job.id.into()])
+                .await?;
         }
         Ok(After::At(at)) => {
             ctx.db
@@ -193,7 +210,11 @@ async fn postpone(ctx: &Ctx, job: &Job, error: &Error) -> Result<()> {
     ctx.db
         .execute(
             "UPDATE due SET run_at = $2, claimed_until = NULL, last_error = $3 WHERE id = $1",
-            [job.id.into(), (ctx.clock.now() + TimeDelta::seconds(delay)).into(), text.into()],
+            [
+                job.id.into(),
+                (ctx.clock.now() + TimeDelta::seconds(delay)).into(),
+                text.into(),
+            ],
         )
         .await?;
     Ok(())

@@ -31,13 +31,22 @@ impl Refusal {
         zh: Cow<'static, str>,
         en: Cow<'static, str>,
     ) -> Self {
-        Self { code, field, zh, en, transient: false }
+        Self {
+            code,
+            field,
+            zh,
+            en,
+            transient: false,
+        }
     }
 
     /// A refusal that may be gone when the same request comes again.
     #[must_use]
     pub fn transient(self) -> Self {
-        Self { transient: true, ..self }
+        Self {
+            transient: true,
+            ..self
+        }
     }
 
     pub fn message(&self, language: Language) -> &str {
@@ -70,7 +79,10 @@ pub enum Error {
     Unavailable(&'static str),
     /// The input cannot be read; `field` is its path.
     #[error("bad input in {field}: {reason}")]
-    BadInput { field: &'static str, reason: Cow<'static, str> },
+    BadInput {
+        field: &'static str,
+        reason: Cow<'static, str>,
+    },
     #[error("the database failed")]
     Db(#[source] sea_orm::DbErr),
     #[error("kafka failed")]
@@ -95,25 +107,26 @@ impl Error {
     /// Whether the same transaction may succeed when it is run again at once: a serialisation
     /// failure, a deadlock, or a lock not gained in time.
     pub fn is_retryable(&self) -> bool {
-        matches!(self.sqlstate().as_deref(), Some("40001" | "40P01" | "55P03"))
+        matches!(
+            self.sqlstate().as_deref(),
+            Some("40001" | "40P01" | "55P03")
+        )
     }
 
     /// Whether it may succeed later without anything changing but the weather: the database or
     /// the broker is away.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Db(error) => {
-                self.is_retryable()
-                    || matches!(
-                        error,
-                        sea_orm::DbErr::Conn(_) | sea_orm::DbErr::ConnectionAcquire(_)
-                    )
-                    || self.sqlstate().is_none_or(|state| {
-                        // Connection, resources, operator intervention, system error, or a
-                        // demoted primary.
-                        matches!(&state[..2], "08" | "53" | "57" | "58") || state == "25006"
-                    })
-            }
+            Self::Db(error) => match self.sqlstate() {
+                // Connection, resources, operator intervention, system error, a demoted primary,
+                // a session that idled too long.
+                Some(state) => {
+                    self.is_retryable()
+                        || matches!(state.get(..2), Some("08" | "53" | "57" | "58"))
+                        || matches!(state.as_str(), "25006" | "25P03")
+                }
+                None => is_connection(error),
+            },
             Self::Kafka(_) | Self::Overloaded | Self::Unavailable(_) => true,
             Self::Refused(refusal) => refusal.transient,
             Self::Unauthenticated(_)
@@ -139,13 +152,34 @@ impl Error {
         &self,
         read: impl Fn(&dyn sea_orm::sqlx::error::DatabaseError) -> Option<String>,
     ) -> Option<String> {
-        let Self::Db(sea_orm::DbErr::Query(runtime) | sea_orm::DbErr::Exec(runtime)) = self
-        else {
+        let Self::Db(sea_orm::DbErr::Query(runtime) | sea_orm::DbErr::Exec(runtime)) = self else {
             return None;
         };
-        let sea_orm::RuntimeErr::SqlxError(error) = runtime else { return None };
+        let sea_orm::RuntimeErr::SqlxError(error) = runtime else {
+            return None;
+        };
         error.as_database_error().and_then(read)
     }
+}
+
+/// Whether the way to the database failed, not what was asked of it: a row that does not fit its
+/// type will not fit the next time.
+fn is_connection(error: &sea_orm::DbErr) -> bool {
+    use sea_orm::sqlx::Error as Sqlx;
+    if matches!(
+        error,
+        sea_orm::DbErr::Conn(_) | sea_orm::DbErr::ConnectionAcquire(_)
+    ) {
+        return true;
+    }
+    let (sea_orm::DbErr::Exec(runtime) | sea_orm::DbErr::Query(runtime)) = error else {
+        return false;
+    };
+    matches!(runtime, sea_orm::RuntimeErr::SqlxError(error) if matches!(
+        **error,
+        Sqlx::Io(_) | Sqlx::Tls(_) | Sqlx::Protocol(_) | Sqlx::PoolTimedOut | Sqlx::PoolClosed
+            | Sqlx::WorkerCrashed
+    ))
 }
 
 impl From<sea_orm::DbErr> for Error {

@@ -26,7 +26,11 @@ pub struct NewEvent {
 impl NewEvent {
     /// An event whose message names its own type.
     pub fn of<M: prost::Name>(message: &M, kind: &'static str, key: &[u8], version: i64) -> Self {
-        debug_assert_eq!(kind, M::full_name(), "the type and the message are one name");
+        debug_assert_eq!(
+            kind,
+            M::full_name(),
+            "the type and the message are one name"
+        );
         Self {
             kind,
             key: key.to_vec(),
@@ -38,7 +42,10 @@ impl NewEvent {
 
     #[must_use]
     pub fn must_understand(self) -> Self {
-        Self { must_understand: true, ..self }
+        Self {
+            must_understand: true,
+            ..self
+        }
     }
 }
 

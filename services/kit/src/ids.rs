@@ -39,7 +39,10 @@ impl Ids {
 
     /// Fills `bytes` with random ones, fit for keys and one-time codes.
     pub fn fill(&self, bytes: &mut [u8]) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(bytes);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .fill_bytes(bytes);
     }
 
     /// Sixteen random bytes.

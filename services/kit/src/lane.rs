@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
+use tracing::{Instrument, Span};
 
 use crate::{Error, Result};
 
@@ -23,9 +24,23 @@ pub const QUEUE_MAX: usize = 4_096;
 /// A lane without work ends after this long.
 const IDLE: Duration = Duration::from_secs(30);
 
-type Batch<K, C, A> = Arc<dyn Fn(K, Vec<C>) -> BoxFuture<'static, Result<Vec<Result<A>>>> + Send + Sync>;
-type Waiting<C, A> = (C, oneshot::Sender<Result<A>>);
+type Batch<K, C, A> =
+    Arc<dyn Fn(K, Vec<C>) -> BoxFuture<'static, Result<Vec<Result<A>>>> + Send + Sync>;
+type Waiting<C, A> = (C, Asked<A>);
 type Queues<K, C, A> = Arc<Mutex<HashMap<K, mpsc::Sender<Waiting<C, A>>>>>;
+
+/// Where an answer goes, and the trace in which it was asked for.
+struct Asked<A> {
+    answer: oneshot::Sender<Result<A>>,
+    span: Span,
+}
+
+impl<A> Asked<A> {
+    /// A caller that went away needs no answer.
+    fn send(self, result: Result<A>) {
+        let _ = self.answer.send(result);
+    }
+}
 
 /// A family of lanes, one for each key that is in use.
 pub struct Lane<K, C, A> {
@@ -46,7 +61,9 @@ impl<K, C, A> Clone for Lane<K, C, A> {
 
 impl<K, C, A> fmt::Debug for Lane<K, C, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lane").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Lane")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -64,7 +81,11 @@ where
         Fut: Future<Output = Result<Vec<Result<A>>>> + Send + 'static,
     {
         let batch: Batch<K, C, A> = Arc::new(move |key, commands| Box::pin(batch(key, commands)));
-        Self { name, batch, queues: Arc::default() }
+        Self {
+            name,
+            batch,
+            queues: Arc::default(),
+        }
     }
 
     /// Queues a command behind those of the same key and waits for its own answer.
@@ -73,8 +94,19 @@ where
     /// [`Error::Overloaded`] when the queue is full, else what the batch answers.
     pub async fn run(&self, key: K, command: C) -> Result<A> {
         let (answer, answered) = oneshot::channel();
-        self.enqueue(key, (command, answer))?;
-        answered.await.map_err(|_| Error::internal("a lane ended without an answer"))?
+        self.enqueue(
+            key,
+            (
+                command,
+                Asked {
+                    answer,
+                    span: Span::current(),
+                },
+            ),
+        )?;
+        answered
+            .await
+            .map_err(|_| Error::internal("a lane ended without an answer"))?
     }
 
     fn enqueue(&self, key: K, waiting: Waiting<C, A>) -> Result<()> {
@@ -110,7 +142,7 @@ where
                 Ok(count) => {
                     metrics::histogram!("bashu_lane_batch_commands", "lane" => self.name)
                         .record(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
-                    self.run_batch(&key, waiting.drain(..).collect()).await;
+                    self.run_batch(&key, std::mem::take(&mut waiting)).await;
                 }
                 Err(_) => {
                     let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
@@ -125,31 +157,33 @@ where
     }
 
     async fn run_batch(&self, key: &K, waiting: Vec<Waiting<C, A>>) {
-        let (commands, answers): (Vec<C>, Vec<_>) = waiting.into_iter().unzip();
-        match (self.batch)(key.clone(), commands.clone()).await {
-            Ok(results) if results.len() == answers.len() => {
-                for (answer, result) in answers.into_iter().zip(results) {
-                    // A caller that went away needs no answer.
-                    let _ = answer.send(result);
+        let (commands, mut asked): (Vec<C>, Vec<Asked<A>>) = waiting.into_iter().unzip();
+        let span = crate::telemetry::joined("lane", asked.iter().map(|one| &one.span));
+        let batch = (self.batch)(key.clone(), commands.clone()).instrument(span);
+        match batch.await {
+            Ok(results) if results.len() == asked.len() => {
+                for (one, result) in asked.into_iter().zip(results) {
+                    one.send(result);
                 }
             }
             Ok(_) => {
-                for answer in answers {
-                    let _ = answer.send(Err(Error::internal("a batch lost count of its answers")));
+                for one in asked {
+                    one.send(Err(Error::internal("a batch lost count of its answers")));
                 }
             }
-            Err(error) if answers.len() == 1 => {
-                for answer in answers {
-                    let _ = answer.send(Err(error));
-                    break;
+            Err(error) if asked.len() == 1 => {
+                if let Some(one) = asked.pop() {
+                    one.send(Err(error));
                 }
             }
             Err(error) => {
                 tracing::warn!(lane = self.name, %error, "a batch failed and is redone one by one");
-                for (command, answer) in commands.into_iter().zip(answers) {
-                    let result = (self.batch)(key.clone(), vec![command]).await;
-                    let _ = answer.send(result.and_then(|mut all| {
-                        all.pop().unwrap_or_else(|| Err(Error::internal("a batch gave no answer")))
+                for (command, one) in commands.into_iter().zip(asked) {
+                    let batch = (self.batch)(key.clone(), vec![command]);
+                    let result = batch.instrument(one.span.clone()).await;
+                    one.send(result.and_then(|mut all| {
+                        all.pop()
+                            .unwrap_or_else(|| Err(Error::internal("a batch gave no answer")))
                     }));
                 }
             }

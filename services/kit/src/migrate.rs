@@ -16,12 +16,16 @@ pub struct Migration {
 }
 
 /// Kit's own tables.
-pub const KIT: &[Migration] =
-    &[Migration { name: "kit_0001_chassis", sql: include_str!("../migrations/0001_chassis.sql") }];
+pub const KIT: &[Migration] = &[Migration {
+    name: "kit_0001_chassis",
+    sql: include_str!("../migrations/0001_chassis.sql"),
+}];
 
 /// Identity's replica: every service but identity runs it, which has the same names as views.
-pub const REPLICA: &[Migration] =
-    &[Migration { name: "kit_0002_replica", sql: include_str!("../migrations/0002_replica.sql") }];
+pub const REPLICA: &[Migration] = &[Migration {
+    name: "kit_0002_replica",
+    sql: include_str!("../migrations/0002_replica.sql"),
+}];
 
 /// The role that serves: it may read and write rows, never change tables.
 pub const APPLICATION_ROLE: &str = "bashu_app";
@@ -40,7 +44,11 @@ struct Done {
 pub async fn run(db: &Db, migrations: &[Migration]) -> Result<Vec<&'static str>> {
     let mut ran = Vec::new();
     let tx = db.pool().begin().await?;
-    tx.execute_raw(statement("SELECT pg_advisory_xact_lock($1)", [LOCK_KEY.into()])).await?;
+    tx.execute_raw(statement(
+        "SELECT pg_advisory_xact_lock($1)",
+        [LOCK_KEY.into()],
+    ))
+    .await?;
     tx.execute_unprepared(
         "CREATE TABLE IF NOT EXISTS migration (
            name text PRIMARY KEY, checksum bytea NOT NULL,
@@ -104,10 +112,12 @@ pub async fn standing(db: &Db, migrations: &[Migration]) -> Result<Standing> {
     struct Table {
         exists: bool,
     }
-    let table: Option<Table> =
-        db.one("SELECT to_regclass('migration') IS NOT NULL AS exists", []).await?;
+    let table: Option<Table> = db
+        .one("SELECT to_regclass('migration') IS NOT NULL AS exists", [])
+        .await?;
     let ran: Vec<Ran> = if table.is_some_and(|table| table.exists) {
-        db.all("SELECT name, checksum FROM migration ORDER BY name", []).await?
+        db.all("SELECT name, checksum FROM migration ORDER BY name", [])
+            .await?
     } else {
         Vec::new()
     };
@@ -120,7 +130,11 @@ pub async fn standing(db: &Db, migrations: &[Migration]) -> Result<Standing> {
         }
     }
     let known = |name: &str| migrations.iter().any(|migration| migration.name == name);
-    standing.unknown = ran.into_iter().map(|ran| ran.name).filter(|name| !known(name)).collect();
+    standing.unknown = ran
+        .into_iter()
+        .map(|ran| ran.name)
+        .filter(|name| !known(name))
+        .collect();
     Ok(standing)
 }
 

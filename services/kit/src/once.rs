@@ -93,7 +93,10 @@ pub async fn begin(tx: &Tx, request: &Request) -> Result<Once> {
         .await?;
     if inserted == 1 {
         tx.execute("SAVEPOINT once", []).await?;
-        tx.open_once(OpenOnce { caller: request.caller, key: request.key });
+        tx.open_once(OpenOnce {
+            caller: request.caller,
+            key: request.key,
+        });
         return Ok(Once::First);
     }
     let row = tx
@@ -118,7 +121,9 @@ pub async fn begin(tx: &Tx, request: &Request) -> Result<Once> {
 /// # Errors
 /// When the database fails, or `begin` did not answer `First` in this transaction.
 pub async fn finish(tx: &Tx, outcome: &[u8]) -> Result<()> {
-    let open = tx.take_once().ok_or_else(|| Error::internal("no idempotency record is open"))?;
+    let open = tx
+        .take_once()
+        .ok_or_else(|| Error::internal("no idempotency record is open"))?;
     tx.execute(
         "UPDATE once SET outcome = $3 WHERE caller = $1 AND key = $2",
         [open.caller.into(), open.key.into(), outcome.to_vec().into()],
@@ -172,17 +177,27 @@ pub async fn begin_batch(tx: &Tx, requests: &[Request]) -> Result<Vec<BatchOnce>
     let callers: Vec<Uuid> = unique.iter().map(|r| r.caller).collect();
     let keys: Vec<Uuid> = unique.iter().map(|r| r.key).collect();
     let first_hash = |caller: Uuid, key: Uuid| {
-        requests.iter().find(|r| r.caller == caller && r.key == key).map(|r| r.hash.to_vec())
+        requests
+            .iter()
+            .find(|r| r.caller == caller && r.key == key)
+            .map(|r| r.hash.to_vec())
     };
-    let hashes: Vec<Vec<u8>> =
-        unique.iter().filter_map(|r| first_hash(r.caller, r.key)).collect();
+    let hashes: Vec<Vec<u8>> = unique
+        .iter()
+        .filter_map(|r| first_hash(r.caller, r.key))
+        .collect();
     let inserted: Vec<BatchRow> = tx
         .all(
             "INSERT INTO once (caller, key, request_hash, created_at)
              SELECT c, k, h, $4 FROM UNNEST($1::uuid[], $2::uuid[], $3::bytea[]) AS t (c, k, h)
              ON CONFLICT (caller, key) DO NOTHING
              RETURNING caller, key, request_hash, outcome, refusal, true AS fresh",
-            [callers.clone().into(), keys.clone().into(), hashes.into(), tx.now().into()],
+            [
+                callers.clone().into(),
+                keys.clone().into(),
+                hashes.into(),
+                tx.now().into(),
+            ],
         )
         .await?;
     let mut rows = inserted;
@@ -196,12 +211,19 @@ pub async fn begin_batch(tx: &Tx, requests: &[Request]) -> Result<Vec<BatchOnce>
             )
             .await?;
         for row in known {
-            if !rows.iter().any(|r| r.caller == row.caller && r.key == row.key) {
+            if !rows
+                .iter()
+                .any(|r| r.caller == row.caller && r.key == row.key)
+            {
                 rows.push(row);
             }
         }
     }
-    requests.iter().enumerate().map(|(at, request)| classify(requests, at, request, &rows)).collect()
+    requests
+        .iter()
+        .enumerate()
+        .map(|(at, request)| classify(requests, at, request, &rows))
+        .collect()
 }
 
 fn classify(
@@ -222,7 +244,11 @@ fn classify(
             .iter()
             .position(|r| r.caller == request.caller && r.key == request.key)
             .unwrap_or(at);
-        return Ok(if first == at { BatchOnce::First } else { BatchOnce::Twin(first) });
+        return Ok(if first == at {
+            BatchOnce::First
+        } else {
+            BatchOnce::Twin(first)
+        });
     }
     match (&row.outcome, &row.refusal) {
         (Some(id), _) => Ok(BatchOnce::Done(id.clone())),
@@ -240,7 +266,28 @@ pub struct BatchOutcome {
     pub outcome: std::result::Result<Vec<u8>, &'static str>,
 }
 
-/// Records the outcomes of a batch in one statement. A transient refusal is removed again.
+/// Takes back what [`begin_batch`] opened for requests that are refused for the moment only, so
+/// that the same request may come again.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_batch(tx: &Tx, requests: &[Request]) -> Result<()> {
+    if requests.is_empty() {
+        return Ok(());
+    }
+    let callers: Vec<Uuid> = requests.iter().map(|request| request.caller).collect();
+    let keys: Vec<Uuid> = requests.iter().map(|request| request.key).collect();
+    tx.execute(
+        "DELETE FROM once o USING UNNEST($1::uuid[], $2::uuid[]) AS t (c, k)
+         WHERE o.caller = t.c AND o.key = t.k AND outcome IS NULL AND refusal IS NULL",
+        [callers.into(), keys.into()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Records the outcomes of a batch in one statement. Of a transient refusal there is none to
+/// record: see [`forget_batch`].
 ///
 /// # Errors
 /// When the database fails.
@@ -250,10 +297,14 @@ pub async fn finish_batch(tx: &Tx, outcomes: &[BatchOutcome]) -> Result<()> {
     }
     let callers: Vec<Uuid> = outcomes.iter().map(|o| o.caller).collect();
     let keys: Vec<Uuid> = outcomes.iter().map(|o| o.key).collect();
-    let ids: Vec<Vec<u8>> =
-        outcomes.iter().map(|o| o.outcome.clone().unwrap_or_default()).collect();
-    let codes: Vec<String> =
-        outcomes.iter().map(|o| o.outcome.as_ref().err().copied().unwrap_or("").to_owned()).collect();
+    let ids: Vec<Vec<u8>> = outcomes
+        .iter()
+        .map(|o| o.outcome.clone().unwrap_or_default())
+        .collect();
+    let codes: Vec<String> = outcomes
+        .iter()
+        .map(|o| o.outcome.as_ref().err().copied().unwrap_or("").to_owned())
+        .collect();
     tx.execute(
         "UPDATE once SET outcome = CASE WHEN t.code = '' THEN t.id END, refusal = NULLIF(t.code, '')
          FROM UNNEST($1::uuid[], $2::uuid[], $3::bytea[], $4::text[]) AS t (c, k, id, code)
@@ -272,7 +323,10 @@ pub async fn sweep(tx: &Tx) -> Result<u64> {
     tx.execute(
         "DELETE FROM once WHERE ctid IN
            (SELECT ctid FROM once WHERE created_at < $1 ORDER BY created_at LIMIT $2)",
-        [(tx.now() - TimeDelta::days(KEEP_DAYS)).into(), SWEEP_ROWS_MAX.into()],
+        [
+            (tx.now() - TimeDelta::days(KEEP_DAYS)).into(),
+            SWEEP_ROWS_MAX.into(),
+        ],
     )
     .await
 }

@@ -16,10 +16,18 @@ pub(crate) async fn insert(tx: &Tx, events: &[NewEvent]) -> Result<()> {
         return Ok(());
     }
     if let Some(large) = events.iter().find(|e| e.payload.len() > EVENT_BYTES_MAX) {
-        return Err(Error::internal(format!("{} is too large to publish", large.kind)));
+        return Err(Error::internal(format!(
+            "{} is too large to publish",
+            large.kind
+        )));
     }
-    let slot = i16::try_from(tx.now().timestamp().div_euclid(SLOT_SECONDS).rem_euclid(SLOTS))
-        .unwrap_or_default();
+    let slot = i16::try_from(
+        tx.now()
+            .timestamp()
+            .div_euclid(SLOT_SECONDS)
+            .rem_euclid(SLOTS),
+    )
+    .unwrap_or_default();
     let ids: Vec<Uuid> = events.iter().map(|_| tx.uuid()).collect();
     let kinds: Vec<String> = events.iter().map(|e| e.kind.to_owned()).collect();
     let keys: Vec<Vec<u8>> = events.iter().map(|e| e.key.clone()).collect();

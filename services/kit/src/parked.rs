@@ -74,7 +74,10 @@ pub async fn retry<H: Handler>(ctx: &Ctx, handler: &H, id: i64) -> Result<Retrie
         match retry_chunk(ctx, handler, &held, most).await {
             Ok(0) => {
                 measure(ctx).await?;
-                return Ok(Retried { applied, error: None });
+                return Ok(Retried {
+                    applied,
+                    error: None,
+                });
             }
             Ok(count) => {
                 applied += count;
@@ -86,7 +89,10 @@ pub async fn retry<H: Handler>(ctx: &Ctx, handler: &H, id: i64) -> Result<Retrie
             Err(error) => {
                 let reason = reason(&error);
                 held.record_failure(ctx, &reason).await?;
-                return Ok(Retried { applied, error: Some(reason) });
+                return Ok(Retried {
+                    applied,
+                    error: Some(reason),
+                });
             }
         }
     }
@@ -115,10 +121,17 @@ async fn attempt<H: Handler>(tx: &Tx, handler: &H, held: &Hold, most: usize) -> 
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
     let records: Vec<Record> = rows.into_iter().map(Row::record).collect();
     if let Some(unknown) = records.iter().find(|record| !handler.handles(&record.kind)) {
-        return Err(Error::permanent(format!("{} is still not known", unknown.kind)));
+        return Err(Error::permanent(format!(
+            "{} is still not known",
+            unknown.kind
+        )));
     }
     consumer::run(handler, tx, &records).await?;
-    tx.execute("UPDATE parked SET state = 'applied' WHERE id = ANY ($1)", [ids.into()]).await?;
+    tx.execute(
+        "UPDATE parked SET state = 'applied' WHERE id = ANY ($1)",
+        [ids.into()],
+    )
+    .await?;
     Ok(records.len())
 }
 
@@ -212,11 +225,19 @@ impl Hold {
             )
             .await?;
         let Key { topic, key } = found.ok_or(Error::NotFound)?;
-        Ok(Self { consumer: consumer.to_owned(), topic, key })
+        Ok(Self {
+            consumer: consumer.to_owned(),
+            topic,
+            key,
+        })
     }
 
     fn values(&self) -> [sea_orm::Value; 3] {
-        [self.consumer.clone().into(), self.topic.clone().into(), self.key.clone().into()]
+        [
+            self.consumer.clone().into(),
+            self.topic.clone().into(),
+            self.key.clone().into(),
+        ]
     }
 
     /// Keeps the consumer from putting anything behind this key, and other operators away.
@@ -314,15 +335,20 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-/// The error and what it came from in one line, without what a handler was given.
+/// The error and what it came from in one line. Of what the server says only code and constraint:
+/// its sentences quote values.
 pub(crate) fn reason(error: &Error) -> String {
     let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
+    if let Some(state) = error.sqlstate() {
+        text = format!("{text}: {state} {}", error.constraint().unwrap_or_default());
+    } else {
+        let mut source = std::error::Error::source(error);
+        while let Some(inner) = source {
+            text = format!("{text}: {inner}");
+            source = inner.source();
+        }
     }
-    text.chars().take(ERROR_CHARS_MAX).collect()
+    text.trim_end().chars().take(ERROR_CHARS_MAX).collect()
 }
 
 /// Shows how many records wait and how many keys are held.
@@ -347,7 +373,12 @@ pub async fn measure(ctx: &Ctx) -> Result<()> {
             [],
         )
         .await?;
-    for Count { consumer, records, keys } in counts {
+    for Count {
+        consumer,
+        records,
+        keys,
+    } in counts
+    {
         #[expect(clippy::cast_precision_loss, reason = "a count for a gauge")]
         let (records, keys) = (records as f64, keys as f64);
         metrics::gauge!("bashu_parked_records", "consumer" => consumer.clone()).set(records);

@@ -61,14 +61,25 @@ impl Handler for Replica {
     }
 
     fn handles(&self, kind: &str) -> bool {
-        [ORGANISATION, MEMBER, MEMBERSHIP, ROLE, LOGIN, KEY_SET, HEARTBEAT].contains(&kind)
+        [
+            ORGANISATION,
+            MEMBER,
+            MEMBERSHIP,
+            ROLE,
+            LOGIN,
+            KEY_SET,
+            HEARTBEAT,
+        ]
+        .contains(&kind)
     }
 
     /// A withdrawal never waits behind a record that could not be applied.
     fn monotone(&self, record: &Record) -> bool {
         record.kind == LOGIN
             || (record.kind == ROLE
-                && record.decode::<event::RoleChanged>().is_ok_and(|role| role.withdrawn))
+                && record
+                    .decode::<event::RoleChanged>()
+                    .is_ok_and(|role| role.withdrawn))
             || (record.kind == MEMBER
                 && record
                     .decode::<event::MemberChanged>()
@@ -104,7 +115,9 @@ fn date(text: &str) -> Result<Option<NaiveDate>> {
     if text.is_empty() {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|_| Error::permanent("a date is not ISO 8601"))
+    text.parse()
+        .map(Some)
+        .map_err(|_| Error::permanent("a date is not ISO 8601"))
 }
 
 /// Milliseconds since the Unix epoch as an instant.
@@ -118,7 +131,11 @@ pub fn instant(millis: i64) -> Result<DateTime<Utc>> {
 
 async fn organisation(tx: &Tx, record: &Record) -> Result<()> {
     let event: event::OrganisationChanged = record.decode()?;
-    let path = event.path.iter().map(|part| id(part)).collect::<Result<Vec<Uuid>>>()?;
+    let path = event
+        .path
+        .iter()
+        .map(|part| id(part))
+        .collect::<Result<Vec<Uuid>>>()?;
     let partner = event.kind() == event::organisation_changed::Kind::Partner;
     tx.execute(
         "INSERT INTO replica_organisation AS r
@@ -153,7 +170,11 @@ async fn member(tx: &Tx, record: &Record) -> Result<()> {
             return Err(Error::permanent("a member has no state"));
         }
     };
-    let merged = if event.merged_into.is_empty() { None } else { Some(id(&event.merged_into)?) };
+    let merged = if event.merged_into.is_empty() {
+        None
+    } else {
+        Some(id(&event.merged_into)?)
+    };
     tx.execute(
         "INSERT INTO replica_member AS r (id, epoch, version, state, merged_into)
          VALUES ($1, $2, $3, $4, $5)
@@ -315,7 +336,10 @@ fn signed(bytes: Vec<u8>, signature: &[u8]) -> Result<SignedKeySet> {
     let root_signature = signature
         .try_into()
         .map_err(|_| Error::permanent("a root signature is not 64 bytes"))?;
-    Ok(SignedKeySet { bytes, root_signature })
+    Ok(SignedKeySet {
+        bytes,
+        root_signature,
+    })
 }
 
 /// The set, if the root of the issuer it names has signed it. Each root is tried: the issuer is
@@ -328,7 +352,9 @@ fn verify(roots: &Roots, signed: &SignedKeySet) -> Result<KeySet> {
             return Ok(set);
         }
     }
-    Err(Error::permanent("no root that we know has signed this key set"))
+    Err(Error::permanent(
+        "no root that we know has signed this key set",
+    ))
 }
 
 /// The key sets a service verifies with, read from its replica and held in memory.
@@ -342,14 +368,21 @@ pub struct Keys {
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys").field("issuers", &self.roots.keys()).finish_non_exhaustive()
+        f.debug_struct("Keys")
+            .field("issuers", &self.roots.keys())
+            .finish_non_exhaustive()
     }
 }
 
 impl Keys {
     /// No keys yet: see [`Keys::load`].
     pub fn new(union: Union, roots: Roots) -> Self {
-        Self { roots, union, held: Arc::default(), access: AccessKeys::default() }
+        Self {
+            roots,
+            union,
+            held: Arc::default(),
+            access: AccessKeys::default(),
+        }
     }
 
     /// The keys that verify access tokens of the own union, kept up to date by [`Keys::load`].
@@ -373,15 +406,22 @@ impl Keys {
             }
             sets.insert(set.issuer(), Arc::new(set));
         }
-        let own = sets.values().find(|set| set.issuer().nibble() == self.union.issuer());
-        self.access.replace(own.into_iter().flat_map(|set| access_keys(set)));
+        let own = sets
+            .values()
+            .find(|set| set.issuer().nibble() == self.union.issuer());
+        self.access
+            .replace(own.into_iter().flat_map(|set| access_keys(set)));
         *self.held.write().unwrap_or_else(PoisonError::into_inner) = sets;
         Ok(())
     }
 
     /// The newest set of an issuer.
     pub fn of(&self, issuer: Issuer) -> Option<Arc<KeySet>> {
-        self.held.read().unwrap_or_else(PoisonError::into_inner).get(&issuer).cloned()
+        self.held
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&issuer)
+            .cloned()
     }
 }
 

@@ -169,3 +169,19 @@ pub(crate) fn consumed<'a>(
     }
     span
 }
+
+/// The span of work that is done for several at once: a part of the first one's, and linked to
+/// the others', [`LINKS_MAX`] at most.
+pub(crate) fn joined<'a>(
+    work: &'static str,
+    mut spans: impl Iterator<Item = &'a tracing::Span>,
+) -> tracing::Span {
+    let Some(first) = spans.next() else {
+        return tracing::Span::none();
+    };
+    let span = tracing::info_span!(parent: first, "batch", kind = work);
+    for other in spans.take(LINKS_MAX) {
+        span.follows_from(other);
+    }
+    span
+}

@@ -47,7 +47,9 @@ const TOPIC_DROP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The instant at which a test's clock stands: 2026-04-01T02:00:00Z, ten in the morning in
 /// Chongqing.
 pub fn start() -> DateTime<Utc> {
-    Utc.timestamp_opt(1_775_008_800, 0).single().unwrap_or_default()
+    Utc.timestamp_opt(1_775_008_800, 0)
+        .single()
+        .unwrap_or_default()
 }
 
 /// A database of one test's own, dropped with it.
@@ -59,7 +61,9 @@ pub struct TestDb {
 
 impl fmt::Debug for TestDb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TestDb").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("TestDb")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -75,11 +79,7 @@ pub async fn db(service: &'static str, migrations: &[&[Migration]]) -> TestDb {
 ///
 /// # Panics
 /// As [`db`].
-pub async fn db_of(
-    union: Union,
-    service: &'static str,
-    migrations: &[&[Migration]],
-) -> TestDb {
+pub async fn db_of(union: Union, service: &'static str, migrations: &[&[Migration]]) -> TestDb {
     let all: Vec<Migration> = migrations.concat();
     let template = template_name(service, &all);
     let mut admin = Role::Superuser.connect("postgres").await;
@@ -108,7 +108,13 @@ pub async fn db_of(
 impl TestDb {
     /// The same database, clock and ids with a pool of its own, as another process has it.
     pub async fn process(&self) -> Ctx {
-        let Ctx { union, service, clock, ids, .. } = self.ctx.clone();
+        let Ctx {
+            union,
+            service,
+            clock,
+            ids,
+            ..
+        } = self.ctx.clone();
         context(union, service, &self.name, clock, ids).await
     }
 
@@ -123,7 +129,10 @@ impl TestDb {
     }
 
     async fn open(&self, role: Role) -> Db {
-        let options = DbOptions { url: role.url(&self.name), connections_max: 2 };
+        let options = DbOptions {
+            url: role.url(&self.name),
+            connections_max: 2,
+        };
         match Db::connect(options, self.ctx.clock.clone(), self.ctx.ids.clone()).await {
             Ok(db) => db,
             Err(error) => panic!("the database {} does not open: {error:?}", self.name),
@@ -146,7 +155,11 @@ impl Drop for TestDb {
         let name = self.name.clone();
         blocking(async move {
             let mut admin = Role::Superuser.connect("postgres").await;
-            execute(&mut admin, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
+            execute(
+                &mut admin,
+                &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"),
+            )
+            .await;
         });
     }
 }
@@ -174,7 +187,11 @@ pub fn kafka() -> TestKafka {
         replication: 1,
         instance: None,
     };
-    TestKafka { bus: Bus::kafka(options), brokers, prefix }
+    TestKafka {
+        bus: Bus::kafka(options),
+        brokers,
+        prefix,
+    }
 }
 
 impl TestKafka {
@@ -193,11 +210,13 @@ impl Drop for TestKafka {
     fn drop(&mut self) {
         let (brokers, prefix) = (self.brokers.clone(), self.prefix.clone());
         blocking(async move {
-            let admin: AdminClient<DefaultClientContext> =
-                match ClientConfig::new().set("bootstrap.servers", &brokers).create() {
-                    Ok(admin) => admin,
-                    Err(error) => panic!("the test broker has no admin client: {error}"),
-                };
+            let admin: AdminClient<DefaultClientContext> = match ClientConfig::new()
+                .set("bootstrap.servers", &brokers)
+                .create()
+            {
+                Ok(admin) => admin,
+                Err(error) => panic!("the test broker has no admin client: {error}"),
+            };
             let metadata = match admin.inner().fetch_metadata(None, TOPIC_DROP_TIMEOUT) {
                 Ok(metadata) => metadata,
                 Err(error) => panic!("the test broker does not list its topics: {error}"),
@@ -221,7 +240,10 @@ impl Drop for TestKafka {
 /// # Panics
 /// When it is not set, saying how to set it.
 pub fn env(name: &str) -> String {
-    #[expect(clippy::disallowed_methods, reason = "the test world is told by its environment")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the test world is told by its environment"
+    )]
     match std::env::var(name) {
         Ok(value) => value,
         Err(_) => panic!(
@@ -231,15 +253,12 @@ pub fn env(name: &str) -> String {
     }
 }
 
-async fn context(
-    union: Union,
-    service: &'static str,
-    name: &str,
-    clock: Clock,
-    ids: Ids,
-) -> Ctx {
+async fn context(union: Union, service: &'static str, name: &str, clock: Clock, ids: Ids) -> Ctx {
     let url = Role::Application.url(name);
-    let options = DbOptions { url, connections_max: CONNECTIONS_MAX };
+    let options = DbOptions {
+        url,
+        connections_max: CONNECTIONS_MAX,
+    };
     match Db::connect(options, clock, ids).await {
         Ok(db) => Ctx::new(union, service, db),
         Err(error) => panic!("the test database {name} does not open: {error:?}"),
@@ -290,7 +309,10 @@ fn template_name(service: &str, migrations: &[Migration]) -> String {
     }
     // What `migrate::run` itself makes belongs to the template as well.
     digest.update(migrate::GRANTS);
-    format!("template_{service}_{}", &hex::encode(digest.finalize())[..16])
+    format!(
+        "template_{service}_{}",
+        &hex::encode(digest.finalize())[..16]
+    )
 }
 
 async fn make_template(admin: &mut PgConnection, template: &str, migrations: &[Migration]) {
@@ -298,9 +320,20 @@ async fn make_template(admin: &mut PgConnection, template: &str, migrations: &[M
     if !exists(admin, template).await {
         // Half made it has another name, so that nobody ever copies it.
         let making = format!("making_{template}");
-        execute(admin, &format!("DROP DATABASE IF EXISTS {making} WITH (FORCE)")).await;
-        execute(admin, &format!("CREATE DATABASE {making} OWNER bashu_owner")).await;
-        let options = DbOptions { url: Role::Owner.url(&making), connections_max: 1 };
+        execute(
+            admin,
+            &format!("DROP DATABASE IF EXISTS {making} WITH (FORCE)"),
+        )
+        .await;
+        execute(
+            admin,
+            &format!("CREATE DATABASE {making} OWNER bashu_owner"),
+        )
+        .await;
+        let options = DbOptions {
+            url: Role::Owner.url(&making),
+            connections_max: 1,
+        };
         let db = match Db::connect(options, Clock::manual(start()), Ids::seeded(SEED)).await {
             Ok(db) => db,
             Err(error) => panic!("the template {template} does not open: {error:?}"),
@@ -311,7 +344,11 @@ async fn make_template(admin: &mut PgConnection, template: &str, migrations: &[M
         let _ = db.pool().clone().close().await;
         let made = format!("COMMENT ON DATABASE {making} IS '{}'", unix_seconds());
         execute(admin, &made).await;
-        execute(admin, &format!("ALTER DATABASE {making} RENAME TO {template}")).await;
+        execute(
+            admin,
+            &format!("ALTER DATABASE {making} RENAME TO {template}"),
+        )
+        .await;
     }
     lock(admin, "pg_advisory_unlock", template).await;
 }
@@ -330,23 +367,38 @@ async fn sweep(admin: &mut PgConnection) {
         let name: String = row.get(0);
         let made: Option<String> = row.get(1);
         if name.starts_with("test_") {
-            let seconds = name.rsplit('_').nth(1).and_then(|text| text.parse::<u64>().ok());
+            let seconds = name
+                .rsplit('_')
+                .nth(1)
+                .and_then(|text| text.parse::<u64>().ok());
             if seconds.is_some_and(|made| made + STALE_SECONDS < now) {
-                execute(admin, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
+                execute(
+                    admin,
+                    &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"),
+                )
+                .await;
             }
         } else if made
             .and_then(|text| text.parse::<u64>().ok())
             .is_some_and(|made| made + TEMPLATE_SECONDS_MAX < now)
         {
             lock(admin, "pg_advisory_lock", &name).await;
-            execute(admin, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
+            execute(
+                admin,
+                &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"),
+            )
+            .await;
             lock(admin, "pg_advisory_unlock", &name).await;
         }
     }
 }
 
 async fn lock(admin: &mut PgConnection, function: &str, template: &str) {
-    execute(admin, &format!("SELECT {function}(hashtextextended('{template}', 0))")).await;
+    execute(
+        admin,
+        &format!("SELECT {function}(hashtextextended('{template}', 0))"),
+    )
+    .await;
 }
 
 async fn exists(admin: &mut PgConnection, database: &str) -> bool {
@@ -367,7 +419,10 @@ async fn execute(admin: &mut PgConnection, sql: &str) {
 /// Runs `work` to its end from a place that cannot wait: a thread with a runtime of its own.
 fn blocking(work: impl Future<Output = ()> + Send + 'static) {
     let thread = std::thread::spawn(move || {
-        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        match tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+        {
             Ok(runtime) => runtime.block_on(work),
             Err(error) => tracing::warn!(%error, "a test could not clean up after itself"),
         }
@@ -377,9 +432,13 @@ fn blocking(work: impl Future<Output = ()> + Send + 'static) {
 }
 
 fn unix_seconds() -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "the age of a left-over is real time")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the age of a left-over is real time"
+    )]
     let now = std::time::SystemTime::now();
-    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    now.duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 fn random_hex() -> String {

@@ -65,6 +65,9 @@ pub const CHASSIS: &[Invariant] = &[
 /// # Errors
 /// When the query fails.
 pub async fn check(db: &Db, invariant: &Invariant) -> Result<Vec<Violation>> {
-    let sql = format!("SELECT subject, problem FROM ({}) AS v LIMIT $1", invariant.sql);
+    let sql = format!(
+        "SELECT subject, problem FROM ({}) AS v LIMIT $1",
+        invariant.sql
+    );
     db.all(&sql, [VIOLATIONS_MAX.into()]).await
 }

@@ -112,6 +112,9 @@ CREATE TABLE pass (
     line_id         uuid NOT NULL,
     price_fen       bigint NOT NULL,
     renews          bigint,
+    -- The same while this pass may come to something; kept apart from the state, so that a change
+    -- of state touches no index.
+    renewing        bigint,
     bought_at       timestamptz NOT NULL,
     close_at        timestamptz NOT NULL,
     state           text NOT NULL,
@@ -143,14 +146,13 @@ CREATE TABLE pass (
     CONSTRAINT pass_not_granted CHECK (state NOT IN ('awaiting_payment', 'ready', 'lapsed',
         'forfeited') OR start_date IS NULL),
     CONSTRAINT pass_ready CHECK (state <> 'ready' OR activate_by IS NOT NULL),
+    CONSTRAINT pass_renewing CHECK (renewing = renews),
     CONSTRAINT pass_refund CHECK (refund >= 0 AND (state NOT IN ('refunding', 'refunded')
         OR refund > 0))
 ) WITH (fillfactor = 70);
 CREATE INDEX pass_member ON pass (member, bought_at DESC, id DESC);
 -- A pass has one successor; one that came to nothing makes room for another.
-CREATE UNIQUE INDEX pass_renewed_once ON pass (renews)
-    WHERE renews IS NOT NULL AND state NOT IN ('lapsed', 'refunded', 'voided', 'forfeited');
-CREATE INDEX pass_product ON pass (product, state);
+CREATE UNIQUE INDEX pass_renewed_once ON pass (renewing) WHERE renewing IS NOT NULL;
 
 CREATE TABLE refund (
     pass           bigint NOT NULL REFERENCES pass (id),

@@ -77,6 +77,10 @@ impl Passes {
     /// # Errors
     /// Why she cannot have it; overloaded, when the lane is full.
     pub async fn buy(&self, caller: &Caller, request: BuyPass) -> Result<Pass> {
+        // A lane is opened for products only, not for whatever id somebody sends.
+        if !self.is_product(request.product).await? {
+            return Err(kit::Error::NotFound);
+        }
         let purchase = Purchase { caller: caller.clone(), request };
         self.purchases.run(request.product, purchase).await
     }

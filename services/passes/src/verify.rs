@@ -19,10 +19,12 @@ pub const INVARIANTS: &[Invariant] = &[
         sql: "SELECT s.product::text AS subject,
                 'held ' || s.held::text || ' and ' || c.held::text || ' await payment, sold '
                   || s.sold::text || ' and ' || c.sold::text || ' were paid' AS problem
-              FROM product_stock s CROSS JOIN LATERAL (
-                SELECT count(*) FILTER (WHERE p.state = 'awaiting_payment') AS held,
-                  count(*) FILTER (WHERE p.state NOT IN ('awaiting_payment', 'lapsed')) AS sold
-                FROM pass p WHERE p.product = s.product) c
+              FROM product_stock s JOIN (
+                SELECT r.id AS product,
+                  count(p.id) FILTER (WHERE p.state = 'awaiting_payment') AS held,
+                  count(p.id) FILTER (WHERE p.state NOT IN ('awaiting_payment', 'lapsed')) AS sold
+                FROM product r LEFT JOIN pass p ON p.product = r.id GROUP BY r.id) c
+                ON c.product = s.product
               WHERE s.held <> c.held OR s.sold <> c.sold",
     },
     Invariant {
@@ -120,6 +122,6 @@ pub const INVARIANTS: &[Invariant] = &[
         sql: "SELECT renews::text AS subject, count(*)::text || ' continue it' AS problem
               FROM pass WHERE renews IS NOT NULL
                 AND state NOT IN ('lapsed', 'refunded', 'voided', 'forfeited')
-              GROUP BY renews HAVING count(*) > 1",
+              GROUP BY renews HAVING count(*) > 1 OR count(renewing) <> count(*)",
     },
 ];

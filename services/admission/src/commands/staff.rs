@@ -5,20 +5,21 @@ use chrono::TimeDelta;
 use credential::rules::{Decision, Direction, Hints, Remaining};
 use kit::access::{self, Caller, Member};
 use kit::once::{self, Once, Request};
-use kit::types::{EntitlementId, MemberId, OrderId, VenueId, shanghai_date};
+use kit::types::{EntitlementId, GateId, MemberId, OrderId, VenueId, shanghai_date};
 use kit::{Ctx, Error, Result, Tx};
 use uuid::Uuid;
 
 use super::redeem::{add, count};
 use super::shift::{at_work, on_shift};
-use super::{as_absent, operator_or_manager};
+use super::as_absent;
 use crate::domain::entitlement::{Entitlement, Grant};
+use crate::domain::gate::Gate;
 use crate::domain::redemption::{Limits, Origin, REASON_CHARS_MAX, Redemption, Void};
 use crate::domain::venue::is_line;
 use crate::error::{Refusal, bad_input, recorded};
 use crate::store::desk::Figures;
 use crate::store::entitlement::Wanted;
-use crate::{publish, store};
+use crate::{Admission, publish, store};
 
 /// Look-ups of one person in [`LOOK_UP_WINDOW_MINUTES`], at most.
 pub const LOOK_UPS_MAX: i32 = 30;
@@ -226,7 +227,7 @@ fn overriding(
         id: tx.uuid(),
         version: 1,
         venue,
-        gate: kit::types::GateId(Uuid::nil()),
+        gate: GateId(Uuid::nil()),
         origin: Origin::Override { of, by, reason: reason.to_owned() },
         entitlement: Some(one.id),
         generation,
@@ -331,13 +332,55 @@ fn check_reason(reason: &str) -> Result<()> {
 }
 
 /// Whether the caller may see what happens at a venue: its staff, its supervisors, operators.
-pub(crate) async fn may_see(tx: &Tx, caller: &Caller, venue: VenueId) -> Result<()> {
-    let venue = store::venue::load(tx, venue).await?;
-    match access::venue_staff(tx, caller, venue.organisation).await {
-        Ok(_) => Ok(()),
-        Err(Error::Forbidden(_)) => {
-            operator_or_manager(tx, caller, venue.organisation).await.map(|_| ())
-        }
+///
+/// # Errors
+/// When the database fails, or identity is not heard of.
+pub(crate) async fn may_see(service: &Admission, caller: &Caller, venue: VenueId) -> Result<bool> {
+    let seen = service
+        .ctx
+        .db
+        .tx("may_see", async |tx| {
+            let venue = store::venue::load(tx, venue).await?;
+            match access::venue_staff(tx, caller, venue.organisation).await {
+                Err(Error::Forbidden(_)) => access::operator(tx, caller).await.map(|_| ()),
+                other => other.map(|_| ()),
+            }
+        })
+        .await;
+    match seen {
+        Ok(()) => Ok(true),
+        Err(Error::Forbidden(_) | Error::NotFound | Error::Unauthenticated(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// A redemption, for whom its venue concerns; `None` for others as when it is absent.
+///
+/// # Errors
+/// When the database fails, or identity is not heard of.
+pub async fn redemption(
+    service: &Admission,
+    caller: &Caller,
+    id: Uuid,
+) -> Result<Option<Redemption>> {
+    let found =
+        service.ctx.db.tx("redemption", async |tx| store::redemption::load(tx, id).await).await;
+    match found {
+        Ok(one) if may_see(service, caller, one.venue).await? => Ok(Some(one)),
+        Ok(_) | Err(Error::NotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A gate, for whom its venue concerns; `None` for others as when it is absent.
+///
+/// # Errors
+/// When the database fails, or identity is not heard of.
+pub async fn gate(service: &Admission, caller: &Caller, id: GateId) -> Result<Option<Gate>> {
+    let found = service.ctx.db.tx("gate", async |tx| store::gate::load(tx, id).await).await;
+    match found {
+        Ok(one) if may_see(service, caller, one.venue).await? => Ok(Some(one)),
+        Ok(_) | Err(Error::NotFound) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -14,9 +14,8 @@ use kit::types::Union;
 use serde_json::{Value, json};
 
 use crate::client::{Client, text};
-use crate::dev::{World, command};
+use crate::dev::{DevArgs, World, command};
 use crate::say::Say;
-pub(crate) use keys::derived;
 use organisations::Organisations;
 use people::{Person, person};
 
@@ -25,8 +24,8 @@ const PEOPLE_MAX: usize = 100;
 /// The people who have an office, by their place after all others.
 const OFFICES: [(u32, &str, &str, &str); 6] = [
     (900_001, "OPERATOR", "root", "系统操作员 operator"),
-    (900_002, "VENUE_MANAGER", "museums", "场馆主管 venue manager"),
-    (900_003, "VENUE_STAFF", "museums", "场馆员工 venue staff"),
+    (900_002, "VENUE_MANAGER", "parks", "场馆主管 venue manager"),
+    (900_003, "VENUE_STAFF", "parks", "场馆员工 venue staff"),
     (900_004, "OFFICER", "factory", "工会经办 officer"),
     (900_005, "APPROVER", "factory", "工会主席 approver"),
     (900_006, "AUDITOR", "factory", "经审 auditor"),
@@ -41,6 +40,26 @@ const HAS_MEMBERS: &str = "query ($id: ID!) { organisation(id: $id) { membership
     { nodes { id member { id } } } } }";
 const GRANT: &str = "mutation ($input: GrantRoleInput!) { grantRole(input: $input) \
     { role { id } userErrors { code field message } } }";
+
+/// What `bashu demo` is told.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DemoArgs {
+    #[command(flatten)]
+    world: DevArgs,
+}
+
+/// Loads what is missing into both unions of a running development world.
+///
+/// # Errors
+/// When a gateway does not answer, or refuses something.
+pub(crate) async fn run(args: DemoArgs) -> Result<()> {
+    let say = Say::terminal();
+    let world = World::prepare(&args.world)?;
+    for union in Union::ALL {
+        load(&world, union, args.world.members, &say).await?;
+    }
+    Ok(())
+}
 
 /// The phone of the person who holds this office in every demonstration world.
 pub(crate) fn office_phone(union: Union, office: &str) -> String {
@@ -139,7 +158,7 @@ async fn ensure_offices(
     organisations: &Organisations,
 ) -> Result<()> {
     for (number, role, place, _) in OFFICES.iter().skip(1) {
-        let home = if place == &"museums" { "root" } else { place };
+        let home = if place == &"parks" { "root" } else { place };
         let input = json!({
             "organisationId": organisations[home],
             "people": [described(&person(union.code(), *number))],

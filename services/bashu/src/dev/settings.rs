@@ -7,6 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use kit::config::Config;
 use kit::types::Union;
 
@@ -158,6 +160,57 @@ impl World {
         Ok(out)
     }
 
+    /// What each service alone is told.
+    fn sections(&self, out: &mut String, union: Union) -> Result<()> {
+        let keys = self.keys(union);
+        let sandbox = self.sandbox_folder();
+        writeln!(out, "\n[identity]")?;
+        for name in ["kek", "blind_index_key", "code_key", "idtag_key"] {
+            writeln!(out, "{name} = {}", quoted(&base64_secret(&keys, name)?))?;
+        }
+        let root = keys.join(crate::keys::ROOT_FILE);
+        writeln!(out, "root_key_file = {}", quoted(&root.display().to_string()))?;
+        let sms_key = fs::read_to_string(sandbox.join("sms").join(format!("{union}.key")))?;
+        writeln!(out, "\n[identity.sms]\nurl = {}", quoted(&format!("http://{}", self.sandbox())))?;
+        writeln!(out, "key = {}", quoted(sms_key.trim()))?;
+        let key = base64_secret(&keys, "entitlement_key")?;
+        writeln!(out, "\n[passes]\nentitlement_key = {}", quoted(&key))?;
+        writeln!(out, "\n[billing]")?;
+        self.wechat(out, union)?;
+        writeln!(out, "\n[admission]")?;
+        Ok(())
+    }
+
+    /// The account with the payment provider, as its files in the sandbox say.
+    fn wechat(&self, out: &mut String, union: Union) -> Result<()> {
+        let sandbox = self.sandbox_folder();
+        let mchid = format!("19000000{union}");
+        let merchant = sandbox.join("merchants").join(&mchid);
+        let read = |path: PathBuf| -> Result<String> {
+            Ok(fs::read_to_string(&path)
+                .with_context(|| format!("{} is missing", path.display()))?
+                .trim()
+                .to_owned())
+        };
+        let rest = self.services_port(union) + 50;
+        let rows = [
+            ("base_url", format!("http://{}", self.sandbox())),
+            ("mchid", mchid),
+            ("appid", read(merchant.join("appid"))?),
+            ("merchant_serial", read(merchant.join("serial"))?),
+            ("merchant_key", read(merchant.join("private_key.pem"))?),
+            ("platform_serial", read(sandbox.join("platform/serial"))?),
+            ("platform_key", read(sandbox.join("platform/public_key.pem"))?),
+            ("apiv3_key", read(merchant.join("apiv3_key"))?),
+            ("notify_url", format!("http://127.0.0.1:{rest}/wechat/notify")),
+        ];
+        writeln!(out, "\n[billing.wechat]")?;
+        for (name, value) in rows {
+            writeln!(out, "{name} = {}", quoted(&value))?;
+        }
+        Ok(())
+    }
+
     fn gateway_settings(&self, union: Union) -> Result<String> {
         let env = read_env(&self.union_folder(union).join("env"))?;
         let config = self.config(union)?;
@@ -194,4 +247,9 @@ impl World {
 /// A TOML string.
 fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
+}
+
+/// A secret of [`secret`] in base64.
+fn base64_secret(folder: &Path, name: &str) -> Result<String> {
+    Ok(STANDARD.encode(hex::decode(secret(folder, name)?)?))
 }

@@ -69,8 +69,9 @@ async fn examine(stack: &Stack, gateway: Option<&str>, output: Output) -> Vec<Fi
     let mut findings = configuration::examine(&stack.config);
     look("PostgreSQL");
     let mut opened: Vec<(&'static Known, Ctx)> = Vec::new();
-    for known in &registry::ALL {
-        let (found, ctx) = postgres::examine(stack, known).await;
+    // Side by side: a server that is away is waited for once.
+    let examined = registry::ALL.iter().map(async |known| (known, postgres::examine(stack, known).await));
+    for (known, (found, ctx)) in futures::future::join_all(examined).await {
         findings.extend(found);
         opened.extend(ctx.map(|ctx| (known, ctx)));
     }

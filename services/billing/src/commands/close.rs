@@ -44,9 +44,11 @@ const fn ordinal(reason: CloseReason) -> i32 {
 /// Marks an open order as being closed and plans the close.
 pub(crate) async fn begin(tx: &Tx, held: &mut Held, reason: CloseReason) -> Result<()> {
     if matches!(held.order.state, OrderState::Open { closing: None }) {
-        let order = held.order.clone().begin_closing(reason).map_err(|_| {
-            Error::internal("an open order cannot be closed")
-        })?;
+        let order = held
+            .order
+            .clone()
+            .begin_closing(reason)
+            .map_err(|_| Error::internal("an open order cannot be closed"))?;
         held.save(tx, order).await?;
         held.step(tx, closing_step(reason), None).await?;
         let work = NewDue::new(due::CLOSE, held.order.id, tx.now()).ordinal(ordinal(reason));
@@ -65,7 +67,13 @@ pub async fn cancel_order(
     order: OrderId,
     key: Uuid,
 ) -> Result<()> {
-    billing.ctx.db.tx("cancel_order", async |tx| cancel(tx, caller, order, key).await).await?;
+    billing
+        .ctx
+        .db
+        .tx("cancel_order", async |tx| {
+            cancel(tx, caller, order, key).await
+        })
+        .await?;
     let deadline = Instant::now() + Duration::from_millis(CLOSE_WAIT_MS_MAX);
     while Instant::now() < deadline {
         let state = crate::queries::order_state(&billing.ctx.db, order).await?;
@@ -85,7 +93,16 @@ async fn cancel(tx: &Tx, caller: &Caller, order: OrderId, key: Uuid) -> Result<(
         Some(_) | None => return Err(Error::NotFound),
     };
     let hash = once::hash("cancel_order", &[&order.to_string()]);
-    match once::begin(tx, &once::Request { caller: member.id.0, key, hash }).await? {
+    match once::begin(
+        tx,
+        &once::Request {
+            caller: member.id.0,
+            key,
+            hash,
+        },
+    )
+    .await?
+    {
         Once::Done(_) => return Ok(()),
         Once::Refused(code) => return recorded(&code),
         Once::First => {}
@@ -106,7 +123,9 @@ async fn cancel(tx: &Tx, caller: &Caller, order: OrderId, key: Uuid) -> Result<(
 /// When the provider does not answer: the job is run again.
 pub async fn close_order(billing: &Billing, id: OrderId) -> Result<After> {
     let db = &billing.ctx.db;
-    let begun = db.tx("begin_close", async |tx| begin_close(tx, id).await).await?;
+    let begun = db
+        .tx("begin_close", async |tx| begin_close(tx, id).await)
+        .await?;
     let open = match begun {
         Begun::Ended => return Ok(After::Done),
         Begun::TooEarly(at) => return Ok(After::At(at)),
@@ -118,7 +137,8 @@ pub async fn close_order(billing: &Billing, id: OrderId) -> Result<After> {
         return Ok(After::Done);
     }
     let union = billing.ctx.union;
-    db.tx("close_order", async |tx| finish(tx, union, id).await).await?;
+    db.tx("close_order", async |tx| finish(tx, union, id).await)
+        .await?;
     billing.tell();
     Ok(After::Done)
 }
@@ -131,7 +151,9 @@ enum Begun {
 }
 
 async fn begin_close(tx: &Tx, id: OrderId) -> Result<Begun> {
-    let Some(mut held) = Held::lock(tx, id).await? else { return Ok(Begun::Ended) };
+    let Some(mut held) = Held::lock(tx, id).await? else {
+        return Ok(Begun::Ended);
+    };
     match held.order.state {
         OrderState::Paid { .. } | OrderState::Closed { .. } => return Ok(Begun::Ended),
         OrderState::Open { closing: Some(_) } => {}
@@ -150,9 +172,13 @@ async fn begin_close(tx: &Tx, id: OrderId) -> Result<Begun> {
 }
 
 async fn finish(tx: &Tx, union: kit::types::Union, id: OrderId) -> Result<()> {
-    let Some(mut held) = Held::lock(tx, id).await? else { return Ok(()) };
+    let Some(mut held) = Held::lock(tx, id).await? else {
+        return Ok(());
+    };
     // Paid while the provider was asked: that is its end.
-    let Ok(order) = held.order.clone().close(tx.now()) else { return Ok(()) };
+    let Ok(order) = held.order.clone().close(tx.now()) else {
+        return Ok(());
+    };
     if let Some(payment) = store::lock_open_payment(tx, id).await? {
         close_payment(tx, payment).await?;
     }
@@ -169,7 +195,14 @@ async fn close_payment(tx: &Tx, payment: Payment) -> Result<()> {
     kit::due::cancel(tx, due::QUERY, &payment.id.to_string()).await?;
     kit::due::cancel(tx, due::PREPARE, &payment.id.to_string()).await?;
     kit::due::cancel(tx, due::EXPIRE, &payment.id.to_string()).await?;
-    store::save_payment(tx, &Payment { state: PaymentState::Closed, ..payment }).await
+    store::save_payment(
+        tx,
+        &Payment {
+            state: PaymentState::Closed,
+            ..payment
+        },
+    )
+    .await
 }
 
 /// Ends a payment whose code has expired, or that another one made needless; its order may be
@@ -179,7 +212,9 @@ async fn close_payment(tx: &Tx, payment: Payment) -> Result<()> {
 /// When the provider does not answer: the job is run again.
 pub async fn expire_payment(billing: &Billing, id: Uuid) -> Result<After> {
     let db = &billing.ctx.db;
-    let payment = db.tx("expire_payment", async |tx| store::payment(tx, id).await).await?;
+    let payment = db
+        .tx("expire_payment", async |tx| store::payment(tx, id).await)
+        .await?;
     let Some(payment) = payment.filter(|one| one.state.is_open()) else {
         return Ok(After::Done);
     };
@@ -187,7 +222,9 @@ pub async fn expire_payment(billing: &Billing, id: Uuid) -> Result<After> {
         return Ok(After::Done);
     }
     db.tx("payment_expired", async |tx| {
-        let held = Held::lock(tx, payment.order).await?.ok_or(Error::NotFound)?;
+        let held = Held::lock(tx, payment.order)
+            .await?
+            .ok_or(Error::NotFound)?;
         let payment = store::lock_payment(tx, id).await?;
         if payment.state.is_open() {
             close_payment(tx, payment).await?;

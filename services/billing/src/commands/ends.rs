@@ -26,7 +26,16 @@ pub async fn hold_lapsed(tx: &Tx, order: OrderId, seller: &str) -> Result<()> {
     let Some(mut held) = Held::lock(tx, order).await? else {
         let kind = "hold_lapsed".to_owned();
         let (reason, seller) = (String::new(), seller.to_owned());
-        return store::early_end(tx, &EarlyEnd { order_id: order.0, kind, reason, seller }).await;
+        return store::early_end(
+            tx,
+            &EarlyEnd {
+                order_id: order.0,
+                kind,
+                reason,
+                seller,
+            },
+        )
+        .await;
     };
     own(&held, seller)?;
     close::begin(tx, &mut held, CloseReason::HoldLapsed).await
@@ -46,7 +55,16 @@ pub async fn refuse_fulfilment(
     let Some(mut held) = Held::lock(tx, order).await? else {
         let (kind, reason) = ("refused".to_owned(), reason.to_owned());
         let seller = seller.to_owned();
-        return store::early_end(tx, &EarlyEnd { order_id: order.0, kind, reason, seller }).await;
+        return store::early_end(
+            tx,
+            &EarlyEnd {
+                order_id: order.0,
+                kind,
+                reason,
+                seller,
+            },
+        )
+        .await;
     };
     own(&held, seller)?;
     if held.order.refused.is_some() {
@@ -86,7 +104,11 @@ pub async fn line_returned(tx: &Tx, union: Union, early: EarlyReturn) -> Result<
         OrderState::Paid { .. } => {
             let fen = Fen::new(early.refund_fen)
                 .map_err(|_| Error::permanent("a return's amount is none"))?;
-            let back = refund::LineBack { id: early.return_id, line: early.line_id, fen };
+            let back = refund::LineBack {
+                id: early.return_id,
+                line: early.line_id,
+                fen,
+            };
             refund::give_back_line(tx, union, &mut held, back).await
         }
     }
@@ -96,7 +118,11 @@ pub async fn line_returned(tx: &Tx, union: Union, early: EarlyReturn) -> Result<
 pub(crate) async fn after_payment(tx: &Tx, union: Union, held: &mut Held) -> Result<()> {
     for early in store::early_returns(tx, held.order.id).await? {
         let fen = Fen::new(early.refund_fen).unwrap_or(Fen::ZERO);
-        let back = refund::LineBack { id: early.return_id, line: early.line_id, fen };
+        let back = refund::LineBack {
+            id: early.return_id,
+            line: early.line_id,
+            fen,
+        };
         match refund::give_back_line(tx, union, held, back).await {
             // It contradicts the order: the payment stands, a person looks at the return.
             Err(Error::Permanent(_)) => refund::note_stuck(tx, early.return_id, held).await?,
@@ -115,9 +141,7 @@ pub(crate) async fn apply_early(tx: &Tx, union: Union, orders: Vec<Uuid>) -> Res
     for early in store::early_ends(tx, orders).await? {
         let order = OrderId(early.order_id);
         let applied = match early.kind.as_str() {
-            "refused" => {
-                refuse_fulfilment(tx, union, order, &early.reason, &early.seller).await
-            }
+            "refused" => refuse_fulfilment(tx, union, order, &early.reason, &early.seller).await,
             _ => hold_lapsed(tx, order, &early.seller).await,
         };
         match applied {

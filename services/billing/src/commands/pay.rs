@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use kit::access::{self, Caller, Member, Who};
 use kit::due::{After, NewDue};
 use kit::once::{self, Once};
@@ -53,16 +53,25 @@ pub async fn pay_order(billing: &Billing, caller: &Caller, input: PayOrder) -> R
         }
         billing.changed(POLL_MS).await;
     }
-    billing.ctx.db.tx("pay_order", async |tx| begin(tx, caller, input).await).await
+    billing
+        .ctx
+        .db
+        .tx("pay_order", async |tx| begin(tx, caller, input).await)
+        .await
 }
 
 async fn begin(tx: &Tx, caller: &Caller, input: PayOrder) -> Result<Uuid> {
     let member = access::member(tx, caller).await?;
-    let held = Held::lock(tx, input.order).await?.ok_or(Refusal::OrderNotSeenYet)?;
+    let held = Held::lock(tx, input.order)
+        .await?
+        .ok_or(Refusal::OrderNotSeenYet)?;
     let request = once::Request {
         caller: member.id.0,
         key: input.key,
-        hash: once::hash("pay_order", &[&input.order.to_string(), input.method.as_str()]),
+        hash: once::hash(
+            "pay_order",
+            &[&input.order.to_string(), input.method.as_str()],
+        ),
     };
     match once::begin(tx, &request).await? {
         Once::Done(id) => {
@@ -78,13 +87,17 @@ async fn begin(tx: &Tx, caller: &Caller, input: PayOrder) -> Result<Uuid> {
         Some(_) => return Err(Refusal::PaymentEnding.into()),
         None => start(tx, &held, member, share, input.method).await?,
     };
-    tx.audit(member.audit("pay_order", input.order).detail(serde_json::json!({"payment": id})));
+    tx.audit(
+        member
+            .audit("pay_order", input.order)
+            .detail(serde_json::json!({"payment": id})),
+    );
     once::finish(tx, id.as_bytes()).await?;
     Ok(id)
 }
 
 /// Whether the order can be paid now.
-fn payable(order: &Order, share: Fen, now: chrono::DateTime<chrono::Utc>) -> Result<(), Refusal> {
+fn payable(order: &Order, share: Fen, now: DateTime<Utc>) -> std::result::Result<(), Refusal> {
     match order.state {
         OrderState::Paid { .. } => Err(Refusal::AlreadyPaid),
         OrderState::Closed { .. } => Err(Refusal::OrderClosed),
@@ -95,13 +108,7 @@ fn payable(order: &Order, share: Fen, now: chrono::DateTime<chrono::Utc>) -> Res
     }
 }
 
-async fn start(
-    tx: &Tx,
-    held: &Held,
-    member: Member,
-    share: Fen,
-    method: Method,
-) -> Result<Uuid> {
+async fn start(tx: &Tx, held: &Held, member: Member, share: Fen, method: Method) -> Result<Uuid> {
     payable(&held.order, share, tx.now())?;
     let id = tx.uuid();
     let longest = tx.now() + TimeDelta::minutes(PAYMENT_MINUTES_MAX);
@@ -147,12 +154,17 @@ pub async fn wait_for_code(billing: &Billing, payment: Uuid) -> Result<()> {
 pub async fn prepare(billing: &Billing, id: Uuid) -> Result<After> {
     let db = &billing.ctx.db;
     let loaded = db.tx("prepare", async |tx| load(tx, id).await).await?;
-    let Some((payment, order)) = loaded else { return Ok(After::Done) };
+    let Some((payment, order)) = loaded else {
+        return Ok(After::Done);
+    };
     let asked = billing.wechat.native(&order).await;
     let placed = match asked {
         Ok(code_url) => {
             let (payment, code_url) = (&payment, &code_url);
-            db.tx("payment_ready", async |tx| ready(tx, payment, code_url).await).await?
+            db.tx("payment_ready", async |tx| {
+                ready(tx, payment, code_url).await
+            })
+            .await?
         }
         Err(failure) if failure.code() == Some("ORDERPAID") => {
             return super::query_payment(billing, id).await;
@@ -160,7 +172,8 @@ pub async fn prepare(billing: &Billing, id: Uuid) -> Result<After> {
         Err(failure) => match failure.code() {
             Some(code) if !failure.is_passing() => {
                 let payment = &payment;
-                db.tx("payment_failed", async |tx| failed(tx, payment, code).await).await?;
+                db.tx("payment_failed", async |tx| failed(tx, payment, code).await)
+                    .await?;
                 true
             }
             Some(_) | None => return Err(failure.into()),
@@ -175,7 +188,9 @@ pub async fn prepare(billing: &Billing, id: Uuid) -> Result<After> {
 }
 
 async fn load(tx: &Tx, id: Uuid) -> Result<Option<(Payment, NativeOrder)>> {
-    let Some(payment) = store::payment(tx, id).await? else { return Ok(None) };
+    let Some(payment) = store::payment(tx, id).await? else {
+        return Ok(None);
+    };
     if payment.state != PaymentState::Preparing {
         return Ok(None);
     }
@@ -197,7 +212,9 @@ async fn load(tx: &Tx, id: Uuid) -> Result<Option<(Payment, NativeOrder)>> {
 
 /// Locks a payment after its order; `None` when it is no longer being prepared.
 async fn lock_preparing(tx: &Tx, payment: &Payment) -> Result<Option<(Held, Payment)>> {
-    let held = Held::lock(tx, payment.order).await?.ok_or(Error::NotFound)?;
+    let held = Held::lock(tx, payment.order)
+        .await?
+        .ok_or(Error::NotFound)?;
     let payment = store::lock_payment(tx, payment.id).await?;
     Ok((payment.state == PaymentState::Preparing).then_some((held, payment)))
 }
@@ -208,16 +225,34 @@ async fn ready(tx: &Tx, payment: &Payment, code_url: &str) -> Result<bool> {
         let now = store::payment(tx, payment.id).await?;
         return Ok(now.is_some_and(|one| matches!(one.state, PaymentState::Waiting { .. })));
     };
-    let state = PaymentState::Waiting { code_url: code_url.to_owned(), prepared_at: tx.now() };
-    store::save_payment(tx, &Payment { state, ..payment.clone() }).await?;
+    let state = PaymentState::Waiting {
+        code_url: code_url.to_owned(),
+        prepared_at: tx.now(),
+    };
+    store::save_payment(
+        tx,
+        &Payment {
+            state,
+            ..payment.clone()
+        },
+    )
+    .await?;
     held.step(tx, Step::PaymentReady, None).await?;
-    tx.plan(NewDue::new(due::QUERY, payment.id, next_query(tx.now(), tx.now())));
+    tx.plan(NewDue::new(
+        due::QUERY,
+        payment.id,
+        next_query(tx.now(), tx.now()),
+    ));
     Ok(true)
 }
 
 async fn failed(tx: &Tx, payment: &Payment, code: &str) -> Result<()> {
-    let Some((held, payment)) = lock_preparing(tx, payment).await? else { return Ok(()) };
-    let state = PaymentState::Failed { code: code.to_owned() };
+    let Some((held, payment)) = lock_preparing(tx, payment).await? else {
+        return Ok(());
+    };
+    let state = PaymentState::Failed {
+        code: code.to_owned(),
+    };
     store::save_payment(tx, &Payment { state, ..payment }).await?;
     held.step(tx, Step::PaymentFailed, None).await?;
     tracing::error!(code, "the provider did not take a payment");

@@ -55,14 +55,26 @@ async fn owe(tx: &Tx, owed: Owed<'_>) -> Result<()> {
         transaction_id: owed.transaction_id.filter(|_| !nothing).map(str::to_owned),
         cause: owed.cause,
         fen: owed.fen,
-        state: if nothing { RefundState::Done } else { RefundState::Requested },
+        state: if nothing {
+            RefundState::Done
+        } else {
+            RefundState::Requested
+        },
         attempt: 1,
         out_refund_no: out_refund_no(owed.id, 1),
         requested_at: tx.now(),
         accepted_at: None,
         done_at: nothing.then(|| tx.now()),
     };
-    if !store::insert_refund(tx, &NewRefund { refund, lines: owed.lines }).await? {
+    if !store::insert_refund(
+        tx,
+        &NewRefund {
+            refund,
+            lines: owed.lines,
+        },
+    )
+    .await?
+    {
         return Err(Error::permanent("the return was taken in before"));
     }
     let of_order = owed.cause.is_of_order();
@@ -86,7 +98,18 @@ pub(crate) async fn give_back(
 ) -> Result<()> {
     let id = Ids::derive(Uuid::NAMESPACE_OID, &format!("refund/{transaction_id}"), 0);
     let transaction_id = Some(transaction_id);
-    owe(tx, Owed { id, order, transaction_id, fen, cause, lines: Vec::new() }).await
+    owe(
+        tx,
+        Owed {
+            id,
+            order,
+            transaction_id,
+            fen,
+            cause,
+            lines: Vec::new(),
+        },
+    )
+    .await
 }
 
 /// Takes a line back in part or whole.
@@ -98,7 +121,9 @@ pub(crate) async fn give_back_line(
 ) -> Result<()> {
     let left = store::line_return(tx, held.order.id, back.line).await?;
     if left.ok_or_else(|| Error::permanent("a return of another order's line"))? < back.fen {
-        return Err(Error::permanent("more would go back than the line has left"));
+        return Err(Error::permanent(
+            "more would go back than the line has left",
+        ));
     }
     let order = held.order.clone().take_back(back.fen);
     let order = order.map_err(|_| Error::permanent("more would go back than was paid"))?;
@@ -106,7 +131,14 @@ pub(crate) async fn give_back_line(
     held.save(tx, order).await?;
     held.step(tx, Step::ReturnTaken, Some(back.fen)).await?;
     let lines = vec![(back.line, back.fen)];
-    owe_for_order(tx, union, held, (back.id, back.fen, RefundCause::Returned), lines).await
+    owe_for_order(
+        tx,
+        union,
+        held,
+        (back.id, back.fen, RefundCause::Returned),
+        lines,
+    )
+    .await
 }
 
 /// Gives back all that is left of a paid order.
@@ -120,7 +152,11 @@ pub(crate) async fn give_back_all(tx: &Tx, union: Union, held: &mut Held) -> Res
     let paid = held.order.paid();
     let left = paid.sub(held.order.returned).unwrap_or(Fen::ZERO);
     let order = held.order.clone().take_back(left);
-    held.save(tx, order.map_err(|_| Error::internal("what is left cannot go back"))?).await?;
+    held.save(
+        tx,
+        order.map_err(|_| Error::internal("what is left cannot go back"))?,
+    )
+    .await?;
     let id = Ids::derive(held.order.id.0, "fulfilment_refused", 0);
     owe_for_order(tx, union, held, (id, left, RefundCause::Refused), lines).await
 }
@@ -128,11 +164,17 @@ pub(crate) async fn give_back_all(tx: &Tx, union: Union, held: &mut Held) -> Res
 async fn return_shares(tx: &Tx, line: Uuid, fen: Fen) -> Result<()> {
     let shares = store::shares(tx, line).await?;
     let parts = spread(fen, &shares);
-    let shares = shares.iter().map(|share| share.ordinal).zip(parts).collect();
+    let shares = shares
+        .iter()
+        .map(|share| share.ordinal)
+        .zip(parts)
+        .collect();
     if store::return_line(tx, &ReturnLine { line, fen, shares }).await? {
         Ok(())
     } else {
-        Err(Error::permanent("more would go back than the line has left"))
+        Err(Error::permanent(
+            "more would go back than the line has left",
+        ))
     }
 }
 
@@ -146,10 +188,23 @@ async fn owe_for_order(
     let receipt = store::receipt_for_order(tx, held.order.id).await?;
     let transaction_id = receipt.as_ref().map(|one| one.transaction_id.as_str());
     if transaction_id.is_none() && !fen.is_zero() {
-        return Err(Error::permanent("an order without money has none to give back"));
+        return Err(Error::permanent(
+            "an order without money has none to give back",
+        ));
     }
     let order = Some(held.order.id);
-    owe(tx, Owed { id, order, transaction_id, fen, cause, lines }).await?;
+    owe(
+        tx,
+        Owed {
+            id,
+            order,
+            transaction_id,
+            fen,
+            cause,
+            lines,
+        },
+    )
+    .await?;
     if fen.is_zero() {
         return went_back(tx, union, held, id, fen).await;
     }
@@ -157,22 +212,27 @@ async fn owe_for_order(
 }
 
 /// The order after the money of one of its returns has gone back.
-async fn went_back(
-    tx: &Tx,
-    union: Union,
-    held: &mut Held,
-    id: Uuid,
-    fen: Fen,
-) -> Result<()> {
+async fn went_back(tx: &Tx, union: Union, held: &mut Held, id: Uuid, fen: Fen) -> Result<()> {
     let order = held.order.clone().gave_back(fen);
-    held.save(tx, order.map_err(|_| Error::internal("a return that was not taken in"))?).await?;
+    held.save(
+        tx,
+        order.map_err(|_| Error::internal("a return that was not taken in"))?,
+    )
+    .await?;
     held.step(tx, Step::RefundDone, Some(fen)).await?;
     let refunds = store::refund_lines(tx, held.order.id).await?;
     for (at, done) in refunds.iter().filter(|one| one.refund == id).enumerate() {
         if at > 0 {
             // Each event of an order has a version of its own.
             let order = held.order.clone();
-            held.save(tx, crate::domain::Order { version: order.version + 1, ..order }).await?;
+            held.save(
+                tx,
+                crate::domain::Order {
+                    version: order.version + 1,
+                    ..order
+                },
+            )
+            .await?;
         }
         tx.emit(publish::refund_done(&held.order, &refunds, done, union));
     }
@@ -211,24 +271,36 @@ pub async fn ask_refund(billing: &Billing, id: Uuid) -> Result<After> {
         Ok(answer) => {
             let progress = Progress::of(&answer);
             let union = billing.ctx.union;
-            db.tx("refund_accepted", async |tx| learn(tx, union, id, &progress).await).await?;
+            db.tx("refund_accepted", async |tx| {
+                learn(tx, union, id, &progress).await
+            })
+            .await?;
             billing.tell();
             return Ok(After::Done);
         }
         Err(failure) => failure,
     };
-    let Some(code) = failure.code() else { return Err(failure.into()) };
+    let Some(code) = failure.code() else {
+        return Err(failure.into());
+    };
     let now = billing.ctx.clock.now();
     if code == "FREQUENCY_LIMITED" {
         return Ok(After::At(now + TimeDelta::seconds(RETRY_SECONDS)));
     }
-    db.tx("refund_stuck", async |tx| stuck(tx, &refund, code).await).await?;
-    let pause = if code == "NOT_ENOUGH" { RETRY_SECONDS } else { STUCK_SECONDS };
+    db.tx("refund_stuck", async |tx| stuck(tx, &refund, code).await)
+        .await?;
+    let pause = if code == "NOT_ENOUGH" {
+        RETRY_SECONDS
+    } else {
+        STUCK_SECONDS
+    };
     Ok(After::At(now + TimeDelta::seconds(pause)))
 }
 
 async fn load(tx: &Tx, id: Uuid) -> Result<Option<(Refund, RefundRequest)>> {
-    let Some(refund) = store::refund(tx, id).await? else { return Ok(None) };
+    let Some(refund) = store::refund(tx, id).await? else {
+        return Ok(None);
+    };
     let wanted = match refund.state {
         RefundState::Requested => true,
         RefundState::Abnormal => refund.accepted_at.is_none(),
@@ -237,7 +309,9 @@ async fn load(tx: &Tx, id: Uuid) -> Result<Option<(Refund, RefundRequest)>> {
     let Some(transaction_id) = refund.transaction_id.clone().filter(|_| wanted) else {
         return Ok(None);
     };
-    let receipt = store::receipt(tx, &transaction_id).await?.ok_or(Error::NotFound)?;
+    let receipt = store::receipt(tx, &transaction_id)
+        .await?
+        .ok_or(Error::NotFound)?;
     let total = Fen::new(receipt.fen).map_err(|_| Error::internal("a receipt's amount"))?;
     let request = RefundRequest {
         transaction_id,
@@ -284,12 +358,7 @@ async fn lock(tx: &Tx, id: Uuid) -> Result<(Option<Held>, Refund)> {
 }
 
 /// Takes in what the provider says of a refund; says whether it fits what we know.
-pub(crate) async fn learn(
-    tx: &Tx,
-    union: Union,
-    id: Uuid,
-    progress: &Progress,
-) -> Result<bool> {
+pub(crate) async fn learn(tx: &Tx, union: Union, id: Uuid, progress: &Progress) -> Result<bool> {
     let (mut held, refund) = lock(tx, id).await?;
     if progress.out_refund_no != refund.out_refund_no || progress.fen != refund.fen.get() {
         return Ok(false);
@@ -297,24 +366,44 @@ pub(crate) async fn learn(
     if refund.state == RefundState::Done {
         return Ok(true);
     }
-    let accepted_at = refund.accepted_at.or(progress.accepted_at).unwrap_or_else(|| tx.now());
+    let accepted_at = refund
+        .accepted_at
+        .or(progress.accepted_at)
+        .unwrap_or_else(|| tx.now());
     let first = refund.accepted_at.is_none();
-    let refund = Refund { accepted_at: Some(accepted_at), ..refund };
+    let refund = Refund {
+        accepted_at: Some(accepted_at),
+        ..refund
+    };
     if let Some(held) = held.as_ref().filter(|_| first) {
-        held.step(tx, Step::RefundAccepted, Some(refund.fen)).await?;
+        held.step(tx, Step::RefundAccepted, Some(refund.fen))
+            .await?;
     }
     super::reconcile::plan_day(tx, kit::types::shanghai_date(accepted_at));
     let refund_id = Some(progress.refund_id.as_str());
     match progress.status {
         RefundStatus::Processing => {
             let state = RefundState::Processing;
-            store::save_refund(tx, &Refund { state, ..refund.clone() }, refund_id, None).await?;
+            store::save_refund(
+                tx,
+                &Refund {
+                    state,
+                    ..refund.clone()
+                },
+                refund_id,
+                None,
+            )
+            .await?;
             let at = next_refund_query(accepted_at, tx.now());
             tx.plan(NewDue::new(due::REFUND_QUERY, id, at));
         }
         RefundStatus::Success => {
             let done_at = Some(progress.done_at.unwrap_or_else(|| tx.now()));
-            let done = Refund { state: RefundState::Done, done_at, ..refund };
+            let done = Refund {
+                state: RefundState::Done,
+                done_at,
+                ..refund
+            };
             finish(tx, union, held.as_mut(), &done, refund_id).await?;
         }
         RefundStatus::Abnormal => {
@@ -369,7 +458,8 @@ async fn again(tx: &Tx, held: Option<&Held>, refund: Refund) -> Result<()> {
     };
     store::save_refund(tx, &refund, None, Some("CLOSED")).await?;
     if let Some(held) = held {
-        held.step(tx, Step::RefundAskedAgain, Some(refund.fen)).await?;
+        held.step(tx, Step::RefundAskedAgain, Some(refund.fen))
+            .await?;
     }
     let at = tx.now() + TimeDelta::seconds(RETRY_SECONDS);
     tx.plan(NewDue::new(due::REFUND, refund.id, at).ordinal(attempt));
@@ -379,7 +469,10 @@ async fn again(tx: &Tx, held: Option<&Held>, refund: Refund) -> Result<()> {
 async fn note(tx: &Tx, held: Option<&Held>, refund: &Refund, code: &str) -> Result<()> {
     let kind = DiscrepancyKind::RefundStuck;
     let subject = refund.id.to_string();
-    if store::find_discrepancy(tx, kind, &subject).await?.is_some_and(|state| state == "open") {
+    if store::find_discrepancy(tx, kind, &subject)
+        .await?
+        .is_some_and(|state| state == "open")
+    {
         return Ok(());
     }
     if let Some(held) = held {
@@ -414,21 +507,39 @@ async fn stuck(tx: &Tx, refund: &Refund, code: &str) -> Result<()> {
 /// When the provider does not answer: the job is run again.
 pub async fn query_refund(billing: &Billing, id: Uuid) -> Result<After> {
     let db = &billing.ctx.db;
-    let refund = db.tx("query_refund", async |tx| store::refund(tx, id).await).await?;
-    let open = refund.filter(|one| {
-        matches!(one.state, RefundState::Processing | RefundState::Abnormal)
-    });
-    let Some(refund) = open else { return Ok(After::Done) };
-    let answer = billing.wechat.refund_query(&refund.out_refund_no).await?;
-    let union = billing.ctx.union;
-    let progress = Progress::of(&answer);
-    db.tx("refund_learnt", async |tx| learn(tx, union, id, &progress).await).await?;
-    billing.tell();
+    let refund = db
+        .tx("query_refund", async |tx| store::refund(tx, id).await)
+        .await?;
+    let open =
+        refund.filter(|one| matches!(one.state, RefundState::Processing | RefundState::Abnormal));
+    let Some(refund) = open else {
+        return Ok(After::Done);
+    };
+    learn_anew(billing, &refund).await?;
     let now = billing.ctx.clock.now();
     let since = refund.accepted_at.unwrap_or(refund.requested_at);
     // When it is over the row is gone and this changes nothing.
-    Ok(After::At(match answer.status {
-        RefundStatus::Processing => next_refund_query(since, now),
+    Ok(After::At(match refund.state {
+        RefundState::Processing => next_refund_query(since, now),
         _ => now + TimeDelta::seconds(STUCK_SECONDS),
     }))
+}
+
+/// Asks the provider about a refund and takes the answer in.
+pub(crate) async fn learn_anew(billing: &Billing, refund: &Refund) -> Result<()> {
+    let answer = match billing.wechat.refund_query(&refund.out_refund_no).await {
+        Ok(answer) => answer,
+        // It was never asked for: the job that asks will.
+        Err(failure) if failure.code() == Some("RESOURCE_NOT_EXISTS") => return Ok(()),
+        Err(failure) => return Err(failure.into()),
+    };
+    let (union, id) = (billing.ctx.union, refund.id);
+    let progress = Progress::of(&answer);
+    let db = &billing.ctx.db;
+    db.tx("refund_learnt", async |tx| {
+        learn(tx, union, id, &progress).await
+    })
+    .await?;
+    billing.tell();
+    Ok(())
 }

@@ -82,16 +82,13 @@ pub(crate) enum Booked {
 }
 
 /// Books what came. Locks the order before everything else of it.
-pub(crate) async fn receive(
-    tx: &Tx,
-    union: Union,
-    paid: &Paid,
-    learnt: Learnt,
-) -> Result<Booked> {
+pub(crate) async fn receive(tx: &Tx, union: Union, paid: &Paid, learnt: Learnt) -> Result<Booked> {
     let Some(payment) = store::payment_by_number(tx, &paid.out_trade_no).await? else {
         return unknown(tx, paid, learnt).await;
     };
-    let held = Held::lock(tx, payment.order).await?.ok_or(Error::NotFound)?;
+    let held = Held::lock(tx, payment.order)
+        .await?
+        .ok_or(Error::NotFound)?;
     let payment = store::lock_payment(tx, payment.id).await?;
     if let Some(known) = store::receipt(tx, &paid.transaction_id).await? {
         let same = known.out_trade_no == paid.out_trade_no && known.fen == paid.total;
@@ -125,7 +122,14 @@ async fn accept(
     write_receipt(tx, Some(&payment), paid, ReceiptKind::Order, learnt).await?;
     let fen = payment.amount;
     let state = PaymentState::Succeeded;
-    store::save_payment(tx, &Payment { state, ..payment.clone() }).await?;
+    store::save_payment(
+        tx,
+        &Payment {
+            state,
+            ..payment.clone()
+        },
+    )
+    .await?;
     store::book_transfers(
         tx,
         &receipt_booked(&paid.transaction_id, fen, Some(held.order.id), true),
@@ -184,7 +188,14 @@ async fn late(
 ) -> Result<Booked> {
     write_receipt(tx, Some(&payment), paid, ReceiptKind::Late, learnt).await?;
     let (fen, order) = (payment.amount, Some(held.order.id));
-    store::save_payment(tx, &Payment { state: PaymentState::Late, ..payment.clone() }).await?;
+    store::save_payment(
+        tx,
+        &Payment {
+            state: PaymentState::Late,
+            ..payment.clone()
+        },
+    )
+    .await?;
     store::book_transfers(tx, &receipt_booked(&paid.transaction_id, fen, order, false)).await?;
     held.step(tx, Step::LatePayment, Some(fen)).await?;
     kit::due::cancel(tx, due::QUERY, &payment.id.to_string()).await?;
@@ -211,12 +222,21 @@ async fn differs(
         tx.plan(NewDue::new(due::INVESTIGATE, &paid.out_trade_no, tx.now()));
         return Ok(Booked::Doubtful);
     }
-    let fen = Fen::new(paid.total).ok().filter(|fen| !fen.is_zero() && !foreign);
+    let fen = Fen::new(paid.total)
+        .ok()
+        .filter(|fen| !fen.is_zero() && !foreign);
     let code = kind.as_str().to_ascii_uppercase();
     let order = Some(held.order.id);
     if payment.state.is_open() {
         let state = PaymentState::Failed { code };
-        store::save_payment(tx, &Payment { state, ..payment.clone() }).await?;
+        store::save_payment(
+            tx,
+            &Payment {
+                state,
+                ..payment.clone()
+            },
+        )
+        .await?;
     }
     held.step(tx, Step::AmountDiffers, fen).await?;
     kit::due::cancel(tx, due::QUERY, &payment.id.to_string()).await?;
@@ -284,7 +304,9 @@ async fn discrepancy(
 /// When the provider does not answer: the job is run again.
 pub async fn query_payment(billing: &Billing, id: Uuid) -> Result<After> {
     let db = &billing.ctx.db;
-    let payment = db.tx("query_payment", async |tx| store::payment(tx, id).await).await?;
+    let payment = db
+        .tx("query_payment", async |tx| store::payment(tx, id).await)
+        .await?;
     let Some(payment) = payment.filter(|one| one.state.is_open()) else {
         return Ok(After::Done);
     };
@@ -357,7 +379,9 @@ impl Billing {
         let booked = self
             .ctx
             .db
-            .tx("book_payment", async |tx| receive(tx, union, &paid, learnt).await)
+            .tx("book_payment", async |tx| {
+                receive(tx, union, &paid, learnt).await
+            })
             .await?;
         self.tell();
         Ok(Some(booked))

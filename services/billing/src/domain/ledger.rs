@@ -86,9 +86,19 @@ pub fn refund_owed(
     if fen.is_zero() {
         return Vec::new();
     }
-    let debit = if of_order { Account::Deferred } else { Account::Suspense };
+    let debit = if of_order {
+        Account::Deferred
+    } else {
+        Account::Suspense
+    };
     let credit = Account::RefundsPayable;
-    vec![Transfer { cause: format!("refund-owed/{refund}"), debit, credit, fen, order }]
+    vec![Transfer {
+        cause: format!("refund-owed/{refund}"),
+        debit,
+        credit,
+        fen,
+        order,
+    }]
 }
 
 /// Money has gone back.

@@ -19,8 +19,6 @@ pub use order::{
 pub use payment::{
     Method, PAYMENT_MINUTES_MAX, Payment, PaymentState, next_query, next_refund_query,
 };
-pub use reconcile::{
-    BillEntry, BillKind, Difference, DifferenceKind, OwnEntry, Settled, compare,
-};
+pub use reconcile::{BillEntry, BillKind, Difference, DifferenceKind, OwnEntry, Settled, compare};
 pub use refund::{Refund, RefundCause, RefundState, out_refund_no};
 pub use step::Step;

@@ -30,7 +30,9 @@ const DAMM: [[u8; 10]; 10] = [
 fn damm(text: &str) -> u8 {
     text.bytes()
         .filter(u8::is_ascii_digit)
-        .fold(0, |row, digit| DAMM[usize::from(row)][usize::from(digit - b'0')])
+        .fold(0, |row, digit| {
+            DAMM[usize::from(row)][usize::from(digit - b'0')]
+        })
 }
 
 /// A 受理号 whose check digit is right.
@@ -88,7 +90,11 @@ impl FromStr for OrderNumber {
         if !(is_union && is_date && is_serial && check.len() == 1 && digits(check)) {
             return Err(NumberError::Form);
         }
-        if damm(&text) == 0 { Ok(Self(text)) } else { Err(NumberError::CheckDigit) }
+        if damm(&text) == 0 {
+            Ok(Self(text))
+        } else {
+            Err(NumberError::CheckDigit)
+        }
     }
 }
 
@@ -108,9 +114,17 @@ mod tests {
         let one = number(123);
         assert!(one.as_str().starts_with("B50-20260401-000123-"), "{one}");
         assert_eq!(one.as_str().parse::<OrderNumber>().unwrap(), one);
-        assert_eq!(format!(" {} ", one.as_str().to_lowercase()).parse::<OrderNumber>(), Ok(one));
-        for bad in ["", "B50", "B52-20260401-000123-7", "B50-20261301-000123-7", "B50-20260401-1-1"]
-        {
+        assert_eq!(
+            format!(" {} ", one.as_str().to_lowercase()).parse::<OrderNumber>(),
+            Ok(one)
+        );
+        for bad in [
+            "",
+            "B50",
+            "B52-20260401-000123-7",
+            "B50-20261301-000123-7",
+            "B50-20260401-1-1",
+        ] {
             assert_eq!(bad.parse::<OrderNumber>(), Err(NumberError::Form), "{bad}");
         }
     }

@@ -27,7 +27,12 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    pub const ALL: [Self; 4] = [Self::Expired, Self::Cancelled, Self::HoldLapsed, Self::Refused];
+    pub const ALL: [Self; 4] = [
+        Self::Expired,
+        Self::Cancelled,
+        Self::HoldLapsed,
+        Self::Refused,
+    ];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -46,10 +51,18 @@ impl CloseReason {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OrderState {
     /// Can be paid, unless it is being closed.
-    Open { closing: Option<CloseReason> },
-    Paid { at: DateTime<Utc> },
+    Open {
+        closing: Option<CloseReason>,
+    },
+    Paid {
+        at: DateTime<Utc>,
+    },
     /// Ended. It was paid before when it was given back as a whole.
-    Closed { at: DateTime<Utc>, reason: CloseReason, paid_at: Option<DateTime<Utc>> },
+    Closed {
+        at: DateTime<Utc>,
+        reason: CloseReason,
+        paid_at: Option<DateTime<Utc>>,
+    },
 }
 
 /// An order as it stands.
@@ -123,7 +136,9 @@ impl ShareState {
     }
 
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Open, Self::Paid, Self::Released].into_iter().find(|one| one.as_str() == text)
+        [Self::Open, Self::Paid, Self::Released]
+            .into_iter()
+            .find(|one| one.as_str() == text)
     }
 }
 
@@ -174,7 +189,10 @@ impl Order {
     /// What has been paid and kept or given back; zero while nothing came.
     pub fn paid(&self) -> Fen {
         match &self.state {
-            OrderState::Paid { .. } | OrderState::Closed { paid_at: Some(_), .. } => self.total,
+            OrderState::Paid { .. }
+            | OrderState::Closed {
+                paid_at: Some(_), ..
+            } => self.total,
             OrderState::Open { .. } | OrderState::Closed { paid_at: None, .. } => Fen::ZERO,
         }
     }
@@ -188,7 +206,11 @@ impl Order {
     }
 
     fn become_state(self, state: OrderState) -> Self {
-        Self { state, version: self.version + 1, ..self }
+        Self {
+            state,
+            version: self.version + 1,
+            ..self
+        }
     }
 
     /// The full amount came in at `at`. What comes while the order is being closed still pays.
@@ -207,9 +229,9 @@ impl Order {
     /// When it ended before.
     pub fn begin_closing(self, reason: CloseReason) -> Result<Self, AlreadyEnded> {
         match self.state {
-            OrderState::Open { closing: None } => {
-                Ok(self.become_state(OrderState::Open { closing: Some(reason) }))
-            }
+            OrderState::Open { closing: None } => Ok(self.become_state(OrderState::Open {
+                closing: Some(reason),
+            })),
             OrderState::Open { closing: Some(_) } => Ok(self),
             OrderState::Paid { .. } | OrderState::Closed { .. } => Err(AlreadyEnded),
         }
@@ -223,7 +245,11 @@ impl Order {
         match self.state {
             OrderState::Open { closing } => {
                 let reason = closing.unwrap_or(CloseReason::Expired);
-                Ok(self.become_state(OrderState::Closed { at, reason, paid_at: None }))
+                Ok(self.become_state(OrderState::Closed {
+                    at,
+                    reason,
+                    paid_at: None,
+                }))
             }
             OrderState::Paid { .. } | OrderState::Closed { .. } => Err(AlreadyEnded),
         }
@@ -238,7 +264,11 @@ impl Order {
         if returned > self.paid() {
             return Err(Overdrawn);
         }
-        Ok(Self { returned, version: self.version + 1, ..self })
+        Ok(Self {
+            returned,
+            version: self.version + 1,
+            ..self
+        })
     }
 
     /// The money of a return has gone back.
@@ -250,7 +280,11 @@ impl Order {
         if refunded > self.returned {
             return Err(Overdrawn);
         }
-        Ok(Self { refunded, version: self.version + 1, ..self })
+        Ok(Self {
+            refunded,
+            version: self.version + 1,
+            ..self
+        })
     }
 
     /// The seller cannot give what was sold; the first reason stays.
@@ -273,7 +307,11 @@ impl Order {
                 if self.refused.is_some() && self.refunded == self.total =>
             {
                 let reason = CloseReason::Refused;
-                let state = OrderState::Closed { at, reason, paid_at: Some(paid_at) };
+                let state = OrderState::Closed {
+                    at,
+                    reason,
+                    paid_at: Some(paid_at),
+                };
                 Some(self.become_state(state))
             }
             OrderState::Paid { .. } | OrderState::Open { .. } | OrderState::Closed { .. } => None,
@@ -286,14 +324,18 @@ impl Order {
 /// # Errors
 /// When it exceeds what an amount can be.
 pub fn request_total(lines: &[Line]) -> Result<Fen, kit::types::FenError> {
-    lines.iter().try_fold(Fen::ZERO, |sum, line| sum.add(line.price))
+    lines
+        .iter()
+        .try_fold(Fen::ZERO, |sum, line| sum.add(line.price))
 }
 
 /// Splits what goes back of a line over its shares, by what each still has, so that no source
 /// gets back more than it gave.
 pub fn spread(fen: Fen, shares: &[Share]) -> Vec<Fen> {
-    let left: Vec<Fen> =
-        shares.iter().map(|share| share.fen.sub(share.returned).unwrap_or(Fen::ZERO)).collect();
+    let left: Vec<Fen> = shares
+        .iter()
+        .map(|share| share.fen.sub(share.returned).unwrap_or(Fen::ZERO))
+        .collect();
     fen.split(&left)
 }
 
@@ -334,7 +376,9 @@ mod tests {
 
     #[test]
     fn money_pays_once_and_comes_back_when_late() {
-        let Received::ForOrder(paid) = order(100).receive(at(5)) else { panic!("not paid") };
+        let Received::ForOrder(paid) = order(100).receive(at(5)) else {
+            panic!("not paid")
+        };
         assert_eq!((paid.paid(), paid.version), (fen(100), 2));
         assert!(matches!(paid.clone().receive(at(6)), Received::Late(same) if same == paid));
         assert_eq!(paid.close(at(7)), Err(AlreadyEnded));
@@ -347,17 +391,25 @@ mod tests {
         let closing = order(1).begin_closing(CloseReason::Cancelled).unwrap();
         let again = closing.clone().begin_closing(CloseReason::Expired).unwrap();
         assert_eq!(again, closing);
-        assert!(matches!(closing.clone().receive(at(1)), Received::ForOrder(_)));
+        assert!(matches!(
+            closing.clone().receive(at(1)),
+            Received::ForOrder(_)
+        ));
         let closed = closing.close(at(2)).unwrap();
         assert!(matches!(
             closed.state,
-            OrderState::Closed { reason: CloseReason::Cancelled, .. }
+            OrderState::Closed {
+                reason: CloseReason::Cancelled,
+                ..
+            }
         ));
     }
 
     #[test]
     fn a_refused_order_ends_when_all_its_money_is_back() {
-        let Received::ForOrder(paid) = order(100).receive(at(5)) else { panic!("not paid") };
+        let Received::ForOrder(paid) = order(100).receive(at(5)) else {
+            panic!("not paid")
+        };
         let refused = paid.refuse("LAPSED").refuse("OTHER");
         assert_eq!(refused.refused.as_deref(), Some("LAPSED"));
         let taken = refused.take_back(fen(100)).unwrap();
@@ -365,13 +417,21 @@ mod tests {
         let back = taken.gave_back(fen(100)).unwrap();
         let ended = back.end_refused(at(7)).unwrap();
         assert_eq!(ended.paid(), fen(100));
-        assert!(matches!(ended.state, OrderState::Closed { reason: CloseReason::Refused, .. }));
+        assert!(matches!(
+            ended.state,
+            OrderState::Closed {
+                reason: CloseReason::Refused,
+                ..
+            }
+        ));
     }
 
     #[test]
     fn nothing_goes_back_that_was_not_paid() {
         assert_eq!(order(100).take_back(fen(1)), Err(Overdrawn));
-        let Received::ForOrder(paid) = order(100).receive(at(5)) else { panic!("not paid") };
+        let Received::ForOrder(paid) = order(100).receive(at(5)) else {
+            panic!("not paid")
+        };
         assert_eq!(paid.clone().take_back(fen(101)), Err(Overdrawn));
         assert_eq!(paid.gave_back(fen(1)), Err(Overdrawn));
     }

@@ -38,7 +38,10 @@ pub enum PaymentState {
     /// The provider is being asked for it.
     Preparing,
     /// The payer can pay.
-    Waiting { code_url: String, prepared_at: DateTime<Utc> },
+    Waiting {
+        code_url: String,
+        prepared_at: DateTime<Utc>,
+    },
     /// It paid the order.
     Succeeded,
     /// It was paid when the order was paid or closed already: it goes back.
@@ -83,12 +86,7 @@ pub struct Payment {
 }
 
 /// When the provider is asked next about what was begun at `since`, strictly after `now`.
-fn next_of(
-    schedule: &[i64],
-    last: i64,
-    since: DateTime<Utc>,
-    now: DateTime<Utc>,
-) -> DateTime<Utc> {
+fn next_of(schedule: &[i64], last: i64, since: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
     let elapsed = (now - since).num_seconds();
     match schedule.iter().find(|&&seconds| seconds > elapsed) {
         Some(&seconds) => since + TimeDelta::seconds(seconds),

@@ -76,8 +76,10 @@ pub struct Difference {
 
 /// The differences, in the order of kind and number.
 pub fn compare(ours: &[OwnEntry], theirs: &[BillEntry]) -> Vec<Difference> {
-    let mut own: BTreeMap<(BillKind, &str), &OwnEntry> =
-        ours.iter().map(|one| ((one.kind, one.number.as_str()), one)).collect();
+    let mut own: BTreeMap<(BillKind, &str), &OwnEntry> = ours
+        .iter()
+        .map(|one| ((one.kind, one.number.as_str()), one))
+        .collect();
     let mut found = Vec::new();
     for entry in theirs {
         let difference = |kind, ours| Difference {
@@ -126,7 +128,12 @@ mod tests {
 
     fn own(number: &str, fen: i64, settled: Settled) -> OwnEntry {
         let fen = Fen::new(fen).unwrap();
-        OwnEntry { kind: BillKind::Payment, number: number.to_owned(), fen, settled }
+        OwnEntry {
+            kind: BillKind::Payment,
+            number: number.to_owned(),
+            fen,
+            settled,
+        }
     }
 
     fn bill(number: &str, fen: i64, settled: Settled) -> BillEntry {
@@ -147,8 +154,10 @@ mod tests {
         assert!(compare(&[own("1", 5, yes)], &[bill("1", 5, not_yet)]).is_empty());
         let ours = [own("1", 5, yes), own("2", 5, yes), own("3", 5, not_yet)];
         let theirs = [bill("1", 6, yes), bill("3", 5, yes), bill("4", 7, yes)];
-        let kinds: Vec<_> =
-            compare(&ours, &theirs).into_iter().map(|d| (d.number, d.kind)).collect();
+        let kinds: Vec<_> = compare(&ours, &theirs)
+            .into_iter()
+            .map(|d| (d.number, d.kind))
+            .collect();
         assert_eq!(
             kinds,
             [

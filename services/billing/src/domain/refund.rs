@@ -20,8 +20,13 @@ pub enum RefundCause {
 }
 
 impl RefundCause {
-    pub const ALL: [Self; 5] =
-        [Self::Returned, Self::Refused, Self::Late, Self::Mismatch, Self::Unknown];
+    pub const ALL: [Self; 5] = [
+        Self::Returned,
+        Self::Refused,
+        Self::Late,
+        Self::Mismatch,
+        Self::Unknown,
+    ];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -55,7 +60,12 @@ pub enum RefundState {
 }
 
 impl RefundState {
-    pub const ALL: [Self; 4] = [Self::Requested, Self::Processing, Self::Abnormal, Self::Done];
+    pub const ALL: [Self; 4] = [
+        Self::Requested,
+        Self::Processing,
+        Self::Abnormal,
+        Self::Done,
+    ];
 
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -96,7 +96,10 @@ impl Step {
             Self::PaymentFailed => ("支付未能发起", "The payment could not be started"),
             Self::PaymentExpired => ("付款码已失效", "The payment code expired"),
             Self::Paid => ("已支付", "Paid"),
-            Self::PaidWithoutMoney => ("无需支付，订单生效", "Nothing to pay; the order is in force"),
+            Self::PaidWithoutMoney => (
+                "无需支付，订单生效",
+                "Nothing to pay; the order is in force",
+            ),
             Self::LatePayment => (
                 "收到迟到的付款，将全额退回",
                 "A payment came too late and goes back in full",
@@ -117,14 +120,20 @@ impl Step {
             Self::ReturnTaken => ("已受理退货", "A return was taken in"),
             Self::RefundRequested => ("退款已提交", "The refund was requested"),
             Self::RefundAccepted => ("支付渠道已受理退款", "The provider took the refund on"),
-            Self::RefundStuck => ("退款受阻，工作人员正在处理", "The refund is stuck and looked into"),
+            Self::RefundStuck => (
+                "退款受阻，工作人员正在处理",
+                "The refund is stuck and looked into",
+            ),
             Self::RefundAskedAgain => ("退款已重新提交", "The refund was requested again"),
             Self::RefundDone => ("退款已到账", "The refund was paid out"),
             Self::FoundByQuery => (
                 "经主动查询确认了付款",
                 "The payment was found by asking the provider",
             ),
-            Self::FoundByBill => ("经对账确认了付款", "The payment was found in the daily bill"),
+            Self::FoundByBill => (
+                "经对账确认了付款",
+                "The payment was found in the daily bill",
+            ),
         }
     }
 }

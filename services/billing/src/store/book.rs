@@ -17,18 +17,36 @@ pub async fn book_transfers(tx: &Tx, transfers: &[Transfer]) -> Result<()> {
     if transfers.is_empty() {
         return Ok(());
     }
-    let orders: Vec<Uuid> =
-        transfers.iter().map(|one| one.order.map(|id| id.0).unwrap_or_default()).collect();
+    let orders: Vec<Uuid> = transfers
+        .iter()
+        .map(|one| one.order.map(|id| id.0).unwrap_or_default())
+        .collect();
     tx.execute(
         "INSERT INTO transfer (cause, debit, credit, fen, order_id, at)
          SELECT c, d, k, f, NULLIF(o, $6), $7
          FROM UNNEST($1::text[], $2::text[], $3::text[], $4::bigint[], $5::uuid[])
            AS t (c, d, k, f, o)",
         [
-            transfers.iter().map(|one| one.cause.clone()).collect::<Vec<_>>().into(),
-            transfers.iter().map(|one| one.debit.as_str().to_owned()).collect::<Vec<_>>().into(),
-            transfers.iter().map(|one| one.credit.as_str().to_owned()).collect::<Vec<_>>().into(),
-            transfers.iter().map(|one| one.fen.get()).collect::<Vec<_>>().into(),
+            transfers
+                .iter()
+                .map(|one| one.cause.clone())
+                .collect::<Vec<_>>()
+                .into(),
+            transfers
+                .iter()
+                .map(|one| one.debit.as_str().to_owned())
+                .collect::<Vec<_>>()
+                .into(),
+            transfers
+                .iter()
+                .map(|one| one.credit.as_str().to_owned())
+                .collect::<Vec<_>>()
+                .into(),
+            transfers
+                .iter()
+                .map(|one| one.fen.get())
+                .collect::<Vec<_>>()
+                .into(),
             orders.into(),
             Uuid::nil().into(),
             tx.now().into(),
@@ -38,6 +56,22 @@ pub async fn book_transfers(tx: &Tx, transfers: &[Transfer]) -> Result<()> {
     Ok(())
 }
 
+/// Whether a cause was booked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_booked(tx: &Tx, cause: &str) -> Result<bool> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        found: bool,
+    }
+    let sql = "SELECT EXISTS (SELECT 1 FROM transfer WHERE cause = $1) AS found";
+    Ok(tx
+        .one::<Row>(sql, [cause.into()])
+        .await?
+        .is_some_and(|row| row.found))
+}
+
 /// Adds a step to an order's timeline.
 ///
 /// # Errors
@@ -45,7 +79,12 @@ pub async fn book_transfers(tx: &Tx, transfers: &[Transfer]) -> Result<()> {
 pub async fn step(tx: &Tx, order: OrderId, step: Step, fen: Option<Fen>) -> Result<()> {
     tx.execute(
         "INSERT INTO order_step (order_id, at, code, fen) VALUES ($1, $2, $3, $4)",
-        [order.0.into(), tx.now().into(), step.code().into(), fen.map(Fen::get).into()],
+        [
+            order.0.into(),
+            tx.now().into(),
+            step.code().into(),
+            fen.map(Fen::get).into(),
+        ],
     )
     .await?;
     Ok(())
@@ -55,10 +94,7 @@ pub async fn step(tx: &Tx, order: OrderId, step: Step, fen: Option<Fen>) -> Resu
 ///
 /// # Errors
 /// When the database fails.
-pub async fn steps(
-    db: &Db,
-    order: OrderId,
-) -> Result<Vec<(DateTime<Utc>, Step, Option<Fen>)>> {
+pub async fn steps(db: &Db, order: OrderId) -> Result<Vec<(DateTime<Utc>, Step, Option<Fen>)>> {
     #[derive(FromQueryResult)]
     struct Row {
         at: DateTime<Utc>,

@@ -112,7 +112,9 @@ pub async fn open_share(tx: &Tx, order: OrderId, member: MemberId) -> Result<Fen
          JOIN person p ON s.payer_member = p.id
          WHERE l.order_id = $2 AND s.state = 'open'"
     );
-    let row = tx.one::<Row>(&sql, [member.0.into(), order.0.into()]).await?;
+    let row = tx
+        .one::<Row>(&sql, [member.0.into(), order.0.into()])
+        .await?;
     amount(row.map_or(0, |row| row.fen))
 }
 

@@ -9,18 +9,18 @@ mod payments;
 mod reconcile;
 mod refunds;
 
-pub use book::{book_transfers, step, steps};
-pub use notices::{
-    DiscrepancyKind, NewDiscrepancy, Notice, explain, find_discrepancy, note_discrepancy,
-    record_notice,
-};
+pub use book::{book_transfers, is_booked, step, steps};
 pub use lines::{
     EarlyEnd, EarlyReturn, ReturnLine, early_end, early_ends, early_return, early_returns,
     line_return, lines, mark_shares, open_share, return_line, shares,
 };
+pub use notices::{
+    DiscrepancyKind, NewDiscrepancy, Notice, explain, find_discrepancy, note_discrepancy,
+    record_notice,
+};
 pub use orders::{
-    NewOrder, Seen, insert_orders, is_payer, lock_order, lock_orders_after, next_serials, order_of_number,
-    save_order, seen, visible,
+    NewOrder, Seen, insert_orders, is_payer, lock_order, lock_orders_after, next_serials,
+    order_of_number, save_order, seen, visible,
 };
 pub use payments::{
     NewReceipt, Receipt, ReceiptKind, insert_payment, insert_receipt, lock_open_payment,
@@ -34,6 +34,9 @@ pub use refunds::{
     NewRefund, RefundLine, insert_refund, lock_refund, refund, refund_by_number, refund_lines,
     refunds_of_order, save_refund,
 };
+
+pub(crate) use orders::{ORDER, OrderRow};
+pub(crate) use payments::{PAYMENT, PaymentRow};
 
 /// The rows that say a person is the same one: the member and all merged into her.
 pub(crate) const PERSONS: &str = "WITH RECURSIVE person (id) AS (

@@ -99,7 +99,11 @@ pub struct NewDiscrepancy {
 pub async fn note_discrepancy(tx: &Tx, new: &NewDiscrepancy) -> Result<()> {
     metrics::counter!("bashu_billing_discrepancies_total", "kind" => new.kind.as_str())
         .increment(1);
-    tracing::error!(kind = new.kind.as_str(), subject = new.subject, "a discrepancy");
+    tracing::error!(
+        kind = new.kind.as_str(),
+        subject = new.subject,
+        "a discrepancy"
+    );
     tx.execute(
         "INSERT INTO discrepancy (id, kind, subject, bill_date, order_id, ours_fen, theirs_fen,
            detail, found_at)
@@ -137,7 +141,12 @@ pub async fn explain(
     tx.execute(
         "UPDATE discrepancy SET state = 'explained', explanation = $3, explained_at = $4
          WHERE kind = $1 AND subject = $2 AND state = 'open'",
-        [kind.as_str().into(), subject.into(), explanation.into(), tx.now().into()],
+        [
+            kind.as_str().into(),
+            subject.into(),
+            explanation.into(),
+            tx.now().into(),
+        ],
     )
     .await
 }
@@ -156,6 +165,8 @@ pub async fn find_discrepancy(
         state: String,
     }
     let sql = "SELECT state FROM discrepancy WHERE kind = $1 AND subject = $2";
-    let row = tx.one::<Row>(sql, [kind.as_str().into(), subject.into()]).await?;
+    let row = tx
+        .one::<Row>(sql, [kind.as_str().into(), subject.into()])
+        .await?;
     Ok(row.map(|row| row.state))
 }

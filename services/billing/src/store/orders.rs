@@ -49,9 +49,11 @@ impl OrderRow {
         let state = match (self.state.as_str(), self.paid_at, self.closed_at, closing) {
             ("open", None, None, closing) => OrderState::Open { closing },
             ("paid", Some(at), None, _) => OrderState::Paid { at },
-            ("closed", paid_at, Some(at), Some(reason)) => {
-                OrderState::Closed { at, reason, paid_at }
-            }
+            ("closed", paid_at, Some(at), Some(reason)) => OrderState::Closed {
+                at,
+                reason,
+                paid_at,
+            },
             _ => return Err(broken("an order's state")),
         };
         let payer = match (self.member, self.organisation) {
@@ -62,7 +64,10 @@ impl OrderRow {
         Ok(Order {
             id: OrderId(self.id),
             version: self.version,
-            number: self.number.parse().map_err(|_| broken("an order's number"))?,
+            number: self
+                .number
+                .parse()
+                .map_err(|_| broken("an order's number"))?,
             payer,
             seller: self.seller,
             revision: self.revision,
@@ -84,7 +89,10 @@ impl OrderRow {
 /// When the database fails.
 pub async fn lock_order(tx: &Tx, id: OrderId) -> Result<Option<Order>> {
     let sql = format!("SELECT {ORDER} FROM orders o WHERE o.id = $1 FOR UPDATE");
-    tx.one::<OrderRow>(&sql, [id.0.into()]).await?.map(OrderRow::order).transpose()
+    tx.one::<OrderRow>(&sql, [id.0.into()])
+        .await?
+        .map(OrderRow::order)
+        .transpose()
 }
 
 /// Some orders after `after` in the order of their ids, locked.
@@ -92,11 +100,12 @@ pub async fn lock_order(tx: &Tx, id: OrderId) -> Result<Option<Order>> {
 /// # Errors
 /// When the database fails.
 pub async fn lock_orders_after(tx: &Tx, after: Option<Uuid>, rows: i64) -> Result<Vec<Order>> {
-    let sql = format!(
-        "SELECT {ORDER} FROM orders o WHERE o.id > $1 ORDER BY o.id LIMIT $2 FOR UPDATE"
-    );
+    let sql =
+        format!("SELECT {ORDER} FROM orders o WHERE o.id > $1 ORDER BY o.id LIMIT $2 FOR UPDATE");
     let after = after.unwrap_or_default();
-    let rows = tx.all::<OrderRow>(&sql, [after.into(), rows.into()]).await?;
+    let rows = tx
+        .all::<OrderRow>(&sql, [after.into(), rows.into()])
+        .await?;
     rows.into_iter().map(OrderRow::order).collect()
 }
 
@@ -109,7 +118,9 @@ pub async fn order_of_number(tx: &Tx, number: &str) -> Result<Option<OrderId>> {
     struct Row {
         id: Uuid,
     }
-    let row = tx.one::<Row>("SELECT id FROM orders WHERE number = $1", [number.into()]).await?;
+    let row = tx
+        .one::<Row>("SELECT id FROM orders WHERE number = $1", [number.into()])
+        .await?;
     Ok(row.map(|row| OrderId(row.id)))
 }
 
@@ -161,7 +172,9 @@ pub async fn next_serials(tx: &Tx, count: usize) -> Result<Vec<u64>> {
     let count = i64::try_from(count).unwrap_or(i64::MAX);
     let sql = "SELECT nextval('order_number') AS serial FROM generate_series(1, $1)";
     let rows = tx.all::<Row>(sql, [count.into()]).await?;
-    rows.into_iter().map(|row| u64::try_from(row.serial).map_err(|_| broken("a serial"))).collect()
+    rows.into_iter()
+        .map(|row| u64::try_from(row.serial).map_err(|_| broken("a serial")))
+        .collect()
 }
 
 /// An order with its lines, each paid by one share.
@@ -188,7 +201,9 @@ pub async fn insert_orders(tx: &Tx, new: &[NewOrder]) -> Result<()> {
 async fn insert_heads(tx: &Tx, new: &[NewOrder]) -> Result<()> {
     let orders = || new.iter().map(|one| &one.order);
     let nil = |payer: fn(&Payer) -> Option<Uuid>| -> Vec<Uuid> {
-        orders().map(|order| payer(&order.payer).unwrap_or_default()).collect()
+        orders()
+            .map(|order| payer(&order.payer).unwrap_or_default())
+            .collect()
     };
     tx.execute(
         "INSERT INTO orders (id, version, number, member, organisation, seller, revision,
@@ -198,14 +213,32 @@ async fn insert_heads(tx: &Tx, new: &[NewOrder]) -> Result<()> {
            $7::bytea[], $8::bigint[], $9::timestamptz[]) AS u (i, n, m, o, s, r, h, t, c)",
         [
             orders().map(|order| order.id.0).collect::<Vec<_>>().into(),
-            orders().map(|order| order.number.to_string()).collect::<Vec<_>>().into(),
+            orders()
+                .map(|order| order.number.to_string())
+                .collect::<Vec<_>>()
+                .into(),
             nil(member_of).into(),
             nil(organisation_of).into(),
-            orders().map(|order| order.seller.clone()).collect::<Vec<_>>().into(),
-            orders().map(|order| order.revision).collect::<Vec<_>>().into(),
-            orders().map(|order| order.content_hash.clone()).collect::<Vec<_>>().into(),
-            orders().map(|order| order.total.get()).collect::<Vec<_>>().into(),
-            orders().map(|order| order.close_at).collect::<Vec<_>>().into(),
+            orders()
+                .map(|order| order.seller.clone())
+                .collect::<Vec<_>>()
+                .into(),
+            orders()
+                .map(|order| order.revision)
+                .collect::<Vec<_>>()
+                .into(),
+            orders()
+                .map(|order| order.content_hash.clone())
+                .collect::<Vec<_>>()
+                .into(),
+            orders()
+                .map(|order| order.total.get())
+                .collect::<Vec<_>>()
+                .into(),
+            orders()
+                .map(|order| order.close_at)
+                .collect::<Vec<_>>()
+                .into(),
             tx.now().into(),
             Uuid::nil().into(),
         ],
@@ -232,11 +265,17 @@ async fn insert_lines(tx: &Tx, new: &[NewOrder]) -> Result<()> {
     let lines: Vec<(Uuid, i32, &Line)> = new
         .iter()
         .flat_map(|one| {
-            one.lines.iter().zip(0_i32..).map(|(line, at)| (one.order.id.0, at, line))
+            one.lines
+                .iter()
+                .zip(0_i32..)
+                .map(|(line, at)| (one.order.id.0, at, line))
         })
         .collect();
     let texts = |text: fn(&Line) -> &String| -> Vec<String> {
-        lines.iter().map(|(_, _, line)| text(line).clone()).collect()
+        lines
+            .iter()
+            .map(|(_, _, line)| text(line).clone())
+            .collect()
     };
     tx.execute(
         "INSERT INTO order_line (order_id, ordinal, id, member, item, product, entitlement,
@@ -244,16 +283,44 @@ async fn insert_lines(tx: &Tx, new: &[NewOrder]) -> Result<()> {
          SELECT * FROM UNNEST($1::uuid[], $2::int[], $3::uuid[], $4::uuid[], $5::text[],
            $6::uuid[], $7::bigint[], $8::text[], $9::text[], $10::bigint[])",
         [
-            lines.iter().map(|(order, _, _)| *order).collect::<Vec<_>>().into(),
-            lines.iter().map(|(_, at, _)| *at).collect::<Vec<_>>().into(),
-            lines.iter().map(|(_, _, line)| line.id).collect::<Vec<_>>().into(),
-            lines.iter().map(|(_, _, line)| line.member.0).collect::<Vec<_>>().into(),
+            lines
+                .iter()
+                .map(|(order, _, _)| *order)
+                .collect::<Vec<_>>()
+                .into(),
+            lines
+                .iter()
+                .map(|(_, at, _)| *at)
+                .collect::<Vec<_>>()
+                .into(),
+            lines
+                .iter()
+                .map(|(_, _, line)| line.id)
+                .collect::<Vec<_>>()
+                .into(),
+            lines
+                .iter()
+                .map(|(_, _, line)| line.member.0)
+                .collect::<Vec<_>>()
+                .into(),
             texts(|line| &line.item).into(),
-            lines.iter().map(|(_, _, line)| line.product).collect::<Vec<_>>().into(),
-            lines.iter().map(|(_, _, line)| line.entitlement).collect::<Vec<_>>().into(),
+            lines
+                .iter()
+                .map(|(_, _, line)| line.product)
+                .collect::<Vec<_>>()
+                .into(),
+            lines
+                .iter()
+                .map(|(_, _, line)| line.entitlement)
+                .collect::<Vec<_>>()
+                .into(),
             texts(|line| &line.title_zh).into(),
             texts(|line| &line.title_en).into(),
-            lines.iter().map(|(_, _, line)| line.price.get()).collect::<Vec<_>>().into(),
+            lines
+                .iter()
+                .map(|(_, _, line)| line.price.get())
+                .collect::<Vec<_>>()
+                .into(),
         ],
     )
     .await?;
@@ -261,10 +328,15 @@ async fn insert_lines(tx: &Tx, new: &[NewOrder]) -> Result<()> {
 }
 
 async fn insert_shares(tx: &Tx, new: &[NewOrder]) -> Result<()> {
-    let shares: Vec<(&NewOrder, &Line)> =
-        new.iter().flat_map(|one| one.lines.iter().map(move |line| (one, line))).collect();
+    let shares: Vec<(&NewOrder, &Line)> = new
+        .iter()
+        .flat_map(|one| one.lines.iter().map(move |line| (one, line)))
+        .collect();
     let nil = |payer: fn(&Payer) -> Option<Uuid>| -> Vec<Uuid> {
-        shares.iter().map(|(one, _)| payer(&one.order.payer).unwrap_or_default()).collect()
+        shares
+            .iter()
+            .map(|(one, _)| payer(&one.order.payer).unwrap_or_default())
+            .collect()
     };
     tx.execute(
         "INSERT INTO line_share (line, ordinal, source, payer_member, payer_organisation, fen,
@@ -273,12 +345,28 @@ async fn insert_shares(tx: &Tx, new: &[NewOrder]) -> Result<()> {
          FROM UNNEST($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::bigint[],
            $6::timestamptz[]) AS u (l, s, m, o, f, b)",
         [
-            shares.iter().map(|(_, line)| line.id).collect::<Vec<_>>().into(),
-            shares.iter().map(|(one, _)| one.source.as_str().to_owned()).collect::<Vec<_>>().into(),
+            shares
+                .iter()
+                .map(|(_, line)| line.id)
+                .collect::<Vec<_>>()
+                .into(),
+            shares
+                .iter()
+                .map(|(one, _)| one.source.as_str().to_owned())
+                .collect::<Vec<_>>()
+                .into(),
             nil(member_of).into(),
             nil(organisation_of).into(),
-            shares.iter().map(|(_, line)| line.price.get()).collect::<Vec<_>>().into(),
-            shares.iter().map(|(one, _)| one.order.close_at).collect::<Vec<_>>().into(),
+            shares
+                .iter()
+                .map(|(_, line)| line.price.get())
+                .collect::<Vec<_>>()
+                .into(),
+            shares
+                .iter()
+                .map(|(one, _)| one.order.close_at)
+                .collect::<Vec<_>>()
+                .into(),
             Uuid::nil().into(),
         ],
     )
@@ -316,7 +404,11 @@ pub async fn save_order(tx: &Tx, order: &Order, was: i64) -> Result<()> {
             ],
         )
         .await?;
-    if rows == 1 { Ok(()) } else { Err(Error::internal("an order changed while it was locked")) }
+    if rows == 1 {
+        Ok(())
+    } else {
+        Err(Error::internal("an order changed while it was locked"))
+    }
 }
 
 /// Whether the order is this member's, or that of someone merged into her.

@@ -33,15 +33,16 @@ impl PaymentRow {
     pub(crate) fn payment(self) -> Result<Payment> {
         let state = match (self.state.as_str(), self.code_url, self.prepared_at) {
             ("preparing", _, _) => PaymentState::Preparing,
-            ("waiting", Some(code_url), Some(prepared_at)) => {
-                PaymentState::Waiting { code_url, prepared_at }
-            }
+            ("waiting", Some(code_url), Some(prepared_at)) => PaymentState::Waiting {
+                code_url,
+                prepared_at,
+            },
             ("succeeded", _, _) => PaymentState::Succeeded,
             ("late", _, _) => PaymentState::Late,
             ("closed", _, _) => PaymentState::Closed,
-            ("failed", _, _) => {
-                PaymentState::Failed { code: self.failure.unwrap_or_default() }
-            }
+            ("failed", _, _) => PaymentState::Failed {
+                code: self.failure.unwrap_or_default(),
+            },
             _ => return Err(broken("a payment's state")),
         };
         Ok(Payment {
@@ -60,7 +61,10 @@ impl PaymentRow {
 
 async fn one(tx: &Tx, rest: &str, value: sea_orm::Value) -> Result<Option<Payment>> {
     let sql = format!("SELECT {PAYMENT} FROM payment p WHERE {rest}");
-    tx.one::<PaymentRow>(&sql, [value]).await?.map(PaymentRow::payment).transpose()
+    tx.one::<PaymentRow>(&sql, [value])
+        .await?
+        .map(PaymentRow::payment)
+        .transpose()
 }
 
 /// A payment, not locked.
@@ -84,7 +88,9 @@ pub async fn payment_by_number(tx: &Tx, out_trade_no: &str) -> Result<Option<Pay
 /// # Errors
 /// Not found.
 pub async fn lock_payment(tx: &Tx, id: Uuid) -> Result<Payment> {
-    one(tx, "p.id = $1 FOR UPDATE", id.into()).await?.ok_or(Error::NotFound)
+    one(tx, "p.id = $1 FOR UPDATE", id.into())
+        .await?
+        .ok_or(Error::NotFound)
 }
 
 /// The payment of an order by which money may still come, locked after its order.
@@ -126,9 +132,10 @@ pub async fn insert_payment(tx: &Tx, payment: &Payment) -> Result<()> {
 /// When the database fails or a constraint says no.
 pub async fn save_payment(tx: &Tx, payment: &Payment) -> Result<()> {
     let (code_url, prepared_at) = match &payment.state {
-        PaymentState::Waiting { code_url, prepared_at } => {
-            (Some(code_url.clone()), Some(*prepared_at))
-        }
+        PaymentState::Waiting {
+            code_url,
+            prepared_at,
+        } => (Some(code_url.clone()), Some(*prepared_at)),
         _ => (None, None),
     };
     let failure = match &payment.state {

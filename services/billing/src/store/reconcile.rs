@@ -40,7 +40,11 @@ pub async fn ask_reconciliation(tx: &Tx, date: NaiveDate) -> Result<()> {
 /// # Errors
 /// When the database fails.
 pub async fn finish_reconciliation(tx: &Tx, outcome: &Outcome) -> Result<()> {
-    let state = if outcome.differences == 0 { "clean" } else { "differences" };
+    let state = if outcome.differences == 0 {
+        "clean"
+    } else {
+        "differences"
+    };
     let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     tx.execute(
         "INSERT INTO reconciliation AS r (date, state, runs, bill_sha1, rows, matched,
@@ -82,7 +86,12 @@ pub async fn close_differences(
         "UPDATE discrepancy SET state = 'explained', explanation = $3, explained_at = $4
          WHERE bill_date = $1 AND state = 'open' AND NOT (kind || '/' || subject = ANY ($2))
            AND kind IN ('missing_here', 'missing_there', 'amount_differs', 'state_differs')",
-        [date.into(), still.into(), explanation.into(), tx.now().into()],
+        [
+            date.into(),
+            still.into(),
+            explanation.into(),
+            tx.now().into(),
+        ],
     )
     .await
 }
@@ -115,7 +124,11 @@ pub async fn own_movements(tx: &Tx, date: NaiveDate) -> Result<Vec<OwnEntry>> {
     rows.into_iter()
         .map(|row| {
             Ok(OwnEntry {
-                kind: if row.is_refund { BillKind::Refund } else { BillKind::Payment },
+                kind: if row.is_refund {
+                    BillKind::Refund
+                } else {
+                    BillKind::Payment
+                },
                 number: row.number,
                 fen: amount(row.fen)?,
                 settled: match row.state.as_str() {

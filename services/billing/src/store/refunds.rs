@@ -48,7 +48,10 @@ impl RefundRow {
 
 async fn one(tx: &Tx, rest: &str, value: sea_orm::Value) -> Result<Option<Refund>> {
     let sql = format!("SELECT {REFUND} FROM refund r WHERE {rest}");
-    tx.one::<RefundRow>(&sql, [value]).await?.map(RefundRow::refund).transpose()
+    tx.one::<RefundRow>(&sql, [value])
+        .await?
+        .map(RefundRow::refund)
+        .transpose()
 }
 
 /// A refund, not locked.
@@ -72,7 +75,9 @@ pub async fn refund_by_number(tx: &Tx, out_refund_no: &str) -> Result<Option<Ref
 /// # Errors
 /// Not found.
 pub async fn lock_refund(tx: &Tx, id: Uuid) -> Result<Refund> {
-    one(tx, "r.id = $1 FOR UPDATE", id.into()).await?.ok_or(Error::NotFound)
+    one(tx, "r.id = $1 FOR UPDATE", id.into())
+        .await?
+        .ok_or(Error::NotFound)
 }
 
 /// The refunds of an order, oldest first.

@@ -45,7 +45,11 @@ fn fen(text: &str) -> Option<Fen> {
 
 /// The cells of a row: each begins with a backtick, and none of ours holds a comma.
 fn cells(line: &str) -> Vec<&str> {
-    line.strip_prefix('`').unwrap_or(line).split(",`").map(str::trim).collect()
+    line.strip_prefix('`')
+        .unwrap_or(line)
+        .split(",`")
+        .map(str::trim)
+        .collect()
 }
 
 struct Columns<'a>(HashMap<&'a str, usize>);
@@ -61,15 +65,26 @@ impl Columns<'_> {
 /// # Errors
 /// The first line that is not as documented: a bill half read is not a bill.
 pub fn parse(bytes: &[u8], mchid: &str) -> Result<Bill, BillError> {
-    let fail = |line: usize, reason| BillError { line: line + 1, reason };
+    let fail = |line: usize, reason| BillError {
+        line: line + 1,
+        reason,
+    };
     let text = std::str::from_utf8(bytes).map_err(|_| fail(0, "not UTF-8"))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     if lines.len() < 3 || lines.len() > ROWS_MAX {
         return Err(fail(0, "no header, rows and summary"));
     }
-    let columns =
-        Columns(lines[0].split(',').enumerate().map(|(at, name)| (name.trim(), at)).collect());
+    let columns = Columns(
+        lines[0]
+            .split(',')
+            .enumerate()
+            .map(|(at, name)| (name.trim(), at))
+            .collect(),
+    );
     let (rows, summary) = lines[1..].split_at(lines.len() - 3);
     let mut bill = Bill::default();
     for (at, line) in rows.iter().enumerate() {
@@ -85,8 +100,13 @@ pub fn parse(bytes: &[u8], mchid: &str) -> Result<Bill, BillError> {
             BillKind::Payment => &mut bill.paid,
             BillKind::Refund => &mut bill.refunded,
         };
-        *sum = sum.add(entry.fen).map_err(|_| fail(at + 1, "more than an amount can be"))?;
-        bill.fees = bill.fees.add(fee).map_err(|_| fail(at + 1, "more than an amount can be"))?;
+        *sum = sum
+            .add(entry.fen)
+            .map_err(|_| fail(at + 1, "more than an amount can be"))?;
+        bill.fees = bill
+            .fees
+            .add(fee)
+            .map_err(|_| fail(at + 1, "more than an amount can be"))?;
         bill.entries.push(entry);
     }
     check_summary(&bill, summary).map_err(|reason| fail(lines.len() - 1, reason))?;
@@ -130,16 +150,34 @@ fn row(columns: &Columns<'_>, cells: &[&str]) -> Result<(BillEntry, Fen), &'stat
 }
 
 fn check_summary(bill: &Bill, summary: &[&str]) -> Result<(), &'static str> {
-    let [names, values] = summary else { return Err("no summary") };
-    let columns =
-        Columns(names.split(',').enumerate().map(|(at, name)| (name.trim(), at)).collect());
+    let [names, values] = summary else {
+        return Err("no summary");
+    };
+    let columns = Columns(
+        names
+            .split(',')
+            .enumerate()
+            .map(|(at, name)| (name.trim(), at))
+            .collect(),
+    );
     let cells = cells(values);
-    let sum = |name| columns.get(&cells, name).and_then(fen).ok_or("the summary cannot be read");
-    let count = columns.get(&cells, "总交易单数").and_then(|text| text.parse::<usize>().ok());
+    let sum = |name| {
+        columns
+            .get(&cells, name)
+            .and_then(fen)
+            .ok_or("the summary cannot be read")
+    };
+    let count = columns
+        .get(&cells, "总交易单数")
+        .and_then(|text| text.parse::<usize>().ok());
     let agrees = count == Some(bill.entries.len())
         && sum("订单总金额")? == bill.paid
         && sum("申请退款总金额")? == bill.refunded;
-    if agrees { Ok(()) } else { Err("the summary does not agree with the rows") }
+    if agrees {
+        Ok(())
+    } else {
+        Err("the summary does not agree with the rows")
+    }
 }
 
 #[cfg(test)]
@@ -151,7 +189,10 @@ mod tests {
     const SUMMARY: &str = "总交易单数,订单总金额,申请退款总金额";
 
     fn bill(rows: &[&str], summary: &str) -> Result<Bill, BillError> {
-        let text = format!("\u{feff}{HEAD}\r\n{}\r\n{SUMMARY}\r\n{summary}\r\n", rows.join("\r\n"));
+        let text = format!(
+            "\u{feff}{HEAD}\r\n{}\r\n{SUMMARY}\r\n{summary}\r\n",
+            rows.join("\r\n")
+        );
         parse(text.as_bytes(), "1900000050")
     }
 
@@ -164,7 +205,10 @@ mod tests {
     fn a_bill_is_read_to_the_fen() {
         let bill = bill(&[PAID, BACK], "`2,`199.05,`9.05").unwrap();
         assert_eq!(bill.entries.len(), 2);
-        assert_eq!((bill.paid.get(), bill.refunded.get(), bill.fees.get()), (19_905, 905, 0));
+        assert_eq!(
+            (bill.paid.get(), bill.refunded.get(), bill.fees.get()),
+            (19_905, 905, 0)
+        );
         assert_eq!(bill.entries[1].number, "R1");
         assert!(!format!("{bill:?}").contains("openid"));
     }

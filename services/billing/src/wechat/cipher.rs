@@ -34,7 +34,9 @@ impl ApiV3Key {
         if key.len() != API_V3_KEY_BYTES {
             return None;
         }
-        UnboundKey::new(&AES_256_GCM, key).ok().map(|key| Self(LessSafeKey::new(key)))
+        UnboundKey::new(&AES_256_GCM, key)
+            .ok()
+            .map(|key| Self(LessSafeKey::new(key)))
     }
 
     /// The plain bytes; `None` when anything about it is not right.
@@ -59,8 +61,10 @@ mod tests {
     use super::*;
 
     fn vectors() -> Value {
-        let path =
-            format!("{}/../../proto/vectors/wechatpay/wechatpay.json", env!("CARGO_MANIFEST_DIR"));
+        let path = format!(
+            "{}/../../proto/vectors/wechatpay/wechatpay.json",
+            env!("CARGO_MANIFEST_DIR")
+        );
         serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
     }
 
@@ -77,15 +81,51 @@ mod tests {
                 nonce: text("nonce"),
             };
             assert_eq!(key.open(&sealed).unwrap(), text("plaintext").as_bytes());
-            assert!(key.open(&Sealed { associated_data: "refund", ..sealed }).is_none());
-            assert!(key.open(&Sealed { algorithm: "AEAD_SM4_GCM", ..sealed }).is_none());
-            assert!(key.open(&Sealed { nonce: "fdasflkja485", ..sealed }).is_none());
-            assert!(key.open(&Sealed { nonce: "short", ..sealed }).is_none());
-            assert!(key.open(&Sealed { ciphertext: "", ..sealed }).is_none());
+            assert!(
+                key.open(&Sealed {
+                    associated_data: "refund",
+                    ..sealed
+                })
+                .is_none()
+            );
+            assert!(
+                key.open(&Sealed {
+                    algorithm: "AEAD_SM4_GCM",
+                    ..sealed
+                })
+                .is_none()
+            );
+            assert!(
+                key.open(&Sealed {
+                    nonce: "fdasflkja485",
+                    ..sealed
+                })
+                .is_none()
+            );
+            assert!(
+                key.open(&Sealed {
+                    nonce: "short",
+                    ..sealed
+                })
+                .is_none()
+            );
+            assert!(
+                key.open(&Sealed {
+                    ciphertext: "",
+                    ..sealed
+                })
+                .is_none()
+            );
             let mut bytes = STANDARD.decode(sealed.ciphertext).unwrap();
             bytes[0] ^= 1;
             let altered = STANDARD.encode(bytes);
-            assert!(key.open(&Sealed { ciphertext: &altered, ..sealed }).is_none());
+            assert!(
+                key.open(&Sealed {
+                    ciphertext: &altered,
+                    ..sealed
+                })
+                .is_none()
+            );
         }
     }
 

@@ -6,9 +6,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use futures::StreamExt;
-use kit::{Clock, Ids};
 use kit::types::Fen;
+use kit::{Clock, Ids};
 use reqwest::{Method, StatusCode, Url, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -131,7 +130,12 @@ impl Client {
             .user_agent(USER_AGENT)
             .build()
             .map_err(|_| kit::Error::internal("the client of wechat pay cannot be made"))?;
-        Ok(Self { merchant, http, clock, ids })
+        Ok(Self {
+            merchant,
+            http,
+            clock,
+            ids,
+        })
     }
 
     pub fn merchant(&self) -> &Merchant {
@@ -147,7 +151,11 @@ impl Client {
         struct Body {
             code_url: String,
         }
-        let description: String = order.description.chars().take(DESCRIPTION_CHARS_MAX).collect();
+        let description: String = order
+            .description
+            .chars()
+            .take(DESCRIPTION_CHARS_MAX)
+            .collect();
         let body = json!({
             "appid": self.merchant.appid,
             "mchid": self.merchant.mchid,
@@ -157,7 +165,9 @@ impl Client {
             "notify_url": format!("{}/payment", self.merchant.notify_url),
             "amount": { "total": order.total.get(), "currency": "CNY" },
         });
-        let answer = self.call(Method::POST, "/v3/pay/transactions/native", Some(&body)).await?;
+        let answer = self
+            .call(Method::POST, "/v3/pay/transactions/native", Some(&body))
+            .await?;
         read::<Body>(&answer).map(|body| body.code_url)
     }
 
@@ -174,7 +184,11 @@ impl Client {
         let asked = transaction.out_trade_no == out_trade_no
             && transaction.mchid == self.merchant.mchid
             && transaction.appid == self.merchant.appid;
-        if asked { Ok(transaction) } else { Err(Failure::Unreadable) }
+        if asked {
+            Ok(transaction)
+        } else {
+            Err(Failure::Unreadable)
+        }
     }
 
     /// Closes an order: it cannot be paid any longer.
@@ -184,7 +198,9 @@ impl Client {
     pub async fn close(&self, out_trade_no: &str) -> Result<(), Failure> {
         let target = format!("/v3/pay/transactions/out-trade-no/{out_trade_no}/close");
         let body = json!({ "mchid": self.merchant.mchid });
-        self.call(Method::POST, &target, Some(&body)).await.map(|_| ())
+        self.call(Method::POST, &target, Some(&body))
+            .await
+            .map(|_| ())
     }
 
     /// Asks for a refund. The same one asked for again is the same.
@@ -202,12 +218,18 @@ impl Client {
                 "currency": "CNY",
             },
         });
-        let answer = self.call(Method::POST, "/v3/refund/domestic/refunds", Some(&body)).await?;
+        let answer = self
+            .call(Method::POST, "/v3/refund/domestic/refunds", Some(&body))
+            .await?;
         let refund: RefundAnswer = read(&answer)?;
         let asked = refund.out_refund_no == request.out_refund_no
             && refund.transaction_id == request.transaction_id
             && refund.amount.refund == request.refund.get();
-        if asked { Ok(refund) } else { Err(Failure::Unreadable) }
+        if asked {
+            Ok(refund)
+        } else {
+            Err(Failure::Unreadable)
+        }
     }
 
     /// What became of a refund.
@@ -218,7 +240,11 @@ impl Client {
         let target = format!("/v3/refund/domestic/refunds/{out_refund_no}");
         let refund: RefundAnswer = read(&self.call(Method::GET, &target, None).await?)?;
         let asked = refund.out_refund_no == out_refund_no;
-        if asked { Ok(refund) } else { Err(Failure::Unreadable) }
+        if asked {
+            Ok(refund)
+        } else {
+            Err(Failure::Unreadable)
+        }
     }
 
     /// A day's trade bill as it was written, with the hash it was announced by; `None` when
@@ -239,7 +265,10 @@ impl Client {
             Err(failure) if failure.code() == Some("NO_STATEMENT_EXIST") => return Ok(None),
             Err(failure) => return Err(failure),
         };
-        let url: Url = place.download_url.parse().map_err(|_| Failure::Unreadable)?;
+        let url: Url = place
+            .download_url
+            .parse()
+            .map_err(|_| Failure::Unreadable)?;
         // A signed answer could still name a place that is not the provider's.
         if place.hash_type != "SHA1" || url.origin() != self.merchant.base_url.origin() {
             return Err(Failure::Unreadable);
@@ -254,7 +283,9 @@ impl Client {
         let legacy = &aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY;
         let hash = hex::encode(aws_lc_rs::digest::digest(legacy, &bytes));
         if !hash.eq_ignore_ascii_case(&place.hash_value) {
-            return Err(Failure::Unreachable("the bill does not have the hash it should"));
+            return Err(Failure::Unreachable(
+                "the bill does not have the hash it should",
+            ));
         }
         Ok(Some((bytes, hash)))
     }
@@ -265,9 +296,17 @@ impl Client {
         target: &str,
         body: Option<&Value>,
     ) -> Result<Answer, Failure> {
-        let url = self.merchant.base_url.join(target).map_err(|_| Failure::Unreadable)?;
+        let url = self
+            .merchant
+            .base_url
+            .join(target)
+            .map_err(|_| Failure::Unreadable)?;
         let body = body.map(Value::to_string);
-        let response = self.signed(method, url, body)?.send().await.map_err(unreachable)?;
+        let response = self
+            .signed(method, url, body)?
+            .send()
+            .await
+            .map_err(unreachable)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read_body(response, ANSWER_BYTES_MAX).await?;
         let now = self.clock.now().timestamp();
@@ -275,14 +314,21 @@ impl Client {
             .and_then(|proof| proof.verify(&self.merchant.platform_keys, &body, now))
             .inspect_err(|why| {
                 let reason = why.label();
-                tracing::error!(reason, status = status.as_u16(), "an answer is not believed");
+                tracing::error!(
+                    reason,
+                    status = status.as_u16(),
+                    "an answer is not believed"
+                );
                 metrics::counter!("bashu_wechat_untrusted_total", "reason" => reason).increment(1);
             })?;
         if status.is_success() {
             return Ok(Answer { status, body });
         }
         let error: ErrorBody = serde_json::from_slice(&body).map_err(|_| Failure::Unreadable)?;
-        Err(Failure::Refused { status: status.as_u16(), code: error.code })
+        Err(Failure::Refused {
+            status: status.as_u16(),
+            code: error.code,
+        })
     }
 
     fn signed(
@@ -299,8 +345,11 @@ impl Client {
         let timestamp = self.clock.now().timestamp();
         let nonce = hex::encode_upper(self.ids.bytes16());
         let message = request_message(method.as_str(), &target, timestamp, &nonce, &body);
-        let signature =
-            self.merchant.key.sign(&message).ok_or(Failure::Unreachable("not signed"))?;
+        let signature = self
+            .merchant
+            .key
+            .sign(&message)
+            .ok_or(Failure::Unreachable("not signed"))?;
         let Merchant { mchid, serial, .. } = &self.merchant;
         let authorization = format!(
             "WECHATPAY2-SHA256-RSA2048 mchid=\"{mchid}\",nonce_str=\"{nonce}\",\
@@ -312,7 +361,9 @@ impl Client {
             .header(header::AUTHORIZATION, authorization)
             .header(header::ACCEPT, "application/json");
         if !body.is_empty() {
-            request = request.header(header::CONTENT_TYPE, "application/json").body(body);
+            request = request
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(body);
         }
         Ok(request)
     }
@@ -329,10 +380,9 @@ fn unreachable(error: reqwest::Error) -> Failure {
 }
 
 async fn read_body(response: reqwest::Response, bytes_max: usize) -> Result<Vec<u8>, Failure> {
-    let mut stream = response.bytes_stream();
+    let mut response = response;
     let mut bytes = Vec::new();
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(unreachable)?;
+    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
         if bytes.len() + chunk.len() > bytes_max {
             return Err(Failure::Unreachable("the answer is too large"));
         }

@@ -79,7 +79,11 @@ fn value(field: &str, text: &str) -> Result<String, ConfigError> {
         }
     };
     let text = text.trim();
-    if text.is_empty() { Err(bad(field, "is empty")) } else { Ok(text.to_owned()) }
+    if text.is_empty() {
+        Err(bad(field, "is empty"))
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 /// An address without credentials, query or fragment; TLS unless it is on loopback.
@@ -94,7 +98,11 @@ fn address(field: &str, text: &str) -> Result<reqwest::Url, ConfigError> {
         && url.password().is_none()
         && url.query().is_none()
         && url.fragment().is_none();
-    if bare { Ok(url) } else { Err(bad(field, "must have no credentials, query or fragment")) }
+    if bare {
+        Ok(url)
+    } else {
+        Err(bad(field, "must have no credentials, query or fragment"))
+    }
 }
 
 impl Merchant {
@@ -114,7 +122,11 @@ impl Merchant {
         let alphanumeric = |field: &'static str, text: &str| {
             let text = value(field, text)?;
             let fits = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric());
-            if fits { Ok(text) } else { Err(bad(field, "must be letters and digits")) }
+            if fits {
+                Ok(text)
+            } else {
+                Err(bad(field, "must be letters and digits"))
+            }
         };
         let key = value("merchant_key", settings.merchant_key.expose_secret())?;
         let platform_serial = value("platform_serial", &settings.platform_serial)?;

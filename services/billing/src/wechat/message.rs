@@ -139,7 +139,10 @@ mod tests {
         let transaction: Transaction = serde_json::from_str(body).unwrap();
         assert!(transaction.trade_state.is_paid());
         assert!(!format!("{transaction:?}").contains("oUpF8"));
-        assert_eq!(transaction.paid_at().unwrap().to_rfc3339(), "2026-04-01T02:00:00+00:00");
+        assert_eq!(
+            transaction.paid_at().unwrap().to_rfc3339(),
+            "2026-04-01T02:00:00+00:00"
+        );
         let other = body.replace("SUCCESS", "SOMETHING_NEW");
         assert!(serde_json::from_str::<Transaction>(&other).is_err());
     }

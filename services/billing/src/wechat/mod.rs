@@ -21,13 +21,14 @@ pub use message::{
     Notification, RefundAnswer, RefundNotice, RefundStatus, TradeState, Transaction,
 };
 pub use signature::{
-    PlatformKey, PrivateKey, Proof, SKEW_SECONDS_MAX, Untrusted, pay_sign_message,
-    request_message,
+    PlatformKey, PrivateKey, Proof, SKEW_SECONDS_MAX, Untrusted, pay_sign_message, request_message,
 };
 
 /// The provider's API time format: RFC 3339 at +08:00, whole seconds.
 pub(crate) fn rfc3339(at: chrono::DateTime<chrono::Utc>) -> String {
     let shanghai = chrono::FixedOffset::east_opt(kit::types::SHANGHAI_OFFSET_SECONDS);
     let format = "%Y-%m-%dT%H:%M:%S%:z";
-    shanghai.map_or_else(String::new, |offset| at.with_timezone(&offset).format(format).to_string())
+    shanghai.map_or_else(String::new, |offset| {
+        at.with_timezone(&offset).format(format).to_string()
+    })
 }

@@ -87,7 +87,14 @@ impl PrivateKey {
     pub fn sign(&self, message: &str) -> Option<String> {
         let mut signature = vec![0; self.0.public_modulus_len()];
         let random = SystemRandom::new();
-        self.0.sign(&RSA_PKCS1_SHA256, &random, message.as_bytes(), &mut signature).ok()?;
+        self.0
+            .sign(
+                &RSA_PKCS1_SHA256,
+                &random,
+                message.as_bytes(),
+                &mut signature,
+            )
+            .ok()?;
         Some(STANDARD.encode(signature))
     }
 
@@ -106,7 +113,9 @@ pub struct PlatformKey {
 
 impl fmt::Debug for PlatformKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PlatformKey").field("serial", &self.serial).finish_non_exhaustive()
+        f.debug_struct("PlatformKey")
+            .field("serial", &self.serial)
+            .finish_non_exhaustive()
     }
 }
 
@@ -115,8 +124,10 @@ impl PlatformKey {
     pub fn from_pem(serial: &str, pem: &str) -> Option<Self> {
         let (label, der) = pem_block(pem)?;
         let known = aws_lc_rs::rsa::PublicKey::from_der(&der).is_ok();
-        (label == "PUBLIC KEY" && known && !serial.is_empty())
-            .then(|| Self { serial: serial.to_owned(), der })
+        (label == "PUBLIC KEY" && known && !serial.is_empty()).then(|| Self {
+            serial: serial.to_owned(),
+            der,
+        })
     }
 }
 
@@ -142,7 +153,11 @@ impl<'a> Proof<'a> {
             };
             let text = value.to_str().map_err(|_| Untrusted::Headers)?;
             let fits = !text.is_empty() && text.len() <= chars_max;
-            if fits { Ok(text) } else { Err(Untrusted::Headers) }
+            if fits {
+                Ok(text)
+            } else {
+                Err(Untrusted::Headers)
+            }
         };
         Ok(Self {
             timestamp: one("wechatpay-timestamp", HEADER_CHARS_MAX)?,
@@ -170,9 +185,13 @@ impl<'a> Proof<'a> {
         if self.signature.starts_with(PROBE_PREFIX) {
             return Err(Untrusted::Probe);
         }
-        let key =
-            keys.iter().find(|key| key.serial == self.serial).ok_or(Untrusted::UnknownSerial)?;
-        let signature = STANDARD.decode(self.signature).map_err(|_| Untrusted::Signature)?;
+        let key = keys
+            .iter()
+            .find(|key| key.serial == self.serial)
+            .ok_or(Untrusted::UnknownSerial)?;
+        let signature = STANDARD
+            .decode(self.signature)
+            .map_err(|_| Untrusted::Signature)?;
         let mut message = format!("{}\n{}\n", self.timestamp, self.nonce).into_bytes();
         message.extend_from_slice(body);
         message.push(b'\n');
@@ -198,7 +217,10 @@ mod tests {
     use super::*;
 
     fn folder(file: &str) -> String {
-        let path = format!("{}/../../proto/vectors/wechatpay/{file}", env!("CARGO_MANIFEST_DIR"));
+        let path = format!(
+            "{}/../../proto/vectors/wechatpay/{file}",
+            env!("CARGO_MANIFEST_DIR")
+        );
         std::fs::read_to_string(path).unwrap()
     }
 
@@ -225,7 +247,12 @@ mod tests {
                 text(one, "nonce"),
                 text(one, "body"),
             );
-            assert_eq!(key.sign(&message).unwrap(), text(one, "signature"), "{}", one["name"]);
+            assert_eq!(
+                key.sign(&message).unwrap(),
+                text(one, "signature"),
+                "{}",
+                one["name"]
+            );
         }
         for one in vectors["pay_sign"].as_array().unwrap() {
             let message = pay_sign_message(
@@ -234,7 +261,12 @@ mod tests {
                 text(one, "nonce"),
                 text(one, "package"),
             );
-            assert_eq!(key.sign(&message).unwrap(), text(one, "signature"), "{}", one["name"]);
+            assert_eq!(
+                key.sign(&message).unwrap(),
+                text(one, "signature"),
+                "{}",
+                one["name"]
+            );
         }
     }
 
@@ -242,7 +274,9 @@ mod tests {
     #[test]
     fn documented_messages_verify_and_altered_ones_do_not() {
         let vectors = vectors();
-        for one in ["answers", "notifications"].iter().flat_map(|k| vectors[k].as_array().unwrap())
+        for one in ["answers", "notifications"]
+            .iter()
+            .flat_map(|k| vectors[k].as_array().unwrap())
         {
             let key = PlatformKey::from_pem(text(one, "serial"), &folder(text(one, "public_key")));
             let keys = [key.unwrap()];
@@ -263,13 +297,25 @@ mod tests {
             // The same JSON written out again is another message.
             let parsed: Value = serde_json::from_slice(body).unwrap();
             let again = serde_json::to_string_pretty(&parsed).unwrap();
-            assert_eq!(proof.verify(&keys, again.as_bytes(), at), Err(Untrusted::Signature));
-            let other = Proof { nonce: "other", ..proof };
+            assert_eq!(
+                proof.verify(&keys, again.as_bytes(), at),
+                Err(Untrusted::Signature)
+            );
+            let other = Proof {
+                nonce: "other",
+                ..proof
+            };
             assert_eq!(other.verify(&keys, body, at), Err(Untrusted::Signature));
-            let other = Proof { serial: "other", ..proof };
+            let other = Proof {
+                serial: "other",
+                ..proof
+            };
             assert_eq!(other.verify(&keys, body, at), Err(Untrusted::UnknownSerial));
             let probe = format!("WECHATPAY/SIGNTEST/{}", proof.signature);
-            let other = Proof { signature: &probe, ..proof };
+            let other = Proof {
+                signature: &probe,
+                ..proof
+            };
             assert_eq!(other.verify(&keys, body, at), Err(Untrusted::Probe));
             for timestamp in ["", "+1", "1e9", "-5", "99999999999999999999"] {
                 let other = Proof { timestamp, ..proof };

@@ -20,6 +20,8 @@ use crate::subgraphs::{Shared, serve_identity, serve_passes};
 
 /// Longest that a process may take to get ready.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
+/// Longest that an answer may take, so that a gateway that hangs fails its test.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 /// Where the ports of tests begin, and how many there are.
 const PORT_FIRST: u16 = 22_000;
 const PORTS: u32 = 8_192;
@@ -107,7 +109,11 @@ impl World {
             folder: folder.path(),
         };
         let gateway = gateway.start(&options);
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(ANSWER_TIME_MAX)
+            .build()
+            .unwrap();
         let redis_url = redis_url(redis_port);
         let mut world = Self {
             shared,

@@ -69,7 +69,13 @@ pub async fn mint(
             let Some(person) = people::active(tx, member.id).await? else {
                 return Ok(None);
             };
-            let minted = sign_all(ctx, tx, vault, &person, Carrier::Phone, &[entitlement]).await?;
+            let minted = Mint {
+                ctx,
+                vault,
+                carrier: Carrier::Phone,
+            }
+            .sign(tx, &person, &[entitlement])
+            .await?;
             Ok(minted.into_iter().next())
         })
         .await
@@ -120,7 +126,13 @@ pub async fn mint_desk_credentials(
             };
             let held =
                 entitlements::of_member(tx, MemberId(person.member), DESK_ENTITLEMENTS_MAX).await?;
-            let minted = sign_all(ctx, tx, vault, &person, Carrier::Desk, &held).await?;
+            let minted = Mint {
+                ctx,
+                vault,
+                carrier: Carrier::Desk,
+            }
+            .sign(tx, &person, &held)
+            .await?;
             tx.audit(staff.audit("mint_desk_credentials", person.member).detail(
                 serde_json::json!({
                     "organisation": look_up.venue_organisation.to_string(),
@@ -155,37 +167,45 @@ async fn find(tx: &Tx, vault: &Vault, look_up: &DeskLookUp) -> Result<Option<Per
     Ok(same_text(name.as_str(), &look_up.name).then_some(person))
 }
 
-async fn sign_all(
-    ctx: &Ctx,
-    tx: &Tx,
-    vault: &Vault,
-    person: &PersonRow,
+/// What signs for one person, and where it will be shown.
+struct Mint<'a> {
+    ctx: &'a Ctx,
+    vault: &'a Vault,
     carrier: Carrier,
-    entitlements: &[Entitlement],
-) -> Result<Vec<Minted>> {
-    let usable: Vec<&Entitlement> = entitlements
-        .iter()
-        .filter(|it| it.is_usable(tx.now()))
-        .collect();
-    if usable.is_empty() {
-        return Ok(Vec::new());
-    }
-    let (kid, key) = signing::entry_key(ctx.union, tx, vault).await?;
-    let document = document(tx, vault, person).await?;
-    let minted = usable.into_iter().filter_map(|entitlement| {
-        let holder = document.as_ref().map_or(Holder::Bearer, |document| {
-            Holder::Document(tag(vault, document, entitlement))
+}
+
+impl Mint<'_> {
+    /// The credentials of those entitlements that can be used now.
+    async fn sign(
+        &self,
+        tx: &Tx,
+        person: &PersonRow,
+        entitlements: &[Entitlement],
+    ) -> Result<Vec<Minted>> {
+        let usable: Vec<&Entitlement> = entitlements
+            .iter()
+            .filter(|it| it.is_usable(tx.now()))
+            .collect();
+        if usable.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (kid, key) = signing::entry_key(self.ctx.union, tx, self.vault).await?;
+        let document = document(tx, self.vault, person).await?;
+        let minted = usable.into_iter().filter_map(|entitlement| {
+            let holder = document.as_ref().map_or(Holder::Bearer, |document| {
+                Holder::Document(tag(self.vault, document, entitlement))
+            });
+            let token: Token = entitlement.token(self.carrier, holder, kid, tx.now())?;
+            Some(Minted {
+                entitlement: entitlement.id,
+                text: token.sign(&key),
+                valid_from: token.valid_from(),
+                valid_until: token.valid_until(),
+                document_check: token.claims().flags.document_check,
+            })
         });
-        let token: Token = entitlement.token(carrier, holder, kid, tx.now())?;
-        Some(Minted {
-            entitlement: entitlement.id,
-            text: token.sign(&key),
-            valid_from: token.valid_from(),
-            valid_until: token.valid_until(),
-            document_check: token.claims().flags.document_check,
-        })
-    });
-    Ok(minted.collect())
+        Ok(minted.collect())
+    }
 }
 
 /// The document a gate will compare: a person's first, in the order of kinds.

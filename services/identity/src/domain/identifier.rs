@@ -189,8 +189,16 @@ impl Document {
                     DocumentKind::ResidentId
                 }
             }
-            other if fits(other, &number) => other,
-            _ => return Err(Refusal::DocumentInvalid),
+            DocumentKind::Passport
+            | DocumentKind::HomeReturnPermit
+            | DocumentKind::TaiwanTravelPermit
+            | DocumentKind::PermanentResidence
+            | DocumentKind::ForeignPassport => {
+                if !fits(kind, &number) {
+                    return Err(Refusal::DocumentInvalid);
+                }
+                kind
+            }
         };
         Ok(Self { kind, number })
     }

@@ -70,6 +70,10 @@ impl Member {
 
     /// Her memberships, the newest first.
     #[graphql(complexity = "first.or(last).unwrap_or(1).clamp(1, 100) as usize * child_complexity")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a connection has four by its convention"
+    )]
     async fn memberships(
         &self,
         ctx: &Context<'_>,
@@ -95,6 +99,10 @@ impl Member {
 
     /// One's own signed-in devices, the newest first; nobody else's.
     #[graphql(complexity = "first.or(last).unwrap_or(1).clamp(1, 100) as usize * child_complexity")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a connection has four by its convention"
+    )]
     async fn logins(
         &self,
         ctx: &Context<'_>,

@@ -14,7 +14,6 @@ use crate::queries;
 /// A thing with an id of its own.
 #[derive(Clone, Debug, Interface)]
 #[graphql(field(name = "id", ty = "ID", desc = "Opaque."))]
-#[expect(clippy::large_enum_variant, reason = "one at a time, and never kept")]
 pub enum Node {
     Member(Member),
     Organisation(Organisation),

@@ -98,6 +98,10 @@ impl Organisation {
 
     /// Its memberships, the newest first: for its officers, those above it, and operators.
     #[graphql(complexity = "first.or(last).unwrap_or(1).clamp(1, 100) as usize * child_complexity")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a connection has four by its convention"
+    )]
     async fn memberships(
         &self,
         ctx: &Context<'_>,
@@ -133,6 +137,10 @@ impl OrganisationQuery {
     /// The organisations right below `parentId`, in the order they were made; without it the
     /// union's own federation alone.
     #[graphql(complexity = "first.or(last).unwrap_or(1).clamp(1, 100) as usize * child_complexity")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a connection has four by its convention"
+    )]
     async fn organisations(
         &self,
         ctx: &Context<'_>,

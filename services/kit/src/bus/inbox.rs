@@ -19,9 +19,16 @@ pub(crate) const INBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub(crate) enum Arrived {
     Record(Box<Record>),
     /// Not a record of ours: a header is missing or cannot be read.
-    Broken { offset: i64, reason: &'static str },
+    Broken {
+        offset: i64,
+        reason: &'static str,
+    },
     /// The position asked for is not in the log (any more): reading goes on from its beginning.
-    Rewound { asked: i64, low: i64, high: i64 },
+    Rewound {
+        asked: i64,
+        low: i64,
+        high: i64,
+    },
 }
 
 #[derive(Debug)]
@@ -56,7 +63,10 @@ impl Inbox {
         }
         self.records.fetch_add(1, Ordering::AcqRel);
         self.bytes.fetch_add(size(&arrived), Ordering::AcqRel);
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(arrived);
+        self.queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back(arrived);
         self.arrived.notify_one();
     }
 
@@ -66,7 +76,8 @@ impl Inbox {
         let count = queue.len().min(max);
         let taken: Vec<Arrived> = queue.drain(..count).collect();
         self.records.fetch_sub(taken.len(), Ordering::AcqRel);
-        self.bytes.fetch_sub(taken.iter().map(size).sum(), Ordering::AcqRel);
+        self.bytes
+            .fetch_sub(taken.iter().map(size).sum(), Ordering::AcqRel);
         taken
     }
 
@@ -74,7 +85,8 @@ impl Inbox {
     pub(crate) fn put_back(&self, taken: Vec<Arrived>) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         self.records.fetch_add(taken.len(), Ordering::AcqRel);
-        self.bytes.fetch_add(taken.iter().map(size).sum(), Ordering::AcqRel);
+        self.bytes
+            .fetch_add(taken.iter().map(size).sum(), Ordering::AcqRel);
         for arrived in taken.into_iter().rev() {
             queue.push_front(arrived);
         }

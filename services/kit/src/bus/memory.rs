@@ -10,11 +10,11 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use super::Partition;
 use super::faults::Faults;
 use super::inbox::Arrived;
 use super::reader::{Assignment, Start};
 use super::tail::{Tail, TailRecord};
-use super::Partition;
 use crate::Result;
 use crate::event::Record;
 
@@ -39,12 +39,24 @@ pub struct MemoryOptions {
 impl MemoryOptions {
     /// A log that behaves.
     pub const fn calm(partitions: i32) -> Self {
-        Self { partitions, seed: 0, delay_percent: 0, again_percent: 0, lost_ack_percent: 0 }
+        Self {
+            partitions,
+            seed: 0,
+            delay_percent: 0,
+            again_percent: 0,
+            lost_ack_percent: 0,
+        }
     }
 
     /// A log that does everything it may do.
     pub const fn stormy(partitions: i32, seed: u64) -> Self {
-        Self { partitions, seed, delay_percent: 30, again_percent: 20, lost_ack_percent: 15 }
+        Self {
+            partitions,
+            seed,
+            delay_percent: 30,
+            again_percent: 20,
+            lost_ack_percent: 15,
+        }
     }
 }
 
@@ -65,8 +77,15 @@ struct Log {
 impl Memory {
     pub(super) fn new(options: MemoryOptions) -> Self {
         let random = ChaCha8Rng::seed_from_u64(options.seed);
-        let log = Arc::new(Mutex::new(Log { topics: HashMap::new(), random }));
-        Self { options, log, faults: Faults::default() }
+        let log = Arc::new(Mutex::new(Log {
+            topics: HashMap::new(),
+            random,
+        }));
+        Self {
+            options,
+            log,
+            faults: Faults::default(),
+        }
     }
 
     pub(super) fn faults(&self) -> &Faults {
@@ -110,20 +129,26 @@ impl Memory {
     pub(super) fn publish(&self, topic: &str, records: &[Record]) -> Result<Vec<i64>> {
         self.log(|log, options| {
             let lost = log.chance(options.lost_ack_percent);
-            let written =
-                if lost { log.random.random_range(0..=records.len()) } else { records.len() };
+            let written = if lost {
+                log.random.random_range(0..=records.len())
+            } else {
+                records.len()
+            };
             let partitions = log.partitions(topic, options.partitions);
             let mut offsets = Vec::with_capacity(records.len());
             for record in records.iter().take(written) {
                 let index = usize::try_from(record.partition).unwrap_or(usize::MAX);
                 let Some(partition) = partitions.get_mut(index) else {
-                    return Err(KafkaError::MessageProduction(
-                        RDKafkaErrorCode::UnknownPartition,
-                    )
-                    .into());
+                    return Err(
+                        KafkaError::MessageProduction(RDKafkaErrorCode::UnknownPartition).into(),
+                    );
                 };
                 let offset = length(partition);
-                partition.push(Record { offset, topic: topic.to_owned(), ..record.clone() });
+                partition.push(Record {
+                    offset,
+                    topic: topic.to_owned(),
+                    ..record.clone()
+                });
                 offsets.push(offset);
             }
             if lost {
@@ -138,8 +163,10 @@ impl Memory {
         let partitions: Vec<Partition> = topics
             .iter()
             .flat_map(|topic| {
-                (0..self.options.partitions)
-                    .map(|partition| Partition { topic: (*topic).to_owned(), partition })
+                (0..self.options.partitions).map(|partition| Partition {
+                    topic: (*topic).to_owned(),
+                    partition,
+                })
             })
             .collect();
         let (reply, starts) = sync_channel(1);
@@ -152,14 +179,19 @@ impl Memory {
     }
 
     fn log<T>(&self, work: impl FnOnce(&mut Log, MemoryOptions) -> T) -> T {
-        work(&mut self.log.lock().unwrap_or_else(PoisonError::into_inner), self.options)
+        work(
+            &mut self.log.lock().unwrap_or_else(PoisonError::into_inner),
+            self.options,
+        )
     }
 }
 
 impl Log {
     fn partitions(&mut self, topic: &str, count: i32) -> &mut Vec<Vec<Record>> {
         let count = usize::try_from(count).unwrap_or_default();
-        self.topics.entry(topic.to_owned()).or_insert_with(|| vec![Vec::new(); count])
+        self.topics
+            .entry(topic.to_owned())
+            .or_insert_with(|| vec![Vec::new(); count])
     }
 
     fn chance(&mut self, percent: u32) -> bool {
@@ -212,7 +244,9 @@ impl MemoryReader {
         }
         let mut kept_back = false;
         for reading in &mut self.reading {
-            kept_back |= self.memory.log(|log, options| fetch_one(log, options, reading));
+            kept_back |= self
+                .memory
+                .log(|log, options| fetch_one(log, options, reading));
         }
         kept_back
     }
@@ -236,7 +270,11 @@ fn fetch_one(log: &mut Log, options: MemoryOptions, reading: &mut Start) -> bool
     let high = length(records);
     reading.inbox.set_high(high);
     if !(0..=high).contains(&reading.next_offset) {
-        reading.inbox.push(Arrived::Rewound { asked: reading.next_offset, low: 0, high });
+        reading.inbox.push(Arrived::Rewound {
+            asked: reading.next_offset,
+            low: 0,
+            high,
+        });
         reading.next_offset = 0;
     }
     if again && reading.next_offset < high {
@@ -248,7 +286,9 @@ fn fetch_one(log: &mut Log, options: MemoryOptions, reading: &mut Start) -> bool
             break;
         }
         reading.next_offset = record.offset + 1;
-        reading.inbox.push(Arrived::Record(Box::new(record.clone())));
+        reading
+            .inbox
+            .push(Arrived::Record(Box::new(record.clone())));
     }
     reading.next_offset < high
 }

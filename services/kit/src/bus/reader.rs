@@ -5,16 +5,19 @@ use std::sync::mpsc::SyncSender;
 
 use rdkafka::error::KafkaError;
 
+use super::Partition;
 use super::inbox::Inbox;
 use super::kafka::KafkaReader;
 use super::memory::MemoryReader;
-use super::Partition;
 
 /// What changed about the partitions a consumer reads.
 #[derive(Debug)]
 pub(crate) enum Assignment {
     /// These are now ours: answer where each starts.
-    Assigned { partitions: Vec<Partition>, reply: SyncSender<Vec<Start>> },
+    Assigned {
+        partitions: Vec<Partition>,
+        reply: SyncSender<Vec<Start>>,
+    },
     /// None is ours any more: answer when no transaction is open.
     Revoked { done: SyncSender<()> },
     /// Reading ended for good.

@@ -9,15 +9,21 @@ use crate::event::Record;
 
 pub(super) fn headers(record: &Record, source: &str) -> OwnedHeaders {
     let text = |headers: OwnedHeaders, key: &str, value: &str| {
-        headers.insert(Header { key, value: Some(value) })
+        headers.insert(Header {
+            key,
+            value: Some(value),
+        })
     };
     let mut headers = OwnedHeaders::new_with_capacity(12);
     headers = text(headers, "ce_specversion", "1.0");
     headers = text(headers, "ce_id", &record.id.to_string());
     headers = text(headers, "ce_source", source);
     headers = text(headers, "ce_type", &record.kind);
-    headers =
-        text(headers, "ce_time", &record.at.to_rfc3339_opts(SecondsFormat::Micros, true));
+    headers = text(
+        headers,
+        "ce_time",
+        &record.at.to_rfc3339_opts(SecondsFormat::Micros, true),
+    );
     headers = text(headers, "ce_subject", &hex::encode(&record.key));
     headers = text(headers, "content-type", "application/protobuf");
     headers = text(headers, "epoch", &record.epoch.to_string());
@@ -57,8 +63,12 @@ pub(super) fn record(raw: &Raw<'_>) -> Result<Record, &'static str> {
         topic: raw.topic.to_owned(),
         partition: raw.partition,
         offset: raw.offset,
-        epoch: number("epoch").filter(|epoch| *epoch > 0).ok_or("its epoch is missing")?,
-        pseq: number("pseq").filter(|pseq| *pseq >= 0).ok_or("its pseq is missing")?,
+        epoch: number("epoch")
+            .filter(|epoch| *epoch > 0)
+            .ok_or("its epoch is missing")?,
+        pseq: number("pseq")
+            .filter(|pseq| *pseq >= 0)
+            .ok_or("its pseq is missing")?,
         id: text("ce_id")
             .and_then(|value| Uuid::parse_str(value).ok())
             .ok_or("its ce_id is missing")?,

@@ -23,31 +23,51 @@ pub(super) struct Step {
     pub(super) record: Option<Record>,
 }
 
-/// Applies `steps` in one transaction; the new position, or `None` when somebody else was here.
+/// What a batch came to.
+#[derive(Debug)]
+pub(super) struct Applied {
+    /// The new position.
+    pub(super) to: Stored,
+    /// Records that had their effect; the others only moved the position or wait.
+    pub(super) effects: usize,
+}
+
+/// Applies `steps` in one transaction; `None` when somebody else was here.
 pub(super) async fn apply<H: Handler>(
     ctx: &Ctx,
     handler: &H,
     (partition, stored): (&Partition, &Stored),
     steps: &[Step],
-) -> Result<Option<Stored>> {
-    let Some(to) = target(steps) else { return Ok(Some(stored.clone())) };
-    let records: Vec<&Record> = steps.iter().filter_map(|step| step.record.as_ref()).collect();
+) -> Result<Option<Applied>> {
+    let Some(to) = steps.last().map(Step::to) else {
+        return Err(Error::internal("a batch without a step"));
+    };
+    let records: Vec<&Record> = steps
+        .iter()
+        .filter_map(|step| step.record.as_ref())
+        .collect();
     let started = std::time::Instant::now();
     let tx = ctx.db.begin().await?;
-    let traces = records.iter().filter_map(|record| record.traceparent.as_deref());
+    let traces = records
+        .iter()
+        .filter_map(|record| record.traceparent.as_deref());
     let span = crate::telemetry::consumed(handler.name(), traces);
-    let attempt = attempt(&tx, handler, (partition, stored), &to, &records).instrument(span.clone());
+    let attempt =
+        attempt(&tx, handler, (partition, stored), &to, &records).instrument(span.clone());
     let result = attempt.await;
-    let moved = ctx.db.end(tx, result).instrument(span).await?;
+    let effects = ctx.db.end(tx, result).instrument(span).await?;
     metrics::histogram!("bashu_consumer_batch_seconds", "consumer" => handler.name())
         .record(started.elapsed().as_secs_f64());
     if let Some(last) = records.last() {
         let age = (ctx.clock.now() - last.at).num_milliseconds().max(0);
-        #[expect(clippy::cast_precision_loss, reason = "an age of years would lose a millisecond")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "an age of years would lose a millisecond"
+        )]
         metrics::gauge!("bashu_consumer_last_event_age_seconds", "consumer" => handler.name())
             .set(age as f64 / 1_000.0);
     }
-    Ok(moved.then_some(to))
+    Ok(effects.map(|effects| Applied { to, effects }))
 }
 
 async fn attempt<H: Handler>(
@@ -56,17 +76,17 @@ async fn attempt<H: Handler>(
     (partition, stored): (&Partition, &Stored),
     to: &Stored,
     records: &[&Record],
-) -> Result<bool> {
+) -> Result<Option<usize>> {
     let name = handler.name();
     if !watermark::advance(tx, name, partition, stored.next_offset, to).await? {
-        return Ok(false);
+        return Ok(None);
     }
     let sorted = sort_out(tx, handler, partition, records).await?;
     for waiting in sorted.waiting {
         parked::insert(tx, name, waiting, None).await?;
     }
     run(handler, tx, &sorted.apply).await?;
-    Ok(true)
+    Ok(Some(sorted.apply.len()))
 }
 
 /// Parks one record with the error it causes, and holds its key.
@@ -76,8 +96,8 @@ pub(super) async fn park(
     (partition, stored): (&Partition, &Stored),
     step: &Step,
     error: &Error,
-) -> Result<Option<Stored>> {
-    let Some(to) = target(std::slice::from_ref(step)) else { return Ok(Some(stored.clone())) };
+) -> Result<Option<Applied>> {
+    let to = step.to();
     let Some(record) = &step.record else {
         return Err(Error::internal("a step without a record failed"));
     };
@@ -91,11 +111,13 @@ pub(super) async fn park(
         partition = record.partition,
         offset = record.offset,
         kind = record.kind,
-        reason,
+        %error,
+        sqlstate = error.sqlstate(),
         "a record was parked and its key is held"
     );
     metrics::counter!("bashu_consumer_parked_total", "consumer" => consumer).increment(1);
-    Ok(moved.then_some(to))
+    parked::measure(ctx).await?;
+    Ok(moved.then_some(Applied { to, effects: 0 }))
 }
 
 /// Lets a stopped partition go on at the announcement of a later epoch.
@@ -124,9 +146,15 @@ async fn park_one(
     Ok(true)
 }
 
-fn target(steps: &[Step]) -> Option<Stored> {
-    let last = steps.last()?;
-    Some(Stored { position: last.after, next_offset: last.next_offset, held: None })
+impl Step {
+    /// The position behind this step.
+    fn to(&self) -> Stored {
+        Stored {
+            position: self.after,
+            next_offset: self.next_offset,
+            held: None,
+        }
+    }
 }
 
 struct SortedOut<'a> {
@@ -142,7 +170,10 @@ async fn sort_out<'a, H: Handler>(
     records: &[&'a Record],
 ) -> Result<SortedOut<'a>> {
     let held = held_keys(tx, handler.name(), partition, records).await?;
-    let mut sorted = SortedOut { apply: Vec::with_capacity(records.len()), waiting: Vec::new() };
+    let mut sorted = SortedOut {
+        apply: Vec::with_capacity(records.len()),
+        waiting: Vec::new(),
+    };
     for record in records {
         let known = handler.handles(&record.kind);
         if !known && !record.must_understand {
@@ -155,7 +186,9 @@ async fn sort_out<'a, H: Handler>(
             sorted.apply.push((*record).clone());
         } else {
             let kind = &record.kind;
-            return Err(Error::permanent(format!("{kind} must be understood and is not known")));
+            return Err(Error::permanent(format!(
+                "{kind} must be understood and is not known"
+            )));
         }
     }
     Ok(sorted)
@@ -193,7 +226,10 @@ pub(crate) async fn run<H: Handler>(handler: &H, tx: &Tx, records: &[Record]) ->
     if records.is_empty() {
         return Ok(());
     }
-    match AssertUnwindSafe(handler.apply(tx, records)).catch_unwind().await {
+    match AssertUnwindSafe(handler.apply(tx, records))
+        .catch_unwind()
+        .await
+    {
         Ok(Err(Error::Refused(refusal))) if !refusal.transient => {
             Err(Error::permanent(format!("refused: {}", refusal.code)))
         }

@@ -26,7 +26,10 @@ pub(super) enum Verdict {
 
 pub(super) fn judge(position: Position, record: &Record) -> Verdict {
     let Position { epoch, last_pseq } = position;
-    let here = Position { epoch: record.epoch, last_pseq: record.pseq };
+    let here = Position {
+        epoch: record.epoch,
+        last_pseq: record.pseq,
+    };
     let opens = record.kind == EPOCH_OPENED && record.pseq == 0;
     if record.epoch < epoch {
         return Verdict::Drop;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::batch::{self, Step};
+use super::batch::{self, Applied, Step};
 use super::judge::{Position, Verdict, judge};
 use super::watermark::{self, Stored};
 use super::{BATCH_RECORDS_MAX, Handler, PARKED_IN_A_ROW_MAX, RETRY_DELAY, RETRY_DELAY_MAX};
@@ -56,7 +56,11 @@ impl PartitionLane {
         arrived: Arc<Notify>,
     ) -> Self {
         // A stopped partition reads everything to find the announcement of a new epoch.
-        let wanted = if stored.held.is_some() { 0 } else { stored.next_offset };
+        let wanted = if stored.held.is_some() {
+            0
+        } else {
+            stored.next_offset
+        };
         Self {
             partition,
             stored,
@@ -82,7 +86,11 @@ impl PartitionLane {
     pub(super) fn start(&self) -> Start {
         Start {
             partition: self.partition.clone(),
-            next_offset: if self.stored.held.is_some() { -1 } else { self.stored.next_offset },
+            next_offset: if self.stored.held.is_some() {
+                -1
+            } else {
+                self.stored.next_offset
+            },
             inbox: Arc::clone(&self.inbox),
         }
     }
@@ -157,7 +165,11 @@ impl PartitionLane {
                 }
             }
         }
-        if steps.is_empty() { Taken::Nothing } else { Taken::Steps(steps) }
+        if steps.is_empty() {
+            Taken::Nothing
+        } else {
+            Taken::Steps(steps)
+        }
     }
 
     fn sort(&mut self, position: Position, arrived: &Arrived) -> Sorted {
@@ -177,9 +189,10 @@ impl PartitionLane {
             }),
             Arrived::Record(record) if record.offset < self.wanted => Sorted::Nothing,
             Arrived::Record(record) => match judge(position, record) {
-                Verdict::Hold(reason) => {
-                    Sorted::Stop(Stop { offset: record.offset, reason })
-                }
+                Verdict::Hold(reason) => Sorted::Stop(Stop {
+                    offset: record.offset,
+                    reason,
+                }),
                 verdict @ (Verdict::Drop | Verdict::Apply(_) | Verdict::Open(_)) => {
                     self.wanted = record.offset + 1;
                     Sorted::Step(step(position, record, &verdict))
@@ -220,14 +233,15 @@ impl PartitionLane {
                 None => batch::apply(ctx, handler, at, std::slice::from_ref(&step)).await,
             };
             let outcome = match tried {
-                Err(error) if !error.is_transient() => {
+                Ok(applied) => Ok(applied),
+                Err(error) if error.is_transient() => Err(error),
+                Err(error) => {
                     self.parked_in_a_row += 1;
                     batch::park(ctx, handler.name(), at, &step, &error).await
                 }
-                other => other,
             };
             match outcome {
-                Ok(Some(stored)) => self.stored = stored,
+                Ok(Some(applied)) => self.move_to(applied),
                 Ok(None) => return Ok(Turn::Reposition),
                 Err(error) => {
                     let again = std::iter::once(step).chain(rest).collect();
@@ -237,7 +251,10 @@ impl PartitionLane {
             passed += 1;
             if self.parked_in_a_row >= PARKED_IN_A_ROW_MAX {
                 let reason = format!("circuit: {PARKED_IN_A_ROW_MAX} records in a row failed");
-                let stop = Stop { offset: self.stored.next_offset, reason };
+                let stop = Stop {
+                    offset: self.stored.next_offset,
+                    reason,
+                };
                 self.hold(ctx, handler.name(), stop).await?;
                 return Ok(Turn::Passed(passed));
             }
@@ -246,17 +263,24 @@ impl PartitionLane {
         Ok(Turn::Passed(passed))
     }
 
-    fn applied(&mut self, applied: Option<Stored>, passed: usize) -> Turn {
-        let Some(stored) = applied else {
+    fn applied(&mut self, applied: Option<Applied>, passed: usize) -> Turn {
+        let Some(applied) = applied else {
             metrics::counter!("bashu_consumer_fenced_total").increment(1);
             return Turn::Reposition;
         };
-        self.stored = stored;
-        self.parked_in_a_row = 0;
+        self.move_to(applied);
         self.retry_at = None;
         self.retry_delay = RETRY_DELAY;
-        self.inbox.set_applied(self.stored.next_offset);
         Turn::Passed(passed)
+    }
+
+    fn move_to(&mut self, applied: Applied) {
+        // What only waits behind a held key says nothing about the handler.
+        if applied.effects > 0 {
+            self.parked_in_a_row = 0;
+        }
+        self.inbox.set_applied(applied.to.next_offset);
+        self.stored = applied.to;
     }
 
     /// Keeps a batch for a later attempt; meanwhile the inbox fills and the reader pauses.
@@ -266,6 +290,7 @@ impl PartitionLane {
             partition = self.partition.partition,
             delay = ?self.retry_delay,
             %error,
+            sqlstate = error.sqlstate(),
             "a batch is tried again"
         );
         self.pending = steps;
@@ -293,7 +318,11 @@ impl PartitionLane {
         self.stored.held = Some(stop.reason);
         self.pending.clear();
         // The announcement may stand before the record that was met without one.
-        Ok(if announced_before { Turn::Reposition } else { Turn::Passed(0) })
+        Ok(if announced_before {
+            Turn::Reposition
+        } else {
+            Turn::Passed(0)
+        })
     }
 
     /// Looks through what arrives at a stopped partition for the announcement of a later epoch,
@@ -307,13 +336,18 @@ impl PartitionLane {
         }
         let mut arrived = self.inbox.take(BATCH_RECORDS_MAX).into_iter();
         while let Some(next) = arrived.next() {
-            let Arrived::Record(record) = &next else { continue };
+            let Arrived::Record(record) = &next else {
+                continue;
+            };
             let later = record.epoch > self.stored.position.epoch;
             if record.kind != EPOCH_OPENED || record.pseq != 0 || !later {
                 continue;
             }
             let open = Stored {
-                position: Position { epoch: record.epoch, last_pseq: 0 },
+                position: Position {
+                    epoch: record.epoch,
+                    last_pseq: 0,
+                },
                 next_offset: record.offset + 1,
                 held: None,
             };
@@ -380,5 +414,9 @@ fn step(position: Position, record: &Record, verdict: &Verdict) -> Step {
         Verdict::Open(after) => (*after, None),
         Verdict::Drop | Verdict::Hold(_) => (position, None),
     };
-    Step { next_offset: record.offset + 1, after, record: applied }
+    Step {
+        next_offset: record.offset + 1,
+        after,
+        record: applied,
+    }
 }

@@ -82,7 +82,9 @@ pub struct Consumer<H> {
 
 impl<H: Handler> std::fmt::Debug for Consumer<H> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Consumer").field("name", &self.handler.name()).finish_non_exhaustive()
+        f.debug_struct("Consumer")
+            .field("name", &self.handler.name())
+            .finish_non_exhaustive()
     }
 }
 
@@ -160,7 +162,10 @@ impl<H: Handler> Consumer<H> {
     pub fn is_quiet(&mut self) -> bool {
         let kept_back = self.fetch();
         let started = self.reader.is_some();
-        started && !kept_back && self.running.is_empty() && self.lanes.values().all(PartitionLane::is_idle)
+        started
+            && !kept_back
+            && self.running.is_empty()
+            && self.lanes.values().all(PartitionLane::is_idle)
     }
 
     async fn start(&mut self) -> Result<()> {
@@ -217,7 +222,12 @@ impl<H: Handler> Consumer<H> {
     async fn open_lane(&mut self, partition: Partition) -> Result<PartitionLane> {
         let name = self.handler.name();
         let stored = watermark::load(&self.ctx, name, &partition).await?;
-        Ok(PartitionLane::new(partition, stored, self.generation, Arc::clone(&self.arrived)))
+        Ok(PartitionLane::new(
+            partition,
+            stored,
+            self.generation,
+            Arc::clone(&self.arrived),
+        ))
     }
 
     /// Lets every partition that has something to do start on it.
@@ -229,15 +239,22 @@ impl<H: Handler> Consumer<H> {
             .map(|(partition, _)| partition.clone())
             .collect();
         for partition in ready {
-            let Some(lane) = self.lanes.remove(&partition) else { continue };
-            let (ctx, bus, handler) =
-                (self.ctx.clone(), self.bus.clone(), Arc::clone(&self.handler));
+            let Some(lane) = self.lanes.remove(&partition) else {
+                continue;
+            };
+            let (ctx, bus, handler) = (
+                self.ctx.clone(),
+                self.bus.clone(),
+                Arc::clone(&self.handler),
+            );
             self.running.spawn(lane.turn(ctx, bus, handler));
         }
     }
 
     async fn finish_one(&mut self) -> Result<usize> {
-        let Some(finished) = self.running.join_next().await else { return Ok(0) };
+        let Some(finished) = self.running.join_next().await else {
+            return Ok(0);
+        };
         if self.running.is_empty() {
             for done in self.revoked.drain(..) {
                 let _ = done.send(());
@@ -293,7 +310,9 @@ impl<H: Handler> Consumer<H> {
 
     /// Waits until there may be something to do, but not for long.
     async fn wait(&mut self) -> Result<usize> {
-        let Some(reader) = &mut self.reader else { return Ok(0) };
+        let Some(reader) = &mut self.reader else {
+            return Ok(0);
+        };
         let memory = matches!(self.bus, Bus::Memory(_));
         let assignment = tokio::select! {
             assignment = reader.next() => assignment,

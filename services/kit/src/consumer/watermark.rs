@@ -25,7 +25,13 @@ struct Row {
 
 /// Reads the position, or makes the first one: before everything the log still has.
 pub(super) async fn load(ctx: &Ctx, consumer: &str, partition: &Partition) -> Result<Stored> {
-    let key = || [consumer.into(), partition.topic.clone().into(), partition.partition.into()];
+    let key = || {
+        [
+            consumer.into(),
+            partition.topic.clone().into(),
+            partition.partition.into(),
+        ]
+    };
     ctx.db
         .execute(
             "INSERT INTO watermark (consumer, topic, part, epoch, next_offset, last_pseq)
@@ -43,7 +49,10 @@ pub(super) async fn load(ctx: &Ctx, consumer: &str, partition: &Partition) -> Re
         .await?
         .ok_or_else(|| Error::internal("a watermark vanished"))?;
     Ok(Stored {
-        position: Position { epoch: row.epoch, last_pseq: row.last_pseq },
+        position: Position {
+            epoch: row.epoch,
+            last_pseq: row.last_pseq,
+        },
         next_offset: row.next_offset,
         held: row.held,
     })

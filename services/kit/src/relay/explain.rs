@@ -86,14 +86,12 @@ fn acknowledged(state: &State, pseq: i64, stamp: &Stamp, last: bool) -> Result<(
     ))
 }
 
-fn sent(
-    state: &State,
-    pseq: i64,
-    stamp: &Stamp,
-    expected: Option<&Uuid>,
-) -> Result<(), String> {
+fn sent(state: &State, pseq: i64, stamp: &Stamp, expected: Option<&Uuid>) -> Result<(), String> {
     if stamp.epoch > state.epoch {
-        return Err(format!("is of epoch {}, the database of {}", stamp.epoch, state.epoch));
+        return Err(format!(
+            "is of epoch {}, the database of {}",
+            stamp.epoch, state.epoch
+        ));
     }
     // Sent too late by a relay of an epoch that is over: consumers drop it.
     let late = stamp.epoch < state.epoch;

@@ -167,13 +167,20 @@ impl Relay {
         let publisher = self.bus.publisher(&self.topic, source)?;
         let mut state = State::load(&self.ctx, partitions).await?;
         let mut ticker = state.ticker(&self.ctx);
-        let from: Vec<i64> = state.offsets.iter().map(|offset| (*offset).max(0)).collect();
+        let from: Vec<i64> = state
+            .offsets
+            .iter()
+            .map(|offset| (*offset).max(0))
+            .collect();
         let tails = self.bus.tails(&self.topic, &from).await?;
         let expected = match &mut ticker {
             Some(ticker) if explain::goes_beyond(&state, &tails) => {
                 let chunk = ticker.peek().await?;
                 let records = stamp(&self.topic, &state, chunk);
-                records.iter().map(|r| ((r.partition, r.pseq), r.id)).collect()
+                records
+                    .iter()
+                    .map(|r| ((r.partition, r.pseq), r.id))
+                    .collect()
             }
             Some(_) | None => HashMap::new(),
         };
@@ -186,7 +193,12 @@ impl Relay {
             state.announce(&self.ctx, offsets).await?;
         }
         self.status = Status::Running;
-        Ok(Some(Open { publisher, state, ticker, checked: Instant::now() }))
+        Ok(Some(Open {
+            publisher,
+            state,
+            ticker,
+            checked: Instant::now(),
+        }))
     }
 
     async fn hold_lock(&mut self) -> Result<bool> {
@@ -200,8 +212,7 @@ impl Relay {
     }
 
     async fn refuse(&mut self, reason: String) -> Error {
-        metrics::counter!("bashu_relay_refused_total", "topic" => self.topic.clone())
-            .increment(1);
+        metrics::counter!("bashu_relay_refused_total", "topic" => self.topic.clone()).increment(1);
         let error = Error::internal(format!(
             "topic {} and the database do not explain each other: {reason}; see `bashu restored`",
             self.topic
@@ -238,8 +249,10 @@ impl Relay {
         let published = chunk.events.len();
         let records = Arc::new(stamp(&self.topic, &open.state, &chunk));
         // The next chunk is read while this one is on its way; it is sent after this is stored.
-        let (offsets, read) =
-            tokio::join!(open.publisher.publish(Arc::clone(&records)), ticker.read_ahead());
+        let (offsets, read) = tokio::join!(
+            open.publisher.publish(Arc::clone(&records)),
+            ticker.read_ahead()
+        );
         let offsets = offsets?;
         read?;
         self.bus.faults().point("relay.acknowledged").await?;
@@ -250,7 +263,9 @@ impl Relay {
         if ticker.is_finished() {
             open.state.close_tick(&self.ctx).await?;
         } else {
-            open.state.store(&self.ctx, last_id.unwrap_or_default()).await?;
+            open.state
+                .store(&self.ctx, last_id.unwrap_or_default())
+                .await?;
             open.ticker = Some(ticker);
         }
         self.bus.faults().point("relay.stored").await?;
@@ -311,11 +326,15 @@ impl Relay {
 
     /// Shows how old the oldest event is that waits to be published.
     fn measure_age(&self, oldest: Option<DateTime<Utc>>) {
-        let age = oldest.map_or(0, |at| (self.ctx.clock.now() - at).num_milliseconds().max(0));
-        #[expect(clippy::cast_precision_loss, reason = "an age of years would lose a millisecond")]
+        let age = oldest.map_or(0, |at| {
+            (self.ctx.clock.now() - at).num_milliseconds().max(0)
+        });
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "an age of years would lose a millisecond"
+        )]
         let seconds = age as f64 / 1_000.0;
-        metrics::gauge!("bashu_outbox_oldest_seconds", "topic" => self.topic.clone())
-            .set(seconds);
+        metrics::gauge!("bashu_outbox_oldest_seconds", "topic" => self.topic.clone()).set(seconds);
     }
 
     async fn measure_backlog(&self) {

@@ -29,7 +29,10 @@ async fn open_epoch(ctx: &Ctx, bus: &Bus, topic: &str) -> Result<i64> {
     let partitions = bus.ensure_topic(topic).await?;
     let count = usize::try_from(partitions).unwrap_or_default();
     let ends = bus.tails(topic, &vec![i64::MAX; count]).await?;
-    let from: Vec<i64> = ends.iter().map(|tail| (tail.high - LOOK_BACK).max(0)).collect();
+    let from: Vec<i64> = ends
+        .iter()
+        .map(|tail| (tail.high - LOOK_BACK).max(0))
+        .collect();
     let tails = bus.tails(topic, &from).await?;
     let seen = tails
         .iter()
@@ -40,7 +43,11 @@ async fn open_epoch(ctx: &Ctx, bus: &Bus, topic: &str) -> Result<i64> {
         .unwrap_or(0);
     let highs: Vec<i64> = tails.iter().map(|tail| tail.high).collect();
     let epoch = State::reopen(ctx, seen, &highs).await?;
-    tracing::warn!(topic, epoch, "a new epoch is open; run `bashu resync` once the relay runs");
+    tracing::warn!(
+        topic,
+        epoch,
+        "a new epoch is open; run `bashu resync` once the relay runs"
+    );
     Ok(epoch)
 }
 

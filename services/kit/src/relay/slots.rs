@@ -37,19 +37,28 @@ pub(super) async fn empty(ctx: &Ctx) -> Result<()> {
 async fn empty_one(ctx: &Ctx, slot: i64) -> Result<bool> {
     let table = format!("outbox_{slot}");
     let any = format!("SELECT EXISTS (SELECT 1 FROM {table}) AS yes");
-    if !ctx.db.one::<Flag>(&any, []).await?.is_some_and(|flag| flag.yes) {
+    if !ctx
+        .db
+        .one::<Flag>(&any, [])
+        .await?
+        .is_some_and(|flag| flag.yes)
+    {
         return Ok(false);
     }
     let tx = ctx.db.pool().begin().await?;
-    tx.execute_unprepared("SET LOCAL lock_timeout = '200ms'").await?;
+    tx.execute_unprepared("SET LOCAL lock_timeout = '200ms'")
+        .await?;
     // Waits for the open writers of this slot: after it, what is not seen will never be.
-    tx.execute_unprepared(&format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")).await?;
+    tx.execute_unprepared(&format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
+        .await?;
     let unsent = format!(
         "SELECT EXISTS (SELECT 1 FROM {table} o, outbox_relay r
            WHERE o.xid >= pg_snapshot_xmin(r.s1)
              AND NOT pg_visible_in_snapshot(o.xid, r.s1)) AS yes"
     );
-    let unsent = Flag::find_by_statement(statement(&unsent, [])).one(&tx).await?;
+    let unsent = Flag::find_by_statement(statement(&unsent, []))
+        .one(&tx)
+        .await?;
     if unsent.is_none_or(|flag| flag.yes) {
         tx.rollback().await?;
         return Ok(false);

@@ -43,7 +43,9 @@ impl Lock {
 }
 
 fn database(error: sqlx::Error) -> Error {
-    Error::Db(sea_orm::DbErr::Conn(sea_orm::RuntimeErr::SqlxError(error.into())))
+    Error::Db(sea_orm::DbErr::Conn(sea_orm::RuntimeErr::SqlxError(
+        error.into(),
+    )))
 }
 
 /// The stored state, as this relay believes it to be.
@@ -96,9 +98,7 @@ impl State {
             (pseqs, offsets) if pseqs.is_empty() && offsets.is_empty() => {
                 (vec![0; count], vec![-1; count])
             }
-            (pseqs, offsets) if pseqs.len() == count && offsets.len() == count => {
-                (pseqs, offsets)
-            }
+            (pseqs, offsets) if pseqs.len() == count && offsets.len() == count => (pseqs, offsets),
             (pseqs, _) => {
                 return Err(Error::internal(format!(
                     "the relay has counters of {} partitions, its topic has {count}: a topic \
@@ -153,7 +153,9 @@ impl State {
         if row.tick != self.tick {
             return Err(fenced());
         }
-        let Some(opened) = row.opened else { return Ok(None) };
+        let Some(opened) = row.opened else {
+            return Ok(None);
+        };
         self.tick += 1;
         self.last_id = 0;
         self.s2 = Some(Snapshot::parse(&opened)?);
@@ -252,11 +254,7 @@ impl State {
     }
 
     /// Opens a new epoch above every one that was seen; its number.
-    pub(super) async fn reopen(
-        ctx: &Ctx,
-        seen: i64,
-        highs: &[i64],
-    ) -> Result<i64> {
+    pub(super) async fn reopen(ctx: &Ctx, seen: i64, highs: &[i64]) -> Result<i64> {
         #[derive(FromQueryResult)]
         struct Opened {
             epoch: i64,

@@ -32,7 +32,10 @@ impl Snapshot {
         let bad = || Error::internal("a snapshot cannot be read");
         let mut parts = text.split(':');
         let _xmin = parts.next().ok_or_else(bad)?;
-        let xmax = parts.next().and_then(|part| part.parse().ok()).ok_or_else(bad)?;
+        let xmax = parts
+            .next()
+            .and_then(|part| part.parse().ok())
+            .ok_or_else(bad)?;
         let xip = match parts.next() {
             None | Some("") => Vec::new(),
             Some(list) => list
@@ -40,7 +43,11 @@ impl Snapshot {
                 .map(|number| number.parse().map_err(|_| bad()))
                 .collect::<Result<_>>()?,
         };
-        Ok(Self { text: text.to_owned(), xmax, xip })
+        Ok(Self {
+            text: text.to_owned(),
+            xmax,
+            xip,
+        })
     }
 
     /// The transactions that were running, as an array of PostgreSQL.
@@ -82,7 +89,9 @@ pub(super) struct Ticker {
 
 impl fmt::Debug for Ticker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticker").field("query", &self.query).finish_non_exhaustive()
+        f.debug_struct("Ticker")
+            .field("query", &self.query)
+            .finish_non_exhaustive()
     }
 }
 
@@ -92,7 +101,10 @@ impl Ticker {
         // and uses the index on xid for both branches.
         let columns = "id, event_id, kind, key, version, must_understand, payload, occurred_at, \
                        traceparent";
-        let visible = format!("pg_visible_in_snapshot(xid, '{}') AND id > {last_id}", s2.text);
+        let visible = format!(
+            "pg_visible_in_snapshot(xid, '{}') AND id > {last_id}",
+            s2.text
+        );
         let query = format!(
             "SELECT {columns} FROM outbox
                WHERE xid >= '{}'::xid8 AND xid < '{}'::xid8 AND {visible}
@@ -103,13 +115,21 @@ impl Ticker {
             s2.xmax,
             s1.running(),
         );
-        Self { db, query, cursor: None, ahead: None, exhausted: false }
+        Self {
+            db,
+            query,
+            cursor: None,
+            ahead: None,
+            exhausted: false,
+        }
     }
 
     /// The next chunk without taking it.
     pub(super) async fn peek(&mut self) -> Result<&Chunk> {
         self.read_ahead().await?;
-        self.ahead.as_ref().ok_or_else(|| Error::internal("a tick was read past its end"))
+        self.ahead
+            .as_ref()
+            .ok_or_else(|| Error::internal("a tick was read past its end"))
     }
 
     /// The next chunk; empty when the tick has no more.
@@ -130,7 +150,11 @@ impl Ticker {
 
     /// Whether nothing of the tick is left to be taken.
     pub(super) fn is_finished(&self) -> bool {
-        self.exhausted && self.ahead.as_ref().is_none_or(|chunk| chunk.events.is_empty())
+        self.exhausted
+            && self
+                .ahead
+                .as_ref()
+                .is_none_or(|chunk| chunk.events.is_empty())
     }
 
     async fn read(&mut self) -> Result<Chunk> {
@@ -142,8 +166,9 @@ impl Ticker {
         let mut chunk = Chunk::default();
         let mut bytes = 0;
         while chunk.events.len() < CHUNK_EVENTS_MAX && bytes < CHUNK_BYTES_MAX {
-            let rows =
-                OutboxRow::find_by_statement(statement(&fetch, [])).all(&cursor).await?;
+            let rows = OutboxRow::find_by_statement(statement(&fetch, []))
+                .all(&cursor)
+                .await?;
             self.exhausted = rows.len() < FETCH_ROWS_MAX;
             bytes += rows.iter().map(|row| row.payload.len()).sum::<usize>();
             chunk.events.extend(rows);
@@ -160,7 +185,10 @@ impl Ticker {
         let cursor = self
             .db
             .pool()
-            .begin_with_config(Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly))
+            .begin_with_config(
+                Some(IsolationLevel::RepeatableRead),
+                Some(AccessMode::ReadOnly),
+            )
             .await?;
         let declare = format!("DECLARE tick NO SCROLL CURSOR FOR {}", self.query);
         cursor.execute_unprepared(&declare).await?;
@@ -176,7 +204,10 @@ mod tests {
     #[test]
     fn snapshots_are_read() {
         let snapshot = Snapshot::parse("10:20:10,14").unwrap();
-        assert_eq!((snapshot.xmax, snapshot.running().as_str()), (20, "{10,14}"));
+        assert_eq!(
+            (snapshot.xmax, snapshot.running().as_str()),
+            (20, "{10,14}")
+        );
         let quiet = Snapshot::parse("10:10:").unwrap();
         assert_eq!((quiet.xmax, quiet.running().as_str()), (10, "{}"));
         assert!(Snapshot::parse("10").is_err());

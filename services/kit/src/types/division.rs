@@ -55,7 +55,9 @@ pub fn find_any(code: &str) -> Option<&'static Division> {
         return None;
     }
     let code = code.parse().ok()?;
-    let at = DIVISIONS.binary_search_by_key(&code, |division| division.code).ok()?;
+    let at = DIVISIONS
+        .binary_search_by_key(&code, |division| division.code)
+        .ok()?;
     DIVISIONS.get(at)
 }
 
@@ -74,15 +76,33 @@ pub fn all() -> &'static [Division] {
 }
 
 const fn still(code: u32, name: &'static str) -> Division {
-    Division { code, name, valid_from: None, valid_to: None, successor: None }
+    Division {
+        code,
+        name,
+        valid_from: None,
+        valid_to: None,
+        successor: None,
+    }
 }
 
 const fn until(code: u32, name: &'static str, to: NaiveDate, successor: u32) -> Division {
-    Division { code, name, valid_from: None, valid_to: Some(to), successor: Some(successor) }
+    Division {
+        code,
+        name,
+        valid_from: None,
+        valid_to: Some(to),
+        successor: Some(successor),
+    }
 }
 
 const fn since(code: u32, name: &'static str, from: NaiveDate) -> Division {
-    Division { code, name, valid_from: Some(from), valid_to: None, successor: None }
+    Division {
+        code,
+        name,
+        valid_from: Some(from),
+        valid_to: None,
+        successor: None,
+    }
 }
 
 static DIVISIONS: [Division; 245] = [
@@ -342,7 +362,10 @@ mod tests {
     }
 
     fn count(on: NaiveDate, pick: impl Fn(u32) -> bool) -> usize {
-        DIVISIONS.iter().filter(|it| it.is_valid(on) && pick(it.code)).count()
+        DIVISIONS
+            .iter()
+            .filter(|it| it.is_valid(on) && pick(it.code))
+            .count()
     }
 
     #[test]
@@ -351,7 +374,11 @@ mod tests {
         for division in all() {
             assert!(matches!(division.province(), 50 | 51));
             if let Some(successor) = division.successor {
-                assert!(find_any(&successor.to_string()).is_some(), "{}", division.name);
+                assert!(
+                    find_any(&successor.to_string()).is_some(),
+                    "{}",
+                    division.name
+                );
             }
         }
     }
@@ -364,7 +391,10 @@ mod tests {
         let today = day("2026-04-01");
         let prefecture = |code: u32| code / 10_000 == 51 && code % 100 == 0 && code != 510_000;
         assert_eq!(count(today, prefecture), 21);
-        assert_eq!(count(today, |code| code / 10_000 == 51 && code % 100 != 0), 183);
+        assert_eq!(
+            count(today, |code| code / 10_000 == 51 && code % 100 != 0),
+            183
+        );
     }
 
     #[test]

@@ -58,7 +58,9 @@ impl Fen {
     #[must_use]
     pub fn split(self, weights: &[Self]) -> Vec<Self> {
         let total: i128 = weights.iter().map(|w| i128::from(w.0)).sum();
-        let Some(first) = weights.first() else { return Vec::new() };
+        let Some(first) = weights.first() else {
+            return Vec::new();
+        };
         let _ = first;
         if total == 0 {
             let mut parts = vec![Self::ZERO; weights.len()];
@@ -108,7 +110,10 @@ mod tests {
 
     #[test]
     fn a_split_is_exact_and_fair() {
-        assert_eq!(fen(100).split(&[fen(1), fen(1), fen(1)]), [fen(34), fen(33), fen(33)]);
+        assert_eq!(
+            fen(100).split(&[fen(1), fen(1), fen(1)]),
+            [fen(34), fen(33), fen(33)]
+        );
         assert_eq!(fen(7).split(&[fen(0), fen(10)]), [fen(0), fen(7)]);
         assert_eq!(fen(7).split(&[fen(0), fen(0)]), [fen(7), fen(0)]);
         assert!(fen(7).split(&[]).is_empty());

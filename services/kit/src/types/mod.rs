@@ -10,5 +10,5 @@ mod union;
 
 pub use fen::{Fen, FenError};
 pub use id::{EntitlementId, GateId, LoginId, MemberId, OrderId, OrganisationId, VenueId};
-pub use shanghai::{Shanghai, SHANGHAI_OFFSET_SECONDS, day_start, shanghai_date};
+pub use shanghai::{SHANGHAI_OFFSET_SECONDS, Shanghai, day_start, shanghai_date};
 pub use union::Union;

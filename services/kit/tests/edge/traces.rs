@@ -70,7 +70,11 @@ async fn a_trace_goes_on_behind_kafka() {
     drop(spoilt);
     traces.force_flush().unwrap();
     let spans = exporter.get_finished_spans().unwrap();
-    let span = |name: &str| spans.iter().find(|span| span.name == name).unwrap();
+    let names: Vec<_> = spans.iter().map(|span| span.name.as_ref()).collect();
+    let span = |name: &str| {
+        let found = spans.iter().find(|span| span.name == name);
+        found.unwrap_or_else(|| panic!("no span {name} among {names:?}"))
+    };
     let (command, consumed) = (span("command"), span("consume"));
     assert_eq!(
         consumed.span_context.trace_id(),
@@ -99,12 +103,13 @@ async fn consume(db: &TestDb, kafka: &TestKafka) -> String {
     while relay.step().await.unwrap() == 0 {}
     let seen = Seen::default();
     let mut consumer = Consumer::new(db.ctx.clone(), kafka.bus.clone(), seen.clone());
-    loop {
+    let found = || seen.0.lock().unwrap().clone();
+    while found().is_none() {
         consumer.step().await.unwrap();
-        if let Some(traceparent) = seen.0.lock().unwrap().clone() {
-            break traceparent;
-        }
     }
+    // The transaction in which it was seen may still be open.
+    consumer.close().await;
+    found().unwrap()
 }
 
 /// A handler that keeps the trace in which it is called.

@@ -40,7 +40,10 @@ async fn each_event_has_one_effect() {
     let mut consumer = world.consumer(Copying::default());
     until(&mut consumer, async || effect_count(beta).await >= 50).await;
     consumer.close().await;
-    let more: HashMap<Uuid, i64> = changes.into_iter().map(|(id, last)| (id, last + 1)).collect();
+    let more: HashMap<Uuid, i64> = changes
+        .into_iter()
+        .map(|(id, last)| (id, last + 1))
+        .collect();
     change_things(&world, 10, 1).await;
     world.publish().await;
     let mut consumer = world.consumer(Copying::default());
@@ -54,7 +57,10 @@ async fn a_crash_before_or_after_the_commit_repeats_nothing() {
     let world = World::new().await;
     let mut changes = HashMap::new();
     let beta = &world.beta.ctx;
-    for (round, point) in ["consumer.taken", "consumer.applied"].into_iter().enumerate() {
+    for (round, point) in ["consumer.taken", "consumer.applied"]
+        .into_iter()
+        .enumerate()
+    {
         changes = change_things(&world, 6, 4).await;
         world.publish().await;
         world.kafka.bus.faults().crash_at(point, 0);
@@ -63,10 +69,16 @@ async fn a_crash_before_or_after_the_commit_repeats_nothing() {
         assert!(!world.kafka.bus.faults().waits_at(point));
         dying.close().await;
         let mut consumer = world.consumer(Copying::default());
-        until(&mut consumer, async || effect_count(beta).await >= 24 * (round + 1)).await;
+        until(&mut consumer, async || {
+            effect_count(beta).await >= 24 * (round + 1)
+        })
+        .await;
         consumer.close().await;
     }
-    let twice = changes.into_iter().map(|(id, last)| (id, last * 2)).collect();
+    let twice = changes
+        .into_iter()
+        .map(|(id, last)| (id, last * 2))
+        .collect();
     assert_eq!(problems(&effects(beta).await, &twice), Vec::<String>::new());
 }
 
@@ -78,7 +90,12 @@ async fn copies_in_the_log_are_dropped() {
     let changes = change_things(&world, 4, 3).await;
     world.publish().await;
     let copies = read_all(&world);
-    write(&world, copies.iter().filter(|message| message.payload().is_some_and(|p| !p.is_empty())));
+    write(
+        &world,
+        copies
+            .iter()
+            .filter(|message| message.payload().is_some_and(|p| !p.is_empty())),
+    );
     change_things(&world, 1, 1).await;
     let more = changes
         .into_iter()
@@ -87,11 +104,18 @@ async fn copies_in_the_log_are_dropped() {
     world.publish().await;
     let beta = &world.beta.ctx;
     let mut consumer = world.consumer(Copying::default());
-    until(&mut consumer, async || effects(beta).await.iter().any(|e| e.version == 4)).await;
+    until(&mut consumer, async || {
+        effects(beta).await.iter().any(|e| e.version == 4)
+    })
+    .await;
     until(&mut consumer, async || effect_count(beta).await >= 13).await;
     assert_eq!(problems(&effects(beta).await, &more), Vec::<String>::new());
     let offsets: i64 = world.log().await.iter().map(|tail| tail.high).sum();
-    assert_eq!(offsets, 2 + 12 + 12 + 1, "the log holds no copies: the test shows nothing");
+    assert_eq!(
+        offsets,
+        2 + 12 + 12 + 1,
+        "the log holds no copies: the test shows nothing"
+    );
 }
 
 /// A consumer that slept with a batch in hand while another took over changes nothing when it
@@ -108,7 +132,10 @@ async fn a_zombie_consumer_is_fenced() {
     let meanwhile = async {
         hold.reached().await;
         // The same consumer in another group: it owns the same partitions at the same time.
-        let twin = kit::Ctx { service: "beta-twin", ..world.beta.process().await };
+        let twin = kit::Ctx {
+            service: "beta-twin",
+            ..world.beta.process().await
+        };
         let mut twin = Consumer::new(twin, world.bus(), Copying::default());
         until(&mut twin, async || effect_count(beta).await >= 5).await;
         hold.release();
@@ -123,7 +150,8 @@ async fn a_zombie_consumer_is_fenced() {
     // The guard off: the statement without its condition, run for a batch that was applied.
     beta.db
         .tx("unguarded", async |tx| {
-            tx.execute("UPDATE watermark SET next_offset = next_offset", []).await?;
+            tx.execute("UPDATE watermark SET next_offset = next_offset", [])
+                .await?;
             tx.execute(
                 "INSERT INTO effect (id, version, epoch, kind)
                  SELECT id, version, epoch, kind FROM effect ORDER BY at",
@@ -134,7 +162,11 @@ async fn a_zombie_consumer_is_fenced() {
         })
         .await
         .unwrap();
-    assert_eq!(problems(&effects(beta).await, &more).len(), 1, "the checker does not see it");
+    assert_eq!(
+        problems(&effects(beta).await, &more).len(),
+        1,
+        "the checker does not see it"
+    );
 }
 
 /// What fails for the moment is tried again for as long as it takes; nothing is parked.
@@ -149,7 +181,10 @@ async fn passing_failures_are_tried_again() {
     let mut consumer = world.consumer(copying.clone());
     until(&mut consumer, async || effect_count(beta).await >= 9).await;
     assert_eq!(copying.away.load(Ordering::SeqCst), 0);
-    assert_eq!(problems(&effects(beta).await, &changes), Vec::<String>::new());
+    assert_eq!(
+        problems(&effects(beta).await, &changes),
+        Vec::<String>::new()
+    );
     assert!(kit::parked::list(&beta.db, None).await.unwrap().is_empty());
 }
 
@@ -166,13 +201,22 @@ async fn a_run_of_failures_stops_the_partition() {
     world.publish().await;
     let copying = Copying::default();
     let mut consumer = world.consumer(copying.clone());
-    until(&mut consumer, async || held(&beta.db).await.unwrap().len() == 2).await;
+    until(&mut consumer, async || {
+        held(&beta.db).await.unwrap().len() == 2
+    })
+    .await;
     let parked = kit::parked::list(&beta.db, None).await.unwrap().len();
     assert_eq!(parked, 2 * usize::try_from(PARKED_IN_A_ROW_MAX).unwrap());
     for stopped in held(&beta.db).await.unwrap() {
         assert!(stopped.held.starts_with("circuit:"), "{}", stopped.held);
-        let Held { consumer, topic, part } = Held::from(&stopped);
-        release(beta, &consumer, &topic, part, "repaired").await.unwrap();
+        let Held {
+            consumer,
+            topic,
+            part,
+        } = Held::from(&stopped);
+        release(beta, &consumer, &topic, part, "repaired")
+            .await
+            .unwrap();
     }
     copying.repaired.store(true, Ordering::SeqCst);
     let rest = usize::try_from(failing).unwrap() - parked;
@@ -188,8 +232,17 @@ struct Held {
 
 impl From<&kit::consumer::Held> for Held {
     fn from(held: &kit::consumer::Held) -> Self {
-        let kit::consumer::Held { consumer, topic, part, .. } = held.clone();
-        Self { consumer, topic, part }
+        let kit::consumer::Held {
+            consumer,
+            topic,
+            part,
+            ..
+        } = held.clone();
+        Self {
+            consumer,
+            topic,
+            part,
+        }
     }
 }
 
@@ -215,15 +268,27 @@ async fn unknown_types_are_skipped_or_parked() {
     let copying = Copying::default();
     let mut consumer = world.consumer(copying.clone());
     let parked = async || kit::parked::list(&beta.db, Some("copying")).await.unwrap();
-    until(&mut consumer, async || parked().await.len() == 2 && effect_count(beta).await == 1)
-        .await;
+    until(&mut consumer, async || {
+        parked().await.len() == 2 && effect_count(beta).await == 1
+    })
+    .await;
     let waiting = parked().await;
-    assert!(waiting[0].error.as_ref().unwrap().contains("must be understood"));
+    assert!(
+        waiting[0]
+            .error
+            .as_ref()
+            .unwrap()
+            .contains("must be understood")
+    );
     assert_eq!(waiting[1].error, None);
-    let still = kit::parked::retry(beta, &copying, waiting[0].id).await.unwrap();
+    let still = kit::parked::retry(beta, &copying, waiting[0].id)
+        .await
+        .unwrap();
     assert!(still.error.unwrap().contains("still not known"));
     copying.repaired.store(true, Ordering::SeqCst);
-    let retried = kit::parked::retry(beta, &copying, waiting[0].id).await.unwrap();
+    let retried = kit::parked::retry(beta, &copying, waiting[0].id)
+        .await
+        .unwrap();
     assert_eq!((retried.applied, retried.error), (2, None));
     let versions: Vec<i64> = effects(beta).await.iter().map(|e| e.version).collect();
     assert_eq!(versions, [2, 1, 2]);
@@ -245,12 +310,25 @@ async fn a_loss_stops_the_partition() {
     change_things(&world, 1, 2).await;
     world.publish().await;
     let mut consumer = world.consumer(Copying::default());
-    until(&mut consumer, async || !held(&beta.db).await.unwrap().is_empty()).await;
+    until(&mut consumer, async || {
+        !held(&beta.db).await.unwrap().is_empty()
+    })
+    .await;
     let stopped = held(&beta.db).await.unwrap();
     assert_eq!(stopped.len(), 1);
-    assert!(stopped[0].held.starts_with("gap: number 6 came after 3"), "{}", stopped[0].held);
-    assert_eq!(effect_count(beta).await, 3, "something was applied behind the loss");
-    release(beta, "copying", TOPIC, stopped[0].part, "resynced").await.unwrap();
+    assert!(
+        stopped[0].held.starts_with("gap: number 6 came after 3"),
+        "{}",
+        stopped[0].held
+    );
+    assert_eq!(
+        effect_count(beta).await,
+        3,
+        "something was applied behind the loss"
+    );
+    release(beta, "copying", TOPIC, stopped[0].part, "resynced")
+        .await
+        .unwrap();
     until(&mut consumer, async || effect_count(beta).await == 5).await;
     let versions: Vec<i64> = effects(beta).await.iter().map(|e| e.version).collect();
     assert_eq!(versions, [1, 2, 3, 6, 7]);
@@ -265,7 +343,10 @@ async fn foreign_and_unannounced_records_stop_the_partition() {
     let beta = &world.beta.ctx;
     change_things(&world, 1, 1).await;
     world.publish().await;
-    let original = read_all(&world).into_iter().find(|m| m.payload() == Some(b"fine")).unwrap();
+    let original = read_all(&world)
+        .into_iter()
+        .find(|m| m.payload() == Some(b"fine"))
+        .unwrap();
     let mut consumer = world.consumer(Copying::default());
     until(&mut consumer, async || effect_count(beta).await == 1).await;
 
@@ -273,11 +354,15 @@ async fn foreign_and_unannounced_records_stop_the_partition() {
     let reason = async || held(&beta.db).await.unwrap().pop().map(|held| held.held);
     until(&mut consumer, async || reason().await.is_some()).await;
     assert!(reason().await.unwrap().starts_with("broken:"));
-    release(beta, "copying", TOPIC, original.partition(), "not ours").await.unwrap();
+    release(beta, "copying", TOPIC, original.partition(), "not ours")
+        .await
+        .unwrap();
 
     write(&world, [&with_header(&original, "epoch", "7")]);
     until(&mut consumer, async || {
-        reason().await.is_some_and(|reason| reason.starts_with("epoch:"))
+        reason()
+            .await
+            .is_some_and(|reason| reason.starts_with("epoch:"))
     })
     .await;
     assert_eq!(effect_count(beta).await, 1);
@@ -288,7 +373,10 @@ async fn foreign_and_unannounced_records_stop_the_partition() {
 }
 
 fn producer(world: &World) -> ThreadedProducer<DefaultProducerContext> {
-    ClientConfig::new().set("bootstrap.servers", world.kafka.brokers()).create().unwrap()
+    ClientConfig::new()
+        .set("bootstrap.servers", world.kafka.brokers())
+        .create()
+        .unwrap()
 }
 
 /// Writes messages as somebody else would, each to the partition it came from.
@@ -312,10 +400,21 @@ fn bare(message: &OwnedMessage) -> OwnedMessage {
 fn with_header(message: &OwnedMessage, name: &str, value: &str) -> OwnedMessage {
     use rdkafka::message::{Header, Headers, OwnedHeaders};
     let mut headers = OwnedHeaders::new();
-    for header in message.headers().unwrap().iter().filter(|header| header.key != name) {
-        headers = headers.insert(Header { key: header.key, value: header.value });
+    for header in message
+        .headers()
+        .unwrap()
+        .iter()
+        .filter(|header| header.key != name)
+    {
+        headers = headers.insert(Header {
+            key: header.key,
+            value: header.value,
+        });
     }
-    headers = headers.insert(Header { key: name, value: Some(value) });
+    headers = headers.insert(Header {
+        key: name,
+        value: Some(value),
+    });
     message.clone().replace_headers(Some(headers))
 }
 
@@ -331,9 +430,12 @@ fn read_all(world: &World) -> Vec<OwnedMessage> {
     let mut wanted = 0;
     for partition in 0..2 {
         let timeout = std::time::Duration::from_secs(10);
-        let (low, high) = consumer.fetch_watermarks(&name, partition, timeout).unwrap();
+        let (low, high) = consumer
+            .fetch_watermarks(&name, partition, timeout)
+            .unwrap();
         wanted += usize::try_from(high - low).unwrap();
-        list.add_partition_offset(&name, partition, Offset::Beginning).unwrap();
+        list.add_partition_offset(&name, partition, Offset::Beginning)
+            .unwrap();
     }
     consumer.assign(&list).unwrap();
     let mut messages = Vec::new();
@@ -347,14 +449,23 @@ fn read_all(world: &World) -> Vec<OwnedMessage> {
 
 /// Deletes every record that the topic has now, as retention does.
 async fn lose_everything(world: &World) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", world.kafka.brokers()).create().unwrap();
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", world.kafka.brokers())
+        .create()
+        .unwrap();
     let name = format!("{}{TOPIC}", world.kafka.prefix());
     let mut list = TopicPartitionList::new();
     for partition in 0..2 {
-        list.add_partition_offset(&name, partition, Offset::End).unwrap();
+        list.add_partition_offset(&name, partition, Offset::End)
+            .unwrap();
     }
-    admin.delete_records(&list, &AdminOptions::new()).await.unwrap();
+    admin
+        .delete_records(&list, &AdminOptions::new())
+        .await
+        .unwrap();
     let log = world.log().await;
-    assert!(log.iter().all(|tail| stamps(tail).count() == 0 && tail.low == tail.high));
+    assert!(
+        log.iter()
+            .all(|tail| stamps(tail).count() == 0 && tail.low == tail.high)
+    );
 }

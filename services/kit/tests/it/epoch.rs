@@ -25,8 +25,11 @@ struct Copied {
 }
 
 async fn copies(ctx: &kit::Ctx) -> HashSet<Copied> {
-    let rows: Vec<Copied> =
-        ctx.db.all("SELECT id, epoch, version FROM copy", []).await.unwrap();
+    let rows: Vec<Copied> = ctx
+        .db
+        .all("SELECT id, epoch, version FROM copy", [])
+        .await
+        .unwrap();
     rows.into_iter().collect()
 }
 
@@ -38,17 +41,29 @@ async fn things(ctx: &kit::Ctx, epoch: i64) -> HashSet<Copied> {
 
 /// Deletes the topic and makes it anew, empty.
 async fn wipe(world: &World) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", world.kafka.brokers()).create().unwrap();
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", world.kafka.brokers())
+        .create()
+        .unwrap();
     let name = format!("{}{TOPIC}", world.kafka.prefix());
-    for result in admin.delete_topics(&[&name], &AdminOptions::new()).await.unwrap() {
+    for result in admin
+        .delete_topics(&[&name], &AdminOptions::new())
+        .await
+        .unwrap()
+    {
         result.unwrap();
     }
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        let metadata =
-            admin.inner().fetch_metadata(Some(&name), Duration::from_secs(5)).unwrap();
-        if metadata.topics().iter().all(|topic| topic.error().is_some()) {
+        let metadata = admin
+            .inner()
+            .fetch_metadata(Some(&name), Duration::from_secs(5))
+            .unwrap();
+        if metadata
+            .topics()
+            .iter()
+            .all(|topic| topic.error().is_some())
+        {
             break;
         }
         assert!(Instant::now() < deadline, "the topic is still there");
@@ -71,7 +86,10 @@ async fn a_wiped_topic_is_noticed_and_repaired() {
     until(&mut consumer, async || effect_count(beta).await == 30).await;
 
     wipe(&world).await;
-    until(&mut consumer, async || held(&beta.db).await.unwrap().len() == 2).await;
+    until(&mut consumer, async || {
+        held(&beta.db).await.unwrap().len() == 2
+    })
+    .await;
     for stopped in held(&beta.db).await.unwrap() {
         assert!(stopped.held.starts_with("log:"), "{}", stopped.held);
     }
@@ -121,7 +139,10 @@ async fn a_consumer_that_slept_through_a_wipe_finds_the_new_epoch() {
         world.change(thing(n % 8)).await;
     }
     world.publish().await;
-    assert!(world.log().await.iter().all(|tail| tail.high > 8), "it has not grown enough");
+    assert!(
+        world.log().await.iter().all(|tail| tail.high > 8),
+        "it has not grown enough"
+    );
     let mut consumer = world.consumer(Copying::default());
     let wanted = things(alpha, 2).await;
     until(&mut consumer, async || copies(beta).await == wanted).await;
@@ -181,7 +202,10 @@ async fn a_running_relay_keeps_its_epoch() {
     let world = World::new().await;
     let mut relay = world.relay();
     publish_all(&mut relay).await;
-    let refused = restored(&world.alpha.ctx, &world.bus()).await.unwrap_err().to_string();
+    let refused = restored(&world.alpha.ctx, &world.bus())
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("stop the service first"), "{refused}");
     drop(relay);
     assert_eq!(restored(&world.alpha.ctx, &world.bus()).await.unwrap(), 2);

@@ -3,9 +3,17 @@
 //!
 //! Each race is also shown with its guard off, so that the checker is known to see it.
 
+#![expect(clippy::unwrap_used, reason = "what helps a test may fail it")]
+
 mod consumer;
+mod due;
 mod epoch;
+mod flow;
+mod lane;
 mod memory;
+mod migrate;
+mod once;
 mod parked;
 mod relay;
+mod tx;
 mod world;

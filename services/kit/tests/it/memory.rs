@@ -31,8 +31,7 @@ async fn a_stormy_log_has_exact_effects() {
         let bus = Bus::memory(MemoryOptions::stormy(3, seed));
         let mut relay = Relay::new(alpha.ctx.clone(), bus.clone());
         let mut consumer = Consumer::new(beta.ctx.clone(), bus.clone(), Copying::default());
-        let mut zombie =
-            Consumer::new(beta.process().await, bus.clone(), Copying::default());
+        let mut zombie = Consumer::new(beta.process().await, bus.clone(), Copying::default());
         for round in 0..40_u32 {
             for n in 0..5 {
                 change(&alpha.ctx, thing(n), CHANGED, b"fine").await;

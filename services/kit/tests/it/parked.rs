@@ -20,13 +20,24 @@ async fn held_keys(world: &World) -> i64 {
         n: i64,
     }
     let sql = "SELECT count(*) AS n FROM parked_key";
-    world.beta.ctx.db.one::<Count>(sql, []).await.unwrap().unwrap().n
+    world
+        .beta
+        .ctx
+        .db
+        .one::<Count>(sql, [])
+        .await
+        .unwrap()
+        .unwrap()
+        .n
 }
 
 /// The versions of one thing whose effects happened, in their order.
 async fn versions(world: &World, n: u128) -> Vec<i64> {
     let all = effects(&world.beta.ctx).await;
-    all.into_iter().filter(|e| e.id == thing(n)).map(|e| e.version).collect()
+    all.into_iter()
+        .filter(|e| e.id == thing(n))
+        .map(|e| e.version)
+        .collect()
 }
 
 /// Thing 1 has a poisoned second version and goes on; thing 2 knows nothing of it.
@@ -74,9 +85,14 @@ async fn a_panic_is_parked() {
     world.publish().await;
     let mut consumer = world.consumer(Copying::default());
     let beta = &world.beta.ctx;
-    until(&mut consumer, async || effect_count(beta).await == 1 && !parked(&world).await.is_empty())
-        .await;
-    assert_eq!(parked(&world).await[0].error.as_deref(), Some("permanent: the handler panicked"));
+    until(&mut consumer, async || {
+        effect_count(beta).await == 1 && !parked(&world).await.is_empty()
+    })
+    .await;
+    assert_eq!(
+        parked(&world).await[0].error.as_deref(),
+        Some("permanent: the handler panicked")
+    );
 }
 
 /// A freeze is applied at once although its key is held; what was held is older and does not
@@ -92,7 +108,9 @@ async fn a_freeze_passes_a_held_key() {
     until(&mut consumer, async || parked(&world).await.len() == 5).await;
     assert_eq!(versions(&world, 1).await, [1, 6], "the freeze did not pass");
     copying.repaired.store(true, Ordering::SeqCst);
-    let retried = retry(beta, &copying, parked(&world).await[0].id).await.unwrap();
+    let retried = retry(beta, &copying, parked(&world).await[0].id)
+        .await
+        .unwrap();
     assert_eq!((retried.applied, retried.error), (5, None));
     assert_eq!(versions(&world, 1).await, [1, 6, 2, 3, 4, 5, 7]);
 
@@ -103,7 +121,13 @@ async fn a_freeze_passes_a_held_key() {
     }
     let sql = "SELECT version, frozen FROM copy WHERE id = $1";
     let copy: Copy = beta.db.one(sql, [thing(1).into()]).await.unwrap().unwrap();
-    assert_eq!(copy, Copy { version: 7, frozen: true });
+    assert_eq!(
+        copy,
+        Copy {
+            version: 7,
+            frozen: true
+        }
+    );
 }
 
 /// After the fix a retry applies what waits, once and in order, and the key flows again. Before
@@ -114,15 +138,27 @@ async fn a_retry_after_the_fix_applies_everything_once_in_order() {
     let beta = &world.beta.ctx;
     let first = parked(&world).await[0].id;
     let failed = retry(beta, &copying, first).await.unwrap();
-    assert_eq!((failed.applied, failed.error.as_deref()), (0, Some("permanent: poison")));
-    assert_eq!((parked(&world).await.len(), held_keys(&world).await), (4, 1));
+    assert_eq!(
+        (failed.applied, failed.error.as_deref()),
+        (0, Some("permanent: poison"))
+    );
+    assert_eq!(
+        (parked(&world).await.len(), held_keys(&world).await),
+        (4, 1)
+    );
 
     copying.repaired.store(true, Ordering::SeqCst);
     let retried = retry(beta, &copying, first).await.unwrap();
     assert_eq!((retried.applied, retried.error), (4, None));
     assert_eq!(versions(&world, 1).await, [1, 2, 3, 4, 5]);
-    assert_eq!((parked(&world).await.len(), held_keys(&world).await), (0, 0));
-    assert!(retry(beta, &copying, first).await.is_err(), "an applied record was retried");
+    assert_eq!(
+        (parked(&world).await.len(), held_keys(&world).await),
+        (0, 0)
+    );
+    assert!(
+        retry(beta, &copying, first).await.is_err(),
+        "an applied record was retried"
+    );
 
     world.change(thing(1)).await;
     world.publish().await;
@@ -143,7 +179,10 @@ async fn a_retry_beside_a_running_consumer_loses_nothing() {
     }
     world.publish().await;
     let mut consumer = world.consumer(copying.clone());
-    until(&mut consumer, async || parked(&world).await.len() == 4 + RETRY_RECORDS_MAX).await;
+    until(&mut consumer, async || {
+        parked(&world).await.len() == 4 + RETRY_RECORDS_MAX
+    })
+    .await;
     copying.repaired.store(true, Ordering::SeqCst);
     let first = parked(&world).await[0].id;
     let operator = world.beta.process().await;
@@ -154,13 +193,19 @@ async fn a_retry_beside_a_running_consumer_loses_nothing() {
             world.change(thing(1)).await;
             relay.step().await.unwrap();
         }
-        until(&mut consumer, async || versions(&world, 1).await.len() == wanted).await;
+        until(&mut consumer, async || {
+            versions(&world, 1).await.len() == wanted
+        })
+        .await;
     };
     let (retried, ()) = tokio::join!(retrying, flowing);
     assert_eq!(retried.unwrap().error, None);
     let every: Vec<i64> = (1..=i64::try_from(wanted).unwrap()).collect();
     assert_eq!(versions(&world, 1).await, every);
-    assert_eq!((parked(&world).await.len(), held_keys(&world).await), (0, 0));
+    assert_eq!(
+        (parked(&world).await.len(), held_keys(&world).await),
+        (0, 0)
+    );
     assert!(effect_count(beta).await > wanted);
 }
 
@@ -170,9 +215,19 @@ async fn a_discarded_record_lets_the_rest_through() {
     let (world, copying) = poisoned().await;
     let beta = &world.beta.ctx;
     let waiting = parked(&world).await;
-    discard(beta, "copying", waiting[0].id, "the sale was void").await.unwrap();
-    assert!(discard(beta, "copying", waiting[0].id, "again").await.is_err());
-    assert_eq!(held_keys(&world).await, 1, "the key flowed over what still waits");
+    discard(beta, "copying", waiting[0].id, "the sale was void")
+        .await
+        .unwrap();
+    assert!(
+        discard(beta, "copying", waiting[0].id, "again")
+            .await
+            .is_err()
+    );
+    assert_eq!(
+        held_keys(&world).await,
+        1,
+        "the key flowed over what still waits"
+    );
     let retried = retry(beta, &copying, waiting[1].id).await.unwrap();
     assert_eq!((retried.applied, retried.error), (3, None));
     assert_eq!(versions(&world, 1).await, [1, 3, 4, 5]);

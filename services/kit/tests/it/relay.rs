@@ -27,7 +27,12 @@ async fn a_crash_at_any_point_repeats_the_same_numbers() {
     let world = World::new().await;
     world.publish().await;
     let mut written = 0;
-    for point in ["relay.opened", "relay.sent", "relay.acknowledged", "relay.stored"] {
+    for point in [
+        "relay.opened",
+        "relay.sent",
+        "relay.acknowledged",
+        "relay.stored",
+    ] {
         for n in 0..40 {
             world.change(thing(n % 7)).await;
             written += 1;
@@ -35,7 +40,10 @@ async fn a_crash_at_any_point_repeats_the_same_numbers() {
         world.kafka.bus.faults().crash_at(point, 0);
         let mut dying = world.relay();
         while dying.step().await.is_ok() {}
-        assert!(!world.kafka.bus.faults().waits_at(point), "{point} was never passed");
+        assert!(
+            !world.kafka.bus.faults().waits_at(point),
+            "{point} was never passed"
+        );
         drop(dying);
         world.publish().await;
     }
@@ -43,7 +51,10 @@ async fn a_crash_at_any_point_repeats_the_same_numbers() {
     assert_eq!(log_problems(&log), Vec::<String>::new());
     assert_eq!(events(&log), written);
     let records: usize = log.iter().map(|tail| tail.records.len()).sum();
-    assert!(records > written + 2, "nothing was sent twice: no crash came after a send");
+    assert!(
+        records > written + 2,
+        "nothing was sent twice: no crash came after a send"
+    );
 }
 
 /// A transaction that took its number first and committed last: by id the order of the key holds
@@ -70,7 +81,11 @@ async fn late_commits_keep_their_order_and_are_not_skipped() {
     };
     let early = async {
         numbered.notified().await;
-        ctx.db.tx("early", async |tx| change_in(tx, thing(1), CHANGED, b"fine").await).await?;
+        ctx.db
+            .tx("early", async |tx| {
+                change_in(tx, thing(1), CHANGED, b"fine").await
+            })
+            .await?;
         second.notify_one();
         kit::Result::Ok(())
     };
@@ -78,7 +93,11 @@ async fn late_commits_keep_their_order_and_are_not_skipped() {
     (late.unwrap(), early.unwrap());
     let by_xid = "SELECT array_position(array_agg(version ORDER BY xid, id), 3)::bigint AS n
                   FROM outbox WHERE version > 1";
-    assert_eq!(number(ctx, by_xid).await, 1, "by transaction number version 3 comes first");
+    assert_eq!(
+        number(ctx, by_xid).await,
+        1,
+        "by transaction number version 3 comes first"
+    );
     world.publish().await;
 
     // One event whose transaction is still open while a later id is published.
@@ -96,7 +115,11 @@ async fn late_commits_keep_their_order_and_are_not_skipped() {
     let last = number(ctx, "SELECT max(id) AS n FROM outbox").await;
     open.commit().await.unwrap();
     let above = format!("SELECT count(*) AS n FROM outbox WHERE id > {last}");
-    assert_eq!(number(ctx, &above).await, 0, "a poller by id would skip the late event");
+    assert_eq!(
+        number(ctx, &above).await,
+        0,
+        "a poller by id would skip the late event"
+    );
     world.publish().await;
     let log = world.log().await;
     assert_eq!(events(&log), published + 1);
@@ -115,7 +138,10 @@ async fn versions(world: &World, id: Uuid) -> Vec<i64> {
         .alpha
         .ctx
         .db
-        .all("SELECT event_id, version FROM outbox WHERE key = $1", [id.as_bytes().to_vec().into()])
+        .all(
+            "SELECT event_id, version FROM outbox WHERE key = $1",
+            [id.as_bytes().to_vec().into()],
+        )
         .await
         .unwrap();
     let log = world.log().await;
@@ -133,11 +159,18 @@ async fn a_long_transaction_elsewhere_stalls_nothing() {
     let world = World::new().await;
     world.publish().await;
     let elsewhere = world.beta.ctx.db.pool().begin().await.unwrap();
-    elsewhere.execute_unprepared("SELECT pg_current_xact_id()").await.unwrap();
+    elsewhere
+        .execute_unprepared("SELECT pg_current_xact_id()")
+        .await
+        .unwrap();
     world.change(thing(1)).await;
     let below = "SELECT count(*) AS n FROM outbox
                  WHERE xid < pg_snapshot_xmin(pg_current_snapshot())";
-    assert_eq!(number(&world.alpha.ctx, below).await, 0, "the horizon does not hide the event");
+    assert_eq!(
+        number(&world.alpha.ctx, below).await,
+        0,
+        "the horizon does not hide the event"
+    );
     world.publish().await;
     assert_eq!(events(&world.log().await), 1);
     elsewhere.rollback().await.unwrap();
@@ -169,7 +202,10 @@ async fn a_zombie_relay_is_fenced() {
     world.publish().await;
     hold.release();
     let (mut zombie, woken) = asleep.await.unwrap();
-    assert!(woken.is_err(), "the zombie believed that it had stored something");
+    assert!(
+        woken.is_err(),
+        "the zombie believed that it had stored something"
+    );
     assert_eq!(*zombie.status(), Status::Closed);
     let log = world.log().await;
     assert_eq!(log_problems(&log), Vec::<String>::new());
@@ -182,7 +218,10 @@ async fn a_zombie_relay_is_fenced() {
         .alpha
         .ctx
         .db
-        .execute("UPDATE outbox_relay SET pseqs = $1, offsets = offsets", [stale.into()])
+        .execute(
+            "UPDATE outbox_relay SET pseqs = $1, offsets = offsets",
+            [stale.into()],
+        )
         .await
         .unwrap();
     for n in 0..20 {
@@ -190,7 +229,10 @@ async fn a_zombie_relay_is_fenced() {
     }
     let mut misled = world.relay();
     let refused = misled.step().await;
-    assert!(refused.is_err(), "the relay did not notice that its counters went back");
+    assert!(
+        refused.is_err(),
+        "the relay did not notice that its counters went back"
+    );
     assert!(matches!(misled.status(), Status::Refused(_)));
 }
 
@@ -200,7 +242,15 @@ async fn stored_counters(world: &World) -> Vec<i64> {
         pseqs: Vec<i64>,
     }
     let sql = "SELECT pseqs FROM outbox_relay";
-    world.alpha.ctx.db.one::<Counters>(sql, []).await.unwrap().unwrap().pseqs
+    world
+        .alpha
+        .ctx
+        .db
+        .one::<Counters>(sql, [])
+        .await
+        .unwrap()
+        .unwrap()
+        .pseqs
 }
 
 /// Ends the session that holds the relay's lock, as a failing network does.
@@ -289,7 +339,11 @@ async fn slots_are_emptied_only_of_what_is_published() {
     assert!(relay.step().await.is_err());
     crash.crash_at("relay.acknowledged", 0);
     assert!(relay.step().await.is_err());
-    assert_eq!(number(ctx, rows).await, 1, "a row of an open tick was emptied");
+    assert_eq!(
+        number(ctx, rows).await,
+        1,
+        "a row of an open tick was emptied"
+    );
     publish_all(&mut relay).await;
     ctx.clock.advance(chrono::TimeDelta::seconds(61));
     publish_all(&mut relay).await;
@@ -331,7 +385,10 @@ async fn other_partition_counts_are_refused() {
     };
     let mut relay = Relay::new(world.alpha.ctx.clone(), kit::bus::Bus::kafka(options));
     let refused = relay.step().await.unwrap_err().to_string();
-    assert!(refused.contains("has 2 partitions, not the configured 3"), "{refused}");
+    assert!(
+        refused.contains("has 2 partitions, not the configured 3"),
+        "{refused}"
+    );
 }
 
 /// An event that is waiting shows its age; a published one does not.
@@ -344,7 +401,10 @@ async fn the_oldest_unpublished_event_is_known() {
     let written = ctx.clock.now();
     ctx.clock.advance(chrono::TimeDelta::seconds(30));
     world.change(thing(1)).await;
-    assert_eq!(kit::relay::oldest_unpublished(ctx).await.unwrap(), Some(written));
+    assert_eq!(
+        kit::relay::oldest_unpublished(ctx).await.unwrap(),
+        Some(written)
+    );
     world.publish().await;
     assert_eq!(kit::relay::oldest_unpublished(ctx).await.unwrap(), None);
 }
@@ -358,11 +418,17 @@ async fn a_running_relay_is_woken_by_a_commit() {
     let running = tokio::spawn(world.relay().run(stop.clone()));
     world.change(thing(1)).await;
     let published = async {
-        while kit::relay::oldest_unpublished(&world.alpha.ctx).await.unwrap().is_some() {
+        while kit::relay::oldest_unpublished(&world.alpha.ctx)
+            .await
+            .unwrap()
+            .is_some()
+        {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), published).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(30), published)
+        .await
+        .unwrap();
     stop.cancel();
     running.await.unwrap();
     assert_eq!(events(&world.log().await), 1);

@@ -43,9 +43,15 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let (alpha, beta) =
-            tokio::join!(testing::db("alpha", &[KIT, THINGS]), testing::db("beta", &[KIT, THINGS]));
-        Self { kafka: testing::kafka(), alpha, beta }
+        let (alpha, beta) = tokio::join!(
+            testing::db("alpha", &[KIT, THINGS]),
+            testing::db("beta", &[KIT, THINGS])
+        );
+        Self {
+            kafka: testing::kafka(),
+            alpha,
+            beta,
+        }
     }
 
     pub(crate) fn bus(&self) -> Bus {
@@ -82,15 +88,13 @@ pub(crate) fn thing(n: u128) -> Uuid {
 
 /// The next version of a thing, with its event.
 pub(crate) async fn change(ctx: &Ctx, id: Uuid, kind: &'static str, payload: &'static [u8]) {
-    ctx.db.tx("change", async |tx| change_in(tx, id, kind, payload).await).await.unwrap();
+    ctx.db
+        .tx("change", async |tx| change_in(tx, id, kind, payload).await)
+        .await
+        .unwrap();
 }
 
-pub(crate) async fn change_in(
-    tx: &Tx,
-    id: Uuid,
-    kind: &'static str,
-    payload: &[u8],
-) -> Result<()> {
+pub(crate) async fn change_in(tx: &Tx, id: Uuid, kind: &'static str, payload: &[u8]) -> Result<()> {
     let version = bump(tx, id).await?;
     tx.emit(event(id, kind, version, payload));
     Ok(())
@@ -131,7 +135,11 @@ pub(crate) async fn publish_all(relay: &mut Relay) {
         if published == 0 && *relay.status() == kit::relay::Status::Running {
             return;
         }
-        assert!(Instant::now() < deadline, "the relay does not get on: {:?}", relay.status());
+        assert!(
+            Instant::now() < deadline,
+            "the relay does not get on: {:?}",
+            relay.status()
+        );
     }
 }
 
@@ -140,7 +148,10 @@ pub(crate) async fn until<H: Handler, D: AsyncFn() -> bool>(consumer: &mut Consu
     let deadline = Instant::now() + PATIENCE;
     while !done().await {
         consumer.step().await.unwrap();
-        assert!(Instant::now() < deadline, "what was waited for did not come");
+        assert!(
+            Instant::now() < deadline,
+            "what was waited for did not come"
+        );
     }
 }
 
@@ -152,7 +163,10 @@ pub(crate) struct Effect {
 }
 
 pub(crate) async fn effects(ctx: &Ctx) -> Vec<Effect> {
-    ctx.db.all("SELECT id, version, epoch FROM effect ORDER BY at", []).await.unwrap()
+    ctx.db
+        .all("SELECT id, version, epoch FROM effect ORDER BY at", [])
+        .await
+        .unwrap()
 }
 
 pub(crate) async fn effect_count(ctx: &Ctx) -> usize {
@@ -164,7 +178,11 @@ pub(crate) async fn effect_count(ctx: &Ctx) -> usize {
 pub(crate) fn problems(effects: &[Effect], changes: &HashMap<Uuid, i64>) -> Vec<String> {
     let mut problems = Vec::new();
     for (id, last) in changes {
-        let seen: Vec<i64> = effects.iter().filter(|e| e.id == *id).map(|e| e.version).collect();
+        let seen: Vec<i64> = effects
+            .iter()
+            .filter(|e| e.id == *id)
+            .map(|e| e.version)
+            .collect();
         let wanted: Vec<i64> = (1..=*last).collect();
         if seen != wanted {
             problems.push(format!("{id}: {seen:?} instead of 1..={last}"));
@@ -200,7 +218,9 @@ pub(crate) fn log_problems(tails: &[Tail]) -> Vec<String> {
 }
 
 pub(crate) fn stamps(tail: &Tail) -> impl Iterator<Item = &Stamp> {
-    tail.records.iter().filter_map(|record| record.stamp.as_ref())
+    tail.records
+        .iter()
+        .filter_map(|record| record.stamp.as_ref())
 }
 
 /// Different events in the log, announcements aside.
@@ -245,7 +265,11 @@ impl Handler for Copying {
     async fn apply(&self, tx: &Tx, records: &[Record]) -> Result<()> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let less = |left: u32| left.checked_sub(1);
-        if self.away.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
+        if self
+            .away
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+            .is_ok()
+        {
             return Err(Error::Unavailable("a test says so"));
         }
         for record in records {
@@ -267,7 +291,12 @@ async fn apply_one(tx: &Tx, record: &Record) -> Result<()> {
         "INSERT INTO copy (id, epoch, version, frozen) VALUES ($1, $2, $3, $4)
          ON CONFLICT (id) DO UPDATE SET epoch = $2, version = $3, frozen = copy.frozen OR $4
          WHERE (copy.epoch, copy.version) < ($2, $3)",
-        [id.into(), record.epoch.into(), record.version.into(), (record.kind == FROZEN).into()],
+        [
+            id.into(),
+            record.epoch.into(),
+            record.version.into(),
+            (record.kind == FROZEN).into(),
+        ],
     )
     .await?;
     log_effect(tx, id, record).await
@@ -277,7 +306,12 @@ async fn apply_one(tx: &Tx, record: &Record) -> Result<()> {
 pub(crate) async fn log_effect(tx: &Tx, id: Uuid, record: &Record) -> Result<()> {
     tx.execute(
         "INSERT INTO effect (id, version, epoch, kind) VALUES ($1, $2, $3, $4)",
-        [id.into(), record.version.into(), record.epoch.into(), record.kind.clone().into()],
+        [
+            id.into(),
+            record.version.into(),
+            record.epoch.into(),
+            record.kind.clone().into(),
+        ],
     )
     .await?;
     Ok(())

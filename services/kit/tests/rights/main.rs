@@ -13,8 +13,8 @@ use kit::replica::{Keys, Replica, Roots};
 use kit::testing::{self, TestDb};
 use kit::types::{LoginId, MemberId, OrganisationId, Union};
 use kit::{Ctx, Error, Result};
-use proto::identity as event;
 use prost::{Message, Name};
+use proto::identity as event;
 use uuid::Uuid;
 
 const ROOT: Uuid = Uuid::from_u128(1);
@@ -59,7 +59,9 @@ fn root() -> SigningKey {
 
 async fn apply(ctx: &Ctx, record: Record) -> Result<()> {
     let records = [record];
-    ctx.db.tx("apply", async |tx| replica().apply(tx, &records).await).await
+    ctx.db
+        .tx("apply", async |tx| replica().apply(tx, &records).await)
+        .await
 }
 
 /// A tree of three levels, a role at the middle one, and identity heard of now.
@@ -91,8 +93,14 @@ async fn an_office_reaches_down_and_not_up() {
     seeded(&test.ctx, Role::Officer).await;
     assert!(officer(&test.ctx, DISTRICT).await.is_ok());
     assert!(officer(&test.ctx, SHOP).await.is_ok());
-    assert!(matches!(officer(&test.ctx, ROOT).await, Err(Error::Forbidden(_))));
-    assert!(matches!(officer(&test.ctx, Uuid::from_u128(77)).await, Err(Error::Forbidden(_))));
+    assert!(matches!(
+        officer(&test.ctx, ROOT).await,
+        Err(Error::Forbidden(_))
+    ));
+    assert!(matches!(
+        officer(&test.ctx, Uuid::from_u128(77)).await,
+        Err(Error::Forbidden(_))
+    ));
     let approver = test
         .ctx
         .db
@@ -116,13 +124,23 @@ async fn a_withdrawal_bites() {
         role: event::role_changed::Role::Officer.into(),
         withdrawn: false,
     };
-    apply(&test.ctx, record(&role, Uuid::from_u128(50), 1)).await.unwrap();
+    apply(&test.ctx, record(&role, Uuid::from_u128(50), 1))
+        .await
+        .unwrap();
     assert!(officer(&test.ctx, ROOT).await.is_ok());
-    let gone = event::RoleChanged { version: 2, withdrawn: true, ..role.clone() };
-    apply(&test.ctx, record(&gone, Uuid::from_u128(50), 2)).await.unwrap();
+    let gone = event::RoleChanged {
+        version: 2,
+        withdrawn: true,
+        ..role.clone()
+    };
+    apply(&test.ctx, record(&gone, Uuid::from_u128(50), 2))
+        .await
+        .unwrap();
     assert!(officer(&test.ctx, ROOT).await.is_err());
     // The older event, sent again, gives nothing back.
-    apply(&test.ctx, record(&role, Uuid::from_u128(50), 1)).await.unwrap();
+    apply(&test.ctx, record(&role, Uuid::from_u128(50), 1))
+        .await
+        .unwrap();
     assert!(officer(&test.ctx, ROOT).await.is_err());
 
     let out = event::LoginWithdrawn {
@@ -132,7 +150,10 @@ async fn a_withdrawal_bites() {
     };
     assert!(officer(&test.ctx, SHOP).await.is_ok());
     apply(&test.ctx, record(&out, LOGIN, 1)).await.unwrap();
-    assert!(matches!(officer(&test.ctx, SHOP).await, Err(Error::Unauthenticated(_))));
+    assert!(matches!(
+        officer(&test.ctx, SHOP).await,
+        Err(Error::Unauthenticated(_))
+    ));
     assert!(replica().monotone(&record(&out, LOGIN, 1)));
     assert!(replica().monotone(&record(&gone, LOGIN, 1)));
     assert!(!replica().monotone(&record(&role, LOGIN, 1)));
@@ -150,7 +171,10 @@ async fn an_erased_person_is_nobody() {
         merged_into: Vec::new(),
     };
     apply(&test.ctx, record(&erased, PERSON, 3)).await.unwrap();
-    assert!(matches!(officer(&test.ctx, SHOP).await, Err(Error::Unauthenticated(_))));
+    assert!(matches!(
+        officer(&test.ctx, SHOP).await,
+        Err(Error::Unauthenticated(_))
+    ));
 }
 
 /// What needs an office refuses a minute after identity was last heard of; a person's own acts
@@ -159,16 +183,30 @@ async fn an_erased_person_is_nobody() {
 async fn an_office_needs_identitys_heartbeat() {
     let test = database().await;
     seeded(&test.ctx, Role::Officer).await;
-    test.ctx.clock.advance(TimeDelta::seconds(access::FRESH_SECONDS + 1));
-    assert!(matches!(officer(&test.ctx, SHOP).await, Err(Error::Unavailable(_))));
-    let member =
-        test.ctx.db.tx("member", async |tx| access::member(tx, &caller()).await).await.unwrap();
+    test.ctx
+        .clock
+        .advance(TimeDelta::seconds(access::FRESH_SECONDS + 1));
+    assert!(matches!(
+        officer(&test.ctx, SHOP).await,
+        Err(Error::Unavailable(_))
+    ));
+    let member = test
+        .ctx
+        .db
+        .tx("member", async |tx| access::member(tx, &caller()).await)
+        .await
+        .unwrap();
     assert_eq!(member.id, MemberId(PERSON));
-    let beat = event::Heartbeat { at: test.ctx.clock.now().timestamp_millis() };
+    let beat = event::Heartbeat {
+        at: test.ctx.clock.now().timestamp_millis(),
+    };
     let mut other = record(&beat, ROOT, 1);
     other.partition = 1;
     apply(&test.ctx, other).await.unwrap();
-    assert!(officer(&test.ctx, SHOP).await.is_err(), "partition 0 is still silent");
+    assert!(
+        officer(&test.ctx, SHOP).await.is_err(),
+        "partition 0 is still silent"
+    );
     apply(&test.ctx, record(&beat, ROOT, 1)).await.unwrap();
     assert!(officer(&test.ctx, SHOP).await.is_ok());
 }
@@ -187,7 +225,9 @@ fn key(number: u16, secret: u8, state: KeyState) -> Key {
 }
 
 fn published(version: u64, keys: Vec<Key>, root: &SigningKey) -> Record {
-    let signed = KeySet::new(version, Issuer::Chongqing, keys).unwrap().sign(root);
+    let signed = KeySet::new(version, Issuer::Chongqing, keys)
+        .unwrap()
+        .sign(root);
     let message = event::KeySetPublished {
         version: i64::try_from(version).unwrap(),
         key_set: signed.bytes,
@@ -203,25 +243,50 @@ fn published(version: u64, keys: Vec<Key>, root: &SigningKey) -> Record {
 async fn keys_are_the_roots_word() {
     let test = database().await;
     let ctx = &test.ctx;
-    let keys =
-        Keys::new(Union::Chongqing, Roots::from([(Issuer::Chongqing, root().verifying_key())]));
+    let keys = Keys::new(
+        Union::Chongqing,
+        Roots::from([(Issuer::Chongqing, root().verifying_key())]),
+    );
     let stranger = SigningKey::from_bytes(&[8; 32]);
-    let forged = apply(ctx, published(9, vec![key(1, 1, KeyState::Active)], &stranger)).await;
+    let forged = apply(
+        ctx,
+        published(9, vec![key(1, 1, KeyState::Active)], &stranger),
+    )
+    .await;
     assert!(matches!(forged, Err(Error::Permanent(_))));
     keys.load(&ctx.db).await.unwrap();
     assert!(!keys.access().is_loaded());
 
-    apply(ctx, published(2, vec![key(1, 1, KeyState::Active)], &root())).await.unwrap();
+    apply(
+        ctx,
+        published(2, vec![key(1, 1, KeyState::Active)], &root()),
+    )
+    .await
+    .unwrap();
     keys.load(&ctx.db).await.unwrap();
     assert_eq!(keys.access().all()[0].kid, "1001");
 
-    let reused = apply(ctx, published(3, vec![key(1, 2, KeyState::Active)], &root())).await;
+    let reused = apply(
+        ctx,
+        published(3, vec![key(1, 2, KeyState::Active)], &root()),
+    )
+    .await;
     assert!(matches!(reused, Err(Error::Permanent(_))));
     let rotated = vec![key(1, 1, KeyState::Revoked), key(2, 2, KeyState::Active)];
     apply(ctx, published(3, rotated, &root())).await.unwrap();
-    apply(ctx, published(2, vec![key(1, 1, KeyState::Active)], &root())).await.unwrap();
+    apply(
+        ctx,
+        published(2, vec![key(1, 1, KeyState::Active)], &root()),
+    )
+    .await
+    .unwrap();
     keys.load(&ctx.db).await.unwrap();
-    let kids: Vec<String> = keys.access().all().iter().map(|key| key.kid.clone()).collect();
+    let kids: Vec<String> = keys
+        .access()
+        .all()
+        .iter()
+        .map(|key| key.kid.clone())
+        .collect();
     assert_eq!(kids, ["1002"]);
     assert_eq!(keys.of(Issuer::Chongqing).unwrap().version(), 3);
 }

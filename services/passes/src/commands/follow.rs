@@ -42,7 +42,7 @@ pub async fn follow_orders(tx: &Tx, union: Union, orders: &[Order]) -> Result<()
         };
         let id = pass.id;
         let change = pass.follow(order, &payment).map_err(|_| {
-            Error::permanent(format!("the order of pass {id} was paid and is closed unrefunded"))
+            Error::permanent(format!("the order of pass {id} contradicts what was known of it"))
         })?;
         if change.changed {
             tx.audit(AuditRow::system("follow_order", id));

@@ -252,7 +252,7 @@ impl Batch {
             .filter_map(|(at, decided)| Some((asked[*at].0, decided.as_ref().ok()?)))
             .collect();
         let (Some(terms), false) = (&self.terms, sold.is_empty()) else { return Ok(()) };
-        store::save_held(tx, self.product.id, &self.stock).await?;
+        store::add_held(tx, self.product.id, sold.len()).await.map_err(sold_out)?;
         let mut counts: BTreeMap<MemberId, i32> = BTreeMap::new();
         for (member, pass) in &sold {
             if pass.renews.is_none() {
@@ -271,6 +271,14 @@ impl Batch {
         }
         Ok(())
     }
+}
+
+/// The stock's own word, should the lock ever not have been enough.
+fn sold_out(error: Error) -> Error {
+    if error.constraint().as_deref() == Some("stock_within_limit") {
+        return Refusal::SoldOut.into();
+    }
+    error
 }
 
 /// A keyed hash of the order line: it says nothing of whom or what, and the same line gives the

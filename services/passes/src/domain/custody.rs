@@ -27,8 +27,11 @@ impl Pass {
             }
             State::Paid { life: Life::Frozen { .. }, .. } => Err(Refusal::PassFrozen),
             State::Paid { life: Life::Refunding { .. }, .. } => Err(Refusal::RefundInProgress),
+            State::Paid { life: Life::Usable(Usable::Ready { .. }), .. } => {
+                Err(Refusal::NotActive)
+            }
             State::AwaitingPayment(_) => Err(Refusal::AwaitingPayment),
-            State::Lapsed | State::Paid { .. } => Err(Refusal::NotActive),
+            State::Lapsed | State::Paid { .. } => Err(Refusal::PassEnded),
         }
     }
 

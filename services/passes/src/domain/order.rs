@@ -47,7 +47,8 @@ pub struct Payment<'a> {
     pub erased: bool,
 }
 
-/// Billing closed, unpaid and unrefunded, what it had said was paid.
+/// Billing says what cannot be: it closed, unpaid and unrefunded, what it had said was paid, or
+/// it names another price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contradiction;
 
@@ -57,6 +58,9 @@ impl Pass {
     /// # Errors
     /// When the order says what cannot be.
     pub fn follow(self, order: &Order, payment: &Payment<'_>) -> Result<Change, Contradiction> {
+        if order.total != self.price {
+            return Err(Contradiction);
+        }
         match order.state {
             OrderState::Open => Ok(Change::none(self)),
             OrderState::Paid { at } => Ok(self.paid(at, order, payment)),

@@ -1,12 +1,12 @@
 //! Products as they are shown: the catalogue, which Redis may hold for some seconds, and single
 //! ones.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use kit::access::{self, Caller};
+use kit::access::Caller;
 use kit::graphql::{Cursor, Page};
 use kit::{Error, Result, Tx};
 use sea_orm::FromQueryResult;
@@ -35,34 +35,55 @@ pub struct ProductView {
     pub stock: Stock,
 }
 
-/// Terms by product and version, each read once by this process.
+/// What never changes and is read once by this process: the terms of published versions, and
+/// which products there are.
 #[derive(Clone, Debug, Default)]
-pub struct TermsMemory(Arc<RwLock<HashMap<(ProductId, u32), Arc<Terms>>>>);
+pub struct TermsMemory(Arc<RwLock<Held>>);
+
+#[derive(Debug, Default)]
+struct Held {
+    terms: HashMap<(ProductId, u32), Arc<Terms>>,
+    products: HashSet<ProductId>,
+}
 
 impl TermsMemory {
     fn get(&self, key: (ProductId, u32)) -> Option<Arc<Terms>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).terms.get(&key).cloned()
     }
 
     fn put(&self, key: (ProductId, u32), terms: &Arc<Terms>) {
         let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if held.len() >= TERMS_HELD_MAX {
-            held.clear();
+        if held.terms.len() >= TERMS_HELD_MAX {
+            held.terms.clear();
         }
-        held.insert(key, Arc::clone(terms));
+        held.terms.insert(key, Arc::clone(terms));
+    }
+
+    fn knows(&self, product: ProductId) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).products.contains(&product)
+    }
+
+    fn learn(&self, product: ProductId) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).products.insert(product);
     }
 }
 
+/// A product's row and its stock's.
 #[derive(Clone, Debug, FromQueryResult, Serialize, Deserialize)]
-struct StockRow {
-    product: Uuid,
+struct ShopRow {
+    #[sea_orm(nested)]
+    product: ProductRow,
     created_at: DateTime<Utc>,
     sale_limit: Option<i64>,
     held: i64,
     sold: i64,
 }
 
-impl StockRow {
+const SHOP: &str = "SELECT p.id, p.scope, p.version, p.state, p.current, p.draft, p.created_at,
+       s.sale_limit, s.held, s.sold
+     FROM product p JOIN product_stock s ON s.product = p.id";
+
+impl ShopRow {
     fn stock(&self) -> Result<Stock> {
         let broken = |_| Error::internal("a stock row is inconsistent");
         Ok(Stock {
@@ -71,11 +92,21 @@ impl StockRow {
             sold: u64::try_from(self.sold).map_err(broken)?,
         })
     }
+
+    fn view(&self, number: u32, terms: Arc<Terms>) -> Result<ProductView> {
+        Ok(ProductView {
+            product: self.product.product()?,
+            number,
+            terms,
+            created_at: self.created_at,
+            stock: self.stock()?,
+        })
+    }
 }
 
 /// The catalogue as it is kept in Redis.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Catalogue(Vec<(ProductRow, StoredTerms, StockRow)>);
+struct Catalogue(Vec<(ShopRow, StoredTerms)>);
 
 /// Of a connection: the rows behind a cursor, in the order of the page.
 fn cut<T>(mut all: Vec<T>, page: &Page, key: impl Fn(&T) -> (DateTime<Utc>, Uuid)) -> Result<Vec<T>> {
@@ -104,57 +135,37 @@ impl Passes {
             }
             None => self.load_catalogue().await?,
         };
-        rows.iter().map(|(product, stored, stock)| view(product, stored, stock)).collect()
+        rows.iter()
+            .map(|(shop, stored)| {
+                let number = u32::try_from(stored.number);
+                let number = number.map_err(|_| Error::internal("a version is negative"))?;
+                shop.view(number, Arc::new(stored.terms()?))
+            })
+            .collect()
     }
 
     async fn load_catalogue(&self) -> Result<Catalogue> {
         let db = &self.ctx.db;
-        let limit = || [CATALOGUE_ROWS_MAX.into()];
-        // Three statements in the same order, so that rows of one product stand side by side.
-        let listed = "FROM product p WHERE p.state = 'published' ORDER BY p.created_at, p.id LIMIT $1";
-        let products: Vec<ProductRow> = db
-            .all(
-                &format!(
-                    "SELECT p.id, p.scope, p.version, p.state, p.current, p.draft {listed}"
-                ),
-                limit(),
-            )
-            .await?;
+        let sql = format!(
+            "{SHOP} WHERE p.state = 'published' ORDER BY p.created_at, p.id LIMIT $1"
+        );
+        let shop: Vec<ShopRow> = db.all(&sql, [CATALOGUE_ROWS_MAX.into()]).await?;
         let numbers: Vec<i32> =
-            products.iter().map(|row| row.current.unwrap_or_default()).collect();
-        let ids: Vec<Uuid> = products.iter().map(|row| row.id).collect();
-        let stored: Vec<StoredTerms> = db
-            .all(
-                &format!(
-                    "SELECT {} FROM product_version v
-                     JOIN UNNEST($1::uuid[], $2::int[]) AS t (p, n)
-                       ON v.product = t.p AND v.number = t.n",
-                    store::TERMS_COLUMNS
-                ),
-                [ids.clone().into(), numbers.into()],
-            )
-            .await?;
-        let stocks: Vec<StockRow> = db
-            .all(
-                "SELECT s.product, p.created_at, s.sale_limit, s.held, s.sold
-                 FROM product_stock s JOIN product p ON p.id = s.product
-                 WHERE s.product = ANY ($1)",
-                [ids.into()],
-            )
-            .await?;
+            shop.iter().map(|row| row.product.current.unwrap_or_default()).collect();
+        let ids: Vec<Uuid> = shop.iter().map(|row| row.product.id).collect();
+        let sql = format!(
+            "SELECT {} FROM product_version v JOIN UNNEST($1::uuid[], $2::int[]) AS t (p, n)
+               ON v.product = t.p AND v.number = t.n",
+            store::TERMS_COLUMNS
+        );
+        let stored: Vec<StoredTerms> = db.all(&sql, [ids.into(), numbers.into()]).await?;
         let terms: HashMap<Uuid, StoredTerms> =
             stored.into_iter().map(|row| (row.product, row)).collect();
-        let stocks: HashMap<Uuid, StockRow> =
-            stocks.into_iter().map(|row| (row.product, row)).collect();
-        Ok(Catalogue(
-            products
-                .into_iter()
-                .filter_map(|row| {
-                    let (terms, stock) = (terms.get(&row.id)?, stocks.get(&row.id)?);
-                    Some((row, terms.clone(), stock.clone()))
-                })
-                .collect(),
-        ))
+        let rows = shop.into_iter().filter_map(|row| {
+            let terms = terms.get(&row.product.id)?.clone();
+            Some((row, terms))
+        });
+        Ok(Catalogue(rows.collect()))
     }
 
     pub(crate) async fn forget_catalogue(&self) {
@@ -188,22 +199,39 @@ impl Passes {
     /// # Errors
     /// When the database fails.
     pub async fn product(&self, caller: &Caller, id: ProductId) -> Result<Option<ProductView>> {
-        self.ctx
-            .db
-            .tx("read_product", async |tx| {
-                let product = match store::load_product(tx, id).await {
-                    Ok(product) => product,
-                    Err(Error::NotFound) => return Ok(None),
-                    Err(error) => return Err(error),
-                };
-                let number = match (product.current(), product.draft) {
-                    (Some(current), _) => current,
-                    (None, Some(draft)) if is_operator(tx, caller).await? => draft,
-                    (None, _) => return Ok(None),
-                };
-                self.product_view(tx, product, number).await.map(Some)
-            })
-            .await
+        let Some(shop) = self.shop_row(id).await? else { return Ok(None) };
+        let product = shop.product.product()?;
+        let (number, terms) = match (product.current(), product.draft) {
+            (Some(current), _) => (current, self.published(id, current).await?),
+            (None, Some(draft)) if self.is_operator(caller).await? => {
+                (draft, Arc::new(self.read_terms(id, draft).await?))
+            }
+            (None, _) => return Ok(None),
+        };
+        shop.view(number, terms).map(Some)
+    }
+
+    async fn shop_row(&self, id: ProductId) -> Result<Option<ShopRow>> {
+        self.ctx.db.one(&format!("{SHOP} WHERE p.id = $1"), [id.0.into()]).await
+    }
+
+    async fn is_operator(&self, caller: &Caller) -> Result<bool> {
+        self.ctx.db.tx("is_operator", async |tx| is_operator(tx, caller).await).await
+    }
+
+    /// Whether there is such a product: known ones are remembered, since none is ever removed.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn is_product(&self, id: ProductId) -> Result<bool> {
+        if self.terms.knows(id) {
+            return Ok(true);
+        }
+        let found = self.shop_row(id).await?.is_some();
+        if found {
+            self.terms.learn(id);
+        }
+        Ok(found)
     }
 
     /// The draft of a product, for operators.
@@ -211,38 +239,12 @@ impl Passes {
     /// # Errors
     /// Forbidden to all others.
     pub async fn draft(&self, caller: &Caller, id: ProductId) -> Result<Option<ProductView>> {
-        self.ctx
-            .db
-            .tx("read_draft", async |tx| {
-                let _ = access::operator(tx, caller).await?;
-                let product = store::load_product(tx, id).await?;
-                match product.draft {
-                    Some(draft) => self.product_view(tx, product, draft).await.map(Some),
-                    None => Ok(None),
-                }
-            })
-            .await
-    }
-
-    async fn product_view(&self, tx: &Tx, product: Product, number: u32) -> Result<ProductView> {
-        let stored = store::stored_terms(tx, product.id, number)
-            .await?
-            .ok_or_else(|| Error::internal("a version of a product is missing"))?;
-        let stock = tx
-            .one::<StockRow>(
-                "SELECT s.product, p.created_at, s.sale_limit, s.held, s.sold
-                 FROM product_stock s JOIN product p ON p.id = s.product WHERE s.product = $1",
-                [product.id.0.into()],
-            )
-            .await?
-            .ok_or_else(|| Error::internal("a product has no stock row"))?;
-        Ok(ProductView {
-            product,
-            number,
-            terms: Arc::new(stored.terms()?),
-            created_at: stock.created_at,
-            stock: stock.stock()?,
-        })
+        if !self.is_operator(caller).await? {
+            return Err(Error::Forbidden("operators only"));
+        }
+        let Some(shop) = self.shop_row(id).await? else { return Ok(None) };
+        let Some(draft) = shop.product.product()?.draft else { return Ok(None) };
+        shop.view(draft, Arc::new(self.read_terms(id, draft).await?)).map(Some)
     }
 
     /// The product of a pass, with the terms it was sold under.
@@ -250,13 +252,9 @@ impl Passes {
     /// # Errors
     /// When the database fails.
     pub async fn product_sold(&self, pass: &Pass) -> Result<ProductView> {
-        self.ctx
-            .db
-            .tx("read_product_sold", async |tx| {
-                let product = store::load_product(tx, pass.product).await?;
-                self.product_view(tx, product, pass.product_version).await
-            })
-            .await
+        let shop = self.shop_row(pass.product).await?;
+        let shop = shop.ok_or_else(|| Error::internal("a pass of no product"))?;
+        shop.view(pass.product_version, self.terms_sold(pass).await?)
     }
 
     /// The terms a pass was sold under.
@@ -264,20 +262,22 @@ impl Passes {
     /// # Errors
     /// When the database fails.
     pub async fn terms_sold(&self, pass: &Pass) -> Result<Arc<Terms>> {
-        let key = (pass.product, pass.product_version);
+        self.published(pass.product, pass.product_version).await
+    }
+
+    async fn published(&self, product: ProductId, number: u32) -> Result<Arc<Terms>> {
+        let key = (product, number);
         if let Some(terms) = self.terms.get(key) {
             return Ok(terms);
         }
-        let terms = self
-            .ctx
-            .db
-            .tx("read_terms", async |tx| {
-                store::terms_of(tx, pass.product, pass.product_version).await
-            })
-            .await?;
-        let terms = Arc::new(terms);
+        let terms = Arc::new(self.read_terms(product, number).await?);
         self.terms.put(key, &terms);
         Ok(terms)
+    }
+
+    async fn read_terms(&self, product: ProductId, number: u32) -> Result<Terms> {
+        let read = async |tx: &Tx| store::terms_of(tx, product, number).await;
+        self.ctx.db.tx("read_terms", read).await
     }
 }
 
@@ -289,14 +289,4 @@ fn product_key(view: &ProductView) -> (DateTime<Utc>, Uuid) {
 pub fn product_cursor(view: &ProductView) -> Cursor {
     let (at, id) = product_key(view);
     Cursor::at(at, id)
-}
-
-fn view(product: &ProductRow, stored: &StoredTerms, stock: &StockRow) -> Result<ProductView> {
-    Ok(ProductView {
-        product: product.product()?,
-        number: u32::try_from(stored.number).map_err(|_| Error::internal("a bad version"))?,
-        terms: Arc::new(stored.terms()?),
-        created_at: stock.created_at,
-        stock: stock.stock()?,
-    })
 }

@@ -108,7 +108,7 @@ impl Passes {
             .db
             .all::<Row>(
                 "SELECT venue, province, date, persons FROM replica_use
-                 WHERE pass = $1 AND entry AND NOT voided ORDER BY at LIMIT $2",
+                 WHERE pass = $1 AND entry AND NOT voided ORDER BY at DESC, id DESC LIMIT $2",
                 [pass.id.to_i64().into(), VISITS_MAX.into()],
             )
             .await?;

@@ -22,6 +22,6 @@ pub use replica::{
     uses_counted,
 };
 pub use sale::{
-    Moved, add_bought, bought, create_stock, lock_stock, move_stock, release_members, save_held,
+    Moved, add_bought, add_held, bought, create_stock, lock_stock, move_stock, release_members,
     set_sale_limit,
 };

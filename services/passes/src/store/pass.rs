@@ -122,8 +122,7 @@ pub async fn renewed(tx: &Tx, ids: &[EntitlementId]) -> Result<Vec<EntitlementId
     let ids: Vec<i64> = ids.iter().map(|id| id.to_i64()).collect();
     let rows = tx
         .all::<IdRow>(
-            "SELECT renews AS id FROM pass WHERE renews = ANY ($1)
-               AND state NOT IN ('lapsed', 'refunded', 'voided', 'forfeited')",
+            "SELECT renewing AS id FROM pass WHERE renewing = ANY ($1)",
             [ids.into()],
         )
         .await?;
@@ -179,7 +178,9 @@ pub async fn save_all(tx: &Tx, passes: &[Pass]) -> Result<()> {
                activate_by = NULLIF(t.activate_by, '')::date,
                start_date = NULLIF(t.start_date, '')::date,
                end_date = NULLIF(t.end_date, '')::date,
-               reason = NULLIF(t.reason, ''), refund = t.refund, changed_at = $11
+               reason = NULLIF(t.reason, ''), refund = t.refund, changed_at = $11,
+               renewing = CASE WHEN t.state IN ('lapsed', 'refunded', 'voided', 'forfeited')
+                 THEN NULL ELSE p.renewing END
              FROM UNNEST($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[],
                  $6::text[], $7::text[], $8::text[], $9::text[], $10::int[])
                AS t (id, version, state, hold, paid_at, activate_by, start_date, end_date,
@@ -293,9 +294,9 @@ pub async fn insert(tx: &Tx, passes: &[Pass]) -> Result<()> {
     };
     tx.execute(
         "INSERT INTO pass (id, version, product, product_version, scope, member, order_id,
-           line_id, price_fen, renews, bought_at, close_at, state, hold, changed_at)
+           line_id, price_fen, renews, renewing, bought_at, close_at, state, hold, changed_at)
          SELECT id, 1, product, version, scope, member, order_id, line_id, price, NULLIF(renews, 0),
-           $10, close_at::timestamptz, 'awaiting_payment', 'held', $10
+           NULLIF(renews, 0), $10, close_at::timestamptz, 'awaiting_payment', 'held', $10
          FROM UNNEST($1::bigint[], $2::uuid[], $3::int[], $4::int[], $5::uuid[], $6::uuid[],
              $7::uuid[], $8::bigint[], $9::bigint[], $11::text[])
            AS t (id, product, version, scope, member, order_id, line_id, price, renews, close_at)",

@@ -59,15 +59,16 @@ pub async fn set_sale_limit(tx: &Tx, product: ProductId, limit: Option<u32>) -> 
     Ok(())
 }
 
-/// Writes what is held after a sale.
+/// Holds so many more. It adds to what is there, so that the constraint carries the limit even
+/// where nobody held the lock.
 ///
 /// # Errors
 /// When `stock_within_limit` says no.
-pub async fn save_held(tx: &Tx, product: ProductId, stock: &Stock) -> Result<()> {
-    let held = i64::try_from(stock.held).map_err(|_| Error::internal("too many are held"))?;
+pub async fn add_held(tx: &Tx, product: ProductId, count: usize) -> Result<()> {
+    let count = i64::try_from(count).map_err(|_| Error::internal("too many are held"))?;
     tx.execute(
-        "UPDATE product_stock SET held = $2 WHERE product = $1",
-        [product.0.into(), held.into()],
+        "UPDATE product_stock SET held = held + $2 WHERE product = $1",
+        [product.0.into(), count.into()],
     )
     .await?;
     Ok(())

@@ -77,8 +77,9 @@ async fn products_are_the_operators() {
     assert!(world.ask(&caller(1), query, id.clone()).await["passProduct"].is_null());
     let shown = world.ask(&world.operator, query, id).await;
     assert_eq!(shown["passProduct"]["state"], "DRAFT");
-    let list = world.ask(&caller(1), "{ passProducts(first: 9) { nodes { id } } }", json!({}));
-    assert_eq!(list.await["passProducts"]["nodes"], json!([]));
+    let query = "{ passProducts(first: 9) { nodes { id } } }";
+    let list = world.ask(&caller(1), query, json!({})).await;
+    assert_eq!(list["passProducts"]["nodes"], json!([]));
 }
 
 /// Terms that make no sense are refused with the field at fault, in both languages.

@@ -60,7 +60,10 @@ struct Inner {
 
 impl Kafka {
     pub(super) fn new(options: KafkaOptions) -> Self {
-        Self(Arc::new(Inner { options, faults: Faults::default() }))
+        Self(Arc::new(Inner {
+            options,
+            faults: Faults::default(),
+        }))
     }
 
     pub(super) fn faults(&self) -> &Faults {
@@ -68,7 +71,12 @@ impl Kafka {
     }
 
     pub(super) fn publisher(&self, topic: &str, source: String) -> Result<KafkaPublisher> {
-        KafkaPublisher::new(self.config(), self.name(topic), source, self.0.faults.clone())
+        KafkaPublisher::new(
+            self.config(),
+            self.name(topic),
+            source,
+            self.0.faults.clone(),
+        )
     }
 
     pub(super) fn reader(&self, group: &str, topics: &[&str]) -> Result<KafkaReader> {
@@ -120,8 +128,13 @@ impl Kafka {
         let (client, name) = (Arc::clone(client), name.to_owned());
         let metadata =
             blocking(move || Ok(client.fetch_metadata(Some(&name), BROKER_TIMEOUT)?)).await?;
-        let Some(topic) = metadata.topics().first() else { return Ok(None) };
-        let led = topic.partitions().iter().all(|p| p.leader() >= 0 && p.error().is_none());
+        let Some(topic) = metadata.topics().first() else {
+            return Ok(None);
+        };
+        let led = topic
+            .partitions()
+            .iter()
+            .all(|p| p.leader() >= 0 && p.error().is_none());
         let missing = topic.error().is_some() || topic.partitions().is_empty();
         Ok((led && !missing).then(|| i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX)))
     }
@@ -129,12 +142,15 @@ impl Kafka {
     async fn create(&self, name: &str) -> Result<()> {
         let options = &self.0.options;
         let in_sync = if options.replication > 1 { "2" } else { "1" };
-        let topic =
-            NewTopic::new(name, options.partitions, TopicReplication::Fixed(options.replication))
-                .set("cleanup.policy", "delete")
-                .set("retention.ms", RETENTION_MS)
-                .set("min.insync.replicas", in_sync)
-                .set("unclean.leader.election.enable", "false");
+        let topic = NewTopic::new(
+            name,
+            options.partitions,
+            TopicReplication::Fixed(options.replication),
+        )
+        .set("cleanup.policy", "delete")
+        .set("retention.ms", RETENTION_MS)
+        .set("min.insync.replicas", in_sync)
+        .set("unclean.leader.election.enable", "false");
         let admin: AdminClient<DefaultClientContext> = self.config().create()?;
         let admin_options = AdminOptions::new().operation_timeout(Some(BROKER_TIMEOUT));
         let results = admin.create_topics([&topic], &admin_options).await;
@@ -173,7 +189,11 @@ fn read_tails(consumer: &BaseConsumer, name: &str, from: &[i64]) -> Result<Vec<T
         if start < high && high - start <= TAIL_RECORDS_MAX {
             list.add_partition_offset(name, partition, Offset::Offset(start))?;
         }
-        tails.push(Tail { low, high, records: Vec::new() });
+        tails.push(Tail {
+            low,
+            high,
+            records: Vec::new(),
+        });
     }
     let mut open = list.count();
     if open == 0 {
@@ -185,10 +205,14 @@ fn read_tails(consumer: &BaseConsumer, name: &str, from: &[i64]) -> Result<Vec<T
         if Instant::now() > deadline {
             return Err(Error::Unavailable("the end of a topic cannot be read"));
         }
-        let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
+        let Some(message) = consumer.poll(Duration::from_millis(100)) else {
+            continue;
+        };
         let message = message?;
         let index = usize::try_from(message.partition()).unwrap_or(usize::MAX);
-        let Some(tail) = tails.get_mut(index) else { continue };
+        let Some(tail) = tails.get_mut(index) else {
+            continue;
+        };
         // What was written since the end was asked for belongs to somebody else's start.
         if message.offset() < tail.high {
             tail.records.push(tail_record(&message));
@@ -203,14 +227,14 @@ fn read_tails(consumer: &BaseConsumer, name: &str, from: &[i64]) -> Result<Vec<T
 fn tail_record(message: &rdkafka::message::BorrowedMessage<'_>) -> TailRecord {
     match wire::record(&raw(message, "")) {
         Ok(record) => TailRecord::from(&record),
-        Err(_) => TailRecord { offset: message.offset(), stamp: None },
+        Err(_) => TailRecord {
+            offset: message.offset(),
+            stamp: None,
+        },
     }
 }
 
-fn raw<'a>(
-    message: &'a rdkafka::message::BorrowedMessage<'_>,
-    topic: &'a str,
-) -> wire::Raw<'a> {
+fn raw<'a>(message: &'a rdkafka::message::BorrowedMessage<'_>, topic: &'a str) -> wire::Raw<'a> {
     wire::Raw {
         topic,
         partition: message.partition(),

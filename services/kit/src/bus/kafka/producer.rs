@@ -33,7 +33,9 @@ pub(crate) struct KafkaPublisher {
 
 impl fmt::Debug for KafkaPublisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KafkaPublisher").field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("KafkaPublisher")
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
     }
 }
 
@@ -53,7 +55,12 @@ impl KafkaPublisher {
             .set("compression.type", "lz4")
             .set("queue.buffering.max.messages", "100000");
         let producer = config.create_with_context(Deliveries::default())?;
-        Ok(Self { producer: Some(Arc::new(producer)), topic, source, faults })
+        Ok(Self {
+            producer: Some(Arc::new(producer)),
+            topic,
+            source,
+            faults,
+        })
     }
 
     pub(crate) async fn publish(&self, records: Arc<Vec<Record>>) -> Result<Vec<i64>> {

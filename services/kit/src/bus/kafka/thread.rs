@@ -21,9 +21,9 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{BROKER_TIMEOUT, raw};
+use crate::Result;
 use crate::bus::reader::{Assignment, Start};
 use crate::bus::{Arrived, Inbox, Partition, wire};
-use crate::Result;
 
 /// How long one poll may block: also how late a command or a stop is seen.
 const POLL: Duration = Duration::from_millis(50);
@@ -79,13 +79,27 @@ impl KafkaReader {
             stop: Arc::clone(&stop),
         };
         let consumer: BaseConsumer<Context> = config.create_with_context(context)?;
-        let names: Vec<String> = topics.iter().map(|topic| format!("{prefix}{topic}")).collect();
+        let names: Vec<String> = topics
+            .iter()
+            .map(|topic| format!("{prefix}{topic}"))
+            .collect();
         consumer.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
         let thread = std::thread::Builder::new()
             .name(format!("kafka {group}"))
-            .spawn(move || Loop { consumer, commands: to_thread }.run())
+            .spawn(move || {
+                Loop {
+                    consumer,
+                    commands: to_thread,
+                }
+                .run()
+            })
             .map_err(|e| crate::Error::internal(format!("no thread for a consumer: {e}")))?;
-        Ok(Self { assignments, commands, stop, thread: Some(thread) })
+        Ok(Self {
+            assignments,
+            commands,
+            stop,
+            thread: Some(thread),
+        })
     }
 
     pub(crate) async fn next(&mut self) -> Option<Assignment> {
@@ -158,7 +172,11 @@ impl Context {
             .map(|element| self.partition(element.topic(), element.partition()))
             .collect();
         let (reply, answer) = sync_channel(1);
-        if self.assignments.send(Assignment::Assigned { partitions, reply }).is_err() {
+        if self
+            .assignments
+            .send(Assignment::Assigned { partitions, reply })
+            .is_err()
+        {
             return;
         }
         for start in self.wait_for(&answer) {
@@ -190,7 +208,11 @@ impl Context {
     /// Remembers a partition and answers where to read on: the asked offset where the log has
     /// it, else the log's beginning, of which the inbox is told.
     fn place(&self, consumer: &BaseConsumer<Self>, start: Start) -> i64 {
-        let Start { partition, next_offset, inbox } = start;
+        let Start {
+            partition,
+            next_offset,
+            inbox,
+        } = start;
         let name = format!("{}{}", self.prefix, partition.topic);
         let ends = consumer.fetch_watermarks(&name, partition.partition, BROKER_TIMEOUT);
         let position = match ends {
@@ -199,14 +221,23 @@ impl Context {
                 if (low..=high).contains(&next_offset) {
                     next_offset
                 } else {
-                    inbox.push(Arrived::Rewound { asked: next_offset, low, high });
+                    inbox.push(Arrived::Rewound {
+                        asked: next_offset,
+                        low,
+                        high,
+                    });
                     low
                 }
             }
             // The check that runs every few seconds looks again.
             Err(_) => next_offset.max(0),
         };
-        let reading = Reading { inbox, position, paused: false, committed: -1 };
+        let reading = Reading {
+            inbox,
+            position,
+            paused: false,
+            committed: -1,
+        };
         let old = self.all().insert(partition, reading);
         if let Some(old) = old {
             old.inbox.close();
@@ -284,14 +315,23 @@ impl Loop {
     }
 
     fn deliver(&self, message: &BorrowedMessage<'_>) {
-        let partition = self.context().partition(message.topic(), message.partition());
+        let partition = self
+            .context()
+            .partition(message.topic(), message.partition());
         let mut all = self.context().all();
-        let Some(reading) = all.get_mut(&partition) else { return };
+        let Some(reading) = all.get_mut(&partition) else {
+            return;
+        };
         reading.position = message.offset() + 1;
-        reading.inbox.push(match wire::record(&raw(message, &partition.topic)) {
-            Ok(record) => Arrived::Record(Box::new(record)),
-            Err(reason) => Arrived::Broken { offset: message.offset(), reason },
-        });
+        reading
+            .inbox
+            .push(match wire::record(&raw(message, &partition.topic)) {
+                Ok(record) => Arrived::Record(Box::new(record)),
+                Err(reason) => Arrived::Broken {
+                    offset: message.offset(),
+                    reason,
+                },
+            });
         if reading.inbox.is_full() && !reading.paused {
             reading.paused = self.consumer.pause(&self.list(&partition)).is_ok();
         }
@@ -323,14 +363,21 @@ impl Loop {
     fn move_to(&self, partition: &Partition, offset: i64) {
         let name = format!("{}{}", self.context().prefix, partition.topic);
         let to = Offset::Offset(offset);
-        if self.consumer.seek(&name, partition.partition, to, BROKER_TIMEOUT).is_ok() {
+        if self
+            .consumer
+            .seek(&name, partition.partition, to, BROKER_TIMEOUT)
+            .is_ok()
+        {
             return;
         }
         let mut list = TopicPartitionList::new();
         for (partition, reading) in self.context().all().iter_mut() {
             let name = format!("{}{}", self.context().prefix, partition.topic);
             let position = Offset::Offset(reading.position);
-            if list.add_partition_offset(&name, partition.partition, position).is_ok() {
+            if list
+                .add_partition_offset(&name, partition.partition, position)
+                .is_ok()
+            {
                 reading.paused = false;
             }
         }
@@ -344,11 +391,15 @@ impl Loop {
         let partitions: Vec<Partition> = self.context().all().keys().cloned().collect();
         for partition in partitions {
             let name = format!("{}{}", self.context().prefix, partition.topic);
-            let ends = self.consumer.fetch_watermarks(&name, partition.partition, BROKER_TIMEOUT);
+            let ends = self
+                .consumer
+                .fetch_watermarks(&name, partition.partition, BROKER_TIMEOUT);
             let Ok((low, high)) = ends else { continue };
             let rewound = {
                 let mut all = self.context().all();
-                let Some(reading) = all.get_mut(&partition) else { continue };
+                let Some(reading) = all.get_mut(&partition) else {
+                    continue;
+                };
                 reading.inbox.set_high(high);
                 let inside = (low..=high).contains(&reading.position);
                 if !inside {
@@ -371,7 +422,10 @@ impl Loop {
             if applied > reading.committed {
                 let name = format!("{}{}", self.context().prefix, partition.topic);
                 let offset = Offset::Offset(applied);
-                if list.add_partition_offset(&name, partition.partition, offset).is_ok() {
+                if list
+                    .add_partition_offset(&name, partition.partition, offset)
+                    .is_ok()
+                {
                     reading.committed = applied;
                 }
             }

@@ -1,0 +1,172 @@
+//! What can be asked.
+
+use async_graphql::{Context, ID, InputObject, Object, Result};
+use chrono::NaiveDate;
+use kit::graphql::{Connection, Cursor, GlobalId, Page};
+use kit::types::{GateId, VenueId};
+use uuid::Uuid;
+
+use super::redemption::Redemption;
+use super::staff::VenueFigure;
+use super::venue::{Gate, Venue};
+use super::{caller, named, rows, service};
+use crate::commands::staff;
+use crate::domain::coordinates::Wgs84;
+use crate::domain::venue::TAG_BYTES_MAX;
+use crate::error::bad_input;
+use crate::queries::{self, Listed, VenueFilter};
+
+/// The root of queries.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Query;
+
+/// A point to look around.
+#[derive(Clone, Copy, Debug, InputObject)]
+pub(super) struct VenueNear {
+    /// Degrees north, WGS-84.
+    latitude: f64,
+    /// Degrees east, WGS-84.
+    longitude: f64,
+    /// No farther than this, in metres.
+    within_metres: Option<i64>,
+}
+
+/// Which venues.
+#[derive(Clone, Debug, Default, InputObject)]
+pub(super) struct VenueFilterInput {
+    /// Nearest to this point first.
+    near: Option<VenueNear>,
+    /// With this tag: `museum`, `station`.
+    tag: Option<String>,
+    /// In this administrative division and those below it, GB/T 2260.
+    division: Option<String>,
+}
+
+impl VenueFilterInput {
+    fn filter(self) -> kit::Result<VenueFilter> {
+        let near = self
+            .near
+            .map(|near| {
+                Wgs84::new(near.latitude, near.longitude)
+                    .ok_or_else(|| bad_input("filter.near", "no point in or near the provinces"))
+            })
+            .transpose()?;
+        let division = self
+            .division
+            .map(|code| {
+                let is_code = code.len() == 6 && code.bytes().all(|b| b.is_ascii_digit());
+                is_code.then(|| code.parse().ok()).flatten()
+                    .ok_or_else(|| bad_input("filter.division", "must be six digits"))
+            })
+            .transpose()?;
+        if self.tag.as_ref().is_some_and(|tag| tag.len() > TAG_BYTES_MAX) {
+            return Err(bad_input("filter.tag", "at most 32 bytes"));
+        }
+        let within_metres = self.near.and_then(|near| near.within_metres);
+        Ok(VenueFilter { near, within_metres, tag: self.tag, division })
+    }
+}
+
+#[Object]
+impl Query {
+    /// Venues, suspended ones included; by distance where a point is given. Open to everybody.
+    #[graphql(complexity = "rows(first, last) * child_complexity + 5")]
+    async fn venues(
+        &self,
+        ctx: &Context<'_>,
+        filter: Option<VenueFilterInput>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<Connection<Venue>> {
+        let page = Page::new(first, after.as_deref(), last, before.as_deref())?;
+        let filter = filter.unwrap_or_default().filter()?;
+        let found = queries::venues(service(ctx)?, &filter, &page).await?;
+        let node = |listed: Listed| Venue { venue: listed.venue, metres: listed.metres };
+        Ok(page.connection(found, Listed::cursor, node))
+    }
+
+    /// A venue by its id. Open to everybody.
+    async fn venue(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Venue>> {
+        let Some(id) = named(GlobalId::uuid(&id, "Venue"))? else { return Ok(None) };
+        let found = queries::venues_by_id(&service(ctx)?.ctx, vec![id]).await?;
+        Ok(found.into_iter().next().map(Venue::of))
+    }
+
+    /// A gate by its id, for its venue's staff and operators.
+    async fn gate(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Gate>> {
+        let Some(id) = named(GlobalId::uuid(&id, "Gate"))? else { return Ok(None) };
+        let found = staff::gate(service(ctx)?, caller(ctx)?, GateId(id)).await?;
+        Ok(found.map(Gate))
+    }
+
+    /// A scan by its id, for its venue's staff and operators.
+    async fn redemption(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Redemption>> {
+        let Some(id) = named(GlobalId::uuid(&id, "Redemption"))? else { return Ok(None) };
+        let found = staff::redemption(service(ctx)?, caller(ctx)?, id).await?;
+        Ok(found.map(Redemption))
+    }
+
+    /// A venue's scans by time, denials included, for its staff and operators; empty for others.
+    #[graphql(complexity = "rows(first, last) * child_complexity + 5")]
+    #[expect(clippy::too_many_arguments, reason = "the four arguments of a page, and which")]
+    async fn redemptions(
+        &self,
+        ctx: &Context<'_>,
+        venue_id: ID,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<Connection<Redemption>> {
+        let page = Page::new(first, after.as_deref(), last, before.as_deref())?;
+        let found = match seen_venue(ctx, &venue_id).await? {
+            Some(venue) => queries::redemptions(&service(ctx)?.ctx, venue, &page).await?,
+            None => Vec::new(),
+        };
+        Ok(page.connection(found, |one| Cursor::at(one.at, one.id), Redemption))
+    }
+
+    /// A venue's figures per day, hour and gate, from one Shanghai date up to, and without,
+    /// another, at most 31 days; for its staff and operators, empty for others.
+    #[graphql(complexity = "100 + child_complexity")]
+    async fn venue_figures(
+        &self,
+        ctx: &Context<'_>,
+        venue_id: ID,
+        from: NaiveDate,
+        until: NaiveDate,
+    ) -> Result<Vec<VenueFigure>> {
+        let Some(venue) = seen_venue(ctx, &venue_id).await? else { return Ok(Vec::new()) };
+        let figures = queries::figures(&service(ctx)?.ctx, venue, from, until).await?;
+        Ok(figures.into_iter().map(VenueFigure::from).collect())
+    }
+
+    #[graphql(entity)]
+    async fn find_venue_by_id(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Venue>> {
+        self.venue(ctx, id).await
+    }
+
+    #[graphql(entity)]
+    async fn find_gate_by_id(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Gate>> {
+        self.gate(ctx, id).await
+    }
+
+    #[graphql(entity)]
+    async fn find_redemption_by_id(
+        &self,
+        ctx: &Context<'_>,
+        id: ID,
+    ) -> Result<Option<Redemption>> {
+        self.redemption(ctx, id).await
+    }
+}
+
+/// The venue, if the caller may see what happens there.
+async fn seen_venue(ctx: &Context<'_>, id: &ID) -> Result<Option<VenueId>> {
+    let id: Option<Uuid> = named(GlobalId::uuid(id, "Venue"))?;
+    let Some(venue) = id.map(VenueId) else { return Ok(None) };
+    let may = staff::may_see(service(ctx)?, caller(ctx)?, venue).await?;
+    Ok(may.then_some(venue))
+}

@@ -1,0 +1,104 @@
+//! The demonstration's venues: real places with approximate coordinates, see `demo/venues.csv`.
+
+use anyhow::{Context, Result, anyhow, ensure};
+use kit::types::Union;
+use serde_json::{Value, json};
+
+use super::keys::derived;
+use super::organisations::Organisations;
+use crate::client::{Client, text};
+
+const TABLE: &str = include_str!("../../demo/venues.csv");
+const SOURCE: &str = "approximate, from general geographic knowledge; not surveyed";
+
+const VENUES: &str = "query ($after: String) { venues(first: 100, after: $after) { nodes { id \
+    nameZh } pageInfo { hasNextPage endCursor } } }";
+const CREATE: &str = "mutation ($input: CreateVenueInput!) { createVenue(input: $input) \
+    { venue { id } userErrors { code field message } } }";
+
+/// The venue that the journeys enter: open day and night, like the place itself.
+pub(crate) const fn open_always(union: Union) -> &'static str {
+    match union {
+        Union::Chongqing => "洪崖洞",
+        Union::Sichuan => "阆中古城",
+    }
+}
+
+/// A venue's opaque id by its name.
+///
+/// # Errors
+/// When there is none of this name.
+pub(crate) async fn id_of(client: &Client, name: &str) -> Result<String> {
+    let found = all(client).await?;
+    let venue = found.iter().find(|venue| venue["nameZh"] == name);
+    text(venue.ok_or_else(|| anyhow!("there is no venue {name}"))?, "/id")
+}
+
+/// Makes those that are not there; how many there are of the union's own.
+///
+/// # Errors
+/// When the gateway refuses one.
+pub(crate) async fn ensure(
+    operator: &Client,
+    union: Union,
+    organisations: &Organisations,
+) -> Result<usize> {
+    let there = all(operator).await?;
+    let mut count = 0;
+    for (number, line) in TABLE.lines().filter(|line| line.starts_with('5')).enumerate() {
+        let fields: Vec<&str> = line.split(',').collect();
+        ensure!(fields.len() == 9, "venues.csv: bad line {line}");
+        if fields[0] != union.to_string() {
+            continue;
+        }
+        count += 1;
+        if there.iter().any(|venue| venue["nameZh"] == fields[2]) {
+            continue;
+        }
+        let input = input(&fields, union, number, organisations)?;
+        operator.run(CREATE, json!({ "input": input })).await.context(fields[2].to_owned())?;
+    }
+    Ok(count)
+}
+
+fn input(
+    fields: &[&str],
+    union: Union,
+    number: usize,
+    organisations: &Organisations,
+) -> Result<Value> {
+    let tags: Vec<&str> = fields[8].split(';').collect();
+    let company = match tags.first() {
+        Some(&"station") => "root",
+        Some(&"sight") => "parks",
+        _ => "museums",
+    };
+    Ok(json!({
+        "idempotencyKey": derived(union, "venue", number),
+        "organisationId": organisations[company],
+        "nameZh": fields[2],
+        "nameEn": fields[3],
+        "division": fields[1],
+        "coordinates": {
+            "latitude": fields[4].parse::<f64>()?,
+            "longitude": fields[5].parse::<f64>()?,
+            "source": SOURCE,
+        },
+        "tags": tags,
+        "opening": { "daily": { "opens": fields[6], "closes": fields[7] } },
+    }))
+}
+
+async fn all(client: &Client) -> Result<Vec<Value>> {
+    let mut found = Vec::new();
+    let mut after = Value::Null;
+    loop {
+        let data = client.send(VENUES, json!({ "after": after })).await?;
+        let page = &data["venues"];
+        found.extend(page["nodes"].as_array().cloned().unwrap_or_default());
+        if page["pageInfo"]["hasNextPage"] != true {
+            return Ok(found);
+        }
+        after = page["pageInfo"]["endCursor"].clone();
+    }
+}

@@ -1,0 +1,31 @@
+//! The journeys that must always work, played through the gateways as a member's app and a
+//! venue's gate would: each step says what it answered, and one that answers wrongly ends the
+//! play. `make run` shows them to a person, `make test` to nobody but itself.
+
+mod gate;
+mod purchase;
+mod validation;
+
+use anyhow::{Context, Result};
+use kit::types::Union;
+
+use crate::dev::World;
+use crate::say::Say;
+
+/// Plays journey 1 and the online half of journey 3 in both unions.
+///
+/// # Errors
+/// When a step does not answer what it must.
+pub(crate) async fn play(world: &World, say: &Say) -> Result<()> {
+    for union in Union::ALL {
+        say.title(&format!("{} 旅程一：职工买年票 / a member buys a pass", union.name_zh()));
+        let bought = purchase::play(world, union, say)
+            .await
+            .with_context(|| format!("journey 1 in union {union}"))?;
+        say.title(&format!("{} 旅程三：场馆验票 / a venue validates", union.name_zh()));
+        validation::play(world, union, &bought, say)
+            .await
+            .with_context(|| format!("journey 3 in union {union}"))?;
+    }
+    Ok(())
+}

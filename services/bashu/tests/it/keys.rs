@@ -1,0 +1,92 @@
+//! The root, the keys it vouches for, and the first operator.
+
+use std::os::unix::fs::PermissionsExt;
+
+use crate::world::{World, finding};
+
+#[tokio::test]
+async fn a_root_is_made_once_and_for_its_owner_alone() {
+    let world = World::empty().await;
+    let mode = std::fs::metadata(world.root()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let again = world.bashu(&["keys", "init-root", "--file", &world.root()]).await;
+    assert_eq!(again.code, 3, "an existing root is never overwritten");
+}
+
+#[tokio::test]
+async fn keys_are_rotated_and_published_by_the_root_alone() {
+    let world = World::ready().await;
+    let report = world.bashu(&["doctor"]).await.json();
+    let none = finding(&report, "keys.set", "identity");
+    assert_eq!(none["severity"], "fail");
+    assert!(none["to_do"]["en"].as_str().unwrap().contains("bashu keys rotate"));
+
+    let made = world.bashu(&["keys", "rotate"]).await.well();
+    assert_eq!(made.as_array().unwrap().len(), 2, "one key of each purpose was due");
+    let again = world.bashu(&["keys", "rotate"]).await.well();
+    assert_eq!(again.as_array().unwrap().len(), 0, "none is due any more");
+
+    let stranger = world.folder.join("stranger.key").display().to_string();
+    world.bashu(&["keys", "init-root", "--file", &stranger]).await.well();
+    let refused = world.bashu(&["keys", "publish", "--root", &stranger]).await;
+    assert_eq!(refused.code, 3);
+    assert!(refused.err.contains("root_public_key"), "{}", refused.err);
+
+    let published = world.bashu(&["keys", "publish", "--root", &world.root()]).await.well();
+    assert_eq!(published["version"], 1);
+    let listed = world.bashu(&["keys", "list"]).await.well();
+    for key in listed.as_array().unwrap() {
+        assert_eq!((&key["published"], &key["signs"]), (&true.into(), &true.into()), "{key}");
+    }
+    let report = world.bashu(&["doctor"]).await.json();
+    assert_eq!(finding(&report, "keys.set", "identity")["severity"], "ok");
+    for purpose in ["entry", "access"] {
+        assert_eq!(finding(&report, "keys.expiry", purpose)["severity"], "ok");
+    }
+    let by = "SELECT string_agg(act, ',' ORDER BY id) FROM audit WHERE detail ->> 'by' = 'tester'
+              AND act LIKE 'run_%'";
+    let acts = world.ask("identity", by).await;
+    assert_eq!(acts, "run_keys_rotate,run_keys_rotate,run_keys_publish");
+}
+
+#[tokio::test]
+async fn a_revoked_key_signs_no_more() {
+    let world = World::ready().await;
+    world.bashu(&["keys", "rotate", "--purpose", "access"]).await.well();
+    world.bashu(&["keys", "publish", "--root", &world.root()]).await.well();
+    let listed = world.bashu(&["keys", "revoke", "1", "--reason", "left on a train"]).await.well();
+    assert_eq!((&listed[0]["state"], &listed[0]["signs"]), (&"revoked".into(), &false.into()));
+    let unknown = world.bashu(&["keys", "revoke", "77", "--reason", "never made"]).await;
+    assert_eq!(unknown.code, 3);
+}
+
+/// The name and phone are read from standard input, stand nowhere in plain, and a second first
+/// operator needs a reason.
+#[tokio::test]
+async fn the_first_operator_is_made_once() {
+    let world = World::ready().await;
+    let typed = "13911112222\n欧阳晓晓\n";
+    let made = world.bashu_typing(&["operator", "create"], typed).await;
+    assert_eq!(made.code, 0, "{}", made.err);
+    assert!(made.json()["member"].is_string());
+
+    let again = world.bashu_typing(&["operator", "create"], "13911113333\n司马光\n").await;
+    assert_eq!(again.code, 3);
+    assert!(again.err.contains("OPERATOR_EXISTS"), "{}", again.err);
+    let forced = ["operator", "create", "--force", "the first one left"];
+    let forced = world.bashu_typing(&forced, "13911113333\n司马光\n").await;
+    assert_eq!(forced.code, 0, "{}", forced.err);
+    let reason = "SELECT detail ->> 'forced' FROM audit WHERE act = 'run_operator_create'
+                  ORDER BY id DESC LIMIT 1";
+    assert_eq!(world.ask("identity", reason).await, "the first one left");
+
+    let bad = world.bashu_typing(&["operator", "create"], "12345\n欧阳\n").await;
+    assert_eq!(bad.code, 3);
+    let canary = ["verify", "--canary", "13911112222", "--canary", "欧阳晓晓"];
+    let verified = world.bashu(&canary).await;
+    assert!(
+        !verified.json()["broken"].as_array().unwrap().iter().any(|one| one["id"] == "canary"),
+        "{}",
+        verified.out
+    );
+}

@@ -1,0 +1,12 @@
+//! The operator's commands as an operator runs them: the program itself, its exit codes and what
+//! it prints, against the servers of the test world.
+
+mod configuration;
+mod doctor;
+mod keys;
+mod migrate;
+mod parked;
+mod restored;
+mod schema;
+mod verify;
+mod world;

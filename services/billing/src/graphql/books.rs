@@ -1,0 +1,299 @@
+//! The books, for operators and the union's auditors (经审).
+
+use std::time::Duration;
+
+use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+use chrono::{DateTime, NaiveDate, Utc};
+use kit::Error;
+use kit::access::Caller;
+use kit::graphql::{Connection, Cursor, GlobalId, Money, Page, to_graphql};
+use kit::types::Fen;
+use tokio::time::Instant;
+
+use super::{graph, scope};
+use crate::queries::{AccountRow, DiscrepancyRow, ReconciliationRow};
+use crate::{Billing, commands, queries};
+
+/// How long `reconcile` waits for the day to be compared, in milliseconds.
+const RECONCILE_WAIT_MS_MAX: u64 = 5_000;
+const POLL_MS: u64 = 50;
+
+fn money(fen: i64) -> Money {
+    Fen::new(fen).unwrap_or(Fen::ZERO).into()
+}
+
+/// The state of a day's comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub enum ReconciliationState {
+    /// It is being compared, or waits for the bill.
+    Running,
+    /// The books agree.
+    Clean,
+    Differences,
+}
+
+/// A day's book compared with the provider's bill.
+#[derive(Debug, SimpleObject)]
+#[graphql(complex)]
+pub struct Reconciliation {
+    /// A day in Shanghai.
+    pub date: NaiveDate,
+    pub state: ReconciliationState,
+    /// How often it has been compared.
+    pub runs: i32,
+    /// The bill's SHA-1; null when nothing happened that day.
+    pub bill_sha1: Option<String>,
+    /// Movements in the bill.
+    pub rows: i32,
+    /// Movements that are alike in both.
+    pub matched: i32,
+    pub paid: Money,
+    pub refunded: Money,
+    pub fees: Money,
+    pub ran_at: Option<DateTime<Utc>>,
+}
+
+impl From<ReconciliationRow> for Reconciliation {
+    fn from(row: ReconciliationRow) -> Self {
+        Self {
+            date: row.date,
+            state: match row.state.as_str() {
+                "clean" => ReconciliationState::Clean,
+                "differences" => ReconciliationState::Differences,
+                _ => ReconciliationState::Running,
+            },
+            runs: row.runs,
+            bill_sha1: row.bill_sha1,
+            rows: row.rows,
+            matched: row.matched,
+            paid: money(row.paid_fen),
+            refunded: money(row.refunded_fen),
+            fees: money(row.fee_fen),
+            ran_at: row.ran_at,
+        }
+    }
+}
+
+#[ComplexObject]
+impl Reconciliation {
+    /// What does not agree or did not.
+    #[graphql(complexity = "20 * child_complexity")]
+    async fn differences(&self, ctx: &Context<'_>) -> Result<Vec<Discrepancy>> {
+        let (billing, caller) = scope(ctx)?;
+        let date = self.date;
+        let rows = graph(
+            caller,
+            billing
+                .ctx
+                .db
+                .tx("differences", async |tx| {
+                    queries::may_see_books(tx, caller).await?;
+                    queries::differences(tx, date).await
+                })
+                .await,
+        )?;
+        Ok(rows.into_iter().map(Into::into).collect())
+    }
+}
+
+/// Something between the provider and us that is not as it should be.
+#[derive(Debug, SimpleObject)]
+pub struct Discrepancy {
+    pub id: ID,
+    /// For programs, such as `missing_here`.
+    pub kind: String,
+    /// A transaction, a refund's number, or our number of an order at the provider.
+    pub subject: String,
+    pub ours: Option<Money>,
+    pub theirs: Option<Money>,
+    /// Whether it has been explained.
+    pub explained: bool,
+    pub explanation: Option<String>,
+    pub found_at: DateTime<Utc>,
+}
+
+impl From<DiscrepancyRow> for Discrepancy {
+    fn from(row: DiscrepancyRow) -> Self {
+        Self {
+            id: GlobalId::of_uuid("Discrepancy", row.id),
+            kind: row.kind,
+            subject: row.subject,
+            ours: row.ours_fen.map(money),
+            theirs: row.theirs_fen.map(money),
+            explained: row.state == "explained",
+            explanation: row.explanation,
+            found_at: row.found_at,
+        }
+    }
+}
+
+/// What kind of thing an account holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub enum LedgerAccountKind {
+    Asset,
+    Liability,
+    Expense,
+}
+
+/// An account of the ledger.
+#[derive(Debug, SimpleObject)]
+pub struct LedgerAccount {
+    pub code: String,
+    pub kind: LedgerAccountKind,
+    /// In the caller's language.
+    pub name: String,
+    pub debits: Money,
+    pub credits: Money,
+}
+
+fn account(row: AccountRow, caller: &Caller) -> LedgerAccount {
+    LedgerAccount {
+        name: caller.language.choose(&row.zh, &row.en).to_owned(),
+        kind: match row.kind.as_str() {
+            "asset" => LedgerAccountKind::Asset,
+            "expense" => LedgerAccountKind::Expense,
+            _ => LedgerAccountKind::Liability,
+        },
+        code: row.code,
+        debits: money(row.debit_fen),
+        credits: money(row.credit_fen),
+    }
+}
+
+/// Reads of the books.
+#[derive(Debug, Default)]
+pub struct BooksQuery;
+
+#[Object]
+impl BooksQuery {
+    /// The days that were compared, newest first.
+    #[graphql(complexity = "first.or(last).unwrap_or(1).clamp(1, 100) as usize * child_complexity")]
+    async fn reconciliations(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<Connection<Reconciliation>> {
+        let (billing, caller) = scope(ctx)?;
+        let page = Page::new(first, after.as_deref(), last, before.as_deref())
+            .map_err(|error| to_graphql(error, caller.language))?;
+        let rows = graph(
+            caller,
+            billing
+                .ctx
+                .db
+                .tx("reconciliations", async |tx| {
+                    queries::reconciliations(tx, caller, &page).await
+                })
+                .await,
+        )?;
+        let cursor = |row: &ReconciliationRow| Cursor::of(&[&row.date]);
+        Ok(page.connection(rows, cursor, Into::into))
+    }
+
+    /// What somebody must look at, newest first.
+    #[graphql(complexity = "first.or(last).unwrap_or(1).clamp(1, 100) as usize * child_complexity")]
+    async fn discrepancies(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<Connection<Discrepancy>> {
+        let (billing, caller) = scope(ctx)?;
+        let page = Page::new(first, after.as_deref(), last, before.as_deref())
+            .map_err(|error| to_graphql(error, caller.language))?;
+        let rows = graph(
+            caller,
+            billing
+                .ctx
+                .db
+                .tx("discrepancies", async |tx| {
+                    queries::discrepancies(tx, caller, &page).await
+                })
+                .await,
+        )?;
+        let cursor = |row: &DiscrepancyRow| Cursor::at(row.found_at, row.id);
+        Ok(page.connection(rows, cursor, Into::into))
+    }
+
+    /// Every account with what moved on it: debits equal credits over all.
+    async fn ledger_accounts(&self, ctx: &Context<'_>) -> Result<Vec<LedgerAccount>> {
+        let (billing, caller) = scope(ctx)?;
+        let rows = graph(
+            caller,
+            billing
+                .ctx
+                .db
+                .tx("ledger_accounts", async |tx| {
+                    queries::accounts(tx, caller).await
+                })
+                .await,
+        )?;
+        Ok(rows.into_iter().map(|row| account(row, caller)).collect())
+    }
+}
+
+/// Which day to compare.
+#[derive(Debug, InputObject)]
+pub struct ReconcileInput {
+    /// A day in Shanghai that is over, at most 90 days ago.
+    pub date: NaiveDate,
+}
+
+kit::payload! {
+    /// What became of a day's comparison.
+    pub struct ReconcilePayload / ReconcileUserError / ReconcileErrorCode {
+        /// The day; ask for it again while it is running.
+        reconciliation: Reconciliation,
+    }
+    refuses {
+        /// The day is not over, or too far back.
+        NoBillForDate,
+    }
+}
+
+/// What an operator can do with the books.
+#[derive(Debug, Default)]
+pub struct BooksMutation;
+
+#[Object]
+impl BooksMutation {
+    /// Has a day compared with the provider's bill now; again is harmless.
+    async fn reconcile(
+        &self,
+        ctx: &Context<'_>,
+        input: ReconcileInput,
+    ) -> Result<ReconcilePayload> {
+        let (billing, caller) = scope(ctx)?;
+        let result = reconcile(billing, caller, input.date).await;
+        ReconcilePayload::from_result(caller.language, result)
+    }
+}
+
+async fn reconcile(
+    billing: &Billing,
+    caller: &Caller,
+    date: NaiveDate,
+) -> kit::Result<ReconcilePayload> {
+    commands::ask_reconcile(billing, caller, date).await?;
+    let deadline = Instant::now() + Duration::from_millis(RECONCILE_WAIT_MS_MAX);
+    while Instant::now() < deadline {
+        let state = queries::reconciliation_state(&billing.ctx.db, date).await?;
+        if state.is_some_and(|state| state != "running") {
+            break;
+        }
+        billing.changed(POLL_MS).await;
+    }
+    let work = async |tx: &kit::Tx| queries::reconciliation(tx, date).await;
+    let row = billing
+        .ctx
+        .db
+        .tx("reconciled", work)
+        .await?
+        .ok_or(Error::NotFound)?;
+    Ok(ReconcilePayload::done(Reconciliation::from(row)))
+}

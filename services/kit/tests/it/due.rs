@@ -1,0 +1,222 @@
+//! Due work: every planned row runs, once at a time, until it is done or taken back.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use chrono::TimeDelta;
+use kit::due::{self, After, CLAIM_SECONDS, Job, NewDue, RETRY_DELAY_SECONDS_MAX, Work};
+use kit::migrate::KIT;
+use kit::testing::{self, TestDb};
+use kit::{Ctx, Error, Result};
+use sea_orm::FromQueryResult;
+
+async fn database() -> TestDb {
+    testing::db("alpha", &[KIT]).await
+}
+
+async fn plan(ctx: &Ctx, rows: &[NewDue]) {
+    ctx.db
+        .tx("plan", async |tx| {
+            rows.iter().cloned().for_each(|row| tx.plan(row));
+            Ok(())
+        })
+        .await
+        .unwrap();
+}
+
+fn after(ctx: &Ctx, seconds: i64, subject: &str) -> NewDue {
+    NewDue::new(
+        "ring",
+        subject,
+        ctx.clock.now() + TimeDelta::seconds(seconds),
+    )
+}
+
+async fn rows(ctx: &Ctx) -> i64 {
+    #[derive(FromQueryResult)]
+    struct Count {
+        n: i64,
+    }
+    ctx.db
+        .one::<Count>("SELECT count(*) AS n FROM due", [])
+        .await
+        .unwrap()
+        .unwrap()
+        .n
+}
+
+/// Remembers what it ran, and fails as often as it is told.
+#[derive(Default)]
+struct Ringing {
+    rang: Mutex<Vec<String>>,
+    numbers: Mutex<Vec<String>>,
+    failures: AtomicUsize,
+    again: Option<chrono::DateTime<chrono::Utc>>,
+}
+
+impl Work for Ringing {
+    async fn run(&self, job: &Job) -> Result<After> {
+        self.numbers.lock().unwrap().push(job.request_no());
+        let less = |left: usize| left.checked_sub(1);
+        if self
+            .failures
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+            .is_ok()
+        {
+            return Err(Error::Unavailable("a test says so"));
+        }
+        self.rang.lock().unwrap().push(job.subject.clone());
+        Ok(self.again.map_or(After::Done, After::At))
+    }
+}
+
+impl Ringing {
+    fn rang(&self) -> Vec<String> {
+        let mut rang = self.rang.lock().unwrap().clone();
+        rang.sort();
+        rang
+    }
+}
+
+/// What is due runs and leaves; what is not waits for its time. The same row is planned once.
+#[tokio::test]
+async fn work_runs_when_it_is_due() {
+    let test = database().await;
+    let ctx = &test.ctx;
+    plan(
+        ctx,
+        &[
+            after(ctx, 0, "a"),
+            after(ctx, 60, "b"),
+            after(ctx, 60, "b").ordinal(1),
+        ],
+    )
+    .await;
+    plan(ctx, &[after(ctx, 90, "b")]).await;
+    assert_eq!(rows(ctx).await, 3);
+    let work = Ringing::default();
+    assert_eq!(due::step(ctx, &work).await.unwrap(), 1);
+    assert_eq!(due::step(ctx, &work).await.unwrap(), 0);
+    ctx.clock.advance(TimeDelta::seconds(60));
+    assert_eq!(due::step(ctx, &work).await.unwrap(), 2);
+    assert_eq!(work.rang(), ["a", "b", "b"]);
+    assert_eq!(rows(ctx).await, 0);
+}
+
+/// Work of a command that did not commit is not planned.
+#[tokio::test]
+async fn work_is_planned_with_its_command() {
+    let test = database().await;
+    let ctx = &test.ctx;
+    let failed: Result<()> = ctx
+        .db
+        .tx("fail", async |tx| {
+            tx.plan(NewDue::new("ring", "a", tx.now()));
+            Err(Error::NotFound)
+        })
+        .await;
+    assert!(failed.is_err());
+    assert_eq!(rows(ctx).await, 0);
+}
+
+/// Two processes never run the same row at the same time. Without the claim both would.
+#[tokio::test]
+async fn two_processes_share_the_work() {
+    let test = database().await;
+    let ctx = &test.ctx;
+    let twin = test.process().await;
+    let rows: Vec<NewDue> = (0..200)
+        .map(|n| after(ctx, 0, &format!("{n:03}")))
+        .collect();
+    plan(ctx, &rows).await;
+    let work = Ringing::default();
+    let drain = async |ctx: &Ctx| while due::step(ctx, &work).await.unwrap() > 0 {};
+    tokio::join!(drain(ctx), drain(&twin));
+    let every: Vec<String> = (0..200).map(|n| format!("{n:03}")).collect();
+    assert_eq!(work.rang(), every);
+
+    // The claim off: a row that looks unclaimed to both.
+    plan(ctx, &[after(ctx, 0, "x")]).await;
+    let unguarded = Ringing {
+        again: Some(ctx.clock.now()),
+        ..Ringing::default()
+    };
+    due::step(ctx, &unguarded).await.unwrap();
+    due::step(&twin, &unguarded).await.unwrap();
+    assert_eq!(
+        unguarded.rang(),
+        ["x", "x"],
+        "the checker does not see what ran twice"
+    );
+}
+
+/// A failing job is tried again, later and later, as the same outside request.
+#[tokio::test]
+async fn failing_work_is_tried_again() {
+    let test = database().await;
+    let ctx = &test.ctx;
+    plan(ctx, &[after(ctx, 0, "a")]).await;
+    let work = Ringing {
+        failures: AtomicUsize::new(12),
+        ..Ringing::default()
+    };
+    let mut waits = Vec::new();
+    while rows(ctx).await > 0 {
+        if due::step(ctx, &work).await.unwrap() == 0 {
+            ctx.clock.advance(TimeDelta::seconds(1));
+            *waits.last_mut().unwrap() += 1;
+        } else {
+            waits.push(0);
+        }
+    }
+    assert_eq!(waits[..4], [2, 4, 8, 16]);
+    assert!(waits.iter().all(|wait| *wait <= RETRY_DELAY_SECONDS_MAX));
+    assert_eq!(work.rang(), ["a"]);
+    let mut numbers = work.numbers.lock().unwrap().clone();
+    assert_eq!(numbers.len(), 13);
+    numbers.dedup();
+    assert_eq!(numbers.len(), 1, "a repeat was another request");
+    assert_eq!(numbers[0].len(), 32);
+}
+
+/// A job whose process died runs again when its claim has ended.
+#[tokio::test]
+async fn a_dead_process_leaves_its_work() {
+    let test = database().await;
+    let ctx = &test.ctx;
+    plan(ctx, &[after(ctx, 0, "a")]).await;
+    ctx.db
+        .execute(
+            "UPDATE due SET claimed_until = $1",
+            [(ctx.clock.now() + TimeDelta::seconds(CLAIM_SECONDS)).into()],
+        )
+        .await
+        .unwrap();
+    let work = Ringing::default();
+    assert_eq!(due::step(ctx, &work).await.unwrap(), 0);
+    ctx.clock.advance(TimeDelta::seconds(CLAIM_SECONDS + 1));
+    assert_eq!(due::step(ctx, &work).await.unwrap(), 1);
+}
+
+/// Work is taken back when it is no longer needed, and goes on at another time when it says so.
+#[tokio::test]
+async fn work_is_cancelled_or_goes_on() {
+    let test = database().await;
+    let ctx = &test.ctx;
+    plan(ctx, &[after(ctx, 0, "a"), after(ctx, 0, "b")]).await;
+    ctx.db
+        .tx("cancel", async |tx| due::cancel(tx, "ring", "a").await)
+        .await
+        .unwrap();
+    let later = ctx.clock.now() + TimeDelta::seconds(30);
+    let work = Ringing {
+        again: Some(later),
+        ..Ringing::default()
+    };
+    assert_eq!(due::step(ctx, &work).await.unwrap(), 1);
+    assert_eq!(due::step(ctx, &work).await.unwrap(), 0);
+    ctx.clock.advance(TimeDelta::seconds(30));
+    assert_eq!(due::step(ctx, &Ringing::default()).await.unwrap(), 1);
+    assert_eq!(work.rang(), ["b"]);
+    assert_eq!(rows(ctx).await, 0);
+}

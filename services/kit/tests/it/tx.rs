@@ -1,0 +1,166 @@
+//! Transactions: tried again after a passing conflict, all or nothing, with everything that was
+//! collected.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use kit::audit::AuditRow;
+use kit::db::TX_ATTEMPTS_MAX;
+use kit::migrate::KIT;
+use kit::testing;
+use kit::{Ctx, Error, Refusal, Result};
+use sea_orm::FromQueryResult;
+
+use crate::world::{CHANGED, THINGS, bump, change_in, event, thing};
+
+async fn count(ctx: &Ctx, table: &str) -> i64 {
+    #[derive(FromQueryResult)]
+    struct Count {
+        n: i64,
+    }
+    let sql = format!("SELECT count(*) AS n FROM {table}");
+    ctx.db.one::<Count>(&sql, []).await.unwrap().unwrap().n
+}
+
+/// A conflict that passes is tried again from the start, and what the failed attempt collected
+/// is forgotten.
+#[tokio::test]
+async fn a_conflict_is_tried_again() {
+    let test = testing::db("alpha", &[KIT, THINGS]).await;
+    let attempts = AtomicU32::new(0);
+    test.ctx
+        .db
+        .tx("conflict", async |tx| {
+            change_in(tx, thing(1), CHANGED, b"fine").await?;
+            if attempts.fetch_add(1, Ordering::SeqCst) < 2 {
+                tx.execute("DO $$ BEGIN RAISE serialization_failure; END $$", [])
+                    .await?;
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    assert_eq!(attempts.load(Ordering::SeqCst), 3);
+    assert_eq!(count(&test.ctx, "outbox").await, 1);
+    assert_eq!(count(&test.ctx, "thing WHERE version = 1").await, 1);
+}
+
+/// It is not tried for ever, and what cannot pass is not tried twice.
+#[tokio::test]
+async fn attempts_are_bounded() {
+    let test = testing::db("alpha", &[KIT, THINGS]).await;
+    for (error, wanted) in [
+        ("deadlock_detected", TX_ATTEMPTS_MAX),
+        ("division_by_zero", 1),
+    ] {
+        let attempts = AtomicU32::new(0);
+        let raise = format!("DO $$ BEGIN RAISE {error}; END $$");
+        let result: Result<()> = test
+            .ctx
+            .db
+            .tx("bounded", async |tx| {
+                attempts.fetch_add(1, Ordering::SeqCst);
+                tx.execute(&raise, []).await?;
+                Ok(())
+            })
+            .await;
+        assert!(result.is_err());
+        assert_eq!(attempts.load(Ordering::SeqCst), wanted, "{error}");
+    }
+}
+
+/// A real deadlock of two commands: both come through.
+#[tokio::test]
+async fn a_deadlock_is_survived() {
+    let test = testing::db("alpha", &[KIT, THINGS]).await;
+    let ctx = &test.ctx;
+    let both = tokio::sync::Barrier::new(2);
+    let first_time = AtomicU32::new(0);
+    let cross = async |first: u128, second: u128| {
+        ctx.db
+            .tx("cross", async |tx| {
+                bump(tx, thing(first)).await?;
+                if first_time.fetch_add(1, Ordering::SeqCst) < 2 {
+                    both.wait().await;
+                }
+                bump(tx, thing(second)).await
+            })
+            .await
+    };
+    let (one, other) = tokio::join!(cross(1, 2), cross(2, 1));
+    (one.unwrap(), other.unwrap());
+    assert!(
+        first_time.load(Ordering::SeqCst) > 2,
+        "nobody was the victim"
+    );
+    assert_eq!(count(ctx, "thing WHERE version = 2").await, 2);
+}
+
+/// Events and audit rows come with the command or not at all; a refusal leaves nothing.
+#[tokio::test]
+async fn everything_commits_together() {
+    let test = testing::db("alpha", &[KIT, THINGS]).await;
+    let ctx = &test.ctx;
+    let run = async |outcome: Result<()>| {
+        let outcome = std::sync::Mutex::new(Some(outcome));
+        ctx.db
+            .tx("together", async |tx| {
+                change_in(tx, thing(1), CHANGED, b"fine").await?;
+                tx.audit(AuditRow::system("together", thing(1)));
+                outcome.lock().unwrap().take().unwrap_or(Ok(()))
+            })
+            .await
+    };
+    run(Err(Error::NotFound)).await.unwrap_err();
+    let refusal = Refusal::new("NO", "", "不".into(), "no".into());
+    run(Err(refusal.into())).await.unwrap_err();
+    let counts = async || (count(ctx, "thing").await, count(ctx, "outbox").await);
+    assert_eq!((counts().await, count(ctx, "audit").await), ((0, 0), 0));
+    run(Ok(())).await.unwrap();
+    assert_eq!((counts().await, count(ctx, "audit").await), ((1, 1), 1));
+}
+
+/// An event that no broker would take is refused where it is written.
+#[tokio::test]
+async fn too_large_events_are_refused() {
+    let test = testing::db("alpha", &[KIT, THINGS]).await;
+    let payload = vec![0; kit::event::EVENT_BYTES_MAX + 1];
+    let refused = test
+        .ctx
+        .db
+        .tx("large", async |tx| {
+            tx.emit(event(thing(1), CHANGED, 1, &payload));
+            Ok(())
+        })
+        .await
+        .unwrap_err();
+    assert!(refused.to_string().contains("too large"), "{refused}");
+}
+
+/// The kinds of database errors: a constraint is known by its name; a row that does not fit its
+/// type is not the weather.
+#[tokio::test]
+async fn errors_are_told_apart() {
+    #[derive(FromQueryResult, Debug)]
+    struct Wrong {
+        #[expect(dead_code, reason = "it never comes so far")]
+        n: i64,
+    }
+    let test = testing::db("alpha", &[KIT, THINGS]).await;
+    let db = &test.ctx.db;
+    let twice = "INSERT INTO thing (id, version) VALUES ($1, 1), ($1, 1)";
+    let unique = db.execute(twice, [thing(1).into()]).await.unwrap_err();
+    assert_eq!(unique.constraint().as_deref(), Some("thing_pkey"));
+    assert!(!unique.is_transient());
+    let decode = db
+        .one::<Wrong>("SELECT 'x'::text AS n", [])
+        .await
+        .unwrap_err();
+    assert!(!decode.is_transient(), "{decode:?}");
+    let conflict = db
+        .execute("DO $$ BEGIN RAISE lock_not_available; END $$", [])
+        .await;
+    assert!(conflict.unwrap_err().is_transient());
+    test.ctx.db.pool().clone().close().await.unwrap();
+    let closed = db.execute("SELECT 1", []).await.unwrap_err();
+    assert!(closed.is_transient(), "{closed:?}");
+}
