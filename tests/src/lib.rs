@@ -63,6 +63,9 @@ impl TestWorld {
             let text: String =
                 values.iter().map(|(key, value)| format!("{key}=\"{value}\"\n")).collect();
             std::fs::write(own.join("env"), text)?;
+            for service in SERVICES {
+                sql(&format!("CREATE DATABASE \"{}{service}\"", world.prefix_of(union)))?;
+            }
         }
         Ok(world)
     }
@@ -82,17 +85,26 @@ impl TestWorld {
     /// When the server is gone.
     pub fn drop_databases(&self) -> Result<()> {
         for union in ["50", "51"] {
-            for service in ["identity", "passes", "billing", "admission"] {
+            for service in SERVICES {
                 let name = format!("{}{service}", self.prefix_of(union));
-                let status = Command::new("psql")
-                    .args(["-h", &variable("BASHU_PG_HOST")?, "-p", &variable("BASHU_PG_PORT")?])
-                    .args(["-U", &variable("BASHU_PG_OWNER")?, "-d", "postgres", "-qc"])
-                    .arg(format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)"))
-                    .env("PGPASSWORD", variable("BASHU_PG_OWNER_PASSWORD")?)
-                    .status()?;
-                ensure!(status.success(), "{name} could not be dropped");
+                sql(&format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)"))?;
             }
         }
         Ok(())
     }
+}
+
+/// Databases of a union.
+const SERVICES: [&str; 4] = ["identity", "passes", "billing", "admission"];
+
+/// Runs a statement as the role that owns databases.
+fn sql(statement: &str) -> Result<()> {
+    let status = Command::new("psql")
+        .args(["-h", &variable("BASHU_PG_HOST")?, "-p", &variable("BASHU_PG_PORT")?])
+        .args(["-U", &variable("BASHU_PG_OWNER")?, "-d", "postgres", "-qc", statement])
+        .env("PGPASSWORD", variable("BASHU_PG_OWNER_PASSWORD")?)
+        .status()
+        .context("psql is not there")?;
+    ensure!(status.success(), "psql refused: {statement}");
+    Ok(())
 }

@@ -133,8 +133,11 @@ async fn product(tx: &Tx, record: &Record) -> Result<()> {
             "rules that this evaluator only asks about"
         );
     }
-    let venue_ids: BTreeSet<Uuid> =
-        event.venue_ids.iter().map(|bytes| id(bytes)).collect::<Result<_>>()?;
+    let venue_ids: BTreeSet<Uuid> = event
+        .venue_ids
+        .iter()
+        .map(|bytes| id(bytes))
+        .collect::<Result<_>>()?;
     let product = Product {
         scope: event.scope,
         id: id(&event.product_id)?,

@@ -102,7 +102,9 @@ impl Refusal {
     const fn is_transient(self) -> bool {
         matches!(
             self,
-            Self::NoOpenShift | Self::TooManyLookUps | Self::OrganisationUnknown
+            Self::NoOpenShift
+                | Self::TooManyLookUps
+                | Self::OrganisationUnknown
                 | Self::GateDisabled
         )
     }
@@ -168,7 +170,11 @@ impl From<Refusal> for kit::Refusal {
             Cow::Borrowed(refusal.zh()),
             Cow::Borrowed(refusal.en()),
         );
-        if refusal.is_transient() { plain.transient() } else { plain }
+        if refusal.is_transient() {
+            plain.transient()
+        } else {
+            plain
+        }
     }
 }
 
@@ -188,7 +194,10 @@ pub(crate) fn recorded(code: &str) -> kit::Error {
 
 /// A denial about the shape of the input.
 pub(crate) fn bad_input(field: &'static str, reason: &'static str) -> kit::Error {
-    kit::Error::BadInput { field, reason: reason.into() }
+    kit::Error::BadInput {
+        field,
+        reason: reason.into(),
+    }
 }
 
 #[cfg(test)]

@@ -91,7 +91,11 @@ pub fn sign(assertion: &Assertion, key: &SigningKey) -> String {
     let header = serde_json::json!({ "alg": ALGORITHM, "typ": TYPE }).to_string();
     // A struct of ids, numbers and text always becomes JSON.
     let claims = serde_json::to_string(&claims).unwrap_or_default();
-    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+    let signed = format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(header),
+        URL_SAFE_NO_PAD.encode(claims)
+    );
     let signature = key.sign(signed.as_bytes());
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()))
 }
@@ -107,13 +111,16 @@ pub fn read(text: &str, union: Union, now: i64) -> Result<Unverified, Invalid> {
     let (signed, signature) = text.rsplit_once('.').ok_or(Invalid::Malformed)?;
     let (header, claims) = signed.split_once('.').ok_or(Invalid::Malformed)?;
     check_header(header)?;
-    let claims: Claims = serde_json::from_slice(&decode(claims)?).map_err(|_| Invalid::Malformed)?;
-    let signature =
-        Signature::from_slice(&decode(signature)?).map_err(|_| Invalid::Malformed)?;
+    let claims: Claims =
+        serde_json::from_slice(&decode(claims)?).map_err(|_| Invalid::Malformed)?;
+    let signature = Signature::from_slice(&decode(signature)?).map_err(|_| Invalid::Malformed)?;
     if claims.aud != audience(union) {
         return Err(Invalid::OtherUnion);
     }
-    let life = claims.exp.checked_sub(claims.iat).ok_or(Invalid::Malformed)?;
+    let life = claims
+        .exp
+        .checked_sub(claims.iat)
+        .ok_or(Invalid::Malformed)?;
     if life <= 0 || life > LIFE_SECONDS_MAX || claims.iat < 0 {
         return Err(Invalid::LivesTooLong);
     }
@@ -131,7 +138,11 @@ pub fn read(text: &str, union: Union, now: i64) -> Result<Unverified, Invalid> {
         issued_at: claims.iat,
         expires_at: claims.exp,
     };
-    Ok(Unverified { assertion, signed: signed.to_owned(), signature })
+    Ok(Unverified {
+        assertion,
+        signed: signed.to_owned(),
+        signature,
+    })
 }
 
 /// Exactly the two fields: `kid`, `jku`, `x5u`, `jwk` and `crit` make it none.
@@ -147,7 +158,9 @@ fn check_header(encoded: &str) -> Result<(), Invalid> {
 }
 
 fn decode(encoded: &str) -> Result<Vec<u8>, Invalid> {
-    URL_SAFE_NO_PAD.decode(encoded).map_err(|_| Invalid::Malformed)
+    URL_SAFE_NO_PAD
+        .decode(encoded)
+        .map_err(|_| Invalid::Malformed)
 }
 
 impl Unverified {
@@ -189,7 +202,9 @@ mod tests {
     }
 
     fn invalid(text: &str, now: i64) -> Option<Invalid> {
-        read(text, Union::Chongqing, now).and_then(|read| read.verify(&key().verifying_key())).err()
+        read(text, Union::Chongqing, now)
+            .and_then(|read| read.verify(&key().verifying_key()))
+            .err()
     }
 
     fn with_header(header: &str) -> String {
@@ -205,7 +220,11 @@ mod tests {
         let text = sign(&assertion(), &key());
         for now in [NOW - 5, NOW, NOW + 64] {
             let read = read(&text, Union::Chongqing, now).unwrap();
-            assert_eq!(read.verify(&key().verifying_key()), Ok(assertion()), "{now}");
+            assert_eq!(
+                read.verify(&key().verifying_key()),
+                Ok(assertion()),
+                "{now}"
+            );
         }
         assert_eq!(invalid(&text, NOW + 65), Some(Invalid::Expired));
         assert_eq!(invalid(&text, NOW - 6), Some(Invalid::TooEarly));
@@ -215,8 +234,14 @@ mod tests {
     fn what_is_no_assertion_of_ours_is_refused() {
         let other = read(&sign(&assertion(), &key()), Union::Sichuan, NOW);
         assert_eq!(other.err(), Some(Invalid::OtherUnion));
-        let long = Assertion { expires_at: NOW + 61, ..assertion() };
-        assert_eq!(invalid(&sign(&long, &key()), NOW), Some(Invalid::LivesTooLong));
+        let long = Assertion {
+            expires_at: NOW + 61,
+            ..assertion()
+        };
+        assert_eq!(
+            invalid(&sign(&long, &key()), NOW),
+            Some(Invalid::LivesTooLong)
+        );
         let text = sign(&assertion(), &SigningKey::from_bytes(&[8; 32]));
         assert_eq!(invalid(&text, NOW), Some(Invalid::BadSignature));
         for header in [
@@ -226,9 +251,16 @@ mod tests {
             r#"{"alg":"EdDSA","typ":"gate+jwt","jwk":"x"}"#,
             r#"{"alg":"EdDSA"}"#,
         ] {
-            assert_eq!(invalid(&with_header(header), NOW), Some(Invalid::Malformed), "{header}");
+            assert_eq!(
+                invalid(&with_header(header), NOW),
+                Some(Invalid::Malformed),
+                "{header}"
+            );
         }
-        assert_eq!(invalid(&with_header(r#"{"alg":"EdDSA","typ":"gate+jwt"}"#), NOW), None);
+        assert_eq!(
+            invalid(&with_header(r#"{"alg":"EdDSA","typ":"gate+jwt"}"#), NOW),
+            None
+        );
         for text in ["", ".", "..", "a.b.c", &"a".repeat(2_000)] {
             assert_eq!(invalid(text, NOW), Some(Invalid::Malformed), "{text}");
         }

@@ -71,7 +71,9 @@ impl Gates {
 
     fn remembered(&self, hash: &[u8; 32], now: i64) -> Option<Session> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(hash).copied().filter(|session| now < session.expires_at)
+        all.get(hash)
+            .copied()
+            .filter(|session| now < session.expires_at)
     }
 
     fn remember(&self, hash: [u8; 32], session: Session, now: i64) {

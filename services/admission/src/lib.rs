@@ -76,7 +76,14 @@ impl Admission {
     pub fn new(ctx: Ctx, keys: Keys, cache: Option<Cache>, settings: Settings) -> Self {
         let Settings {} = settings;
         let lanes = commands::redeem::lanes(&ctx);
-        Self { ctx, keys, cache, lanes, gates: gates::Gates::default(), reload: Reload::default() }
+        Self {
+            ctx,
+            keys,
+            cache,
+            lanes,
+            gates: gates::Gates::default(),
+            reload: Reload::default(),
+        }
     }
 
     /// What it does with the events of others; kit's replica of identity comes beside.
@@ -113,7 +120,7 @@ impl Admission {
         let (relay_bus, grants_bus, replica_bus) = (bus.clone(), bus.clone(), bus.clone());
         let (grants, replica) = (self.grants(), Replica::new(roots));
         kit::serve::Service::new(self.ctx.clone())
-            .graphql(kit::graphql::router(graphql::schema(self, mode), edge))
+            .graphql(kit::graphql::router(schema(self, mode), edge))
             .due(self.work())
             .migrations(ALL_MIGRATIONS)
             .access_keys(access_keys)
@@ -153,6 +160,9 @@ impl Reload {
         let now = now.timestamp_millis();
         let last = self.0.load(Ordering::Relaxed);
         now.saturating_sub(last) >= RELOAD_MS
-            && self.0.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            && self
+                .0
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 }

@@ -1,11 +1,11 @@
 //! What admission tells the other services: each event carries the whole public state of its
 //! aggregate, and is said again by a resync.
 
+use credential::rules::Direction;
 use kit::event::NewEvent;
 use kit::resync::{RESYNC_ROWS_MAX, Source};
 use kit::types::{EntitlementId, Union};
 use kit::{Error, Result, Tx};
-use credential::rules::Direction;
 use proto::admission as event;
 use uuid::Uuid;
 
@@ -89,7 +89,12 @@ pub(crate) fn redemption(one: &Redemption, union: Union) -> Option<NewEvent> {
         payable: one.payable,
         scan_id,
     };
-    Some(NewEvent::of(&message, REDEMPTION, one.id.as_bytes(), one.version))
+    Some(NewEvent::of(
+        &message,
+        REDEMPTION,
+        one.id.as_bytes(),
+        one.version,
+    ))
 }
 
 /// The uses of a frozen entitlement, counted under its lock.
@@ -195,7 +200,9 @@ impl Source for AdmissionSource {
                 all.iter().for_each(|one| tx.emit(alarm(one)));
                 Ok(all.last().map(|one| bytes(one.id)))
             }
-            other => Err(Error::internal(format!("{other} is no aggregate of admission"))),
+            other => Err(Error::internal(format!(
+                "{other} is no aggregate of admission"
+            ))),
         }
     }
 }
@@ -216,12 +223,16 @@ impl AdmissionSource {
 }
 
 fn uuid_after(after: Option<Vec<u8>>) -> Result<Uuid> {
-    let Some(bytes) = after else { return Ok(Uuid::nil()) };
+    let Some(bytes) = after else {
+        return Ok(Uuid::nil());
+    };
     Uuid::from_slice(&bytes).map_err(|_| Error::internal("a cursor that is no id"))
 }
 
 fn number_after(after: Option<Vec<u8>>) -> Result<i64> {
-    let Some(bytes) = after else { return Ok(i64::MIN) };
+    let Some(bytes) = after else {
+        return Ok(i64::MIN);
+    };
     let bytes = <[u8; 8]>::try_from(bytes.as_slice())
         .map_err(|_| Error::internal("a cursor that is no number"))?;
     Ok(i64::from_be_bytes(bytes))

@@ -68,14 +68,19 @@ pub async fn venues(service: &Admission, filter: &VenueFilter, page: &Page) -> R
     let rows = match &service.cache {
         Some(cache) => {
             let key = hex::encode(Sha256::digest(format!("{filter:?}{page:?}")));
-            cache.get_or(&format!("venues:{key}"), VENUES_LIFE, load).await?
+            cache
+                .get_or(&format!("venues:{key}"), VENUES_LIFE, load)
+                .await?
         }
         None => load().await?,
     };
     rows.into_iter()
         .map(|row| {
             let metres = filter.near.map(|_| row.metres);
-            Ok(Listed { metres, venue: row.venue.try_into()? })
+            Ok(Listed {
+                metres,
+                venue: row.venue.try_into()?,
+            })
         })
         .collect()
 }
@@ -87,7 +92,11 @@ async fn page_of_venues(ctx: &Ctx, filter: &VenueFilter, page: &Page) -> Result<
         Some(cursor) => venue_cursor(cursor)?,
     };
     let (least, most) = filter.division.map_or((0, 999_999), codes_below);
-    let (compare, order) = if page.backwards { ("<", "DESC") } else { (">", "ASC") };
+    let (compare, order) = if page.backwards {
+        ("<", "DESC")
+    } else {
+        (">", "ASC")
+    };
     let distance = "CASE WHEN $1 THEN round(12742017.6 * asin(LEAST(1, sqrt(
         power(sin(radians(latitude_e7 / 1e7 - $2) / 2), 2)
         + cos(radians($2)) * cos(radians(latitude_e7 / 1e7))
@@ -95,7 +104,7 @@ async fn page_of_venues(ctx: &Ctx, filter: &VenueFilter, page: &Page) -> Result<
     let columns = store::venue::COLUMNS
         .split(", ")
         .map(|column| column.trim().trim_start_matches("venue."))
-        .map(|column| format!("v.{column} AS venue_{column}"))
+        .map(|column| format!("v.{column}"))
         .collect::<Vec<_>>()
         .join(", ");
     let sql = format!(
@@ -104,8 +113,9 @@ async fn page_of_venues(ctx: &Ctx, filter: &VenueFilter, page: &Page) -> Result<
            AND v.division BETWEEN $7 AND $8 AND v.metres <= $9
          ORDER BY v.metres {order}, v.id {order} LIMIT $10"
     );
-    let (latitude, longitude) =
-        filter.near.map_or((0.0, 0.0), |near| (near.latitude(), near.longitude()));
+    let (latitude, longitude) = filter
+        .near
+        .map_or((0.0, 0.0), |near| (near.latitude(), near.longitude()));
     ctx.db
         .all(
             &sql,
@@ -126,9 +136,15 @@ async fn page_of_venues(ctx: &Ctx, filter: &VenueFilter, page: &Page) -> Result<
 }
 
 fn venue_cursor(cursor: &Cursor) -> Result<(i64, Uuid)> {
-    let foreign = || Error::BadInput { field: "after", reason: "no cursor of this list".into() };
+    let foreign = || Error::BadInput {
+        field: "after",
+        reason: "no cursor of this list".into(),
+    };
     let [metres, id] = cursor.parts().ok_or_else(foreign)?;
-    Ok((metres.parse().map_err(|_| foreign())?, id.parse().map_err(|_| foreign())?))
+    Ok((
+        metres.parse().map_err(|_| foreign())?,
+        id.parse().map_err(|_| foreign())?,
+    ))
 }
 
 /// The codes of a division and all below it: 510100 is 510100 to 510199.
@@ -147,7 +163,10 @@ fn codes_below(code: u32) -> (i32, i32) {
 /// # Errors
 /// When the database fails.
 pub async fn venues_by_id(ctx: &Ctx, ids: Vec<Uuid>) -> Result<Vec<Venue>> {
-    let sql = format!("SELECT {} FROM venue WHERE id = ANY ($1)", store::venue::COLUMNS);
+    let sql = format!(
+        "SELECT {} FROM venue WHERE id = ANY ($1)",
+        store::venue::COLUMNS
+    );
     let rows: Vec<VenueRow> = ctx.db.all(&sql, [ids.into()]).await?;
     rows.into_iter().map(Venue::try_from).collect()
 }
@@ -214,7 +233,10 @@ pub async fn figures(
     }
     let days = until.signed_duration_since(from).num_days();
     if !(1..=FIGURE_DAYS_MAX).contains(&days) {
-        return Err(Error::BadInput { field: "until", reason: "1 to 31 days after from".into() });
+        return Err(Error::BadInput {
+            field: "until",
+            reason: "1 to 31 days after from".into(),
+        });
     }
     let rows: Vec<Row> = ctx
         .db
@@ -244,18 +266,30 @@ pub async fn figures(
 /// Bad input for another list's cursor; when the database fails.
 pub async fn redemptions(ctx: &Ctx, venue: VenueId, page: &Page) -> Result<Vec<Redemption>> {
     let (at, id) = match &page.from {
-        None if page.backwards => (DateTime::<Utc>::from_timestamp(253_402_300_799, 0), Uuid::max()),
+        None if page.backwards => (
+            DateTime::<Utc>::from_timestamp(253_402_300_799, 0),
+            Uuid::max(),
+        ),
         None => (Some(DateTime::<Utc>::UNIX_EPOCH), Uuid::nil()),
         Some(cursor) => cursor.to_at().map(|(at, id)| (Some(at), id))?,
     };
-    let (compare, order) = if page.backwards { ("<", "DESC") } else { (">", "ASC") };
+    let (compare, order) = if page.backwards {
+        ("<", "DESC")
+    } else {
+        (">", "ASC")
+    };
     let sql = format!(
         "SELECT {} FROM redemption r
          WHERE r.venue = $1 AND (r.at, r.id) {compare} ($2, $3)
          ORDER BY r.at {order}, r.id {order} LIMIT $4",
         store::redemption::COLUMNS
     );
-    let values = [venue.uuid().into(), at.into(), id.into(), page.limit().into()];
+    let values = [
+        venue.uuid().into(),
+        at.into(),
+        id.into(),
+        page.limit().into(),
+    ];
     let rows: Vec<store::redemption::Row> = ctx.db.all(&sql, values).await?;
     rows.into_iter().map(Redemption::try_from).collect()
 }

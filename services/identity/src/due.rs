@@ -1,11 +1,15 @@
-//! What identity does by itself and later: sends codes by SMS, gives signs of life, keeps the
-//! signing keys fresh, forgets what is over.
+//! What identity does by itself and later: sends codes by SMS, keeps the signing keys fresh,
+//! forgets what is over. Signs of life have a loop of their own, so that a provider that hangs
+//! does not hold them up.
+
+use std::time::Duration;
 
 use chrono::TimeDelta;
 use kit::bus::keys_of_all_partitions;
 use kit::due::{After, Job, NewDue, Work};
 use kit::{Ctx, Error, Result, Tx};
 use secrecy::ExposeSecret;
+use tokio_util::sync::CancellationToken;
 
 use crate::Identity;
 use crate::commands::keys;
@@ -17,15 +21,13 @@ use crate::vault::{Cell, Vault};
 
 /// Sends a login code; the subject is the code's id.
 pub const SMS_LOGIN_CODE: &str = "sms_login_code";
-/// Tells every partition that identity is there.
-pub const HEARTBEAT: &str = "heartbeat";
 /// Makes and publishes signing keys, where the root is at hand.
 pub const KEYS: &str = "keys";
 /// Forgets codes, logins and counts that are over.
 pub const SWEEP: &str = "sweep";
 
 /// How often identity says that it is there, in seconds. Others refuse offices after a minute.
-pub const HEARTBEAT_SECONDS: i64 = 5;
+pub const HEARTBEAT_SECONDS: u64 = 5;
 const KEYS_SECONDS: i64 = 3_600;
 const SWEEP_SECONDS: i64 = 3_600;
 /// How long a code's row is kept after it was made: as long as its limits reach.
@@ -36,7 +38,7 @@ const ATTEMPT_DAYS: i64 = 8;
 
 /// Plans what recurs; harmless when it is planned already.
 pub fn plan(tx: &Tx) {
-    for kind in [HEARTBEAT, KEYS, SWEEP] {
+    for kind in [KEYS, SWEEP] {
         tx.plan(NewDue::new(kind, "identity", tx.now()));
     }
 }
@@ -51,12 +53,6 @@ impl Work for Jobs {
         let ctx = &identity.ctx;
         match job.kind.as_str() {
             SMS_LOGIN_CODE => send_code(identity, job).await,
-            HEARTBEAT => {
-                heartbeat(ctx, identity.partitions).await?;
-                Ok(After::At(
-                    ctx.clock.now() + TimeDelta::seconds(HEARTBEAT_SECONDS),
-                ))
-            }
             KEYS => {
                 if let Some(root) = identity.root()? {
                     keys::maintain(ctx, &identity.vault, &root).await?;
@@ -90,6 +86,22 @@ pub async fn heartbeat(ctx: &Ctx, partitions: i32) -> Result<()> {
             Ok(())
         })
         .await
+}
+
+/// Gives signs of life until `stop`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn heartbeat_loop(ctx: Ctx, partitions: i32, stop: CancellationToken) -> Result<()> {
+    let pause = Duration::from_secs(HEARTBEAT_SECONDS);
+    while !stop.is_cancelled() {
+        heartbeat(&ctx, partitions).await?;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+    Ok(())
 }
 
 async fn sweep(ctx: &Ctx) -> Result<()> {

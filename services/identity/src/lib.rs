@@ -209,7 +209,7 @@ impl Identity {
             access_keys: self.keys.access().clone(),
             mode,
         };
-        let keys = self.keys.clone();
+        let (keys, partitions) = (self.keys.clone(), self.partitions);
         let (relay_bus, consumer_bus) = (bus.clone(), bus.clone());
         kit::serve::Service::new(self.ctx.clone())
             .graphql(kit::graphql::router(schema(self, mode), edge))
@@ -219,6 +219,9 @@ impl Identity {
             .access_keys(self.keys.access().clone())
             .add_loop("keys", move |ctx, stop| {
                 kit::replica::keys_loop(ctx, keys.clone(), stop)
+            })
+            .add_loop("heartbeat", move |ctx, stop| {
+                due::heartbeat_loop(ctx, partitions, stop)
             })
             .add_loop("relay", move |ctx, stop| {
                 let relay = kit::relay::Relay::new(ctx, relay_bus.clone());

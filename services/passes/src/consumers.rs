@@ -25,8 +25,15 @@ const VENUE: &str = "bashu.admission.v1.VenueChanged";
 const REDEMPTION: &str = "bashu.admission.v1.RedemptionChanged";
 const FREEZE_APPLIED: &str = "bashu.admission.v1.FreezeApplied";
 const BLOCKED: &str = "bashu.admission.v1.EntitlementBlocked";
-const ALL: [&str; 7] =
-    [ORDER_PAID, ORDER_CLOSED, REFUND_DONE, VENUE, REDEMPTION, FREEZE_APPLIED, BLOCKED];
+const ALL: [&str; 7] = [
+    ORDER_PAID,
+    ORDER_CLOSED,
+    REFUND_DONE,
+    VENUE,
+    REDEMPTION,
+    FREEZE_APPLIED,
+    BLOCKED,
+];
 
 /// The handler of `billing.v1` and `admission.v1`.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +58,10 @@ impl Handler for Follower {
     /// in the order in which the parts need each other.
     async fn apply(&self, tx: &Tx, records: &[Record]) -> Result<()> {
         if let Some(stranger) = records.iter().find(|record| !self.handles(&record.kind)) {
-            return Err(Error::permanent(format!("{} is not for passes", stranger.kind)));
+            return Err(Error::permanent(format!(
+                "{} is not for passes",
+                stranger.kind
+            )));
         }
         self.orders(tx, records).await?;
         venues(tx, records).await?;
@@ -76,7 +86,10 @@ fn newest<K: Ord, T>(
             found.insert(key, (version, value));
         }
     }
-    Ok(found.into_iter().map(|(key, (_, value))| (key, value)).collect())
+    Ok(found
+        .into_iter()
+        .map(|(key, (_, value))| (key, value))
+        .collect())
 }
 
 fn fen(value: i64) -> Result<Fen> {
@@ -96,7 +109,9 @@ fn order_of(record: &Record) -> Result<money::Order> {
 fn read_order(epoch: i64, order: &money::Order) -> Result<(FreshOrder, Order)> {
     let state = match order.state() {
         money::order::State::Open => OrderState::Open,
-        money::order::State::Paid => OrderState::Paid { at: instant(order.paid_at)? },
+        money::order::State::Paid => OrderState::Paid {
+            at: instant(order.paid_at)?,
+        },
         money::order::State::Closed => OrderState::Closed,
         money::order::State::Unspecified => {
             return Err(Error::permanent("an order without a state"));
@@ -115,7 +130,9 @@ fn read_order(epoch: i64, order: &money::Order) -> Result<(FreshOrder, Order)> {
         },
         total_fen: order.total_fen,
         refunded_fen: order.refunded_fen,
-        paid_at: (order.paid_at > 0).then(|| instant(order.paid_at)).transpose()?,
+        paid_at: (order.paid_at > 0)
+            .then(|| instant(order.paid_at))
+            .transpose()?,
     };
     let returns_done = order
         .refunds
@@ -139,7 +156,10 @@ impl Follower {
             .iter()
             .filter(|record| [ORDER_PAID, ORDER_CLOSED, REFUND_DONE].contains(&&*record.kind))
             .map(|record| order_of(record).map(|order| (record.epoch, order)))
-            .filter(|told| told.as_ref().map_or(true, |(_, order)| order.seller == SELLER))
+            .filter(|told| {
+                told.as_ref()
+                    .map_or(true, |(_, order)| order.seller == SELLER)
+            })
             .map(|told| {
                 let (epoch, order) = told?;
                 let (fresh, followed) = read_order(epoch, &order)?;
@@ -250,7 +270,9 @@ async fn uses(tx: &Tx, records: &[Record]) -> Result<()> {
     }
     let ids: Vec<EntitlementId> = told.values().map(|one| one.pass).collect();
     let ours = store::passes_known(tx, &ids).await?;
-    let uses: Vec<NewUse> =
-        told.into_values().filter(|one| ours.contains(&one.pass)).collect();
+    let uses: Vec<NewUse> = told
+        .into_values()
+        .filter(|one| ours.contains(&one.pass))
+        .collect();
     store::put_uses(tx, &uses).await
 }

@@ -39,190 +39,52 @@ pub enum Refusal {
     RenewedNotFound,
 }
 
+/// A refusal as it is answered.
+struct Row {
+    refusal: Refusal,
+    /// Of the graph and of the idempotency record.
+    code: &'static str,
+    field: &'static str,
+    zh: &'static str,
+    en: &'static str,
+}
+
 impl Refusal {
+    fn row(self) -> &'static Row {
+        // The table is in the order of the enum; a test holds both together.
+        &TABLE[self as usize]
+    }
+
     /// Every refusal.
-    pub const ALL: [Self; 25] = [
-        Self::NoDraft,
-        Self::LimitBelowSold,
-        Self::NotPublished,
-        Self::AlreadyStopped,
-        Self::NotStopped,
-        Self::NotOnSale,
-        Self::SaleNotOpen,
-        Self::SaleOver,
-        Self::SoldOut,
-        Self::MemberLimitReached,
-        Self::NotRenewable,
-        Self::RenewalTooEarly,
-        Self::AlreadyRenewed,
-        Self::AwaitingPayment,
-        Self::AlreadyActive,
-        Self::NotActive,
-        Self::NotFrozen,
-        Self::PassFrozen,
-        Self::PassEnded,
-        Self::ActivationOver,
-        Self::RefundInProgress,
-        Self::RefundUsed,
-        Self::RefundTooLate,
-        Self::NotRefundable,
-        Self::RenewedNotFound,
-    ];
+    pub fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().map(|row| row.refusal)
+    }
 
     /// The code of the graph and of the idempotency record.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::NoDraft => "NO_DRAFT",
-            Self::LimitBelowSold => "LIMIT_BELOW_SOLD",
-            Self::NotPublished => "NOT_PUBLISHED",
-            Self::AlreadyStopped => "ALREADY_STOPPED",
-            Self::NotStopped => "NOT_STOPPED",
-            Self::NotOnSale => "NOT_ON_SALE",
-            Self::SaleNotOpen => "SALE_NOT_OPEN",
-            Self::SaleOver => "SALE_OVER",
-            Self::SoldOut => "SOLD_OUT",
-            Self::MemberLimitReached => "MEMBER_LIMIT_REACHED",
-            Self::NotRenewable => "NOT_RENEWABLE",
-            Self::RenewalTooEarly => "RENEWAL_TOO_EARLY",
-            Self::AlreadyRenewed => "ALREADY_RENEWED",
-            Self::AwaitingPayment => "AWAITING_PAYMENT",
-            Self::AlreadyActive => "ALREADY_ACTIVE",
-            Self::NotActive => "NOT_ACTIVE",
-            Self::NotFrozen => "NOT_FROZEN",
-            Self::PassFrozen => "PASS_FROZEN",
-            Self::PassEnded => "PASS_ENDED",
-            Self::ActivationOver => "ACTIVATION_OVER",
-            Self::RefundInProgress => "REFUND_IN_PROGRESS",
-            Self::RefundUsed => "REFUND_USED",
-            Self::RefundTooLate => "REFUND_TOO_LATE",
-            Self::NotRefundable => "NOT_REFUNDABLE",
-            Self::RenewedNotFound => "NOT_FOUND",
-        }
+    pub fn code(self) -> &'static str {
+        self.row().code
     }
 
     /// The refusal with this code.
     pub fn from_code(code: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|refusal| refusal.code() == code)
-    }
-
-    const fn field(self) -> &'static str {
-        match self {
-            Self::NoDraft
-            | Self::NotPublished
-            | Self::AlreadyStopped
-            | Self::NotStopped
-            | Self::NotOnSale
-            | Self::SaleNotOpen
-            | Self::SaleOver
-            | Self::SoldOut
-            | Self::MemberLimitReached => "productId",
-            Self::LimitBelowSold => "saleLimit",
-            Self::NotRenewable
-            | Self::RenewalTooEarly
-            | Self::AlreadyRenewed
-            | Self::RenewedNotFound => "renews",
-            Self::AwaitingPayment
-            | Self::AlreadyActive
-            | Self::NotActive
-            | Self::NotFrozen
-            | Self::PassFrozen
-            | Self::PassEnded
-            | Self::ActivationOver
-            | Self::RefundInProgress
-            | Self::RefundUsed
-            | Self::RefundTooLate
-            | Self::NotRefundable => "passId",
-        }
+        Self::all().find(|refusal| refusal.code() == code)
     }
 
     /// Chinese, then English.
-    pub const fn texts(self) -> (&'static str, &'static str) {
-        match self {
-            Self::NoDraft => (
-                "没有待发布的版本，请先修改产品。",
-                "There is no draft to publish; change the product first.",
-            ),
-            Self::LimitBelowSold => (
-                "发售总量不能低于已售出和待支付的数量。",
-                "The sale limit cannot be below what is sold and awaits payment.",
-            ),
-            Self::NotPublished => {
-                ("该产品尚未发布。", "This product has not been published yet.")
-            }
-            Self::AlreadyStopped => {
-                ("该产品已经停售。", "The sale of this product is already stopped.")
-            }
-            Self::NotStopped => ("该产品没有停售。", "The sale of this product is not stopped."),
-            Self::NotOnSale => {
-                ("该产品目前不在售。", "This product is not on sale at present.")
-            }
-            Self::SaleNotOpen => (
-                "该产品尚未开售，请在开售后购买。",
-                "The sale of this product has not opened yet.",
-            ),
-            Self::SaleOver => {
-                ("该产品的发售期已结束。", "The sale of this product is over.")
-            }
-            Self::SoldOut => (
-                "该产品已售罄；未支付的订单关闭后可能恢复余量。",
-                "This product is sold out; some may come back when unpaid orders are closed.",
-            ),
-            Self::MemberLimitReached => (
-                "您已达到该产品的个人限购数量。",
-                "You have bought as many of this product as one person may.",
-            ),
-            Self::NotRenewable => {
-                ("这张年票不能续期。", "This pass cannot be renewed with this product.")
-            }
-            Self::RenewalTooEarly => (
-                "还没有到续期的时间，请在到期前再续期。",
-                "It is too early to renew this pass; renew it closer to its end.",
-            ),
-            Self::AlreadyRenewed => ("这张年票已经续期。", "This pass has already been renewed."),
-            Self::AwaitingPayment => {
-                ("这张年票尚未支付。", "This pass has not been paid for yet.")
-            }
-            Self::AlreadyActive => ("这张年票已经激活。", "This pass is already active."),
-            Self::NotActive => ("这张年票不在使用中。", "This pass is not active."),
-            Self::NotFrozen => ("这张年票没有被冻结。", "This pass is not frozen."),
-            Self::PassFrozen => (
-                "这张年票已被冻结，请联系工会。",
-                "This pass is frozen; please ask your union.",
-            ),
-            Self::PassEnded => (
-                "这张年票已退款、作废或失效。",
-                "This pass was refunded, voided or has lapsed.",
-            ),
-            Self::ActivationOver => (
-                "激活期限已过，这张年票不能再激活。",
-                "The time to activate this pass is over.",
-            ),
-            Self::RefundInProgress => {
-                ("这张年票正在退款。", "A refund of this pass is in progress.")
-            }
-            Self::RefundUsed => (
-                "这张年票已经使用，按购买时的规则不能退款。",
-                "This pass has been used and by the terms of its sale cannot be refunded.",
-            ),
-            Self::RefundTooLate => (
-                "已超过退款期限。",
-                "The time in which this pass can be refunded is over.",
-            ),
-            Self::NotRefundable => (
-                "按购买时的规则，这张年票不能退款。",
-                "By the terms of its sale this pass cannot be refunded.",
-            ),
-            Self::RenewedNotFound => {
-                ("没有找到要续期的年票。", "There is no such pass to renew.")
-            }
-        }
+    pub fn texts(self) -> (&'static str, &'static str) {
+        (self.row().zh, self.row().en)
     }
 }
 
 impl From<Refusal> for kit::Refusal {
     fn from(refusal: Refusal) -> Self {
         let (zh, en) = refusal.texts();
-        Self::new(refusal.code(), refusal.field(), Cow::Borrowed(zh), Cow::Borrowed(en))
+        Self::new(
+            refusal.code(),
+            refusal.row().field,
+            Cow::Borrowed(zh),
+            Cow::Borrowed(en),
+        )
     }
 }
 
@@ -252,17 +114,204 @@ pub fn on_constraint(error: kit::Error) -> kit::Error {
     }
 }
 
+const TABLE: [Row; 25] = [
+    Row {
+        refusal: Refusal::NoDraft,
+        code: "NO_DRAFT",
+        field: "productId",
+        zh: "没有待发布的版本，请先修改产品。",
+        en: "There is no draft to publish; change the product first.",
+    },
+    Row {
+        refusal: Refusal::LimitBelowSold,
+        code: "LIMIT_BELOW_SOLD",
+        field: "productId",
+        zh: "发售总量不能低于已售出和待支付的数量。",
+        en: "The sale limit cannot be below what is sold and awaits payment.",
+    },
+    Row {
+        refusal: Refusal::NotPublished,
+        code: "NOT_PUBLISHED",
+        field: "productId",
+        zh: "该产品尚未发布。",
+        en: "This product has not been published yet.",
+    },
+    Row {
+        refusal: Refusal::AlreadyStopped,
+        code: "ALREADY_STOPPED",
+        field: "productId",
+        zh: "该产品已经停售。",
+        en: "The sale of this product is already stopped.",
+    },
+    Row {
+        refusal: Refusal::NotStopped,
+        code: "NOT_STOPPED",
+        field: "productId",
+        zh: "该产品没有停售。",
+        en: "The sale of this product is not stopped.",
+    },
+    Row {
+        refusal: Refusal::NotOnSale,
+        code: "NOT_ON_SALE",
+        field: "productId",
+        zh: "该产品目前不在售。",
+        en: "This product is not on sale at present.",
+    },
+    Row {
+        refusal: Refusal::SaleNotOpen,
+        code: "SALE_NOT_OPEN",
+        field: "productId",
+        zh: "该产品尚未开售，请在开售后购买。",
+        en: "The sale of this product has not opened yet.",
+    },
+    Row {
+        refusal: Refusal::SaleOver,
+        code: "SALE_OVER",
+        field: "productId",
+        zh: "该产品的发售期已结束。",
+        en: "The sale of this product is over.",
+    },
+    Row {
+        refusal: Refusal::SoldOut,
+        code: "SOLD_OUT",
+        field: "productId",
+        zh: "该产品已售罄；未支付的订单关闭后可能恢复余量。",
+        en: "This product is sold out; some may come back when unpaid orders are closed.",
+    },
+    Row {
+        refusal: Refusal::MemberLimitReached,
+        code: "MEMBER_LIMIT_REACHED",
+        field: "productId",
+        zh: "您已达到该产品的个人限购数量。",
+        en: "You have bought as many of this product as one person may.",
+    },
+    Row {
+        refusal: Refusal::NotRenewable,
+        code: "NOT_RENEWABLE",
+        field: "renews",
+        zh: "这张年票不能续期。",
+        en: "This pass cannot be renewed with this product.",
+    },
+    Row {
+        refusal: Refusal::RenewalTooEarly,
+        code: "RENEWAL_TOO_EARLY",
+        field: "renews",
+        zh: "还没有到续期的时间，请在到期前再续期。",
+        en: "It is too early to renew this pass; renew it closer to its end.",
+    },
+    Row {
+        refusal: Refusal::AlreadyRenewed,
+        code: "ALREADY_RENEWED",
+        field: "renews",
+        zh: "这张年票已经续期。",
+        en: "This pass has already been renewed.",
+    },
+    Row {
+        refusal: Refusal::AwaitingPayment,
+        code: "AWAITING_PAYMENT",
+        field: "passId",
+        zh: "这张年票尚未支付。",
+        en: "This pass has not been paid for yet.",
+    },
+    Row {
+        refusal: Refusal::AlreadyActive,
+        code: "ALREADY_ACTIVE",
+        field: "passId",
+        zh: "这张年票已经激活。",
+        en: "This pass is already active.",
+    },
+    Row {
+        refusal: Refusal::NotActive,
+        code: "NOT_ACTIVE",
+        field: "passId",
+        zh: "这张年票不在使用中。",
+        en: "This pass is not active.",
+    },
+    Row {
+        refusal: Refusal::NotFrozen,
+        code: "NOT_FROZEN",
+        field: "passId",
+        zh: "这张年票没有被冻结。",
+        en: "This pass is not frozen.",
+    },
+    Row {
+        refusal: Refusal::PassFrozen,
+        code: "PASS_FROZEN",
+        field: "passId",
+        zh: "这张年票已被冻结，请联系工会。",
+        en: "This pass is frozen; please ask your union.",
+    },
+    Row {
+        refusal: Refusal::PassEnded,
+        code: "PASS_ENDED",
+        field: "passId",
+        zh: "这张年票已退款、作废或失效。",
+        en: "This pass was refunded, voided or has lapsed.",
+    },
+    Row {
+        refusal: Refusal::ActivationOver,
+        code: "ACTIVATION_OVER",
+        field: "passId",
+        zh: "激活期限已过，这张年票不能再激活。",
+        en: "The time to activate this pass is over.",
+    },
+    Row {
+        refusal: Refusal::RefundInProgress,
+        code: "REFUND_IN_PROGRESS",
+        field: "passId",
+        zh: "这张年票正在退款。",
+        en: "A refund of this pass is in progress.",
+    },
+    Row {
+        refusal: Refusal::RefundUsed,
+        code: "REFUND_USED",
+        field: "passId",
+        zh: "这张年票已经使用，按购买时的规则不能退款。",
+        en: "This pass has been used and by the terms of its sale cannot be refunded.",
+    },
+    Row {
+        refusal: Refusal::RefundTooLate,
+        code: "REFUND_TOO_LATE",
+        field: "passId",
+        zh: "已超过退款期限。",
+        en: "The time in which this pass can be refunded is over.",
+    },
+    Row {
+        refusal: Refusal::NotRefundable,
+        code: "NOT_REFUNDABLE",
+        field: "passId",
+        zh: "按购买时的规则，这张年票不能退款。",
+        en: "By the terms of its sale this pass cannot be refunded.",
+    },
+    Row {
+        refusal: Refusal::RenewedNotFound,
+        code: "NOT_FOUND",
+        field: "renews",
+        zh: "没有找到要续期的年票。",
+        en: "There is no such pass to renew.",
+    },
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Every refusal reads back from its code and speaks both languages.
+    /// Every refusal has its row, reads back from its code and speaks both languages.
     #[test]
     fn codes_read_back() {
-        for refusal in Refusal::ALL {
-            assert_eq!(Refusal::from_code(refusal.code()), Some(refusal));
-            let (zh, en) = refusal.texts();
-            assert!(zh.ends_with('。') && en.ends_with('.'), "{refusal:?}");
+        for (index, row) in TABLE.iter().enumerate() {
+            assert_eq!(
+                row.refusal as usize, index,
+                "{:?} is out of its place",
+                row.refusal
+            );
+            assert_eq!(Refusal::from_code(row.code), Some(row.refusal));
+            assert!(
+                row.zh.ends_with('。') && row.en.ends_with('.'),
+                "{:?}",
+                row.refusal
+            );
+            assert!(!row.zh.is_ascii() && row.en.is_ascii(), "{:?}", row.refusal);
         }
         assert_eq!(Refusal::from_code("SOLD"), None);
     }

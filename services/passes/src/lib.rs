@@ -69,7 +69,12 @@ impl Passes {
         });
         let seconds = settings.catalogue_seconds;
         let cache = cache.filter(|_| seconds > 0).map(|cache| (cache, seconds));
-        Ok(Self { ctx, cache, terms: TermsMemory::default(), purchases })
+        Ok(Self {
+            ctx,
+            cache,
+            terms: TermsMemory::default(),
+            purchases,
+        })
     }
 
     /// Buys a pass for the caller herself, in the lane of its product.
@@ -81,23 +86,32 @@ impl Passes {
         if !self.is_product(request.product).await? {
             return Err(kit::Error::NotFound);
         }
-        let purchase = Purchase { caller: caller.clone(), request };
+        let purchase = Purchase {
+            caller: caller.clone(),
+            request,
+        };
         self.purchases.run(request.product, purchase).await
     }
 
     /// What this service does with the events of billing and admission.
     pub fn follower(&self) -> consumers::Follower {
-        consumers::Follower { union: self.ctx.union }
+        consumers::Follower {
+            union: self.ctx.union,
+        }
     }
 
     /// This service's timers.
     pub fn timers(&self) -> due::Timers {
-        due::Timers { ctx: self.ctx.clone() }
+        due::Timers {
+            ctx: self.ctx.clone(),
+        }
     }
 
     /// What `bashu resync passes` says again.
     pub fn source(&self) -> publish::Resync {
-        publish::Resync { union: self.ctx.union }
+        publish::Resync {
+            union: self.ctx.union,
+        }
     }
 
     /// As the process runs it: GraphQL, due work, relay, consumers and keys. It has no REST.
@@ -133,8 +147,7 @@ impl Passes {
                 }
             })
             .add_loop("follower", move |ctx, stop| {
-                let consumer =
-                    kit::consumer::Consumer::new(ctx, follower_bus.clone(), follower);
+                let consumer = kit::consumer::Consumer::new(ctx, follower_bus.clone(), follower);
                 async move {
                     consumer.run(stop).await;
                     Ok(())

@@ -6,9 +6,9 @@ use kit::event::NewEvent;
 use kit::resync::{RESYNC_ROWS_MAX, Source};
 use kit::types::{EntitlementId, Union};
 use kit::{Error, Result, Tx};
+use prost::Message;
 use proto::passes as event;
 use proto::v1;
-use prost::Message;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -74,7 +74,12 @@ pub fn product(product: &Product, stored: &StoredTerms, union: Union) -> Result<
         venue_ids,
         venue_tags,
     };
-    Ok(NewEvent::of(&message, PRODUCT, product.id.0.as_bytes(), version))
+    Ok(NewEvent::of(
+        &message,
+        PRODUCT,
+        product.id.0.as_bytes(),
+        version,
+    ))
 }
 
 const fn pass_state(state: &State) -> event::pass_changed::State {
@@ -120,7 +125,9 @@ pub fn pass(pass: &Pass) -> NewEvent {
 /// # Errors
 /// When its days do not fit a credential.
 pub fn entitlement(pass: &Pass, terms: &Terms, union: Union) -> Result<Option<NewEvent>> {
-    let Some(right) = pass.entitlement() else { return Ok(None) };
+    let Some(right) = pass.entitlement() else {
+        return Ok(None);
+    };
     let minute = |at| {
         Minute::floor(at)
             .map(Minute::get)
@@ -150,7 +157,12 @@ pub fn entitlement(pass: &Pass, terms: &Terms, union: Union) -> Result<Option<Ne
             order_id: pass.order.0.as_bytes().to_vec(),
         }),
     };
-    Ok(Some(NewEvent::of(&message, ENTITLEMENT, &pass.id.to_bytes(), pass.version)))
+    Ok(Some(NewEvent::of(
+        &message,
+        ENTITLEMENT,
+        &pass.id.to_bytes(),
+        pass.version,
+    )))
 }
 
 /// The order of a pass: one line, one person, one price.
@@ -179,12 +191,19 @@ pub fn order_requested(pass: &Pass, names: &Names, union: Union) -> NewEvent {
         seller: SELLER.to_owned(),
         settled: !matches!(pass.state, State::AwaitingPayment(_)),
     };
-    NewEvent::of(&message, ORDER_REQUESTED, pass.order.0.as_bytes(), pass.version)
+    NewEvent::of(
+        &message,
+        ORDER_REQUESTED,
+        pass.order.0.as_bytes(),
+        pass.version,
+    )
 }
 
 /// Nothing is held for the order any longer.
 pub fn hold_lapsed(pass: &Pass) -> NewEvent {
-    let message = event::HoldLapsed { order_id: pass.order.0.as_bytes().to_vec() };
+    let message = event::HoldLapsed {
+        order_id: pass.order.0.as_bytes().to_vec(),
+    };
     NewEvent::of(&message, HOLD_LAPSED, pass.order.0.as_bytes(), pass.version)
 }
 
@@ -194,7 +213,12 @@ pub fn fulfilment_refused(pass: &Pass, reason: &str) -> NewEvent {
         order_id: pass.order.0.as_bytes().to_vec(),
         reason: reason.to_owned(),
     };
-    NewEvent::of(&message, FULFILMENT_REFUSED, pass.order.0.as_bytes(), pass.version)
+    NewEvent::of(
+        &message,
+        FULFILMENT_REFUSED,
+        pass.order.0.as_bytes(),
+        pass.version,
+    )
 }
 
 /// What goes back for the line, said once it is fixed and for ever after; `None` before.
@@ -219,7 +243,12 @@ pub fn line_returned(pass: &Pass) -> Option<NewEvent> {
         refund_fen: back.get(),
         reason: reason.to_owned(),
     };
-    Some(NewEvent::of(&message, LINE_RETURNED, pass.order.0.as_bytes(), pass.version))
+    Some(NewEvent::of(
+        &message,
+        LINE_RETURNED,
+        pass.order.0.as_bytes(),
+        pass.version,
+    ))
 }
 
 /// Says everything again: products with the rules of every version, then passes with their
@@ -243,7 +272,9 @@ impl Source for Resync {
         match aggregate {
             "product" => self.products(tx, after).await,
             "pass" => self.passes(tx, after).await,
-            other => Err(Error::internal(format!("{other} is no aggregate of passes"))),
+            other => Err(Error::internal(format!(
+                "{other} is no aggregate of passes"
+            ))),
         }
     }
 }

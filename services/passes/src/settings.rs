@@ -35,9 +35,14 @@ impl Settings {
     /// When it is no base64 or too short.
     pub fn key(&self) -> Result<EntitlementKey, ConfigError> {
         let wrong = || {
-            ConfigError::new("passes.entitlement_key", "must be at least 32 bytes in base64")
+            ConfigError::new(
+                "passes.entitlement_key",
+                "must be at least 32 bytes in base64",
+            )
         };
-        let bytes = STANDARD.decode(self.entitlement_key.expose_secret()).map_err(|_| wrong())?;
+        let bytes = STANDARD
+            .decode(self.entitlement_key.expose_secret())
+            .map_err(|_| wrong())?;
         if bytes.len() < ENTITLEMENT_KEY_BYTES_MIN {
             return Err(wrong());
         }
@@ -66,7 +71,10 @@ mod tests {
     use super::*;
 
     fn settings(key: &str) -> Settings {
-        Settings { entitlement_key: key.into(), catalogue_seconds: 5 }
+        Settings {
+            entitlement_key: key.into(),
+            catalogue_seconds: 5,
+        }
     }
 
     #[test]

@@ -43,7 +43,8 @@ pub const INVARIANTS: &[Invariant] = &[
         id: "passes.paid_has_pass",
         zh: "每个已支付的订单都有一张有效状态的年票",
         en: "each paid order has its pass, paid as well",
-        sql: "SELECT o.id::text AS subject, COALESCE('its pass is ' || p.state, 'no pass') AS problem
+        sql:
+            "SELECT o.id::text AS subject, COALESCE('its pass is ' || p.state, 'no pass') AS problem
               FROM replica_order o LEFT JOIN pass p ON p.order_id = o.id
               WHERE o.state = 'paid' AND o.refunded_fen < o.total_fen
                 AND (p.id IS NULL OR p.state = 'lapsed'

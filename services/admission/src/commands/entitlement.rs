@@ -7,9 +7,9 @@ use kit::types::{EntitlementId, Union};
 use kit::{Ctx, Error, Result, Tx};
 
 use crate::domain::entitlement::{Applied, Entitlement, Granted};
+use crate::publish;
 use crate::store;
 use crate::store::entitlement::Wanted;
-use crate::publish;
 
 /// Uses of one entitlement that a block changes, at most: it has been valid for minutes.
 const USES_MAX: i64 = 1_000;
@@ -25,8 +25,10 @@ pub(crate) struct Word {
 
 /// Takes the words of a batch, in their order; the entitlements are locked all at once.
 pub(crate) async fn apply_words(tx: &Tx, union: Union, words: Vec<Word>) -> Result<()> {
-    let wanted: Wanted =
-        words.iter().map(|word| (word.id, (word.home, word.scope))).collect();
+    let wanted: Wanted = words
+        .iter()
+        .map(|word| (word.id, (word.home, word.scope)))
+        .collect();
     let mut known = store::entitlement::lock_or_insert(tx, &wanted).await?;
     let mut changed = BTreeMap::new();
     let mut cleared = Vec::new();
@@ -44,7 +46,9 @@ pub(crate) async fn apply_words(tx: &Tx, union: Union, words: Vec<Word>) -> Resu
         match applied {
             Applied::Stale => continue,
             Applied::Same => {}
-            Applied::Changed { cleared: was_blocked } => {
+            Applied::Changed {
+                cleared: was_blocked,
+            } => {
                 changed.insert(word.id, ());
                 if was_blocked {
                     cleared.push(word.id);
@@ -68,11 +72,7 @@ pub(crate) async fn apply_words(tx: &Tx, union: Union, words: Vec<Word>) -> Resu
     Ok(())
 }
 
-async fn answer_freezes(
-    tx: &Tx,
-    union: Union,
-    freezes: Vec<(EntitlementId, i64)>,
-) -> Result<()> {
+async fn answer_freezes(tx: &Tx, union: Union, freezes: Vec<(EntitlementId, i64)>) -> Result<()> {
     if freezes.is_empty() {
         return Ok(());
     }
@@ -94,7 +94,9 @@ pub async fn block_unseen(ctx: &Ctx, id: EntitlementId) -> Result<bool> {
     ctx.db
         .tx("block_unseen", async |tx| {
             let mut known = store::entitlement::lock(tx, &[id]).await?;
-            let Some(one) = known.get_mut(&id) else { return Ok(false) };
+            let Some(one) = known.get_mut(&id) else {
+                return Ok(false);
+            };
             if !one.block() {
                 return Ok(false);
             }
@@ -111,7 +113,9 @@ pub async fn block_unseen(ctx: &Ctx, id: EntitlementId) -> Result<bool> {
 
 async fn set_payable(tx: &Tx, union: Union, id: EntitlementId, payable: bool) -> Result<()> {
     for one in store::redemption::of_entitlement(tx, id, USES_MAX).await? {
-        let Some(changed) = one.with_payable(payable) else { continue };
+        let Some(changed) = one.with_payable(payable) else {
+            continue;
+        };
         store::redemption::save(tx, &changed).await?;
         if let Some(event) = publish::redemption(&changed, union) {
             tx.emit(event);

@@ -42,7 +42,16 @@ pub async fn create_gate(
         .tx("create_gate", async |tx| {
             let at = store::venue::lock(tx, venue).await?;
             let member = operator_or_manager(tx, caller, at.organisation).await?;
-            match once::begin(tx, &Request { caller: member.id.uuid(), key, hash }).await? {
+            match once::begin(
+                tx,
+                &Request {
+                    caller: member.id.uuid(),
+                    key,
+                    hash,
+                },
+            )
+            .await?
+            {
                 Once::First => {}
                 Once::Done(id) => {
                     let id = Uuid::from_slice(&id).map_err(|_| Error::internal("no gate id"))?;
@@ -79,8 +88,9 @@ pub async fn issue_gate_code(ctx: &Ctx, caller: &Caller, id: GateId) -> Result<N
         .tx("issue_gate_code", async |tx| {
             let gate = store::gate::lock(tx, id).await?;
             let venue = store::venue::load(tx, gate.venue).await?;
-            let member =
-                operator_or_manager(tx, caller, venue.organisation).await.map_err(as_absent)?;
+            let member = operator_or_manager(tx, caller, venue.organisation)
+                .await
+                .map_err(as_absent)?;
             let new = give_code(tx, gate).await?;
             tx.audit(member.audit("issue_gate_code", new.gate.id));
             tx.emit(publish::gate(&new.gate));
@@ -93,11 +103,17 @@ async fn give_code(tx: &Tx, gate: Gate) -> Result<NewGate> {
     let mut random = [0; CODE_BYTES];
     tx.ids().fill(&mut random);
     let (selector, secret) = new_code(random);
-    let code = Code { secret_hash: hash_secret(&selector, &secret), selector };
+    let code = Code {
+        secret_hash: hash_secret(&selector, &secret),
+        selector,
+    };
     let text = format!("{}-{secret}", code.selector);
     let gate = gate.with_code(&code, tx.now());
     store::gate::save(tx, &gate).await?;
-    Ok(NewGate { gate, code: Some(text) })
+    Ok(NewGate {
+        gate,
+        code: Some(text),
+    })
 }
 
 fn hash_secret(selector: &str, secret: &str) -> [u8; 32] {
@@ -115,7 +131,10 @@ pub async fn enrol_gate(ctx: &Ctx, typed: &str, public: [u8; 32]) -> Result<Gate
         return Err(bad_input("publicKey", "must be an Ed25519 public key"));
     }
     let (selector, secret) = split_code(typed).ok_or(Refusal::EnrolmentCodeWrong)?;
-    let code = Code { secret_hash: hash_secret(&selector, &secret), selector };
+    let code = Code {
+        secret_hash: hash_secret(&selector, &secret),
+        selector,
+    };
     let enrolled = ctx
         .db
         .tx("enrol_gate", async |tx| {
@@ -151,11 +170,18 @@ pub async fn switch_gate(ctx: &Ctx, caller: &Caller, id: GateId, disabled: bool)
         .tx("switch_gate", async |tx| {
             let gate = store::gate::lock(tx, id).await?;
             let venue = store::venue::load(tx, gate.venue).await?;
-            let member =
-                operator_or_manager(tx, caller, venue.organisation).await.map_err(as_absent)?;
-            let Some(gate) = gate.clone().switched(disabled) else { return Ok(gate) };
+            let member = operator_or_manager(tx, caller, venue.organisation)
+                .await
+                .map_err(as_absent)?;
+            let Some(gate) = gate.clone().switched(disabled) else {
+                return Ok(gate);
+            };
             store::gate::save(tx, &gate).await?;
-            let act = if disabled { "disable_gate" } else { "enable_gate" };
+            let act = if disabled {
+                "disable_gate"
+            } else {
+                "enable_gate"
+            };
             tx.audit(member.audit(act, gate.id));
             tx.emit(publish::gate(&gate));
             Ok(gate)

@@ -12,11 +12,7 @@ use kit::types::OrganisationId;
 use kit::{Error, Result, Tx};
 
 /// An operator, or a supervisor of the company that runs the venue.
-async fn operator_or_manager(
-    tx: &Tx,
-    caller: &Caller,
-    company: OrganisationId,
-) -> Result<Member> {
+async fn operator_or_manager(tx: &Tx, caller: &Caller, company: OrganisationId) -> Result<Member> {
     match access::operator(tx, caller).await {
         Ok(operator) => Ok(operator.member),
         Err(Error::Forbidden(_)) => Ok(access::venue_manager(tx, caller, company).await?.member),

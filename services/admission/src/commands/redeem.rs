@@ -98,7 +98,9 @@ async fn shown(service: &Admission, text: &str) -> Result<std::result::Result<To
         Ok(signed) => signed,
         Err(error) => return Ok(Err(error.reason())),
     };
-    let Some(issuer) = signed.kid().issuer() else { return Ok(Err(Reason::UnknownKey)) };
+    let Some(issuer) = signed.kid().issuer() else {
+        return Ok(Err(Reason::UnknownKey));
+    };
     let now = service.ctx.clock.now();
     let verify = || match service.keys.of(issuer) {
         Some(keys) => signed.verify(&keys, now),
@@ -128,7 +130,10 @@ pub async fn redeem_batch(
         .tx("redeem", async |tx| {
             let wanted: Wanted = attempts
                 .iter()
-                .filter_map(|one| one.entitlement().map(|(id, home, scope)| (id, (home, scope))))
+                .filter_map(|one| {
+                    one.entitlement()
+                        .map(|(id, home, scope)| (id, (home, scope)))
+                })
                 .collect();
             let opened = store::desk::open(tx, ctx.union, venue, &wanted).await?;
             let ids: Vec<ScanId> = attempts.iter().map(|one| one.id).collect();
@@ -191,7 +196,11 @@ impl<'a> Batch<'a> {
 
     /// The gate, if it is still in service under the key that signed for the scan.
     fn gate(&self, attempt: &Attempt) -> std::result::Result<GateState, Refusal> {
-        let gate = self.opened.gates.get(&attempt.id.gate).ok_or(Refusal::GateNotRecognised)?;
+        let gate = self
+            .opened
+            .gates
+            .get(&attempt.id.gate)
+            .ok_or(Refusal::GateNotRecognised)?;
         if gate.enrolment != attempt.id.enrolment {
             return Err(Refusal::GateNotRecognised);
         }
@@ -240,13 +249,22 @@ impl<'a> Batch<'a> {
                 self.moved.insert(id);
             }
         }
-        let Outcome { decision, limits, counted_on, inside_delta, .. } = outcome;
+        let Outcome {
+            decision,
+            limits,
+            counted_on,
+            inside_delta,
+            ..
+        } = outcome;
         let redemption = Redemption {
             id: self.tx.uuid(),
             version: 1,
             venue: self.opened.venue.id,
             gate: attempt.id.gate,
-            origin: Origin::Scan { id: attempt.id, token_hash: attempt.token_hash },
+            origin: Origin::Scan {
+                id: attempt.id,
+                token_hash: attempt.token_hash,
+            },
             entitlement: shown.map(|(id, _, _)| id),
             generation: claims.map_or(0, |claims| claims.generation),
             scope: claims.map_or(0, |claims| claims.scope),
@@ -268,8 +286,11 @@ impl<'a> Batch<'a> {
     }
 
     async fn write(self) -> Result<Vec<Result<Redemption>>> {
-        let new: Vec<&Redemption> =
-            self.fresh.iter().filter_map(|id| self.answered.get(id)).collect();
+        let new: Vec<&Redemption> = self
+            .fresh
+            .iter()
+            .filter_map(|id| self.answered.get(id))
+            .collect();
         let mut figures = Figures::new();
         for one in &new {
             count(&mut figures, one);
@@ -279,8 +300,10 @@ impl<'a> Batch<'a> {
         }
         let venue = self.opened.venue.id;
         store::redemption::insert(self.tx, venue, &new).await?;
-        let (unseen, moved): (Vec<_>, Vec<_>) =
-            (self.unseen.into_iter().collect(), self.moved.into_iter().collect());
+        let (unseen, moved): (Vec<_>, Vec<_>) = (
+            self.unseen.into_iter().collect(),
+            self.moved.into_iter().collect(),
+        );
         let left = Left {
             desk: &self.opened.desk,
             figures: &figures,

@@ -78,7 +78,10 @@ pub async fn close_shift(ctx: &Ctx, caller: &Caller) -> Result<Option<Shift>> {
             };
             end(tx, &open, tx.now()).await?;
             tx.audit(member.audit("close_shift", open.id));
-            Ok(Some(Shift { closed_at: Some(tx.now()), ..open }))
+            Ok(Some(Shift {
+                closed_at: Some(tx.now()),
+                ..open
+            }))
         })
         .await
 }
@@ -87,7 +90,9 @@ pub async fn close_shift(ctx: &Ctx, caller: &Caller) -> Result<Option<Shift>> {
 pub(crate) async fn expire_shift(ctx: &Ctx, id: Uuid) -> Result<()> {
     ctx.db
         .tx("expire_shift", async |tx| {
-            let Some(shift) = store::shift::lock(tx, id).await? else { return Ok(()) };
+            let Some(shift) = store::shift::lock(tx, id).await? else {
+                return Ok(());
+            };
             if shift.closed_at.is_none() {
                 store::shift::close(tx, id, shift.closes_at).await?;
                 tx.audit(AuditRow::system("expire_shift", id));
@@ -103,7 +108,11 @@ async fn end(tx: &Tx, shift: &Shift, at: DateTime<Utc>) -> Result<()> {
 }
 
 /// Staff, or a supervisor, at work at the venue now.
-pub(super) async fn at_work(tx: &Tx, caller: &Caller, venue: &Venue) -> Result<(VenueStaff, Shift)> {
+pub(super) async fn at_work(
+    tx: &Tx,
+    caller: &Caller,
+    venue: &Venue,
+) -> Result<(VenueStaff, Shift)> {
     let staff = access::venue_staff(tx, caller, venue.organisation).await?;
     let shift = on_shift(tx, staff.member, venue.id).await?;
     Ok((staff, shift))

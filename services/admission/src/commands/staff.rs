@@ -9,9 +9,9 @@ use kit::types::{EntitlementId, GateId, MemberId, OrderId, VenueId, shanghai_dat
 use kit::{Ctx, Error, Result, Tx};
 use uuid::Uuid;
 
+use super::as_absent;
 use super::redeem::{add, count};
 use super::shift::{at_work, on_shift};
-use super::as_absent;
 use crate::domain::entitlement::{Entitlement, Grant};
 use crate::domain::gate::Gate;
 use crate::domain::redemption::{Limits, Origin, REASON_CHARS_MAX, Redemption, Void};
@@ -90,7 +90,11 @@ pub async fn look_up(
         })
         .await
         .and_then(|refused| {
-            if refused { Err(Refusal::TooManyLookUps.into()) } else { Ok(()) }
+            if refused {
+                Err(Refusal::TooManyLookUps.into())
+            } else {
+                Ok(())
+            }
         })?;
     ctx.db
         .tx("look_up", async |tx| {
@@ -143,7 +147,11 @@ pub async fn override_admission(
             // The locks of a batch, in their order.
             let known = store::entitlement::lock(tx, entitlement.as_slice()).await?;
             let mut opened = store::desk::open(tx, ctx.union, venue_id, &wanted).await?;
-            let request = Request { caller: manager.member.id.uuid(), key, hash };
+            let request = Request {
+                caller: manager.member.id.uuid(),
+                key,
+                hash,
+            };
             match once::begin(tx, &request).await? {
                 Once::First => {}
                 Once::Done(id) => return load_outcome(tx, &id).await,
@@ -158,20 +166,34 @@ pub async fn override_admission(
                     return Err(Refusal::AlreadyOverridden.into());
                 }
             }
-            let one = known.into_values().next().ok_or(Refusal::NothingToOverride)?;
+            let one = known
+                .into_values()
+                .next()
+                .ok_or(Refusal::NothingToOverride)?;
             if !one.is_overridable() {
                 return Err(Refusal::OverrideNotAllowed.into());
             }
             let gate = denial.as_ref().map(|denial| denial.gate).or(shift.gate);
             let gate = gate.ok_or(Refusal::NoOpenShift)?;
             let persons = denial.as_ref().map_or(1, |denial| denial.persons);
-            let delta = if venue.details.tracks_exits { i32::from(persons) } else { 0 };
+            let delta = if venue.details.tracks_exits {
+                i32::from(persons)
+            } else {
+                0
+            };
             let let_in = Redemption {
                 gate,
                 persons,
                 inside_delta: delta,
                 shift: Some(shift.id),
-                ..overriding(tx, venue_id, &one, manager.member.id, denial.map(|one| one.id), reason)
+                ..overriding(
+                    tx,
+                    venue_id,
+                    &one,
+                    manager.member.id,
+                    denial.map(|one| one.id),
+                    reason,
+                )
             };
             if delta != 0 {
                 let id = one.id.to_i64();
@@ -189,7 +211,9 @@ pub async fn override_admission(
             count(&mut figures, &let_in);
             store::desk::add_figures(tx, venue_id, &figures).await?;
             audited(tx, manager.member, "override_admission", &let_in, reason);
-            publish::redemption(&let_in, ctx.union).into_iter().for_each(|event| tx.emit(event));
+            publish::redemption(&let_in, ctx.union)
+                .into_iter()
+                .for_each(|event| tx.emit(event));
             once::finish(tx, let_in.id.as_bytes()).await?;
             Ok(let_in)
         })
@@ -228,15 +252,26 @@ fn overriding(
         version: 1,
         venue,
         gate: GateId(Uuid::nil()),
-        origin: Origin::Override { of, by, reason: reason.to_owned() },
+        origin: Origin::Override {
+            of,
+            by,
+            reason: reason.to_owned(),
+        },
         entitlement: Some(one.id),
         generation,
         scope: one.scope,
         direction: Direction::Entry,
         persons: 1,
         decision: Decision::Admit {
-            remaining: Remaining { today: None, venue: None, total: None },
-            hints: Hints { document_check: false, photo: false },
+            remaining: Remaining {
+                today: None,
+                venue: None,
+                total: None,
+            },
+            hints: Hints {
+                document_check: false,
+                photo: false,
+            },
             counted_on: today,
         },
         at: tx.now(),
@@ -246,7 +281,10 @@ fn overriding(
         inside_delta: 0,
         payable: true,
         shift: None,
-        limits: Limits { rules_version, ..Limits::default() },
+        limits: Limits {
+            rules_version,
+            ..Limits::default()
+        },
         void: None,
     }
 }
@@ -274,7 +312,11 @@ pub async fn void_redemption(
             let ids: Vec<EntitlementId> = seen.entitlement.into_iter().collect();
             store::entitlement::lock(tx, &ids).await?;
             let opened = store::desk::open(tx, ctx.union, seen.venue, &Wanted::new()).await?;
-            let request = Request { caller: manager.member.id.uuid(), key, hash };
+            let request = Request {
+                caller: manager.member.id.uuid(),
+                key,
+                hash,
+            };
             match once::begin(tx, &request).await? {
                 Once::First => {}
                 Once::Done(id) => return load_outcome(tx, &id).await,
@@ -287,7 +329,11 @@ pub async fn void_redemption(
                 Some(id) => inside_today(tx, one.venue, id).await?,
                 None => 0,
             };
-            let void = Void { at: tx.now(), by: manager.member.id, reason: reason.to_owned() };
+            let void = Void {
+                at: tx.now(),
+                by: manager.member.id,
+                reason: reason.to_owned(),
+            };
             let (voided, change) = one.voided(void, inside, today)?;
             store::redemption::save(tx, &voided).await?;
             if let (Some(id), true) = (voided.entitlement, change != 0) {
@@ -300,7 +346,9 @@ pub async fn void_redemption(
             add(&mut figures, &voided, "void".to_owned());
             store::desk::add_figures(tx, voided.venue, &figures).await?;
             audited(tx, manager.member, "void_redemption", &voided, reason);
-            publish::redemption(&voided, ctx.union).into_iter().for_each(|event| tx.emit(event));
+            publish::redemption(&voided, ctx.union)
+                .into_iter()
+                .for_each(|event| tx.emit(event));
             once::finish(tx, voided.id.as_bytes()).await?;
             Ok(voided)
         })
@@ -310,7 +358,10 @@ pub async fn void_redemption(
 async fn inside_today(tx: &Tx, venue: VenueId, id: EntitlementId) -> Result<i32> {
     let present = store::desk::presence(tx, venue, vec![id.to_i64()]).await?;
     let today = shanghai_date(tx.now());
-    let inside = present.get(&id).filter(|(day, _)| *day == today).map_or(0, |(_, inside)| *inside);
+    let inside = present
+        .get(&id)
+        .filter(|(day, _)| *day == today)
+        .map_or(0, |(_, inside)| *inside);
     Ok(i32::try_from(inside).unwrap_or(i32::MAX))
 }
 
@@ -320,14 +371,21 @@ async fn load_outcome(tx: &Tx, id: &[u8]) -> Result<Redemption> {
 }
 
 fn audited(tx: &Tx, member: Member, act: &'static str, one: &Redemption, reason: &str) {
-    tx.audit(member.audit(act, one.id).detail(serde_json::json!({ "reason": reason })));
+    tx.audit(
+        member
+            .audit(act, one.id)
+            .detail(serde_json::json!({ "reason": reason })),
+    );
 }
 
 fn check_reason(reason: &str) -> Result<()> {
     if is_line(reason, REASON_CHARS_MAX) {
         Ok(())
     } else {
-        Err(bad_input("reason", "must be 1 to 200 characters on one line"))
+        Err(bad_input(
+            "reason",
+            "must be 1 to 200 characters on one line",
+        ))
     }
 }
 
@@ -363,8 +421,13 @@ pub async fn redemption(
     caller: &Caller,
     id: Uuid,
 ) -> Result<Option<Redemption>> {
-    let found =
-        service.ctx.db.tx("redemption", async |tx| store::redemption::load(tx, id).await).await;
+    let found = service
+        .ctx
+        .db
+        .tx("redemption", async |tx| {
+            store::redemption::load(tx, id).await
+        })
+        .await;
     match found {
         Ok(one) if may_see(service, caller, one.venue).await? => Ok(Some(one)),
         Ok(_) | Err(Error::NotFound) => Ok(None),
@@ -377,7 +440,11 @@ pub async fn redemption(
 /// # Errors
 /// When the database fails, or identity is not heard of.
 pub async fn gate(service: &Admission, caller: &Caller, id: GateId) -> Result<Option<Gate>> {
-    let found = service.ctx.db.tx("gate", async |tx| store::gate::load(tx, id).await).await;
+    let found = service
+        .ctx
+        .db
+        .tx("gate", async |tx| store::gate::load(tx, id).await)
+        .await;
     match found {
         Ok(one) if may_see(service, caller, one.venue).await? => Ok(Some(one)),
         Ok(_) | Err(Error::NotFound) => Ok(None),

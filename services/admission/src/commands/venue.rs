@@ -23,11 +23,23 @@ pub async fn create_venue(
     details: Details,
 ) -> Result<Venue> {
     let details = checked(ctx, details)?;
-    let hash = once::hash("create_venue", &[&company.to_string(), &format!("{details:?}")]);
+    let hash = once::hash(
+        "create_venue",
+        &[&company.to_string(), &format!("{details:?}")],
+    );
     ctx.db
         .tx("create_venue", async |tx| {
             let member = operator_or_manager(tx, caller, company).await?;
-            match once::begin(tx, &Request { caller: member.id.uuid(), key, hash }).await? {
+            match once::begin(
+                tx,
+                &Request {
+                    caller: member.id.uuid(),
+                    key,
+                    hash,
+                },
+            )
+            .await?
+            {
                 Once::First => {}
                 Once::Done(id) => {
                     let id = Uuid::from_slice(&id).map_err(|_| Error::internal("no venue id"))?;
@@ -72,7 +84,11 @@ pub async fn update_venue(
             if details == venue.details {
                 return Ok(venue);
             }
-            let venue = Venue { version: venue.version + 1, details, ..venue };
+            let venue = Venue {
+                version: venue.version + 1,
+                details,
+                ..venue
+            };
             store::venue::save(tx, &venue).await?;
             tx.audit(member.audit("update_venue", venue.id));
             tx.emit(publish::venue(&venue, ctx.union));
@@ -98,9 +114,17 @@ pub async fn suspend_venue(
             if venue.suspended == suspended {
                 return Ok(venue);
             }
-            let venue = Venue { version: venue.version + 1, suspended, ..venue };
+            let venue = Venue {
+                version: venue.version + 1,
+                suspended,
+                ..venue
+            };
             store::venue::save(tx, &venue).await?;
-            let act = if suspended { "suspend_venue" } else { "resume_venue" };
+            let act = if suspended {
+                "suspend_venue"
+            } else {
+                "resume_venue"
+            };
             tx.audit(member.audit(act, venue.id));
             tx.emit(publish::venue(&venue, ctx.union));
             Ok(venue)
@@ -110,5 +134,7 @@ pub async fn suspend_venue(
 
 fn checked(ctx: &Ctx, details: Details) -> Result<Details> {
     let today = shanghai_date(ctx.clock.now());
-    details.checked(ctx.union, today).map_err(|(field, reason)| bad_input(field, reason))
+    details
+        .checked(ctx.union, today)
+        .map_err(|(field, reason)| bad_input(field, reason))
 }

@@ -37,8 +37,12 @@ impl Wgs84 {
 
     /// As it is stored.
     pub fn from_e7(latitude_e7: i32, longitude_e7: i32) -> Option<Self> {
-        (LATITUDE_E7.contains(&latitude_e7) && LONGITUDE_E7.contains(&longitude_e7))
-            .then_some(Self { latitude_e7, longitude_e7 })
+        (LATITUDE_E7.contains(&latitude_e7) && LONGITUDE_E7.contains(&longitude_e7)).then_some(
+            Self {
+                latitude_e7,
+                longitude_e7,
+            },
+        )
     }
 
     pub const fn latitude_e7(self) -> i32 {
@@ -77,7 +81,10 @@ impl Wgs84 {
         let north = shift_latitude(x, y).to_degrees()
             / (AXIS_METRES * (1.0 - ECCENTRICITY) / (magic * root));
         let east = shift_longitude(x, y).to_degrees() / (AXIS_METRES / root * radians.cos());
-        Gcj02 { latitude: latitude + north, longitude: longitude + east }
+        Gcj02 {
+            latitude: latitude + north,
+            longitude: longitude + east,
+        }
     }
 }
 
@@ -89,7 +96,12 @@ fn to_e7(degrees: f64) -> Option<i32> {
 
 fn shift_latitude(x: f64, y: f64) -> f64 {
     use std::f64::consts::PI;
-    -100.0 + 2.0 * x + 3.0 * y + 0.2 * y * y + 0.1 * x * y + 0.2 * x.abs().sqrt()
+    -100.0
+        + 2.0 * x
+        + 3.0 * y
+        + 0.2 * y * y
+        + 0.1 * x * y
+        + 0.2 * x.abs().sqrt()
         + waves(x)
         + (20.0 * (y * PI).sin() + 40.0 * (y / 3.0 * PI).sin()) * 2.0 / 3.0
         + (160.0 * (y / 12.0 * PI).sin() + 320.0 * (y * PI / 30.0).sin()) * 2.0 / 3.0
@@ -97,7 +109,12 @@ fn shift_latitude(x: f64, y: f64) -> f64 {
 
 fn shift_longitude(x: f64, y: f64) -> f64 {
     use std::f64::consts::PI;
-    300.0 + x + 2.0 * y + 0.1 * x * x + 0.1 * x * y + 0.1 * x.abs().sqrt()
+    300.0
+        + x
+        + 2.0 * y
+        + 0.1 * x * x
+        + 0.1 * x * y
+        + 0.1 * x.abs().sqrt()
         + waves(x)
         + (20.0 * (x * PI).sin() + 40.0 * (x / 3.0 * PI).sin()) * 2.0 / 3.0
         + (150.0 * (x / 12.0 * PI).sin() + 300.0 * (x / 30.0 * PI).sin()) * 2.0 / 3.0

@@ -82,7 +82,8 @@ impl Desk {
             // Only an issuer of no union gets here: its tokens verify nowhere in production.
             return Outcome::of(Decision::deny(Reason::UnknownKey, self.now), today);
         };
-        if attempt.entitlement() != Some((id, account.entitlement.home, account.entitlement.scope)) {
+        if attempt.entitlement() != Some((id, account.entitlement.home, account.entitlement.scope))
+        {
             // A proper key, but of an issuer or for a product that this entitlement is not of.
             return Outcome::of(Decision::deny(Reason::UnknownKey, self.now), today);
         }
@@ -114,26 +115,45 @@ impl Desk {
             Direction::Entry => full,
             Direction::Exit => account.inside > 0 || account.stayed,
         };
-        account.history.presence = if inside { Presence::Inside } else { Presence::Outside };
-        self.venue.vacancies =
-            self.capacity.map(|capacity| capacity.saturating_sub(self.inside));
+        account.history.presence = if inside {
+            Presence::Inside
+        } else {
+            Presence::Outside
+        };
+        self.venue.vacancies = self
+            .capacity
+            .map(|capacity| capacity.saturating_sub(self.inside));
         let scan = Scan {
             direction: attempt.direction,
             persons: attempt.persons,
-            presented: Presented::Token { token, form: Form::Static },
+            presented: Presented::Token {
+                token,
+                form: Form::Static,
+            },
             gate,
             mode: Mode::Online,
             // The server's own clock decides.
             clock_trusted: true,
             document: attempt.document,
         };
-        let decision = decide(&rules, &facts, &account.history, &self.venue, self.now, &scan);
+        let decision = decide(
+            &rules,
+            &facts,
+            &account.history,
+            &self.venue,
+            self.now,
+            &scan,
+        );
         let Decision::Admit { counted_on, .. } = decision else {
-            return Outcome { limits: limits(&rules, version, &self.venue), ..Outcome::of(decision, today) };
+            return Outcome {
+                limits: limits(&rules, version, &self.venue),
+                ..Outcome::of(decision, today)
+            };
         };
         let persons = u32::from(attempt.persons.get());
         let inside_delta = self.enter_or_leave(account, attempt.direction, persons);
-        let unseen = attempt.direction == Direction::Entry && account.entitlement.grant == Grant::Unseen;
+        let unseen =
+            attempt.direction == Direction::Entry && account.entitlement.grant == Grant::Unseen;
         if attempt.direction == Direction::Entry {
             count(&mut account.history, counted_on == today, persons);
         }
@@ -142,7 +162,13 @@ impl Desk {
             account.entitlement.first_used_at.get_or_insert(self.now);
         }
         let limits = limits(&rules, version, &self.venue);
-        Outcome { decision, limits, counted_on, inside_delta, unseen }
+        Outcome {
+            decision,
+            limits,
+            counted_on,
+            inside_delta,
+            unseen,
+        }
     }
 
     /// The rules that judge an entitlement, with their version. An exit is judged by none.
@@ -152,18 +178,22 @@ impl Desk {
         direction: Direction,
     ) -> Result<(Option<i64>, Arc<Rules>), Decision> {
         if entitlement.home != self.union && direction == Direction::Entry {
-            return Err(Decision::Ask { reason: Reason::UnknownEntitlement });
+            return Err(Decision::Ask {
+                reason: Reason::UnknownEntitlement,
+            });
         }
         let (version, missing) = match &entitlement.grant {
             Grant::Granted(word) => (Some(word.rules_version), Reason::Internal),
-            Grant::Unseen | Grant::Blocked => {
-                (self.rules.newest.get(&entitlement.scope).copied(), Reason::UnknownEntitlement)
-            }
+            Grant::Unseen | Grant::Blocked => (
+                self.rules.newest.get(&entitlement.scope).copied(),
+                Reason::UnknownEntitlement,
+            ),
         };
         if direction == Direction::Exit {
             return Ok((version, Arc::new(Rules::unlimited())));
         }
-        let found = version.and_then(|version| self.rules.versions.get(&(entitlement.scope, version)));
+        let found =
+            version.and_then(|version| self.rules.versions.get(&(entitlement.scope, version)));
         match found {
             Some(Ok(rules)) => Ok((version, Arc::clone(rules))),
             Some(Err(error)) => Err(error.decision()),
@@ -189,7 +219,13 @@ impl Desk {
 
 impl Outcome {
     fn of(decision: Decision, counted_on: NaiveDate) -> Self {
-        Self { decision, limits: Limits::default(), counted_on, inside_delta: 0, unseen: false }
+        Self {
+            decision,
+            limits: Limits::default(),
+            counted_on,
+            inside_delta: 0,
+            unseen: false,
+        }
     }
 }
 
@@ -199,7 +235,11 @@ fn shifted(count: u32, delta: i32) -> u32 {
 
 fn count(history: &mut History, is_today: bool, persons: u32) {
     let add = |sum: &mut u32| *sum = sum.saturating_add(persons);
-    let day = if is_today { &mut history.today } else { &mut history.yesterday };
+    let day = if is_today {
+        &mut history.today
+    } else {
+        &mut history.yesterday
+    };
     add(&mut day.here);
     add(&mut day.everywhere);
     add(&mut history.here);

@@ -86,7 +86,14 @@ pub struct Contradiction;
 impl Entitlement {
     /// One of which nothing is known but what a credential says.
     pub const fn unseen(id: EntitlementId, home: Union, scope: u32) -> Self {
-        Self { id, home, scope, grant: Grant::Unseen, first_used_at: None, block_version: 0 }
+        Self {
+            id,
+            home,
+            scope,
+            grant: Grant::Unseen,
+            first_used_at: None,
+            block_version: 0,
+        }
     }
 
     /// Takes the granter's word.

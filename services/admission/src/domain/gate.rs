@@ -84,7 +84,11 @@ impl Gate {
             attempts: 0,
             used: false,
         };
-        Self { code: Some(pending), version: self.version + 1, ..self }
+        Self {
+            code: Some(pending),
+            version: self.version + 1,
+            ..self
+        }
     }
 
     /// Binds a device that shows a code.
@@ -92,12 +96,24 @@ impl Gate {
     /// # Errors
     /// [`Refusal::EnrolmentCodeExpired`] when the code is too old, was tried too often or was used
     /// by another key.
-    pub fn enrol(self, code: &Code, public: [u8; 32], now: DateTime<Utc>) -> Result<Enrolled, Refusal> {
-        let Some(pending) = self.code.clone().filter(|one| one.attempts < CODE_ATTEMPTS_MAX) else {
+    pub fn enrol(
+        self,
+        code: &Code,
+        public: [u8; 32],
+        now: DateTime<Utc>,
+    ) -> Result<Enrolled, Refusal> {
+        let Some(pending) = self
+            .code
+            .clone()
+            .filter(|one| one.attempts < CODE_ATTEMPTS_MAX)
+        else {
             return Err(Refusal::EnrolmentCodeExpired);
         };
         if pending.hash != code.secret_hash {
-            let code = Some(PendingCode { attempts: pending.attempts + 1, ..pending });
+            let code = Some(PendingCode {
+                attempts: pending.attempts + 1,
+                ..pending
+            });
             return Ok(Enrolled::Wrong(Self { code, ..self }));
         }
         let same = self.key.as_ref().is_some_and(|key| key.public == public);
@@ -109,8 +125,15 @@ impl Gate {
         }
         let enrolment = self.key.as_ref().map_or(0, |key| key.enrolment) + 1;
         Ok(Enrolled::Bound(Self {
-            key: Some(GateKey { enrolment, public, since: now }),
-            code: Some(PendingCode { used: true, ..pending }),
+            key: Some(GateKey {
+                enrolment,
+                public,
+                since: now,
+            }),
+            code: Some(PendingCode {
+                used: true,
+                ..pending
+            }),
             version: self.version + 1,
             ..self
         }))
@@ -118,7 +141,11 @@ impl Gate {
 
     /// Switches it off or on; `None` when it is so already.
     pub fn switched(self, disabled: bool) -> Option<Self> {
-        (self.disabled != disabled).then(|| Self { disabled, version: self.version + 1, ..self })
+        (self.disabled != disabled).then(|| Self {
+            disabled,
+            version: self.version + 1,
+            ..self
+        })
     }
 }
 
@@ -155,9 +182,15 @@ pub fn split_code(typed: &str) -> Option<(String, String)> {
 /// Selector and secret of a new code, of that many random bytes.
 pub fn new_code(random: [u8; CODE_BYTES]) -> (String, String) {
     let text = |bytes: &[u8]| -> String {
-        bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect()
+        bytes
+            .iter()
+            .map(|byte| char::from(ALPHABET[usize::from(byte & 31)]))
+            .collect()
     };
-    (text(&random[..SELECTOR_CHARS]), text(&random[SELECTOR_CHARS..]))
+    (
+        text(&random[..SELECTOR_CHARS]),
+        text(&random[SELECTOR_CHARS..]),
+    )
 }
 
 #[cfg(test)]
@@ -171,7 +204,10 @@ mod tests {
     }
 
     fn code(secret: u8) -> Code {
-        Code { selector: "S".to_owned(), secret_hash: [secret; 32] }
+        Code {
+            selector: "S".to_owned(),
+            secret_hash: [secret; 32],
+        }
     }
 
     fn gate() -> Gate {
@@ -195,20 +231,36 @@ mod tests {
         };
         assert_eq!(bound.key.as_ref().map(|key| key.enrolment), Some(1));
         let late = now() + TimeDelta::days(9);
-        assert!(matches!(bound.clone().enrol(&code(7), [1; 32], late), Ok(Enrolled::Already(_))));
+        assert!(matches!(
+            bound.clone().enrol(&code(7), [1; 32], late),
+            Ok(Enrolled::Already(_))
+        ));
         let other = bound.clone().enrol(&code(7), [2; 32], now());
         assert_eq!(other, Err(Refusal::EnrolmentCodeExpired));
-        let again = bound.with_code(&code(8), now()).enrol(&code(8), [2; 32], now());
-        let Ok(Enrolled::Bound(again)) = again else { panic!("not bound again") };
-        assert_eq!(again.key.map(|key| (key.enrolment, key.public)), Some((2, [2; 32])));
+        let again = bound
+            .with_code(&code(8), now())
+            .enrol(&code(8), [2; 32], now());
+        let Ok(Enrolled::Bound(again)) = again else {
+            panic!("not bound again")
+        };
+        assert_eq!(
+            again.key.map(|key| (key.enrolment, key.public)),
+            Some((2, [2; 32]))
+        );
     }
 
     #[test]
     fn a_code_dies_with_time_and_with_wrong_tries() {
         let end = now() + TimeDelta::minutes(CODE_MINUTES);
-        assert_eq!(gate().enrol(&code(7), [1; 32], end), Err(Refusal::EnrolmentCodeExpired));
+        assert_eq!(
+            gate().enrol(&code(7), [1; 32], end),
+            Err(Refusal::EnrolmentCodeExpired)
+        );
         let just = end - TimeDelta::microseconds(1);
-        assert!(matches!(gate().enrol(&code(7), [1; 32], just), Ok(Enrolled::Bound(_))));
+        assert!(matches!(
+            gate().enrol(&code(7), [1; 32], just),
+            Ok(Enrolled::Bound(_))
+        ));
         let mut tried = gate();
         for _ in 0..CODE_ATTEMPTS_MAX {
             let Ok(Enrolled::Wrong(next)) = tried.enrol(&code(9), [1; 32], now()) else {
@@ -216,7 +268,10 @@ mod tests {
             };
             tried = next;
         }
-        assert_eq!(tried.enrol(&code(7), [1; 32], now()), Err(Refusal::EnrolmentCodeExpired));
+        assert_eq!(
+            tried.enrol(&code(7), [1; 32], now()),
+            Err(Refusal::EnrolmentCodeExpired)
+        );
     }
 
     #[test]
@@ -225,7 +280,13 @@ mod tests {
         let typed = format!(" {}-{} ", selector.to_lowercase(), secret);
         assert_eq!(split_code(&typed), Some((selector, secret)));
         assert_eq!(split_code("ol1i0000-000000000000").unwrap().0, "01110000");
-        for bad in ["", "0", "U0000000-000000000000", &"0".repeat(21), &"中".repeat(20)] {
+        for bad in [
+            "",
+            "0",
+            "U0000000-000000000000",
+            &"0".repeat(21),
+            &"中".repeat(20),
+        ] {
             assert_eq!(split_code(bad), None, "{bad}");
         }
     }

@@ -31,7 +31,9 @@ impl Opening {
         let mut week = self.week;
         let first = today.pred_opt().unwrap_or(today);
         for days in 0..7 {
-            let Some(date) = first.checked_add_days(Days::new(days)) else { continue };
+            let Some(date) = first.checked_add_days(Days::new(days)) else {
+                continue;
+            };
             if let Some(hours) = self.exceptions.get(&date) {
                 week[weekday(date)] = *hours;
             }
@@ -41,7 +43,10 @@ impl Opening {
 
     /// The hours of one Shanghai date.
     pub fn on(&self, date: NaiveDate) -> Option<Hours> {
-        self.exceptions.get(&date).copied().unwrap_or(self.week[weekday(date)])
+        self.exceptions
+            .get(&date)
+            .copied()
+            .unwrap_or(self.week[weekday(date)])
     }
 
     /// See the module.
@@ -95,7 +100,13 @@ fn item(text: &mut String, name: &str, hours: Option<Hours>) {
 /// `09:00-17:00`.
 pub fn hours_text(hours: Hours) -> String {
     let (from, until) = (hours.from_minute(), hours.until_minute());
-    format!("{:02}:{:02}-{:02}:{:02}", from / 60, from % 60, until / 60, until % 60)
+    format!(
+        "{:02}:{:02}-{:02}:{:02}",
+        from / 60,
+        from % 60,
+        until / 60,
+        until % 60
+    )
 }
 
 fn parse_hours(text: &str) -> Option<Option<Hours>> {
@@ -103,7 +114,9 @@ fn parse_hours(text: &str) -> Option<Option<Hours>> {
         return Some(None);
     }
     let (from, until) = text.split_once('-')?;
-    Hours::new(parse_minute(from)?, parse_minute(until)?).ok().map(Some)
+    Hours::new(parse_minute(from)?, parse_minute(until)?)
+        .ok()
+        .map(Some)
 }
 
 /// The minute of the day of `HH:MM`; midnight at the end of the day is `24:00`.
@@ -138,9 +151,18 @@ mod tests {
     fn hours_read_back_from_their_text_and_nothing_else_reads() {
         let text = museum().to_text();
         assert!(text.starts_with("Mo off; Tu 09:00-17:00; "), "{text}");
-        assert!(text.ends_with("; 2026-05-04 09:00-24:00; 2026-05-05 off"), "{text}");
+        assert!(
+            text.ends_with("; 2026-05-04 09:00-24:00; 2026-05-05 off"),
+            "{text}"
+        );
         assert_eq!(Opening::parse(&text), Some(museum()));
-        for bad in ["", "Mo off", "Mo 9:00-17:00", &text.replace("17:00", "08:00"), "Tu off; Mo off"] {
+        for bad in [
+            "",
+            "Mo off",
+            "Mo 9:00-17:00",
+            &text.replace("17:00", "08:00"),
+            "Tu off; Mo off",
+        ] {
             assert_eq!(Opening::parse(bad), None, "{bad}");
         }
     }
@@ -155,7 +177,10 @@ mod tests {
         assert_eq!(monday(museum.around(day("2026-05-06"))), None);
         assert_eq!(monday(museum.around(day("2026-04-20"))), None);
         assert_eq!(museum.on(day("2026-05-05")), None);
-        assert_eq!(museum.on(day("2026-05-06")).map(Hours::from_minute), Some(540));
+        assert_eq!(
+            museum.on(day("2026-05-06")).map(Hours::from_minute),
+            Some(540)
+        );
     }
 
     #[test]

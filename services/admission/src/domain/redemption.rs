@@ -125,7 +125,11 @@ impl Redemption {
     /// Whether anybody is paid for it; `None` when that is so already.
     #[must_use]
     pub fn with_payable(self, payable: bool) -> Option<Self> {
-        (self.payable != payable).then(|| Self { payable, version: self.version + 1, ..self })
+        (self.payable != payable).then(|| Self {
+            payable,
+            version: self.version + 1,
+            ..self
+        })
     }
 }
 
@@ -140,7 +144,11 @@ mod tests {
     }
 
     fn admitted(direction: Direction, inside_delta: i32) -> Redemption {
-        let none = Remaining { today: None, venue: None, total: None };
+        let none = Remaining {
+            today: None,
+            venue: None,
+            total: None,
+        };
         Redemption {
             id: Uuid::from_u128(1),
             version: 1,
@@ -158,7 +166,10 @@ mod tests {
             persons: 1,
             decision: Decision::Admit {
                 remaining: none,
-                hints: Hints { document_check: false, photo: false },
+                hints: Hints {
+                    document_check: false,
+                    photo: false,
+                },
                 counted_on: today(),
             },
             at: DateTime::<Utc>::UNIX_EPOCH,
@@ -175,16 +186,30 @@ mod tests {
 
     fn void() -> Void {
         let by = MemberId(Uuid::from_u128(4));
-        Void { at: DateTime::<Utc>::UNIX_EPOCH, by, reason: "mistake".to_owned() }
+        Void {
+            at: DateTime::<Utc>::UNIX_EPOCH,
+            by,
+            reason: "mistake".to_owned(),
+        }
     }
 
     #[test]
     fn an_admission_is_voided_once_and_a_denial_never() {
-        let (voided, change) = admitted(Direction::Entry, 1).voided(void(), 1, today()).unwrap();
+        let (voided, change) = admitted(Direction::Entry, 1)
+            .voided(void(), 1, today())
+            .unwrap();
         assert_eq!((voided.version, voided.inside_delta, change), (2, 0, -1));
-        assert_eq!(voided.voided(void(), 0, today()), Err(Refusal::AlreadyVoided));
-        let decision = Decision::Ask { reason: Reason::Internal };
-        let asked = Redemption { decision, ..admitted(Direction::Entry, 0) };
+        assert_eq!(
+            voided.voided(void(), 0, today()),
+            Err(Refusal::AlreadyVoided)
+        );
+        let decision = Decision::Ask {
+            reason: Reason::Internal,
+        };
+        let asked = Redemption {
+            decision,
+            ..admitted(Direction::Entry, 0)
+        };
         assert_eq!(asked.voided(void(), 0, today()), Err(Refusal::NotAdmitted));
     }
 

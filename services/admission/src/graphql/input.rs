@@ -98,7 +98,11 @@ impl VenueOpeningInput {
             |one: &Option<VenueHoursInput>| one.as_ref().map(VenueHoursInput::hours).transpose();
         let mut week = [None; 7];
         for (day, input) in week.iter_mut().zip(days) {
-            *day = hours(if self.daily.is_some() { &self.daily } else { input })?;
+            *day = hours(if self.daily.is_some() {
+                &self.daily
+            } else {
+                input
+            })?;
         }
         if self.daily.is_some() && days.into_iter().any(Option::is_some) {
             return Err(bad_input("opening", "either daily or weekdays"));
@@ -268,7 +272,9 @@ pub(super) struct EnrolGateInput {
 impl EnrolGateInput {
     pub(super) fn public(&self) -> Result<[u8; 32]> {
         let bad = || bad_input("publicKey", "must be 32 bytes in base64url");
-        let bytes = URL_SAFE_NO_PAD.decode(&self.public_key).map_err(|_| bad())?;
+        let bytes = URL_SAFE_NO_PAD
+            .decode(&self.public_key)
+            .map_err(|_| bad())?;
         bytes.try_into().map_err(|_| bad())
     }
 }
@@ -325,7 +331,9 @@ impl RedeemInput {
         }
         let persons =
             NonZeroU16::new(self.persons).ok_or_else(|| bad_input("persons", "at least 1"))?;
-        let venue = self.venue_id.map(|id| GlobalId::uuid(&id, "Venue").map(VenueId));
+        let venue = self
+            .venue_id
+            .map(|id| GlobalId::uuid(&id, "Venue").map(VenueId));
         Ok(Scanned {
             id,
             text: self.token,

@@ -10,9 +10,7 @@ use super::input::{
     CreateGateInput, CreateVenueInput, EnrolGateInput, GateInput, LookUpPassInput, OpenShiftInput,
     OverrideAdmissionInput, RedeemInput, SuspendVenueInput, UpdateVenueInput, VoidRedemptionInput,
 };
-use super::redemption::{
-    Answer, Redemption, ScanDecision, ScanHints, ScanReason, ScanRemaining,
-};
+use super::redemption::{Answer, Redemption, ScanDecision, ScanHints, ScanReason, ScanRemaining};
 use super::staff::{LookedUpPass, Shift};
 use super::venue::{Gate, Venue};
 use super::{caller, language, service};
@@ -216,7 +214,9 @@ impl Places {
             let db = &service_of(ctx)?.ctx;
             commands::venue::create_venue(db, caller_of(ctx)?, key, company, details).await
         };
-        let made = made.await.map(|venue| CreateVenuePayload::done(Venue::of(venue)));
+        let made = made
+            .await
+            .map(|venue| CreateVenuePayload::done(Venue::of(venue)));
         CreateVenuePayload::from_result(language(ctx), made)
     }
 
@@ -232,7 +232,9 @@ impl Places {
             let change = |details| input.apply(details);
             commands::venue::update_venue(db, caller_of(ctx)?, id, change).await
         };
-        let done = done.await.map(|venue| UpdateVenuePayload::done(Venue::of(venue)));
+        let done = done
+            .await
+            .map(|venue| UpdateVenuePayload::done(Venue::of(venue)));
         UpdateVenuePayload::from_result(language(ctx), done)
     }
 
@@ -248,7 +250,9 @@ impl Places {
             let db = &service_of(ctx)?.ctx;
             commands::venue::suspend_venue(db, caller_of(ctx)?, id, input.suspended).await
         };
-        let done = done.await.map(|venue| SuspendVenuePayload::done(Venue::of(venue)));
+        let done = done
+            .await
+            .map(|venue| SuspendVenuePayload::done(Venue::of(venue)));
         SuspendVenuePayload::from_result(language(ctx), done)
     }
 }
@@ -270,7 +274,9 @@ impl Doors {
             let (db, key) = (&service_of(ctx)?.ctx, input.idempotency_key);
             commands::gate::create_gate(db, caller_of(ctx)?, key, venue, &input.name).await
         };
-        let made = made.await.map(|new| GateCodePayload::done(Gate(new.gate), new.code));
+        let made = made
+            .await
+            .map(|new| GateCodePayload::done(Gate(new.gate), new.code));
         GateCodePayload::from_result(language(ctx), made)
     }
 
@@ -284,7 +290,9 @@ impl Doors {
             let gate = gate_id(&input.gate_id)?;
             commands::gate::issue_gate_code(&service_of(ctx)?.ctx, caller_of(ctx)?, gate).await
         };
-        let made = made.await.map(|new| GateCodePayload::done(Gate(new.gate), new.code));
+        let made = made
+            .await
+            .map(|new| GateCodePayload::done(Gate(new.gate), new.code));
         GateCodePayload::from_result(language(ctx), made)
     }
 
@@ -357,16 +365,19 @@ impl People {
             let gate = input.gate_id.as_ref().map(|id| gate_id(id)).transpose()?;
             commands::shift::open_shift(&service_of(ctx)?.ctx, caller_of(ctx)?, venue, gate).await
         };
-        let done = done.await.map(|shift| ShiftPayload::done(Shift::from(shift)));
+        let done = done
+            .await
+            .map(|shift| ShiftPayload::done(Shift::from(shift)));
         ShiftPayload::from_result(language(ctx), done)
     }
 
     /// Signs out of the open shift.
     async fn close_shift(&self, ctx: &Context<'_>) -> Result<ShiftPayload> {
-        let done = async {
-            commands::shift::close_shift(&service_of(ctx)?.ctx, caller_of(ctx)?).await
-        };
-        let done = done.await.map(|shift| ShiftPayload::done(shift.map(Shift::from)));
+        let done =
+            async { commands::shift::close_shift(&service_of(ctx)?.ctx, caller_of(ctx)?).await };
+        let done = done
+            .await
+            .map(|shift| ShiftPayload::done(shift.map(Shift::from)));
         ShiftPayload::from_result(language(ctx), done)
     }
 
@@ -402,7 +413,9 @@ impl People {
             let caller = caller_of(ctx)?;
             commands::staff::override_admission(db, caller, key, what, &input.reason).await
         };
-        let done = done.await.map(|one| OverrideAdmissionPayload::done(Redemption(one)));
+        let done = done
+            .await
+            .map(|one| OverrideAdmissionPayload::done(Redemption(one)));
         OverrideAdmissionPayload::from_result(language(ctx), done)
     }
 
@@ -418,7 +431,9 @@ impl People {
             let caller = caller_of(ctx)?;
             commands::staff::void_redemption(db, caller, key, id, &input.reason).await
         };
-        let done = done.await.map(|one| VoidRedemptionPayload::done(Redemption(one)));
+        let done = done
+            .await
+            .map(|one| VoidRedemptionPayload::done(Redemption(one)));
         VoidRedemptionPayload::from_result(language(ctx), done)
     }
 }
@@ -427,12 +442,18 @@ fn overridden(input: &OverrideAdmissionInput) -> KitResult<Overridden> {
     match (&input.redemption_id, &input.venue_id, &input.pass_number) {
         (Some(id), None, None) => GlobalId::uuid(id, "Redemption").map(Overridden::Denial),
         (None, Some(venue), Some(number)) => match Number::parse(number) {
-            Some(Number::Pass(pass)) => Ok(Overridden::LookedUp { venue: venue_id(venue)?, pass }),
+            Some(Number::Pass(pass)) => Ok(Overridden::LookedUp {
+                venue: venue_id(venue)?,
+                pass,
+            }),
             Some(Number::Order(_)) | None => {
                 Err(bad_input("passNumber", "the sixteen digits of a pass"))
             }
         },
-        _ => Err(bad_input("redemptionId", "a scan, or a venue and a pass number")),
+        _ => Err(bad_input(
+            "redemptionId",
+            "a scan, or a venue and a pass number",
+        )),
     }
 }
 

@@ -55,15 +55,26 @@ impl VenueFilterInput {
             .division
             .map(|code| {
                 let is_code = code.len() == 6 && code.bytes().all(|b| b.is_ascii_digit());
-                is_code.then(|| code.parse().ok()).flatten()
+                is_code
+                    .then(|| code.parse().ok())
+                    .flatten()
                     .ok_or_else(|| bad_input("filter.division", "must be six digits"))
             })
             .transpose()?;
-        if self.tag.as_ref().is_some_and(|tag| tag.len() > TAG_BYTES_MAX) {
+        if self
+            .tag
+            .as_ref()
+            .is_some_and(|tag| tag.len() > TAG_BYTES_MAX)
+        {
             return Err(bad_input("filter.tag", "at most 32 bytes"));
         }
         let within_metres = self.near.and_then(|near| near.within_metres);
-        Ok(VenueFilter { near, within_metres, tag: self.tag, division })
+        Ok(VenueFilter {
+            near,
+            within_metres,
+            tag: self.tag,
+            division,
+        })
     }
 }
 
@@ -83,34 +94,46 @@ impl Query {
         let page = Page::new(first, after.as_deref(), last, before.as_deref())?;
         let filter = filter.unwrap_or_default().filter()?;
         let found = queries::venues(service(ctx)?, &filter, &page).await?;
-        let node = |listed: Listed| Venue { venue: listed.venue, metres: listed.metres };
+        let node = |listed: Listed| Venue {
+            venue: listed.venue,
+            metres: listed.metres,
+        };
         Ok(page.connection(found, Listed::cursor, node))
     }
 
     /// A venue by its id. Open to everybody.
     async fn venue(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Venue>> {
-        let Some(id) = named(GlobalId::uuid(&id, "Venue"))? else { return Ok(None) };
+        let Some(id) = named(GlobalId::uuid(&id, "Venue"))? else {
+            return Ok(None);
+        };
         let found = queries::venues_by_id(&service(ctx)?.ctx, vec![id]).await?;
         Ok(found.into_iter().next().map(Venue::of))
     }
 
     /// A gate by its id, for its venue's staff and operators.
     async fn gate(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Gate>> {
-        let Some(id) = named(GlobalId::uuid(&id, "Gate"))? else { return Ok(None) };
+        let Some(id) = named(GlobalId::uuid(&id, "Gate"))? else {
+            return Ok(None);
+        };
         let found = staff::gate(service(ctx)?, caller(ctx)?, GateId(id)).await?;
         Ok(found.map(Gate))
     }
 
     /// A scan by its id, for its venue's staff and operators.
     async fn redemption(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Redemption>> {
-        let Some(id) = named(GlobalId::uuid(&id, "Redemption"))? else { return Ok(None) };
+        let Some(id) = named(GlobalId::uuid(&id, "Redemption"))? else {
+            return Ok(None);
+        };
         let found = staff::redemption(service(ctx)?, caller(ctx)?, id).await?;
         Ok(found.map(Redemption))
     }
 
     /// A venue's scans by time, denials included, for its staff and operators; empty for others.
     #[graphql(complexity = "rows(first, last) * child_complexity + 5")]
-    #[expect(clippy::too_many_arguments, reason = "the four arguments of a page, and which")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the four arguments of a page, and which"
+    )]
     async fn redemptions(
         &self,
         ctx: &Context<'_>,
@@ -138,7 +161,9 @@ impl Query {
         from: NaiveDate,
         until: NaiveDate,
     ) -> Result<Vec<VenueFigure>> {
-        let Some(venue) = seen_venue(ctx, &venue_id).await? else { return Ok(Vec::new()) };
+        let Some(venue) = seen_venue(ctx, &venue_id).await? else {
+            return Ok(Vec::new());
+        };
         let figures = queries::figures(&service(ctx)?.ctx, venue, from, until).await?;
         Ok(figures.into_iter().map(VenueFigure::from).collect())
     }
@@ -154,11 +179,7 @@ impl Query {
     }
 
     #[graphql(entity)]
-    async fn find_redemption_by_id(
-        &self,
-        ctx: &Context<'_>,
-        id: ID,
-    ) -> Result<Option<Redemption>> {
+    async fn find_redemption_by_id(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Redemption>> {
         self.redemption(ctx, id).await
     }
 }
@@ -166,7 +187,9 @@ impl Query {
 /// The venue, if the caller may see what happens there.
 async fn seen_venue(ctx: &Context<'_>, id: &ID) -> Result<Option<VenueId>> {
     let id: Option<Uuid> = named(GlobalId::uuid(id, "Venue"))?;
-    let Some(venue) = id.map(VenueId) else { return Ok(None) };
+    let Some(venue) = id.map(VenueId) else {
+        return Ok(None);
+    };
     let may = staff::may_see(service(ctx)?, caller(ctx)?, venue).await?;
     Ok(may.then_some(venue))
 }

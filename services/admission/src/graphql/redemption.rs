@@ -185,13 +185,18 @@ impl Answer {
     pub(super) fn of(one: &RedemptionState, language: Language) -> Self {
         let decision = &one.decision;
         let (remaining, hints, next_try_at) = match decision {
-            Decision::Admit { remaining, hints, .. } => {
+            Decision::Admit {
+                remaining, hints, ..
+            } => {
                 let left = ScanRemaining {
                     today: remaining.today,
                     venue: remaining.venue,
                     total: remaining.total,
                 };
-                let look = ScanHints { document_check: hints.document_check, photo: hints.photo };
+                let look = ScanHints {
+                    document_check: hints.document_check,
+                    photo: hints.photo,
+                };
                 (Some(left), Some(look), None)
             }
             Decision::Deny { next_try_at, .. } => (None, None, *next_try_at),
@@ -293,7 +298,10 @@ impl Redemption {
     #[graphql(complexity = "5 + child_complexity")]
     async fn gate(&self, ctx: &Context<'_>) -> Result<Option<Gate>> {
         let gates = queries::gates(&service(ctx)?.ctx, self.0.venue).await?;
-        Ok(gates.into_iter().find(|gate| gate.id == self.0.gate).map(Gate))
+        Ok(gates
+            .into_iter()
+            .find(|gate| gate.id == self.0.gate)
+            .map(Gate))
     }
 
     /// Whether a supervisor let the person in against the rules.

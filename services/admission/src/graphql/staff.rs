@@ -34,7 +34,9 @@ impl From<ShiftRow> for Shift {
         Self {
             id: GlobalId::of_uuid("Shift", shift.id),
             venue_id: GlobalId::of_uuid("Venue", shift.venue.uuid()),
-            gate_id: shift.gate.map(|gate: GateId| GlobalId::of_uuid("Gate", gate.uuid())),
+            gate_id: shift
+                .gate
+                .map(|gate: GateId| GlobalId::of_uuid("Gate", gate.uuid())),
             opened_at: shift.opened_at,
             closes_at: shift.closes_at,
             closed_at: shift.closed_at,

@@ -14,7 +14,9 @@ pub(super) struct Organisation {
 
 impl Organisation {
     pub(super) fn of(id: OrganisationId) -> Self {
-        Self { id: GlobalId::of_uuid("Organisation", id.uuid()) }
+        Self {
+            id: GlobalId::of_uuid("Organisation", id.uuid()),
+        }
     }
 }
 
@@ -28,6 +30,8 @@ pub(super) struct Pass {
 
 impl Pass {
     pub(super) fn of(id: EntitlementId) -> Self {
-        Self { id: GlobalId::of_entitlement("Pass", id) }
+        Self {
+            id: GlobalId::of_entitlement("Pass", id),
+        }
     }
 }

@@ -52,7 +52,10 @@ pub(super) struct VenueOpeningException {
 
 impl Venue {
     pub(super) const fn of(venue: VenueState) -> Self {
-        Self { venue, metres: None }
+        Self {
+            venue,
+            metres: None,
+        }
     }
 
     fn opening(&self) -> Option<&Opening> {
@@ -98,13 +101,19 @@ impl Venue {
     /// Where it is, in WGS-84.
     async fn wgs84(&self) -> VenuePoint {
         let place = self.venue.details.place;
-        VenuePoint { latitude: place.latitude(), longitude: place.longitude() }
+        VenuePoint {
+            latitude: place.latitude(),
+            longitude: place.longitude(),
+        }
     }
 
     /// Where it is on Chinese maps, in GCJ-02, calculated from WGS-84.
     async fn gcj02(&self) -> VenuePoint {
         let place = self.venue.details.place.to_gcj02();
-        VenuePoint { latitude: place.latitude, longitude: place.longitude }
+        VenuePoint {
+            latitude: place.latitude,
+            longitude: place.longitude,
+        }
     }
 
     /// Where the coordinates come from.
@@ -133,13 +142,16 @@ impl Venue {
             weekday,
             hours: hours.map(hours_text),
         };
-        self.opening().map(|opening| WEEKDAYS.iter().zip(opening.week).map(day).collect())
+        self.opening()
+            .map(|opening| WEEKDAYS.iter().zip(opening.week).map(day).collect())
     }
 
     /// Dates that have hours of their own, today and later.
     async fn opening_exceptions(&self, ctx: &Context<'_>) -> Result<Vec<VenueOpeningException>> {
         let today = shanghai_date(service(ctx)?.ctx.clock.now());
-        let exceptions = self.opening().map(|opening| opening.exceptions.range(today..));
+        let exceptions = self
+            .opening()
+            .map(|opening| opening.exceptions.range(today..));
         Ok(exceptions
             .into_iter()
             .flatten()
@@ -153,7 +165,10 @@ impl Venue {
     /// Today's hours, `09:00-17:00`; null when it is closed or the clock does not decide.
     async fn hours_today(&self, ctx: &Context<'_>) -> Result<Option<String>> {
         let today = shanghai_date(service(ctx)?.ctx.clock.now());
-        Ok(self.opening().and_then(|opening| opening.on(today)).map(hours_text))
+        Ok(self
+            .opening()
+            .and_then(|opening| opening.on(today))
+            .map(hours_text))
     }
 
     /// Whether it is out of service: its gates deny.
@@ -177,7 +192,9 @@ impl Venue {
         if !self.venue.details.tracks_exits {
             return Ok(None);
         }
-        Ok(Some(queries::inside(&service(ctx)?.ctx, self.venue.id).await?))
+        Ok(Some(
+            queries::inside(&service(ctx)?.ctx, self.venue.id).await?,
+        ))
     }
 
     /// The company that runs it.
@@ -237,7 +254,11 @@ impl Gate {
     /// When the one-time code that was given out ends; null when none can be used.
     async fn code_expires_at(&self, ctx: &Context<'_>) -> Result<Option<DateTime<Utc>>> {
         let now = service(ctx)?.ctx.clock.now();
-        let code = self.0.code.as_ref().filter(|code| !code.used && now < code.expires_at);
+        let code = self
+            .0
+            .code
+            .as_ref()
+            .filter(|code| !code.used && now < code.expires_at);
         Ok(code.map(|code| code.expires_at))
     }
 

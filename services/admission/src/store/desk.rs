@@ -76,7 +76,11 @@ fn facts(venue: &Venue, union: Union, today: NaiveDate) -> VenueFacts {
     VenueFacts {
         tags: venue.details.tags.clone(),
         suspended: venue.suspended,
-        opening: venue.details.opening.as_ref().map(|opening| opening.around(today)),
+        opening: venue
+            .details
+            .opening
+            .as_ref()
+            .map(|opening| opening.around(today)),
         tracks_exits: venue.details.tracks_exits,
         ..VenueFacts::new(FactsId(*venue.id.uuid().as_bytes()), province)
     }
@@ -97,7 +101,11 @@ async fn lock_counter(tx: &Tx, venue: VenueId) -> Result<u32> {
         .await?
         .ok_or(Error::NotFound)?;
     let is_today = counter.day == shanghai_date(tx.now());
-    Ok(if is_today { u32::try_from(counter.inside).unwrap_or_default() } else { 0 })
+    Ok(if is_today {
+        u32::try_from(counter.inside).unwrap_or_default()
+    } else {
+        0
+    })
 }
 
 async fn gates(tx: &Tx, venue: VenueId) -> Result<BTreeMap<GateId, GateState>> {
@@ -171,8 +179,10 @@ async fn accounts(
             [ids.clone().into(), venue.id.uuid().into(), today.into(), yesterday.into()],
         )
         .await?;
-    let mut histories: BTreeMap<i64, History> =
-        rows.into_iter().map(|row| (row.entitlement, history(&row))).collect();
+    let mut histories: BTreeMap<i64, History> = rows
+        .into_iter()
+        .map(|row| (row.entitlement, history(&row)))
+        .collect();
     let present = if venue.details.tracks_exits {
         presence(tx, venue.id, ids).await?
     } else {
@@ -196,8 +206,14 @@ async fn accounts(
 fn history(row: &Uses) -> History {
     let count = |sum: i64| u32::try_from(sum).unwrap_or(u32::MAX);
     History {
-        today: DayUses { here: count(row.today_here), everywhere: count(row.today) },
-        yesterday: DayUses { here: count(row.yesterday_here), everywhere: count(row.yesterday) },
+        today: DayUses {
+            here: count(row.today_here),
+            everywhere: count(row.today),
+        },
+        yesterday: DayUses {
+            here: count(row.yesterday_here),
+            everywhere: count(row.yesterday),
+        },
         here: count(row.here),
         // Every venue of this union lies in its province.
         province: count(row.total),
@@ -336,14 +352,21 @@ pub(crate) async fn set_presence(
     moved.sort_unstable_by_key(|(id, _)| id.to_i64());
     moved.dedup_by_key(|(id, _)| *id);
     let ids: Vec<i64> = moved.iter().map(|(id, _)| id.to_i64()).collect();
-    let inside: Vec<i32> =
-        moved.iter().map(|(_, inside)| i32::try_from(*inside).unwrap_or(i32::MAX)).collect();
+    let inside: Vec<i32> = moved
+        .iter()
+        .map(|(_, inside)| i32::try_from(*inside).unwrap_or(i32::MAX))
+        .collect();
     tx.execute(
         "INSERT INTO presence (venue, entitlement, day, inside)
          SELECT $1, i, $2, n FROM UNNEST($3::bigint[], $4::int[]) AS t (i, n)
          ON CONFLICT (venue, entitlement) DO UPDATE
            SET day = EXCLUDED.day, inside = EXCLUDED.inside",
-        [venue.uuid().into(), shanghai_date(tx.now()).into(), ids.into(), inside.into()],
+        [
+            venue.uuid().into(),
+            shanghai_date(tx.now()).into(),
+            ids.into(),
+            inside.into(),
+        ],
     )
     .await?;
     Ok(())

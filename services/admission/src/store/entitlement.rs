@@ -43,8 +43,12 @@ impl TryFrom<Row> for Entitlement {
     fn try_from(row: Row) -> Result<Self> {
         let id = EntitlementId::from_i64(row.id);
         let broken = || Error::internal(format!("the row of entitlement {id} is broken"));
-        let minute =
-            |value: i32| u32::try_from(value).ok().and_then(Minute::new).ok_or_else(broken);
+        let minute = |value: i32| {
+            u32::try_from(value)
+                .ok()
+                .and_then(Minute::new)
+                .ok_or_else(broken)
+        };
         let granted = |state: State| -> Result<Grant> {
             Ok(Grant::Granted(Granted {
                 epoch: row.epoch,
@@ -213,16 +217,32 @@ impl Columns {
             columns.version.push(word.map_or(0, |word| word.version));
             columns.scope.push(one.scope.into());
             columns.state.push(state.to_owned());
-            columns.valid_from.push(word.map_or(0, |word| minute(word.valid_from)));
-            columns.valid_until.push(word.map_or(0, |word| minute(word.valid_until)));
-            columns.generation.push(word.map_or(0, |word| word.generation.into()));
-            columns.persons.push(word.map_or(1, |word| word.persons.into()));
-            columns.document_check.push(word.is_some_and(|word| word.document_check));
-            columns.rules_version.push(word.map_or(0, |word| word.rules_version));
-            columns.freeze_version.push(word.map_or(0, |word| word.freeze_version));
+            columns
+                .valid_from
+                .push(word.map_or(0, |word| minute(word.valid_from)));
+            columns
+                .valid_until
+                .push(word.map_or(0, |word| minute(word.valid_until)));
+            columns
+                .generation
+                .push(word.map_or(0, |word| word.generation.into()));
+            columns
+                .persons
+                .push(word.map_or(1, |word| word.persons.into()));
+            columns
+                .document_check
+                .push(word.is_some_and(|word| word.document_check));
+            columns
+                .rules_version
+                .push(word.map_or(0, |word| word.rules_version));
+            columns
+                .freeze_version
+                .push(word.map_or(0, |word| word.freeze_version));
             let order = word.and_then(|word| word.order).map(|order| order.uuid());
             columns.order.push(order.unwrap_or_default());
-            columns.first_used.push(one.first_used_at.map_or(-1, |at| at.timestamp_micros()));
+            columns
+                .first_used
+                .push(one.first_used_at.map_or(-1, |at| at.timestamp_micros()));
             columns.blocked.push(one.grant == Grant::Blocked);
             columns.block_version.push(one.block_version);
         }
@@ -257,7 +277,11 @@ pub(crate) async fn uses(tx: &Tx, ids: &[EntitlementId]) -> Result<BTreeMap<Enti
 }
 
 /// Ids of an order's entitlements, or of the one of that number.
-pub(crate) async fn ids_of_order(tx: &Tx, order: OrderId, rows_max: i64) -> Result<Vec<EntitlementId>> {
+pub(crate) async fn ids_of_order(
+    tx: &Tx,
+    order: OrderId,
+    rows_max: i64,
+) -> Result<Vec<EntitlementId>> {
     #[derive(FromQueryResult)]
     struct Id {
         id: i64,
@@ -268,7 +292,10 @@ pub(crate) async fn ids_of_order(tx: &Tx, order: OrderId, rows_max: i64) -> Resu
             [order.uuid().into(), rows_max.into()],
         )
         .await?;
-    Ok(rows.into_iter().map(|row| EntitlementId::from_i64(row.id)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| EntitlementId::from_i64(row.id))
+        .collect())
 }
 
 /// Blocked or once blocked ones after an id, locked, for a resync.

@@ -37,9 +37,11 @@ impl TryFrom<GateRow> for Gate {
         let broken = || Error::internal(format!("the row of gate {} is broken", row.id));
         let bytes = |bytes: Vec<u8>| <[u8; 32]>::try_from(bytes).map_err(|_| broken());
         let key = match (row.public_key, row.enrolled_at) {
-            (Some(public), Some(since)) => {
-                Some(GateKey { enrolment: row.enrolment, public: bytes(public)?, since })
-            }
+            (Some(public), Some(since)) => Some(GateKey {
+                enrolment: row.enrolment,
+                public: bytes(public)?,
+                since,
+            }),
             _ => None,
         };
         let code = match (row.code_selector, row.code_hash, row.code_expires_at) {
@@ -68,19 +70,28 @@ impl TryFrom<GateRow> for Gate {
 /// The gate, locked; `NotFound` when absent.
 pub(crate) async fn lock(tx: &Tx, id: GateId) -> Result<Gate> {
     let sql = format!("SELECT {COLUMNS} FROM gate WHERE id = $1 FOR UPDATE");
-    tx.one::<GateRow>(&sql, [id.uuid().into()]).await?.ok_or(Error::NotFound)?.try_into()
+    tx.one::<GateRow>(&sql, [id.uuid().into()])
+        .await?
+        .ok_or(Error::NotFound)?
+        .try_into()
 }
 
 /// The gate; `NotFound` when absent.
 pub(crate) async fn load(tx: &Tx, id: GateId) -> Result<Gate> {
     let sql = format!("SELECT {COLUMNS} FROM gate WHERE id = $1");
-    tx.one::<GateRow>(&sql, [id.uuid().into()]).await?.ok_or(Error::NotFound)?.try_into()
+    tx.one::<GateRow>(&sql, [id.uuid().into()])
+        .await?
+        .ok_or(Error::NotFound)?
+        .try_into()
 }
 
 /// The gate that a code's selector finds, locked.
 pub(crate) async fn lock_by_selector(tx: &Tx, selector: &str) -> Result<Option<Gate>> {
     let sql = format!("SELECT {COLUMNS} FROM gate WHERE code_selector = $1 FOR UPDATE");
-    tx.one::<GateRow>(&sql, [selector.into()]).await?.map(Gate::try_from).transpose()
+    tx.one::<GateRow>(&sql, [selector.into()])
+        .await?
+        .map(Gate::try_from)
+        .transpose()
 }
 
 /// Takes the venue's next gate number.
@@ -137,10 +148,7 @@ pub(crate) async fn save(tx: &Tx, gate: &Gate) -> Result<()> {
 
 /// What a gate's assertion is held against: its venue, key and enrolment. `None` when no device
 /// is bound to it.
-pub(crate) async fn key(
-    db: &kit::Db,
-    id: GateId,
-) -> Result<Option<(VenueId, GateKey)>> {
+pub(crate) async fn key(db: &kit::Db, id: GateId) -> Result<Option<(VenueId, GateKey)>> {
     let sql = format!("SELECT {COLUMNS} FROM gate WHERE id = $1");
     let row = db.one::<GateRow>(&sql, [id.uuid().into()]).await?;
     let gate = row.map(Gate::try_from).transpose()?;

@@ -68,7 +68,12 @@ pub(crate) async fn save_rules(
          ON CONFLICT (scope, rules_version) DO UPDATE
            SET rules = EXCLUDED.rules, epoch = EXCLUDED.epoch
          WHERE r.epoch < EXCLUDED.epoch",
-        [i64::from(scope).into(), rules_version.into(), epoch.into(), rules.into()],
+        [
+            i64::from(scope).into(),
+            rules_version.into(),
+            epoch.into(),
+            rules.into(),
+        ],
     )
     .await?;
     Ok(())
@@ -88,7 +93,10 @@ pub(crate) async fn book(tx: &Tx, versions: &[(u32, i64)], scopes: &[u32]) -> Re
     if versions.is_empty() && scopes.is_empty() {
         return Ok(book);
     }
-    let by_scope: Vec<i64> = versions.iter().map(|(scope, _)| i64::from(*scope)).collect();
+    let by_scope: Vec<i64> = versions
+        .iter()
+        .map(|(scope, _)| i64::from(*scope))
+        .collect();
     let by_version: Vec<i64> = versions.iter().map(|(_, version)| *version).collect();
     let scopes: Vec<i64> = scopes.iter().map(|scope| i64::from(*scope)).collect();
     let rows: Vec<RulesRow> = tx
@@ -105,9 +113,13 @@ pub(crate) async fn book(tx: &Tx, versions: &[(u32, i64)], scopes: &[u32]) -> Re
         )
         .await?;
     for row in rows {
-        let Ok(scope) = u32::try_from(row.scope) else { continue };
+        let Ok(scope) = u32::try_from(row.scope) else {
+            continue;
+        };
         let key = (scope, row.rules_version);
-        book.versions.entry(key).or_insert_with(|| Rules::from_bytes(&row.rules).map(Arc::new));
+        book.versions
+            .entry(key)
+            .or_insert_with(|| Rules::from_bytes(&row.rules).map(Arc::new));
         if row.newest {
             book.newest.insert(scope, row.rules_version);
         }

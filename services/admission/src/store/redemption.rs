@@ -104,7 +104,11 @@ impl TryFrom<Row> for Redemption {
                 total: number(row.limit_total),
             },
             void: match (row.voided_at, row.voided_by, row.void_reason) {
-                (Some(at), Some(by), Some(reason)) => Some(Void { at, by: MemberId(by), reason }),
+                (Some(at), Some(by), Some(reason)) => Some(Void {
+                    at,
+                    by: MemberId(by),
+                    reason,
+                }),
                 _ => None,
             },
         })
@@ -118,7 +122,11 @@ fn number(value: Option<i32>) -> Option<u32> {
 fn origin(row: &Row) -> Option<Origin> {
     match (row.enrolment, row.seq, &row.token_hash) {
         (Some(enrolment), Some(seq), Some(hash)) => Some(Origin::Scan {
-            id: ScanId { gate: GateId(row.gate), enrolment, seq },
+            id: ScanId {
+                gate: GateId(row.gate),
+                enrolment,
+                seq,
+            },
             token_hash: hash.as_slice().try_into().ok()?,
         }),
         _ => Some(Origin::Override {
@@ -138,7 +146,10 @@ fn decision(row: &Row) -> Option<Decision> {
                 venue: number(row.remaining_venue),
                 total: number(row.remaining_total),
             },
-            hints: Hints { document_check: row.hint_document, photo: row.hint_photo },
+            hints: Hints {
+                document_check: row.hint_document,
+                photo: row.hint_photo,
+            },
             counted_on: row.counted_on,
         }),
         "deny" => Some(Decision::Deny {
@@ -166,23 +177,53 @@ pub(crate) const fn direction_text(direction: Direction) -> &'static str {
 
 /// Adds the redemptions of one venue and one instant, all of version 1.
 pub(crate) async fn insert(tx: &Tx, venue: VenueId, all: &[&Redemption]) -> Result<()> {
-    let Some(first) = all.first() else { return Ok(()) };
+    let Some(first) = all.first() else {
+        return Ok(());
+    };
     let (at, scanned_on) = (first.at, first.scanned_on);
     let c = Columns::of(all);
     tx.execute(
         INSERT,
         [
-            c.id.into(), c.gate.into(), c.enrolment.into(), c.seq.into(), c.token_hash.into(),
-            c.entitlement.into(), c.has_entitlement.into(), c.generation.into(), c.scope.into(),
-            c.direction.into(), c.persons.into(), c.decision.into(), c.reason.into(),
-            c.device_at.into(), c.counted_on.into(), c.inside_delta.into(), c.payable.into(),
-            c.shift.into(), c.remaining_today.into(), c.remaining_venue.into(),
-            c.remaining_total.into(), c.hint_document.into(), c.hint_photo.into(),
-            c.next_try_at.into(), c.explained_used.into(), c.explained_limit.into(),
-            c.explained_end.into(), c.rules_version.into(), c.limit_day_here.into(),
-            c.limit_day.into(), c.limit_here.into(), c.limit_total.into(),
-            c.overridden.into(), c.overrides.into(), c.override_by.into(),
-            c.override_reason.into(), venue.uuid().into(), at.into(), scanned_on.into(),
+            c.id.into(),
+            c.gate.into(),
+            c.enrolment.into(),
+            c.seq.into(),
+            c.token_hash.into(),
+            c.entitlement.into(),
+            c.has_entitlement.into(),
+            c.generation.into(),
+            c.scope.into(),
+            c.direction.into(),
+            c.persons.into(),
+            c.decision.into(),
+            c.reason.into(),
+            c.device_at.into(),
+            c.counted_on.into(),
+            c.inside_delta.into(),
+            c.payable.into(),
+            c.shift.into(),
+            c.remaining_today.into(),
+            c.remaining_venue.into(),
+            c.remaining_total.into(),
+            c.hint_document.into(),
+            c.hint_photo.into(),
+            c.next_try_at.into(),
+            c.explained_used.into(),
+            c.explained_limit.into(),
+            c.explained_end.into(),
+            c.rules_version.into(),
+            c.limit_day_here.into(),
+            c.limit_day.into(),
+            c.limit_here.into(),
+            c.limit_total.into(),
+            c.overridden.into(),
+            c.overrides.into(),
+            c.override_by.into(),
+            c.override_reason.into(),
+            venue.uuid().into(),
+            at.into(),
+            scanned_on.into(),
             Uuid::nil().into(),
         ],
     )
@@ -278,7 +319,9 @@ impl Columns {
             columns.push_fact(one);
             columns.push_origin(&one.origin);
             columns.push_decision(&one.decision);
-            columns.rules_version.push(one.limits.rules_version.unwrap_or(-1));
+            columns
+                .rules_version
+                .push(one.limits.rules_version.unwrap_or(-1));
             columns.limit_day_here.push(int(one.limits.day_here));
             columns.limit_day.push(int(one.limits.day));
             columns.limit_here.push(int(one.limits.here));
@@ -290,11 +333,13 @@ impl Columns {
     fn push_fact(&mut self, one: &Redemption) {
         self.id.push(one.id);
         self.gate.push(one.gate.uuid());
-        self.entitlement.push(one.entitlement.map_or(0, |id| id.to_i64()));
+        self.entitlement
+            .push(one.entitlement.map_or(0, |id| id.to_i64()));
         self.has_entitlement.push(one.entitlement.is_some());
         self.generation.push(one.generation.into());
         self.scope.push(one.scope.into());
-        self.direction.push(direction_text(one.direction).to_owned());
+        self.direction
+            .push(direction_text(one.direction).to_owned());
         self.persons.push(one.persons.into());
         self.device_at.push(micros(one.device_at));
         self.counted_on.push(one.counted_on);
@@ -322,19 +367,35 @@ impl Columns {
     }
 
     fn push_decision(&mut self, decision: &Decision) {
-        let mut remaining = Remaining { today: None, venue: None, total: None };
-        let mut shown = Hints { document_check: false, photo: false };
+        let mut remaining = Remaining {
+            today: None,
+            venue: None,
+            total: None,
+        };
+        let mut shown = Hints {
+            document_check: false,
+            photo: false,
+        };
         let (mut next, mut used, mut limit, mut end) = (None, None, None, None);
         match decision {
-            Decision::Admit { remaining: left, hints, .. } => (remaining, shown) = (*left, *hints),
-            Decision::Deny { next_try_at, explanation, .. } => {
+            Decision::Admit {
+                remaining: left,
+                hints,
+                ..
+            } => (remaining, shown) = (*left, *hints),
+            Decision::Deny {
+                next_try_at,
+                explanation,
+                ..
+            } => {
                 (next, used) = (*next_try_at, explanation.used);
                 (limit, end) = (explanation.limit, explanation.ended_at);
             }
             Decision::Ask { .. } => {}
         }
         self.decision.push(decision_text(decision).to_owned());
-        self.reason.push(decision.reason().map_or("", Reason::code).to_owned());
+        self.reason
+            .push(decision.reason().map_or("", Reason::code).to_owned());
         self.remaining_today.push(int(remaining.today));
         self.remaining_venue.push(int(remaining.venue));
         self.remaining_total.push(int(remaining.total));
@@ -365,7 +426,9 @@ pub(crate) async fn of_scans(tx: &Tx, scans: &[ScanId]) -> Result<Vec<Redemption
         "SELECT {COLUMNS} FROM UNNEST($1::uuid[], $2::int[], $3::bigint[]) AS t (g, e, s)
          JOIN redemption r ON r.gate = t.g AND r.enrolment = t.e AND r.seq = t.s"
     );
-    let rows: Vec<Row> = tx.all(&sql, [gates.into(), enrolments.into(), seqs.into()]).await?;
+    let rows: Vec<Row> = tx
+        .all(&sql, [gates.into(), enrolments.into(), seqs.into()])
+        .await?;
     rows.into_iter().map(Redemption::try_from).collect()
 }
 
@@ -373,7 +436,10 @@ pub(crate) async fn of_scans(tx: &Tx, scans: &[ScanId]) -> Result<Vec<Redemption
 /// its venue's are what a change of it must hold.
 pub(crate) async fn load(tx: &Tx, id: Uuid) -> Result<Redemption> {
     let sql = format!("SELECT {COLUMNS} FROM redemption r WHERE r.id = $1");
-    tx.one::<Row>(&sql, [id.into()]).await?.ok_or(Error::NotFound)?.try_into()
+    tx.one::<Row>(&sql, [id.into()])
+        .await?
+        .ok_or(Error::NotFound)?
+        .try_into()
 }
 
 /// Whether a denial was overridden before.

@@ -49,7 +49,11 @@ impl TryFrom<VenueRow> for Venue {
         let place = Wgs84::from_e7(row.latitude_e7, row.longitude_e7).ok_or_else(broken)?;
         let details = Details {
             division: u32::try_from(row.division).map_err(|_| broken())?,
-            capacity: row.capacity.map(u32::try_from).transpose().map_err(|_| broken())?,
+            capacity: row
+                .capacity
+                .map(u32::try_from)
+                .transpose()
+                .map_err(|_| broken())?,
             name_zh: row.name_zh,
             name_en: row.name_en,
             place,
@@ -71,13 +75,19 @@ impl TryFrom<VenueRow> for Venue {
 /// The venue, locked for a change of itself; `NotFound` when absent.
 pub(crate) async fn lock(tx: &Tx, id: VenueId) -> Result<Venue> {
     let sql = format!("SELECT {COLUMNS} FROM venue WHERE id = $1 FOR UPDATE");
-    tx.one::<VenueRow>(&sql, [id.uuid().into()]).await?.ok_or(Error::NotFound)?.try_into()
+    tx.one::<VenueRow>(&sql, [id.uuid().into()])
+        .await?
+        .ok_or(Error::NotFound)?
+        .try_into()
 }
 
 /// The venue; `NotFound` when absent.
 pub(crate) async fn load(tx: &Tx, id: VenueId) -> Result<Venue> {
     let sql = format!("SELECT {COLUMNS} FROM venue WHERE id = $1");
-    tx.one::<VenueRow>(&sql, [id.uuid().into()]).await?.ok_or(Error::NotFound)?.try_into()
+    tx.one::<VenueRow>(&sql, [id.uuid().into()])
+        .await?
+        .ok_or(Error::NotFound)?
+        .try_into()
 }
 
 /// Adds a venue with its counter row.
@@ -101,7 +111,10 @@ pub(crate) async fn insert(tx: &Tx, venue: &Venue) -> Result<()> {
                 details.place_source.clone().into(),
                 details.tags.iter().cloned().collect::<Vec<_>>().into(),
                 opening_text(details).into(),
-                details.capacity.and_then(|people| i32::try_from(people).ok()).into(),
+                details
+                    .capacity
+                    .and_then(|people| i32::try_from(people).ok())
+                    .into(),
                 details.tracks_exits.into(),
                 venue.suspended.into(),
                 tx.now().into(),
@@ -137,7 +150,10 @@ pub(crate) async fn save(tx: &Tx, venue: &Venue) -> Result<()> {
                 details.place_source.clone().into(),
                 details.tags.iter().cloned().collect::<Vec<_>>().into(),
                 opening_text(details).into(),
-                details.capacity.and_then(|people| i32::try_from(people).ok()).into(),
+                details
+                    .capacity
+                    .and_then(|people| i32::try_from(people).ok())
+                    .into(),
                 details.tracks_exits.into(),
                 venue.suspended.into(),
             ],
@@ -149,7 +165,11 @@ pub(crate) async fn save(tx: &Tx, venue: &Venue) -> Result<()> {
 
 /// The opening hours as text; empty when the clock does not decide.
 pub(crate) fn opening_text(details: &Details) -> String {
-    details.opening.as_ref().map(Opening::to_text).unwrap_or_default()
+    details
+        .opening
+        .as_ref()
+        .map(Opening::to_text)
+        .unwrap_or_default()
 }
 
 fn name_taken(error: Error) -> Error {
@@ -166,16 +186,17 @@ pub(crate) async fn organisation_is_open(tx: &Tx, id: OrganisationId) -> Result<
         closed: bool,
     }
     let row = tx
-        .one::<Row>("SELECT closed FROM replica_organisation WHERE id = $1", [id.uuid().into()])
+        .one::<Row>(
+            "SELECT closed FROM replica_organisation WHERE id = $1",
+            [id.uuid().into()],
+        )
         .await?;
     Ok(row.is_some_and(|row| !row.closed))
 }
 
 /// Venues after an id, locked so that nothing older can be said after them.
 pub(crate) async fn after(tx: &Tx, after: Uuid, rows_max: i64) -> Result<Vec<Venue>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM venue WHERE id > $1 ORDER BY id LIMIT $2 FOR UPDATE"
-    );
+    let sql = format!("SELECT {COLUMNS} FROM venue WHERE id > $1 ORDER BY id LIMIT $2 FOR UPDATE");
     let rows: Vec<VenueRow> = tx.all(&sql, [after.into(), rows_max.into()]).await?;
     rows.into_iter().map(Venue::try_from).collect()
 }

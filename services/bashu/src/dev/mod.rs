@@ -94,19 +94,27 @@ async fn start_and_play(
     for union in Union::ALL {
         children.push(Running::start(services(world, union)?)?);
     }
+    all_ready(children, say).await?;
+    // Only now, so that they find identity's keys at their first look.
+    let before = children.len();
     for union in Union::ALL {
         children.push(Running::start(gateway(args, world, union))?);
     }
-    for child in children.iter_mut() {
-        child.ready().await?;
-        say.step(&format!("{} is ready", child.name));
-    }
+    all_ready(&mut children[before..], say).await?;
     for union in Union::ALL {
         demo::load(world, union, args.members, say)
             .await
             .with_context(|| format!("the demonstration world of union {union}"))?;
     }
     journey::play(world, say).await
+}
+
+async fn all_ready(children: &mut [Running], say: &Say) -> Result<()> {
+    for child in children {
+        child.ready().await?;
+        say.step(&format!("{} 就绪 / ready", child.name));
+    }
+    Ok(())
 }
 
 fn sandbox(world: &World) -> Program {

@@ -202,7 +202,7 @@ impl World {
             ("platform_serial", read(sandbox.join("platform/serial"))?),
             ("platform_key", read(sandbox.join("platform/public_key.pem"))?),
             ("apiv3_key", read(merchant.join("apiv3_key"))?),
-            ("notify_url", format!("http://127.0.0.1:{rest}/wechat/notify")),
+            ("notify_url", format!("http://127.0.0.1:{rest}")),
         ];
         writeln!(out, "\n[billing.wechat]")?;
         for (name, value) in rows {

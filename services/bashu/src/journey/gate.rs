@@ -31,8 +31,10 @@ pub(crate) struct Gate {
     union: Union,
     id: String,
     enrolment: i64,
+    seq: i64,
     key: SigningKey,
     anonymous: Client,
+    file: PathBuf,
 }
 
 impl Gate {
@@ -53,7 +55,7 @@ impl Gate {
         let anonymous = Client::new(&world.gateway(union))?;
         let kept = match fs::read_to_string(&file) {
             Ok(text) => serde_json::from_str(&text)?,
-            Err(_) => enrol(&anonymous, manager, venue, name, &file).await?,
+            Err(_) => enrol(&anonymous, manager, venue, name).await?,
         };
         let secret = STANDARD.decode(text(&kept, "/secret")?)?;
         let secret: [u8; 32] =
@@ -62,17 +64,29 @@ impl Gate {
             union,
             id: text(&kept, "/id")?,
             enrolment: kept["enrolment"].as_i64().unwrap_or_default(),
+            seq: kept["seq"].as_i64().unwrap_or_default(),
             key: SigningKey::from_bytes(&secret),
             anonymous,
+            file,
         })
     }
 
-    /// A scan id that this gate never gave before: milliseconds since the Unix epoch.
-    pub(crate) fn scan_id(&self) -> Value {
+    /// A scan id that this gate never gave before; the number is kept before it is used.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    pub(crate) fn next_scan_id(&mut self) -> Result<Value> {
+        self.seq += 1;
+        write_private(&self.file, &self.kept().to_string())?;
+        Ok(json!({ "deviceId": self.id, "enrolment": self.enrolment, "seq": self.seq }))
+    }
+
+    fn kept(&self) -> Value {
         json!({
-            "deviceId": self.id,
+            "id": self.id,
             "enrolment": self.enrolment,
-            "seq": Clock::System.now().timestamp_micros(),
+            "seq": self.seq,
+            "secret": STANDARD.encode(self.key.to_bytes()),
         })
     }
 
@@ -109,7 +123,6 @@ async fn enrol(
     manager: &Client,
     venue: &str,
     name: &str,
-    file: &PathBuf,
 ) -> Result<Value> {
     let ids = Ids::random();
     let key = SigningKey::from_bytes(&ids.bytes32());
@@ -120,11 +133,9 @@ async fn enrol(
     let public = URL_SAFE_NO_PAD.encode(key.verifying_key().as_bytes());
     let input = json!({ "code": text(&made, "/enrolmentCode")?, "publicKey": public });
     let enrolled = anonymous.run(ENROL, json!({ "input": input })).await?;
-    let kept = json!({
+    Ok(json!({
         "id": text(&enrolled, "/gate/id")?,
         "enrolment": enrolled["gate"]["enrolment"],
         "secret": STANDARD.encode(key.to_bytes()),
-    });
-    write_private(file, &kept.to_string())?;
-    Ok(kept)
+    }))
 }

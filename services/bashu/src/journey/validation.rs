@@ -22,7 +22,7 @@ const LOOK_UP: &str = "mutation ($input: LookUpPassInput!) { lookUpPass(input: $
     { number state uses { id decision } } userErrors { code message } } }";
 const VOID: &str = "mutation ($input: VoidRedemptionInput!) { voidRedemption(input: $input) \
     { redemption { id voided } userErrors { code message } } }";
-const FIGURES: &str = "query ($venue: ID!, $from: Date!, $until: Date!) { venueFigures(venueId: \
+const FIGURES: &str = "query ($venue: ID!, $from: NaiveDate!, $until: NaiveDate!) { venueFigures(venueId: \
     $venue, from: $from, until: $until) { what times persons } }";
 const VENUE: &str = "query ($id: ID!) { venue(id: $id) { name occupancy passProducts(first: 5) \
     { nodes { name } } } }";
@@ -35,17 +35,17 @@ pub(crate) async fn play(world: &World, union: Union, bought: &Bought, say: &Say
     let manager = persona::again(world, union, &office_phone(union, "VENUE_MANAGER")).await?;
     let staff = persona::again(world, union, &office_phone(union, "VENUE_STAFF")).await?;
     let venue = venues::id_of(&manager.client, venues::open_always(union)).await?;
-    let gate = Gate::named(world, union, &manager.client, &venue, "journey").await?;
+    let mut gate = Gate::named(world, union, &manager.client, &venue, "journey").await?;
     say.step("createGate, enrolGate  闸机已用自己的密钥注册 / enrolled with its own key");
 
     shift(&staff.client, &venue, say).await?;
-    let first = admitted(&gate, bought, say).await?;
-    denied(&gate, bought, &first, say).await?;
+    let first = admitted(&mut gate, bought, say).await?;
+    denied(&mut gate, bought, &first, say).await?;
     repeated(&gate, bought, &first.0, say).await?;
     looked_up(&staff.client, &venue, bought, say).await?;
     let manager = &manager.client;
     shift(manager, &venue, say).await?;
-    taken_back(manager, &gate, bought, &first.1, say).await?;
+    taken_back(manager, &mut gate, bought, &first.1, say).await?;
     figures(&staff.client, &venue, say).await?;
     for person in [&staff.client, manager] {
         person.run(CLOSE_SHIFT, json!({})).await?;
@@ -64,9 +64,9 @@ async fn shift(client: &Client, venue: &str, say: &Say) -> Result<()> {
 }
 
 /// The first scan is admitted; its scan id and payload.
-async fn admitted(gate: &Gate, bought: &Bought, say: &Say) -> Result<(Value, Value)> {
+async fn admitted(gate: &mut Gate, bought: &Bought, say: &Say) -> Result<(Value, Value)> {
     let began = Instant::now();
-    let scan_id = gate.scan_id();
+    let scan_id = gate.next_scan_id()?;
     let payload = gate.scan(&scan_id, &bought.code).await?;
     ensure!(payload["decision"] == "ADMIT", "the gate did not admit: {payload}");
     say.answer("redeem", began.elapsed(), &text(&payload, "/explanation")?);
@@ -76,9 +76,15 @@ async fn admitted(gate: &Gate, bought: &Bought, say: &Say) -> Result<(Value, Val
 }
 
 /// The second entry of the day is denied, with a reason and the next time.
-async fn denied(gate: &Gate, bought: &Bought, first: &(Value, Value), say: &Say) -> Result<()> {
+async fn denied(
+    gate: &mut Gate,
+    bought: &Bought,
+    first: &(Value, Value),
+    say: &Say,
+) -> Result<()> {
     let began = Instant::now();
-    let payload = gate.scan(&gate.scan_id(), &bought.code).await?;
+    let scan_id = gate.next_scan_id()?;
+    let payload = gate.scan(&scan_id, &bought.code).await?;
     ensure!(payload["decision"] == "DENY", "a second entry was not denied: {payload}");
     ensure!(payload["reason"] != first.1["reason"], "a denial without a reason of its own");
     ensure!(payload["nextTryAt"].is_string(), "a denial for the day that names no next time");
@@ -125,7 +131,7 @@ async fn looked_up(staff: &Client, venue: &str, bought: &Bought, say: &Say) -> R
 /// The supervisor takes the admission back with a reason: the entry is possible again.
 async fn taken_back(
     manager: &Client,
-    gate: &Gate,
+    gate: &mut Gate,
     bought: &Bought,
     first: &Value,
     say: &Say,
@@ -138,7 +144,8 @@ async fn taken_back(
     });
     let voided = manager.run(VOID, json!({ "input": input })).await?;
     ensure!(voided["redemption"]["voided"] == true, "the admission stands: {voided}");
-    let payload = gate.scan(&gate.scan_id(), &bought.code).await?;
+    let scan_id = gate.next_scan_id()?;
+    let payload = gate.scan(&scan_id, &bought.code).await?;
     ensure!(payload["decision"] == "ADMIT", "a voided entry still counts: {payload}");
     say.answer("voidRedemption, redeem", began.elapsed(), &text(&payload, "/explanation")?);
     Ok(())

@@ -15,55 +15,55 @@ use kit::{Clock, Ctx, Db, Ids};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
-pub const SERVICES: [&str; 4] = ["identity", "passes", "billing", "admission"];
+pub(crate) const SERVICES: [&str; 4] = ["identity", "passes", "billing", "admission"];
 /// Databases that a killed run left are dropped after this.
 const STALE_SECONDS: u64 = 3_600;
 
 /// What a run of the program came to.
 #[derive(Debug)]
-pub struct Ran {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Ran {
     /// The answer as JSON.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out)
             .unwrap_or_else(|_| panic!("no JSON: {}\n{}", self.out, self.err))
     }
 
     /// The answer, when all was well.
-    pub fn well(self) -> Value {
+    pub(crate) fn well(self) -> Value {
         assert_eq!(self.code, 0, "{}\n{}", self.out, self.err);
         self.json()
     }
 }
 
-pub struct World {
-    pub union: Union,
-    pub folder: PathBuf,
-    pub kafka: Arc<TestKafka>,
+pub(crate) struct World {
+    pub(crate) union: Union,
+    pub(crate) folder: PathBuf,
+    pub(crate) kafka: Arc<TestKafka>,
     /// The lines of the configuration; a test may change them.
-    pub settings: toml::Table,
+    pub(crate) settings: toml::Table,
     prefix: String,
 }
 
 impl World {
     /// Databases without tables.
-    pub async fn empty() -> Self {
+    pub(crate) async fn empty() -> Self {
         Self::of(Union::Chongqing, Arc::new(kit::testing::kafka())).await
     }
 
     /// Databases with this program's tables, and a signed key set.
-    pub async fn ready() -> Self {
+    pub(crate) async fn ready() -> Self {
         let world = Self::empty().await;
         world.bashu(&["migrate"]).await.well();
         world
     }
 
-    pub async fn of(union: Union, kafka: Arc<TestKafka>) -> Self {
+    pub(crate) async fn of(union: Union, kafka: Arc<TestKafka>) -> Self {
         let admin = admin().await;
         sweep(&admin).await;
         let mut bytes = [0; 4];
@@ -76,10 +76,10 @@ impl World {
         close(admin).await;
         let folder = std::env::temp_dir().join(&prefix);
         std::fs::create_dir(&folder).unwrap();
-        let world = Self { union, folder, kafka, settings: toml::Table::new(), prefix };
+        let mut world = Self { union, folder, kafka, settings: toml::Table::new(), prefix };
         let made = world.bashu(&["keys", "init-root", "--file", &world.root()]).await.well();
         let settings = world.text(made["root_public_key"].as_str().unwrap());
-        let world = Self { settings: settings.parse().unwrap(), ..world };
+        world.settings = settings.parse().unwrap();
         world.write();
         world
     }
@@ -112,25 +112,21 @@ impl World {
         )
     }
 
-    pub fn config(&self) -> String {
+    pub(crate) fn config(&self) -> String {
         self.folder.join("bashu.toml").display().to_string()
     }
 
-    pub fn root(&self) -> String {
+    pub(crate) fn root(&self) -> String {
         self.folder.join("root.key").display().to_string()
     }
 
-    pub fn database_prefix(&self) -> &str {
-        &self.prefix
-    }
-
     /// Writes the configuration as it now is.
-    pub fn write(&self) {
+    pub(crate) fn write(&self) {
         std::fs::write(self.config(), self.settings.to_string()).unwrap();
     }
 
     /// Changes one value of a table of the configuration.
-    pub fn set(&mut self, table: &str, key: &str, value: impl Into<toml::Value>) {
+    pub(crate) fn set(&mut self, table: &str, key: &str, value: impl Into<toml::Value>) {
         let table = match table {
             "" => &mut self.settings,
             name => self.settings[name].as_table_mut().unwrap(),
@@ -151,26 +147,26 @@ impl World {
     }
 
     /// Runs the program.
-    pub async fn bashu(&self, arguments: &[&str]) -> Ran {
+    pub(crate) async fn bashu(&self, arguments: &[&str]) -> Ran {
         ran(self.command(arguments), "").await
     }
 
     /// Runs the program with more variables.
-    pub async fn bashu_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
+    pub(crate) async fn bashu_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
         let mut command = self.command(arguments);
         command.envs(variables.iter().copied());
         ran(command, "").await
     }
 
     /// Runs the program and types into it.
-    pub async fn bashu_typing(&self, arguments: &[&str], typed: &str) -> Ran {
+    pub(crate) async fn bashu_typing(&self, arguments: &[&str], typed: &str) -> Ran {
         let mut command = self.command(arguments);
         command.stdin(Stdio::piped());
         ran(command, typed).await
     }
 
     /// Runs the program as a person reads it.
-    pub async fn bashu_plain(&self, arguments: &[&str], lang: &str) -> Ran {
+    pub(crate) async fn bashu_plain(&self, arguments: &[&str], lang: &str) -> Ran {
         let mut command = self.command(&[]);
         command = {
             let mut plain = Command::new(command.get_program());
@@ -188,20 +184,20 @@ impl World {
     }
 
     /// A service's database with the rights of its owner.
-    pub async fn owner(&self, service: &str) -> Db {
+    pub(crate) async fn owner(&self, service: &str) -> Db {
         let password = env("BASHU_PG_OWNER_PASSWORD");
         connect("bashu_owner", &password, &format!("{}{service}", self.prefix)).await
     }
 
     /// A service as it would run here.
-    pub async fn ctx(&self, service: &'static str) -> Ctx {
+    pub(crate) async fn ctx(&self, service: &'static str) -> Ctx {
         let password = env("BASHU_PG_APP_PASSWORD");
         let db = connect("bashu_app", &password, &format!("{}{service}", self.prefix)).await;
         Ctx::new(self.union, service, db)
     }
 
     /// The union's topics.
-    pub fn bus(&self) -> Bus {
+    pub(crate) fn bus(&self) -> Bus {
         Bus::kafka(KafkaOptions {
             brokers: self.kafka.brokers().to_owned(),
             prefix: format!("{}{}.", self.kafka.prefix(), self.union),
@@ -212,14 +208,14 @@ impl World {
     }
 
     /// Runs one statement in a service's database as its owner.
-    pub async fn plant(&self, service: &str, sql: &str) {
+    pub(crate) async fn plant(&self, service: &str, sql: &str) {
         let db = self.owner(service).await;
         db.execute(sql, []).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
         close(db).await;
     }
 
     /// One text from a service's database; empty when there is no row.
-    pub async fn ask(&self, service: &str, sql: &str) -> String {
+    pub(crate) async fn ask(&self, service: &str, sql: &str) -> String {
         #[derive(sea_orm::FromQueryResult)]
         struct Row {
             answer: Option<String>,
@@ -305,13 +301,13 @@ fn unix_seconds() -> u64 {
 }
 
 /// A free port of the loopback.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
 
 /// The finding of a check, about a subject where one is given.
-pub fn finding<'a>(report: &'a Value, check: &str, subject: &str) -> &'a Value {
+pub(crate) fn finding<'a>(report: &'a Value, check: &str, subject: &str) -> &'a Value {
     let findings = report["findings"].as_array().unwrap();
     let about = |one: &&Value| {
         one["check"] == check && one["subject"].as_str().unwrap().contains(subject)
@@ -320,6 +316,6 @@ pub fn finding<'a>(report: &'a Value, check: &str, subject: &str) -> &'a Value {
 }
 
 /// A file's text.
-pub fn read(path: &Path) -> String {
+pub(crate) fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap()
 }

@@ -162,7 +162,7 @@ impl Client {
             "description": description,
             "out_trade_no": order.out_trade_no,
             "time_expire": rfc3339(order.expires_at),
-            "notify_url": format!("{}/payment", self.merchant.notify_url),
+            "notify_url": format!("{}/wechat/notify/payment", self.merchant.notify_url),
             "amount": { "total": order.total.get(), "currency": "CNY" },
         });
         let answer = self
@@ -211,7 +211,7 @@ impl Client {
         let body = json!({
             "transaction_id": request.transaction_id,
             "out_refund_no": request.out_refund_no,
-            "notify_url": format!("{}/refund", self.merchant.notify_url),
+            "notify_url": format!("{}/wechat/notify/refund", self.merchant.notify_url),
             "amount": {
                 "refund": request.refund.get(),
                 "total": request.total.get(),

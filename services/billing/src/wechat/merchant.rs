@@ -33,7 +33,7 @@ pub struct WechatSettings {
     pub platform_key: String,
     /// The 32 characters that notifications are sealed with.
     pub apiv3_key: SecretString,
-    /// Where the provider reaches the routes of this service: `https://pay.example/wechat/notify`.
+    /// In front of `/wechat/notify/…`, where the provider reaches this service.
     pub notify_url: String,
 }
 
@@ -56,7 +56,7 @@ pub struct Merchant {
     pub key: PrivateKey,
     pub platform_keys: Vec<PlatformKey>,
     pub apiv3_key: ApiV3Key,
-    /// Without a slash at its end; `/payment` or `/refund` follows.
+    /// Without a slash at its end; the route follows.
     pub notify_url: String,
 }
 

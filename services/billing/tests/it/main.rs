@@ -1,1 +1,17 @@
-//! The service against a real PostgreSQL and the sandbox's WeChat Pay.
+//! Billing on a real PostgreSQL against the sandbox's WeChat Pay: the graph in process, sellers'
+//! events by their handler, due work in the background, notifications over HTTP.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers outside of #[test] functions are tests too"
+)]
+
+mod books;
+mod closing;
+mod notices;
+mod orders;
+mod paying;
+mod races;
+mod refunds;
+mod rights;
+mod world;

@@ -329,6 +329,9 @@ fn normal(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn today() -> NaiveDate {
@@ -413,5 +416,41 @@ mod tests {
     fn short_texts_do_not_break_the_mask() {
         assert_eq!(mask(&['a'], 3, 4), "a");
         assert_eq!(mask(&['a', 'b', 'c', 'd'], 3, 4), "abcd");
+    }
+
+    proptest! {
+        /// Whatever is typed, reading never panics, and what was read reads back as itself.
+        #[test]
+        fn a_normal_form_is_normal(text in "\\PC{0,24}", kind in 1i16..=7) {
+            let kind = DocumentKind::from_code(kind).unwrap();
+            if let Ok(document) = Document::parse(kind, &text, today()) {
+                let again = Document::parse(document.kind(), document.number(), today());
+                prop_assert_eq!(again, Ok(document));
+            }
+            if let Ok(phone) = Phone::parse(&text) {
+                prop_assert_eq!(Phone::parse(phone.as_str()), Ok(phone));
+            }
+        }
+
+        /// One digit of a resident number changed, or two neighbours swapped, is noticed.
+        #[test]
+        fn a_slip_of_the_pen_is_noticed(day in 0i64..20_000, sequence in 0u32..1_000, at in 0usize..17) {
+            let birth = NaiveDate::from_ymd_opt(1950, 1, 1).unwrap() + TimeDelta::days(day);
+            let body = format!("500103{}{sequence:03}", birth.format("%Y%m%d"));
+            let sum: u32 =
+                body.bytes().zip(WEIGHTS).map(|(b, weight)| u32::from(b - b'0') * weight).sum();
+            let good = format!("{body}{}", char::from(CHECKS[(sum % 11) as usize]));
+            prop_assert!(ResidentNumber::parse(&good, today()).is_ok());
+            let mut changed = good.clone().into_bytes();
+            changed[at] = b'0' + (changed[at] - b'0' + 1) % 10;
+            prop_assert!(ResidentNumber::parse(&String::from_utf8(changed).unwrap(), today()).is_err());
+            let mut swapped = good.clone().into_bytes();
+            if at < 16 && swapped[at] != swapped[at + 1] {
+                swapped.swap(at, at + 1);
+                prop_assert!(
+                    ResidentNumber::parse(&String::from_utf8(swapped).unwrap(), today()).is_err()
+                );
+            }
+        }
     }
 }

@@ -52,8 +52,9 @@ impl Entitlement {
         self.state == State::Active && !self.blocked && now < self.valid_until.instant()
     }
 
-    /// The token to be signed; `None` when there is nothing to show. A pass that begins later
-    /// has a token already, which begins with it. `person` is who shows the code.
+    /// The token to be signed; `None` when there is nothing to show. A pass that begins soon has
+    /// a token already, which begins with it. Its life counts from now, so that it ends before
+    /// the key that signs it does. `person` is who shows the code.
     pub fn token(
         &self,
         carrier: Carrier,
@@ -73,7 +74,7 @@ impl Entitlement {
         if carrier == Carrier::Desk && valid_from > now {
             return None;
         }
-        let end = Minute::new(valid_from.get() + life).unwrap_or(Minute::MAX);
+        let end = Minute::new(now.get() + life).unwrap_or(Minute::MAX);
         let group = self.kind == Kind::Group;
         let holder = if group {
             Holder::Group {
@@ -160,7 +161,13 @@ mod tests {
         later.valid_from = Minute::floor(now() + TimeDelta::days(5)).unwrap();
         let shown = token(&later, Carrier::Phone).unwrap();
         assert_eq!(shown.claims().valid_from, later.valid_from);
+        assert_eq!(
+            shown.valid_until() - shown.valid_from(),
+            TimeDelta::days(30)
+        );
         assert!(token(&later, Carrier::Desk).is_none());
+        later.valid_from = Minute::floor(now() + TimeDelta::days(35)).unwrap();
+        assert!(token(&later, Carrier::Phone).is_none());
     }
 
     #[test]

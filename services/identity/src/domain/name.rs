@@ -80,6 +80,8 @@ impl PersonName {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -109,6 +111,20 @@ mod tests {
                 Err(Refusal::PersonNameInvalid),
                 "{bad:?}"
             );
+        }
+    }
+
+    proptest! {
+        /// A mask keeps the length and shows at most the two ends.
+        #[test]
+        fn a_mask_hides_all_but_the_ends(text in "\\PC{0,40}") {
+            if let Ok(name) = PersonName::parse(&text) {
+                let masked: Vec<char> = name.masked().chars().collect();
+                prop_assert_eq!(masked.len(), name.as_str().chars().count());
+                let last = masked.len() - 1;
+                prop_assert!(masked[1..last].iter().all(|c| *c == '*'));
+                prop_assert_eq!(PersonName::parse(name.as_str()), Ok(name));
+            }
         }
     }
 }

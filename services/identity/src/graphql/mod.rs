@@ -8,6 +8,7 @@ pub mod members;
 pub mod node;
 pub mod organisations;
 pub mod pass;
+pub mod people;
 pub mod roles;
 
 use async_graphql::{EmptySubscription, MergedObject, Schema, SchemaBuilder};
@@ -36,7 +37,7 @@ pub struct Query(
 pub struct Mutation(
     logins::LoginMutation,
     organisations::OrganisationMutation,
-    members::MemberMutation,
+    people::MemberMutation,
     roles::RoleMutation,
     pass::CredentialMutation,
 );

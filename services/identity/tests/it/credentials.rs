@@ -138,6 +138,8 @@ async fn a_holder_gets_a_code_that_a_gate_believes() {
     let text = shown["text"].as_str().unwrap();
     assert_eq!(text.len(), token::TEXT_CHARS);
     assert!(shown["qrSvg"].as_str().unwrap().contains("<svg"));
+    let code = qrcode::QrCode::with_error_correction_level(text, qrcode::EcLevel::M).unwrap();
+    assert_eq!(code.version(), qrcode::Version::Normal(6));
 
     let ctx = &world.identity.ctx;
     world.identity.keys.load(&ctx.db).await.unwrap();

@@ -5,7 +5,6 @@
 #[test]
 fn the_graph_has_its_entities() {
     let sdl = identity::sdl();
-    println!("{sdl}");
     for line in [
         "type Member implements Node @key(fields: \"id\") {",
         "type Organisation implements Node @key(fields: \"id\") {",

@@ -1,7 +1,10 @@
 //! Service tests: requests and events against identity on a real PostgreSQL, looked at in its
 //! rows, its outbox and its answers.
 
-#![expect(clippy::unwrap_used, reason = "what a test relies on fails it by unwrapping")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "what a test relies on fails it by unwrapping"
+)]
 
 mod access;
 mod credentials;

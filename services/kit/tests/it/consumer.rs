@@ -13,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Message, OwnedMessage};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
 use crate::world::{
@@ -123,11 +124,17 @@ async fn copies_in_the_log_are_dropped() {
 #[tokio::test]
 async fn a_zombie_consumer_is_fenced() {
     let world = World::new().await;
+    let beta = &world.beta.ctx;
+    world.publish().await;
+    let mut zombie = world.consumer(Copying::default());
+    // Past the announcements, so that it is the changes it sleeps with.
+    until(&mut zombie, async || {
+        positions(beta, "epoch = 1").await == 2
+    })
+    .await;
     let changes = change_things(&world, 1, 5).await;
     world.publish().await;
-    let beta = &world.beta.ctx;
     let hold = world.kafka.bus.faults().hold_at("consumer.taken");
-    let mut zombie = world.consumer(Copying::default());
     let sleeping = until(&mut zombie, async || effect_count(beta).await >= 6);
     let meanwhile = async {
         hold.reached().await;
@@ -144,29 +151,72 @@ async fn a_zombie_consumer_is_fenced() {
     };
     // Fenced, it reads on from where the other one is.
     tokio::join!(sleeping, meanwhile);
-    let more = changes.into_keys().map(|id| (id, 6)).collect();
+    let more: HashMap<Uuid, i64> = changes.into_keys().map(|id| (id, 6)).collect();
     assert_eq!(problems(&effects(beta).await, &more), Vec::<String>::new());
 
-    // The guard off: the statement without its condition, run for a batch that was applied.
-    beta.db
-        .tx("unguarded", async |tx| {
-            tx.execute("UPDATE watermark SET next_offset = next_offset", [])
-                .await?;
-            tx.execute(
-                "INSERT INTO effect (id, version, epoch, kind)
-                 SELECT id, version, epoch, kind FROM effect ORDER BY at",
-                [],
-            )
-            .await?;
-            Ok(())
-        })
-        .await
-        .unwrap();
+    // Two processes with the same batch, each in a transaction of its own: with the guard and
+    // without it.
+    let seventh: HashMap<Uuid, i64> = more.into_keys().map(|id| (id, 7)).collect();
+    apply_twice(beta, "AND next_offset = $1").await;
     assert_eq!(
-        problems(&effects(beta).await, &more).len(),
-        1,
-        "the checker does not see it"
+        problems(&effects(beta).await, &seventh),
+        Vec::<String>::new()
     );
+    let eighth: HashMap<Uuid, i64> = seventh.into_keys().map(|id| (id, 8)).collect();
+    apply_twice(beta, "AND $1 > 0").await;
+    assert_eq!(
+        problems(&effects(beta).await, &eighth).len(),
+        1,
+        "the race is not seen"
+    );
+}
+
+async fn positions(ctx: &kit::Ctx, which: &str) -> i64 {
+    number(
+        ctx,
+        &format!("SELECT count(*) AS n FROM watermark WHERE {which}"),
+    )
+    .await
+}
+
+async fn number(ctx: &kit::Ctx, sql: &str) -> i64 {
+    #[derive(FromQueryResult)]
+    struct Number {
+        n: i64,
+    }
+    ctx.db.one::<Number>(sql, []).await.unwrap().unwrap().n
+}
+
+/// The consumer's transaction in short, for one more version of thing 0, run by two processes
+/// that both believe to stand at the same offset.
+async fn apply_twice(ctx: &kit::Ctx, guard: &str) {
+    let busiest = "ORDER BY next_offset DESC LIMIT 1";
+    let sql = format!("SELECT next_offset AS n FROM watermark {busiest}");
+    let believed = number(ctx, &sql).await;
+    let version = number(ctx, "SELECT max(version) + 1 AS n FROM effect").await;
+    for _process in 0..2 {
+        ctx.db
+            .tx("believing", async |tx| {
+                let moved = tx
+                    .execute(
+                        &format!(
+                            "UPDATE watermark SET next_offset = $1 + 1
+                             WHERE part = (SELECT part FROM watermark {busiest}) {guard}"
+                        ),
+                        [believed.into()],
+                    )
+                    .await?;
+                if moved == 1 {
+                    let insert = "INSERT INTO effect (id, version, epoch, kind)
+                                  VALUES ($1, $2, 1, '')";
+                    tx.execute(insert, [thing(0).into(), version.into()])
+                        .await?;
+                }
+                Ok(())
+            })
+            .await
+            .unwrap();
+    }
 }
 
 /// What fails for the moment is tried again for as long as it takes; nothing is parked.

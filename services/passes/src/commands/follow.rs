@@ -30,7 +30,9 @@ pub async fn follow_orders(tx: &Tx, union: Union, orders: &[Order]) -> Result<()
     let mut book = TermsBook::default();
     let mut changes = Vec::with_capacity(passes.len());
     for pass in passes {
-        let Some(order) = by_id.get(&pass.order) else { continue };
+        let Some(order) = by_id.get(&pass.order) else {
+            continue;
+        };
         let continues_at = match (order.state.paid_at(), pass.renews) {
             (Some(at), Some(old)) => renewed.get(&old).and_then(|old| old.continued_from(at)),
             _ => None,
@@ -42,7 +44,9 @@ pub async fn follow_orders(tx: &Tx, union: Union, orders: &[Order]) -> Result<()
         };
         let id = pass.id;
         let change = pass.follow(order, &payment).map_err(|_| {
-            Error::permanent(format!("the order of pass {id} contradicts what was known of it"))
+            Error::permanent(format!(
+                "the order of pass {id} contradicts what was known of it"
+            ))
         })?;
         if change.changed {
             tx.audit(AuditRow::system("follow_order", id));
@@ -67,12 +71,17 @@ pub struct Counted {
 /// When the database fails.
 pub async fn count_uses(tx: &Tx, union: Union, answers: &[Counted]) -> Result<()> {
     let ids: Vec<EntitlementId> = answers.iter().map(|answer| answer.pass).collect();
-    let mut passes: BTreeMap<EntitlementId, Pass> =
-        store::lock_all(tx, &ids).await?.into_iter().map(|pass| (pass.id, pass)).collect();
+    let mut passes: BTreeMap<EntitlementId, Pass> = store::lock_all(tx, &ids)
+        .await?
+        .into_iter()
+        .map(|pass| (pass.id, pass))
+        .collect();
     let mut book = TermsBook::default();
     // One after the other: two answers in a batch may be for one pass.
     for answer in answers {
-        let Some(pass) = passes.remove(&answer.pass) else { continue };
+        let Some(pass) = passes.remove(&answer.pass) else {
+            continue;
+        };
         let counted = (answer.uses, answer.leases_until);
         let terms = book.of(tx, &pass).await?;
         let change: Change = pass.uses_counted(answer.freeze_version, counted, (tx.now(), terms));

@@ -14,8 +14,14 @@ use crate::{Passes, store};
 async fn own(tx: &Tx, member: Member, id: EntitlementId) -> Result<Pass> {
     let pass = store::lock(tx, id).await?;
     let is_hers = pass.member == member.id
-        || store::persons(tx, member.id).await?.contains(&pass.member.0);
-    if is_hers { Ok(pass) } else { Err(Error::NotFound) }
+        || store::persons(tx, member.id)
+            .await?
+            .contains(&pass.member.0);
+    if is_hers {
+        Ok(pass)
+    } else {
+        Err(Error::NotFound)
+    }
 }
 
 impl Passes {

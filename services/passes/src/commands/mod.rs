@@ -9,6 +9,7 @@ mod purchase;
 mod timers;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use kit::due::NewDue;
 use kit::once::{self, Once, Request};
@@ -40,24 +41,24 @@ impl TermsBook {
     /// When the database fails.
     pub async fn of(&mut self, tx: &Tx, pass: &Pass) -> Result<&Terms> {
         let key = (pass.product, pass.product_version);
-        if !self.0.contains_key(&key) {
-            let terms = store::terms_of(tx, pass.product, pass.product_version).await?;
-            self.0.insert(key, terms);
+        match self.0.entry(key) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(place) => {
+                let terms = store::terms_of(tx, pass.product, pass.product_version).await?;
+                Ok(place.insert(terms))
+            }
         }
-        self.0.get(&key).ok_or_else(|| kit::Error::internal("terms were read and are not there"))
     }
 }
 
 /// Saves what was decided and lets all of it follow: stock, events, timers. One statement for
 /// each table, however many passes.
-async fn carry_out(
-    tx: &Tx,
-    union: Union,
-    changes: &[Change],
-    book: &mut TermsBook,
-) -> Result<()> {
-    let changed: Vec<Pass> =
-        changes.iter().filter(|change| change.changed).map(|change| change.pass.clone()).collect();
+async fn carry_out(tx: &Tx, union: Union, changes: &[Change], book: &mut TermsBook) -> Result<()> {
+    let changed: Vec<Pass> = changes
+        .iter()
+        .filter(|change| change.changed)
+        .map(|change| change.pass.clone())
+        .collect();
     store::save_all(tx, &changed).await.map_err(on_constraint)?;
     move_stock(tx, changes).await?;
     for change in changes {
@@ -144,7 +145,9 @@ async fn seen(tx: &Tx, caller: Uuid, key: Uuid, hash: [u8; 32]) -> Result<Option
 async fn recorded_pass(tx: &Tx, id: &[u8]) -> Result<Pass> {
     let id = <[u8; 8]>::try_from(id)
         .map_err(|_| kit::Error::internal("an idempotency record names no pass"))?;
-    store::load(tx, EntitlementId(u64::from_be_bytes(id))).await?.ok_or(kit::Error::NotFound)
+    store::load(tx, EntitlementId(u64::from_be_bytes(id)))
+        .await?
+        .ok_or(kit::Error::NotFound)
 }
 
 /// Decides about one locked pass under an open key, carries it out and records it.

@@ -165,11 +165,15 @@ impl Passes {
             Shop::Stop => product.stop()?,
             Shop::Resume => product.resume()?,
         };
-        let current = next.current().ok_or_else(|| Error::internal("nothing was published"))?;
+        let current = next
+            .current()
+            .ok_or_else(|| Error::internal("nothing was published"))?;
         if shop == Shop::Publish {
             store::publish_draft(tx, &next, current).await?;
             let terms = store::terms_of(tx, next.id, current).await?;
-            store::set_sale_limit(tx, next.id, terms.sale_limit).await.map_err(on_constraint)?;
+            store::set_sale_limit(tx, next.id, terms.sale_limit)
+                .await
+                .map_err(on_constraint)?;
         } else {
             store::save_state(tx, &next).await?;
         }

@@ -60,7 +60,11 @@ pub async fn buy_batch(
     product: ProductId,
     purchases: Vec<Purchase>,
 ) -> Result<Vec<Result<Pass>>> {
-    ctx.db.tx("buy_pass", async |tx| buy(tx, &ctx, &key, (product, &purchases)).await).await
+    ctx.db
+        .tx("buy_pass", async |tx| {
+            buy(tx, &ctx, &key, (product, &purchases)).await
+        })
+        .await
 }
 
 async fn buy(
@@ -73,7 +77,9 @@ async fn buy(
     let members = access::members(tx, &callers).await?;
     let mut batch = match Batch::load(tx, product).await {
         Ok(batch) => batch,
-        Err(Error::NotFound) => return Ok(purchases.iter().map(|_| Err(Error::NotFound)).collect()),
+        Err(Error::NotFound) => {
+            return Ok(purchases.iter().map(|_| Err(Error::NotFound)).collect());
+        }
         Err(error) => return Err(error),
     };
     let asked: Vec<(Member, &BuyPass)> = members
@@ -92,7 +98,11 @@ async fn buy(
     let found = once::begin_batch(tx, &requests).await?;
     batch.load_buyers(tx, &asked).await?;
     let mut decided: BTreeMap<usize, Decided> = BTreeMap::new();
-    for (at, _) in found.iter().enumerate().filter(|(_, once)| **once == BatchOnce::First) {
+    for (at, _) in found
+        .iter()
+        .enumerate()
+        .filter(|(_, once)| **once == BatchOnce::First)
+    {
         let (member, request) = asked[at];
         decided.insert(at, batch.decide(tx, key, member, request));
     }
@@ -106,7 +116,9 @@ async fn buy(
     Ok(members
         .into_iter()
         .map(|member| match member {
-            Ok(_) => answers.next().unwrap_or_else(|| Err(Error::internal("an answer is missing"))),
+            Ok(_) => answers
+                .next()
+                .unwrap_or_else(|| Err(Error::internal("an answer is missing"))),
             Err(error) => Err(error),
         })
         .collect())
@@ -138,11 +150,7 @@ async fn answer(
     })
 }
 
-async fn finish(
-    tx: &Tx,
-    requests: &[Request],
-    decided: &BTreeMap<usize, Decided>,
-) -> Result<()> {
+async fn finish(tx: &Tx, requests: &[Request], decided: &BTreeMap<usize, Decided>) -> Result<()> {
     let outcomes: Vec<BatchOutcome> = decided
         .iter()
         .map(|(at, decided)| BatchOutcome {
@@ -177,7 +185,14 @@ impl Batch {
             None => None,
         };
         let (buyers, renewals, owned) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        Ok(Self { product, terms, stock, buyers, renewals, owned })
+        Ok(Self {
+            product,
+            terms,
+            stock,
+            buyers,
+            renewals,
+            owned,
+        })
     }
 
     async fn load_buyers(&mut self, tx: &Tx, asked: &[(Member, &BuyPass)]) -> Result<()> {
@@ -190,12 +205,16 @@ impl Batch {
                 (member, Buyer { member, bought })
             })
             .collect();
-        let renewals: Vec<EntitlementId> =
-            asked.iter().filter_map(|(_, request)| request.renews).collect();
+        let renewals: Vec<EntitlementId> = asked
+            .iter()
+            .filter_map(|(_, request)| request.renews)
+            .collect();
         let renewed = store::renewed(tx, &renewals).await?;
         let passes = store::load_all(tx, &renewals).await?;
         for (member, request) in asked {
-            let Some(pass) = request.renews.and_then(|id| passes.get(&id)) else { continue };
+            let Some(pass) = request.renews.and_then(|id| passes.get(&id)) else {
+                continue;
+            };
             let persons = if pass.member == member.id {
                 Vec::new()
             } else {
@@ -204,7 +223,10 @@ impl Batch {
             if pass.member == member.id || persons.contains(&pass.member.0) {
                 self.owned.insert((member.id, pass.id));
             }
-            let renewal = Renewal { pass: pass.clone(), renewed: renewed.contains(&pass.id) };
+            let renewal = Renewal {
+                pass: pass.clone(),
+                renewed: renewed.contains(&pass.id),
+            };
             self.renewals.insert(pass.id, renewal);
         }
         Ok(())
@@ -217,16 +239,25 @@ impl Batch {
         member: Member,
         request: &BuyPass,
     ) -> Decided {
-        let Some(terms) = &self.terms else { return Err(Refusal::NotOnSale) };
-        let offer = Offer { product: &self.product, terms };
+        let Some(terms) = &self.terms else {
+            return Err(Refusal::NotOnSale);
+        };
+        let offer = Offer {
+            product: &self.product,
+            terms,
+        };
         let Some(buyer) = self.buyers.get_mut(&member.id) else {
             return Err(Refusal::NotOnSale);
         };
         let order = tx.uuid();
         let line = Ids::derive(order, "line", 0);
         let close_at = tx.now() + TimeDelta::minutes(CLOSE_AFTER_MINUTES);
-        let new =
-            NewPass { id: entitlement_id(key, line), order: OrderId(order), line, close_at };
+        let new = NewPass {
+            id: entitlement_id(key, line),
+            order: OrderId(order),
+            line,
+            close_at,
+        };
         let Some(id) = request.renews else {
             return offer.sell(&mut self.stock, buyer, None, (new, tx.now()));
         };
@@ -251,8 +282,12 @@ impl Batch {
             .iter()
             .filter_map(|(at, decided)| Some((asked[*at].0, decided.as_ref().ok()?)))
             .collect();
-        let (Some(terms), false) = (&self.terms, sold.is_empty()) else { return Ok(()) };
-        store::add_held(tx, self.product.id, sold.len()).await.map_err(sold_out)?;
+        let (Some(terms), false) = (&self.terms, sold.is_empty()) else {
+            return Ok(());
+        };
+        store::add_held(tx, self.product.id, sold.len())
+            .await
+            .map_err(sold_out)?;
         let mut counts: BTreeMap<MemberId, i32> = BTreeMap::new();
         for (member, pass) in &sold {
             if pass.renews.is_none() {

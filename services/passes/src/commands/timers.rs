@@ -37,7 +37,10 @@ pub async fn end_hold(ctx: &Ctx, id: EntitlementId) -> Result<After> {
             let change = store::lock(tx, id).await?.hold_over(tx.now());
             let waits = matches!(change.pass.state, State::AwaitingPayment(_));
             carry(tx, ctx, change, "end_hold").await?;
-            Ok(again(waits, tx.now() + TimeDelta::minutes(HOLD_REMINDER_MINUTES)))
+            Ok(again(
+                waits,
+                tx.now() + TimeDelta::minutes(HOLD_REMINDER_MINUTES),
+            ))
         })
         .await
 }
@@ -78,7 +81,10 @@ pub async fn end_count(ctx: &Ctx, id: EntitlementId) -> Result<After> {
             let change = pass.count_over(known, tx.now(), terms).or_remind();
             let waits = change.pass.refund_overdue();
             carry(tx, ctx, change, "end_count").await?;
-            Ok(again(waits, tx.now() + TimeDelta::hours(BILLING_REMINDER_HOURS)))
+            Ok(again(
+                waits,
+                tx.now() + TimeDelta::hours(BILLING_REMINDER_HOURS),
+            ))
         })
         .await
 }
@@ -90,6 +96,9 @@ impl Change {
             return self;
         }
         let pass: Pass = self.pass;
-        Self { effects: vec![crate::domain::Effect::LineReturned], ..Self::none(pass) }
+        Self {
+            effects: vec![crate::domain::Effect::LineReturned],
+            ..Self::none(pass)
+        }
     }
 }

@@ -21,12 +21,15 @@ impl Pass {
             return self.begin(at, today, terms);
         }
         match terms.activation {
-            Activation::Within { then: AfterDeadline::Auto, .. } | Activation::AtPayment => {
-                self.begin(at, activate_by, terms)
+            Activation::Within {
+                then: AfterDeadline::Auto,
+                ..
             }
-            Activation::Within { then: AfterDeadline::Forfeit | AfterDeadline::Refund, .. } => {
-                Err(Refusal::ActivationOver)
-            }
+            | Activation::AtPayment => self.begin(at, activate_by, terms),
+            Activation::Within {
+                then: AfterDeadline::Forfeit | AfterDeadline::Refund,
+                ..
+            } => Err(Refusal::ActivationOver),
         }
     }
 
@@ -57,21 +60,30 @@ impl Pass {
 
     /// The time to activate is over: what the product says happens.
     pub fn activation_over(self, now: DateTime<Utc>, terms: &Terms) -> Change {
-        let Ok((at, activate_by)) = self.ready() else { return Change::none(self) };
+        let Ok((at, activate_by)) = self.ready() else {
+            return Change::none(self);
+        };
         if shanghai_date(now) < activate_by {
             return Change::none(self);
         }
         match terms.activation {
-            Activation::AtPayment | Activation::Within { then: AfterDeadline::Auto, .. } => {
+            Activation::AtPayment
+            | Activation::Within {
+                then: AfterDeadline::Auto,
+                ..
+            } => {
                 let same = self.clone();
-                self.begin(at, activate_by, terms).unwrap_or(Change::none(same))
+                self.begin(at, activate_by, terms)
+                    .unwrap_or(Change::none(same))
             }
-            Activation::Within { then: AfterDeadline::Forfeit, .. } => {
-                self.live(at, Life::Forfeited { activate_by }, Vec::new())
-            }
-            Activation::Within { then: AfterDeadline::Refund, .. } => {
-                self.give_back_unused(at, activate_by, (Cause::NotActivated, now))
-            }
+            Activation::Within {
+                then: AfterDeadline::Forfeit,
+                ..
+            } => self.live(at, Life::Forfeited { activate_by }, Vec::new()),
+            Activation::Within {
+                then: AfterDeadline::Refund,
+                ..
+            } => self.give_back_unused(at, activate_by, (Cause::NotActivated, now)),
         }
     }
 }

@@ -21,15 +21,25 @@ impl Pass {
     /// When it is not active.
     pub fn freeze(self, reason: String) -> Result<Change, Refusal> {
         match &self.state {
-            State::Paid { at, life: Life::Usable(Usable::Active { window }) } => {
+            State::Paid {
+                at,
+                life: Life::Usable(Usable::Active { window }),
+            } => {
                 let (at, window) = (*at, *window);
                 Ok(self.live(at, Life::Frozen { window, reason }, Vec::new()))
             }
-            State::Paid { life: Life::Frozen { .. }, .. } => Err(Refusal::PassFrozen),
-            State::Paid { life: Life::Refunding { .. }, .. } => Err(Refusal::RefundInProgress),
-            State::Paid { life: Life::Usable(Usable::Ready { .. }), .. } => {
-                Err(Refusal::NotActive)
-            }
+            State::Paid {
+                life: Life::Frozen { .. },
+                ..
+            } => Err(Refusal::PassFrozen),
+            State::Paid {
+                life: Life::Refunding { .. },
+                ..
+            } => Err(Refusal::RefundInProgress),
+            State::Paid {
+                life: Life::Usable(Usable::Ready { .. }),
+                ..
+            } => Err(Refusal::NotActive),
             State::AwaitingPayment(_) => Err(Refusal::AwaitingPayment),
             State::Lapsed | State::Paid { .. } => Err(Refusal::PassEnded),
         }
@@ -41,11 +51,17 @@ impl Pass {
     /// When it is not frozen.
     pub fn unfreeze(self) -> Result<Change, Refusal> {
         match &self.state {
-            State::Paid { at, life: Life::Frozen { window, .. } } => {
+            State::Paid {
+                at,
+                life: Life::Frozen { window, .. },
+            } => {
                 let (at, usable) = (*at, Usable::Active { window: *window });
                 Ok(self.live(at, Life::Usable(usable), Vec::new()))
             }
-            State::Paid { life: Life::Refunding { .. }, .. } => Err(Refusal::RefundInProgress),
+            State::Paid {
+                life: Life::Refunding { .. },
+                ..
+            } => Err(Refusal::RefundInProgress),
             State::AwaitingPayment(_) | State::Lapsed | State::Paid { .. } => {
                 Err(Refusal::NotFrozen)
             }
@@ -78,7 +94,15 @@ impl Pass {
         };
         let at = *at;
         if back == VoidRefund::Nothing || self.price.is_zero() {
-            return Ok(self.live(at, Life::Voided { window, reason, refund: None }, Vec::new()));
+            return Ok(self.live(
+                at,
+                Life::Voided {
+                    window,
+                    reason,
+                    refund: None,
+                },
+                Vec::new(),
+            ));
         }
         let refund = Refund {
             ordinal: self.next_refund(),
@@ -88,6 +112,14 @@ impl Pass {
         };
         let reminder = now + chrono::TimeDelta::hours(BILLING_REMINDER_HOURS);
         let effects = vec![Effect::LineReturned, Effect::Plan(Timer::Refund, reminder)];
-        Ok(self.live(at, Life::Voided { window, reason, refund: Some(refund) }, effects))
+        Ok(self.live(
+            at,
+            Life::Voided {
+                window,
+                reason,
+                refund: Some(refund),
+            },
+            effects,
+        ))
     }
 }

@@ -10,9 +10,9 @@ mod product;
 pub mod refund;
 mod sale;
 pub mod terms;
-mod venue;
 #[cfg(test)]
-mod pass_tests;
+mod tests;
+mod venue;
 
 pub use custody::VoidRefund;
 pub use order::{Contradiction, Order, OrderState, Payment};

@@ -79,7 +79,10 @@ impl Pass {
             State::Lapsed if given_back => Change::none(self),
             State::Lapsed => {
                 let effects = vec![Effect::FulfilmentRefused("LAPSED")];
-                Change { effects, ..Change::none(self) }
+                Change {
+                    effects,
+                    ..Change::none(self)
+                }
             }
             State::Paid { .. } => self.money_back(&order.returns_done),
         }
@@ -91,8 +94,9 @@ impl Pass {
             return self.become_state(State::AwaitingPayment(Hold::Refused), effects);
         }
         let terms = payment.terms;
-        if let Some(activate_by) =
-            terms.activate_by(at).filter(|_| payment.continues_at.is_none())
+        if let Some(activate_by) = terms
+            .activate_by(at)
+            .filter(|_| payment.continues_at.is_none())
         {
             let deadline = Effect::Plan(Timer::Activation, day_start(activate_by));
             let life = Life::Usable(Usable::Ready { activate_by });
@@ -138,12 +142,16 @@ impl Pass {
                 State::AwaitingPayment(Hold::Lapsed),
                 vec![Effect::HoldLapsed],
             ),
-            State::AwaitingPayment(Hold::Lapsed) => {
-                Change { effects: vec![Effect::HoldLapsed], ..Change::none(self) }
-            }
+            State::AwaitingPayment(Hold::Lapsed) => Change {
+                effects: vec![Effect::HoldLapsed],
+                ..Change::none(self)
+            },
             State::AwaitingPayment(Hold::Refused) => {
                 let effects = vec![Effect::FulfilmentRefused("REFUSED")];
-                Change { effects, ..Change::none(self) }
+                Change {
+                    effects,
+                    ..Change::none(self)
+                }
             }
             State::AwaitingPayment(Hold::Held) | State::Lapsed | State::Paid { .. } => {
                 Change::none(self)

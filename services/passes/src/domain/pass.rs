@@ -44,7 +44,10 @@ pub enum State {
     AwaitingPayment(Hold),
     /// Its order was closed; the stock is back.
     Lapsed,
-    Paid { at: DateTime<Utc>, life: Life },
+    Paid {
+        at: DateTime<Utc>,
+        life: Life,
+    },
 }
 
 /// What is held while an order is open.
@@ -62,13 +65,28 @@ pub enum Hold {
 pub enum Life {
     Usable(Usable),
     /// By an operator, who said why.
-    Frozen { window: DateRange, reason: String },
-    Refunding { usable: Usable, refund: Refund },
-    Refunded { usable: Usable, refund: Refund },
+    Frozen {
+        window: DateRange,
+        reason: String,
+    },
+    Refunding {
+        usable: Usable,
+        refund: Refund,
+    },
+    Refunded {
+        usable: Usable,
+        refund: Refund,
+    },
     /// By an operator, who said why; with the whole price back, or nothing.
-    Voided { window: Option<DateRange>, reason: String, refund: Option<Refund> },
+    Voided {
+        window: Option<DateRange>,
+        reason: String,
+        refund: Option<Refund>,
+    },
     /// Nobody activated it in time.
-    Forfeited { activate_by: NaiveDate },
+    Forfeited {
+        activate_by: NaiveDate,
+    },
 }
 
 /// A pass that its holder has.
@@ -145,15 +163,27 @@ pub struct Change {
 impl Change {
     /// Nothing follows.
     pub fn none(pass: Pass) -> Self {
-        Self { pass, changed: false, effects: Vec::new() }
+        Self {
+            pass,
+            changed: false,
+            effects: Vec::new(),
+        }
     }
 }
 
 impl Pass {
     /// The next version in another state.
     pub(super) fn become_state(self, state: State, effects: Vec<Effect>) -> Change {
-        let pass = Self { version: self.version + 1, state, ..self };
-        Change { pass, changed: true, effects }
+        let pass = Self {
+            version: self.version + 1,
+            state,
+            ..self
+        };
+        Change {
+            pass,
+            changed: true,
+            effects,
+        }
     }
 
     /// The next version in another life.
@@ -189,12 +219,24 @@ impl Pass {
             State::AwaitingPayment(_) | State::Lapsed => None,
             State::Paid { life, .. } => match life {
                 Life::Usable(Usable::Ready { activate_by })
-                | Life::Refunding { usable: Usable::Ready { activate_by }, .. }
-                | Life::Refunded { usable: Usable::Ready { activate_by }, .. }
+                | Life::Refunding {
+                    usable: Usable::Ready { activate_by },
+                    ..
+                }
+                | Life::Refunded {
+                    usable: Usable::Ready { activate_by },
+                    ..
+                }
                 | Life::Forfeited { activate_by } => Some(*activate_by),
                 Life::Usable(Usable::Active { .. })
-                | Life::Refunding { usable: Usable::Active { .. }, .. }
-                | Life::Refunded { usable: Usable::Active { .. }, .. }
+                | Life::Refunding {
+                    usable: Usable::Active { .. },
+                    ..
+                }
+                | Life::Refunded {
+                    usable: Usable::Active { .. },
+                    ..
+                }
                 | Life::Frozen { .. }
                 | Life::Voided { .. } => None,
             },
@@ -204,28 +246,38 @@ impl Pass {
     /// Why an operator froze or voided it.
     pub fn reason(&self) -> Option<&str> {
         match &self.state {
-            State::Paid { life: Life::Frozen { reason, .. } | Life::Voided { reason, .. }, .. } => {
-                Some(reason)
-            }
+            State::Paid {
+                life: Life::Frozen { reason, .. } | Life::Voided { reason, .. },
+                ..
+            } => Some(reason),
             State::AwaitingPayment(_) | State::Lapsed | State::Paid { .. } => None,
         }
     }
 
     /// The last request for a refund, whatever became of it.
     pub fn refund(&self) -> Option<&Refund> {
-        match &self.state {
-            State::Paid { life: Life::Refunding { refund, .. }, .. }
-            | State::Paid { life: Life::Refunded { refund, .. }, .. } => Some(refund),
-            State::Paid { life: Life::Voided { refund: Some(refund), .. }, .. } => Some(refund),
-            State::AwaitingPayment(_) | State::Lapsed | State::Paid { .. } => {
-                self.refused.as_ref()
-            }
+        let State::Paid { life, .. } = &self.state else {
+            return None;
+        };
+        match life {
+            Life::Refunding { refund, .. }
+            | Life::Refunded { refund, .. }
+            | Life::Voided {
+                refund: Some(refund),
+                ..
+            } => Some(refund),
+            Life::Usable(_)
+            | Life::Frozen { .. }
+            | Life::Voided { refund: None, .. }
+            | Life::Forfeited { .. } => self.refused.as_ref(),
         }
     }
 
     /// The right at the gate; `None` when there never was one.
     pub fn entitlement(&self) -> Option<Entitlement> {
-        let State::Paid { life, .. } = &self.state else { return None };
+        let State::Paid { life, .. } = &self.state else {
+            return None;
+        };
         let (state, window) = match life {
             Life::Usable(usable) => (EntitlementState::Active, usable.window()),
             Life::Frozen { window, .. } => (EntitlementState::Frozen, Some(*window)),
@@ -247,6 +299,10 @@ impl Pass {
             | Life::Voided { .. }
             | Life::Forfeited { .. } => 0,
         };
-        Some(Entitlement { state, window: window?, freeze_version })
+        Some(Entitlement {
+            state,
+            window: window?,
+            freeze_version,
+        })
     }
 }

@@ -21,14 +21,24 @@ pub struct Product {
 pub enum ProductState {
     /// Never published.
     Draft,
-    OnSale { current: u32 },
-    Stopped { current: u32 },
+    OnSale {
+        current: u32,
+    },
+    Stopped {
+        current: u32,
+    },
 }
 
 impl Product {
     /// A product whose first version is being written.
     pub const fn new(id: ProductId, scope: u32) -> Self {
-        Self { id, scope, version: 0, state: ProductState::Draft, draft: Some(1) }
+        Self {
+            id,
+            scope,
+            version: 0,
+            state: ProductState::Draft,
+            draft: Some(1),
+        }
     }
 
     /// The published version, on sale or stopped.
@@ -47,7 +57,10 @@ impl Product {
             (None, Some(current)) => current + 1,
             (None, None) => 1,
         };
-        Self { draft: Some(number), ..self }
+        Self {
+            draft: Some(number),
+            ..self
+        }
     }
 
     /// Puts the draft on sale.
@@ -55,9 +68,16 @@ impl Product {
     /// # Errors
     /// When there is no draft.
     pub const fn publish(self) -> Result<Self, Refusal> {
-        let Some(current) = self.draft else { return Err(Refusal::NoDraft) };
+        let Some(current) = self.draft else {
+            return Err(Refusal::NoDraft);
+        };
         let state = ProductState::OnSale { current };
-        Ok(Self { version: self.version + 1, state, draft: None, ..self })
+        Ok(Self {
+            version: self.version + 1,
+            state,
+            draft: None,
+            ..self
+        })
     }
 
     /// Stops the sale. What is held can still be paid for.
@@ -108,9 +128,16 @@ mod tests {
         assert_eq!(first.state, ProductState::OnSale { current: 1 });
         assert_eq!(first.publish(), Err(Refusal::NoDraft));
         let edited = first.edit();
-        assert_eq!(edited.edit(), edited, "an open draft is edited, not another one begun");
+        assert_eq!(
+            edited.edit(),
+            edited,
+            "an open draft is edited, not another one begun"
+        );
         assert_eq!(edited.draft, Some(2));
-        assert_eq!(edited.state, first.state, "a draft changes nothing that is on sale");
+        assert_eq!(
+            edited.state, first.state,
+            "a draft changes nothing that is on sale"
+        );
         let second = edited.publish().unwrap();
         assert_eq!((second.current(), second.version), (Some(2), 2));
     }

@@ -40,18 +40,35 @@ pub enum Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefundState {
     /// Frozen until the uses are known.
-    Counting { freeze: Freeze },
+    Counting {
+        freeze: Freeze,
+    },
     /// Billing was told what goes back.
-    Returned { uses: u32, fee: Fen, back: Fen },
-    Done { uses: u32, fee: Fen, back: Fen },
+    Returned {
+        uses: u32,
+        fee: Fen,
+        back: Fen,
+    },
+    Done {
+        uses: u32,
+        fee: Fen,
+        back: Fen,
+    },
     /// The count left nothing to refund: the pass is its holder's again.
-    Refused { uses: u32, why: Refusal },
+    Refused {
+        uses: u32,
+        why: Refusal,
+    },
 }
 
 impl RefundState {
     /// All of it goes back.
     pub(super) const fn full(price: Fen) -> Self {
-        Self::Returned { uses: 0, fee: Fen::ZERO, back: price }
+        Self::Returned {
+            uses: 0,
+            fee: Fen::ZERO,
+            back: price,
+        }
     }
 }
 
@@ -89,10 +106,15 @@ impl Pass {
         let (at, usable) = self.givable()?;
         refundable(at, now, terms, uses)?;
         let Usable::Active { window } = usable else {
-            let Usable::Ready { activate_by } = usable else { return Err(Refusal::NotActive) };
+            let Usable::Ready { activate_by } = usable else {
+                return Err(Refusal::NotActive);
+            };
             return Ok(self.return_ready(at, activate_by, now, terms));
         };
-        let freeze = Freeze { version: self.version + 1, counted: None };
+        let freeze = Freeze {
+            version: self.version + 1,
+            counted: None,
+        };
         let refund = Refund {
             ordinal: self.next_refund(),
             cause: Cause::Holder,
@@ -100,7 +122,10 @@ impl Pass {
             state: RefundState::Counting { freeze },
         };
         let deadline = now + TimeDelta::hours(FREEZE_ANSWER_HOURS_MAX);
-        let life = Life::Refunding { usable: Usable::Active { window }, refund };
+        let life = Life::Refunding {
+            usable: Usable::Active { window },
+            refund,
+        };
         Ok(self.live(at, life, vec![Effect::Plan(Timer::Refund, deadline)]))
     }
 
@@ -205,8 +230,14 @@ impl Pass {
         if freeze.counted == Some(uses) {
             return Change::none(self);
         }
-        let freeze = Freeze { counted: Some(uses), ..freeze };
-        let refund = Refund { state: RefundState::Counting { freeze }, ..refund };
+        let freeze = Freeze {
+            counted: Some(uses),
+            ..freeze
+        };
+        let refund = Refund {
+            state: RefundState::Counting { freeze },
+            ..refund
+        };
         let end = until + TimeDelta::minutes(LEASE_MARGIN_MINUTES);
         let life = Life::Refunding { usable, refund };
         self.live(at, life, vec![Effect::Plan(Timer::Leases, end)])
@@ -215,16 +246,17 @@ impl Pass {
     /// The last lease is over, or admission's answer is overdue: what is known now decides.
     pub fn count_over(self, known: u32, now: DateTime<Utc>, terms: &Terms) -> Change {
         match self.counting() {
-            Some((.., freeze)) => {
-                self.settle(freeze.counted.unwrap_or(0).max(known), now, terms)
-            }
+            Some((.., freeze)) => self.settle(freeze.counted.unwrap_or(0).max(known), now, terms),
             None => Change::none(self),
         }
     }
 
     fn counting(&self) -> Option<(DateTime<Utc>, Usable, Refund, Freeze)> {
         match &self.state {
-            State::Paid { at, life: Life::Refunding { usable, refund } } => match refund.state {
+            State::Paid {
+                at,
+                life: Life::Refunding { usable, refund },
+            } => match refund.state {
                 RefundState::Counting { freeze } => Some((*at, *usable, refund.clone(), freeze)),
                 RefundState::Returned { .. }
                 | RefundState::Done { .. }
@@ -235,16 +267,27 @@ impl Pass {
     }
 
     fn settle(self, uses: u32, now: DateTime<Utc>, terms: &Terms) -> Change {
-        let Some((at, usable, refund, _)) = self.counting() else { return Change::none(self) };
+        let Some((at, usable, refund, _)) = self.counting() else {
+            return Change::none(self);
+        };
         match refundable(at, refund.requested_at, terms, uses) {
             Ok(percent) => {
                 let state = self.returned(uses, fee_of(self.price, percent));
                 self.hand_over(at, usable, (Refund { state, ..refund }, now))
             }
             Err(why) => {
-                let refused = Refund { state: RefundState::Refused { uses, why }, ..refund };
+                let refused = Refund {
+                    state: RefundState::Refused { uses, why },
+                    ..refund
+                };
                 let change = self.live(at, Life::Usable(usable), Vec::new());
-                Change { pass: Pass { refused: Some(refused), ..change.pass }, ..change }
+                Change {
+                    pass: Pass {
+                        refused: Some(refused),
+                        ..change.pass
+                    },
+                    ..change
+                }
             }
         }
     }
@@ -252,13 +295,18 @@ impl Pass {
     /// Billing says which returns are paid back.
     pub(super) fn money_back(self, returns_done: &[Uuid]) -> Change {
         let line = self.line;
-        let State::Paid { at, life } = &self.state else { return Change::none(self) };
+        let State::Paid { at, life } = &self.state else {
+            return Change::none(self);
+        };
         let at = *at;
         let done = |refund: &Refund| match refund.state {
             RefundState::Returned { uses, fee, back }
                 if returns_done.contains(&refund.return_id(line)) =>
             {
-                Some(Refund { state: RefundState::Done { uses, fee, back }, ..refund.clone() })
+                Some(Refund {
+                    state: RefundState::Done { uses, fee, back },
+                    ..refund.clone()
+                })
             }
             RefundState::Returned { .. }
             | RefundState::Counting { .. }
@@ -266,16 +314,19 @@ impl Pass {
             | RefundState::Refused { .. } => None,
         };
         let life = match life {
-            Life::Refunding { usable, refund } => {
-                done(refund).map(|refund| Life::Refunded { usable: *usable, refund })
-            }
-            Life::Voided { window, reason, refund: Some(refund) } => {
-                done(refund).map(|refund| Life::Voided {
-                    window: *window,
-                    reason: reason.clone(),
-                    refund: Some(refund),
-                })
-            }
+            Life::Refunding { usable, refund } => done(refund).map(|refund| Life::Refunded {
+                usable: *usable,
+                refund,
+            }),
+            Life::Voided {
+                window,
+                reason,
+                refund: Some(refund),
+            } => done(refund).map(|refund| Life::Voided {
+                window: *window,
+                reason: reason.clone(),
+                refund: Some(refund),
+            }),
             Life::Usable(_)
             | Life::Frozen { .. }
             | Life::Refunded { .. }
@@ -290,7 +341,8 @@ impl Pass {
 
     /// Billing has not answered: it is told again.
     pub fn refund_overdue(&self) -> bool {
-        self.refund().is_some_and(|refund| matches!(refund.state, RefundState::Returned { .. }))
+        self.refund()
+            .is_some_and(|refund| matches!(refund.state, RefundState::Returned { .. }))
     }
 }
 

@@ -32,7 +32,8 @@ pub struct Stock {
 impl Stock {
     /// How many can still be bought.
     pub fn left(&self) -> Option<u64> {
-        self.limit.map(|limit| u64::from(limit).saturating_sub(self.held + self.sold))
+        self.limit
+            .map(|limit| u64::from(limit).saturating_sub(self.held + self.sold))
     }
 }
 
@@ -75,7 +76,11 @@ impl Offer<'_> {
         let current = self.open(now)?;
         if let Some(renewal) = renewal {
             self.renewable(renewal, now)?;
-        } else if self.terms.member_limit.is_some_and(|limit| buyer.bought >= limit) {
+        } else if self
+            .terms
+            .member_limit
+            .is_some_and(|limit| buyer.bought >= limit)
+        {
             return Err(Refusal::MemberLimitReached);
         }
         if stock.left() == Some(0) {
@@ -126,7 +131,11 @@ impl Offer<'_> {
         if now < window.until() - TimeDelta::days(i64::from(days)) {
             return Err(Refusal::RenewalTooEarly);
         }
-        if renewal.renewed { Err(Refusal::AlreadyRenewed) } else { Ok(()) }
+        if renewal.renewed {
+            Err(Refusal::AlreadyRenewed)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -134,8 +143,14 @@ impl Pass {
     /// The window of a pass that a renewal can continue: one that is or was in use to its end.
     fn running(&self) -> Option<DateRange> {
         match &self.state {
-            State::Paid { life: Life::Usable(Usable::Active { window }), .. }
-            | State::Paid { life: Life::Frozen { window, .. }, .. } => Some(*window),
+            State::Paid {
+                life: Life::Usable(Usable::Active { window }),
+                ..
+            }
+            | State::Paid {
+                life: Life::Frozen { window, .. },
+                ..
+            } => Some(*window),
             State::AwaitingPayment(_) | State::Lapsed | State::Paid { .. } => None,
         }
     }
@@ -143,6 +158,8 @@ impl Pass {
     /// Where the pass that renews this one begins when it is paid at `paid`: at this one's end
     /// while that is still to come, else `None`: anew, as a first purchase does.
     pub fn continued_from(&self, paid: DateTime<Utc>) -> Option<chrono::NaiveDate> {
-        self.running().map(DateRange::end).filter(|end| *end > shanghai_date(paid))
+        self.running()
+            .map(DateRange::end)
+            .filter(|end| *end > shanghai_date(paid))
     }
 }

@@ -150,15 +150,26 @@ impl Terms {
         if self.start_delay_days > START_DELAY_DAYS_MAX {
             return Err(TermsFault::StartDelay);
         }
-        if self.renewal_days.is_some_and(|days| days == 0 || days > RENEWAL_DAYS_MAX) {
+        if self
+            .renewal_days
+            .is_some_and(|days| days == 0 || days > RENEWAL_DAYS_MAX)
+        {
             return Err(TermsFault::RenewalDays);
         }
         self.check_ladder()?;
-        self.rules.to_bytes().map(|_| ()).map_err(|_| TermsFault::Rules)
+        self.rules
+            .to_bytes()
+            .map(|_| ())
+            .map_err(|_| TermsFault::Rules)
     }
 
     fn check_names(&self) -> Result<(), TermsFault> {
-        let Names { name_zh, name_en, description_zh, description_en } = &self.names;
+        let Names {
+            name_zh,
+            name_en,
+            description_zh,
+            description_en,
+        } = &self.names;
         for name in [name_zh, name_en] {
             let count = name.trim().chars().count();
             if count == 0 || count > NAME_CHARS_MAX || name.chars().any(char::is_control) {
@@ -229,12 +240,16 @@ impl TermsFault {
                 "停售时间必须晚于开售时间。",
                 "The sale must end after it begins.",
             ),
-            Self::SaleLimit => {
-                ("terms.saleLimit", "发售总量至少为 1。", "The sale limit is at least 1.")
-            }
-            Self::MemberLimit => {
-                ("terms.memberLimit", "个人限购至少为 1。", "The limit per member is at least 1.")
-            }
+            Self::SaleLimit => (
+                "terms.saleLimit",
+                "发售总量至少为 1。",
+                "The sale limit is at least 1.",
+            ),
+            Self::MemberLimit => (
+                "terms.memberLimit",
+                "个人限购至少为 1。",
+                "The limit per member is at least 1.",
+            ),
             Self::ActivationSpan => (
                 "terms.activation.span",
                 "激活期限须为 1–3660 天或 1–120 个月。",
@@ -266,114 +281,5 @@ impl TermsFault {
                 "The entry rules exceed a limit: venues, tags, blackouts or grace.",
             ),
         }
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use kit::types::day_start;
-
-    use super::*;
-
-    pub(crate) fn terms() -> Terms {
-        Terms {
-            names: Names {
-                name_zh: "巴蜀职工年票".to_owned(),
-                name_en: "Bashu Workers' Annual Pass".to_owned(),
-                description_zh: String::new(),
-                description_en: String::new(),
-            },
-            price: Fen::new(20_000).unwrap(),
-            sale_from: None,
-            sale_until: None,
-            sale_limit: Some(1_000),
-            member_limit: Some(1),
-            activation: Activation::AtPayment,
-            start_delay_days: 0,
-            duration: Span::Months(12),
-            ladder: Ladder(vec![RefundStep { days: 7, fee_percent: 0, unused_only: true }]),
-            renewal_days: Some(60),
-            rules: Rules::unlimited(),
-        }
-    }
-
-    fn date(text: &str) -> NaiveDate {
-        text.parse().unwrap()
-    }
-
-    /// The published terms of real annual passes give the dates they say.
-    #[test]
-    fn date_vectors() {
-        let auto = |span| Activation::Within { span, then: AfterDeadline::Auto };
-        let jurong = Terms { activation: auto(Span::Months(3)), ..terms() };
-        let paid = day_start(date("2023-01-01"));
-        assert_eq!(jurong.activate_by(paid), Some(date("2023-04-01")));
-        for (day, end) in [("2023-02-15", "2024-02-15"), ("2023-04-01", "2024-04-01")] {
-            assert_eq!(jurong.window(date(day)).unwrap().end(), date(end));
-        }
-        let hainan = Terms { activation: auto(Span::Days(90)), ..terms() };
-        let auto_start = hainan.activate_by(day_start(date("2020-08-01"))).unwrap();
-        assert_eq!(auto_start, date("2020-10-30"));
-        assert_eq!(hainan.window(auto_start).unwrap().last(), date("2021-10-29"));
-        let delayed = Terms { start_delay_days: 4, ..terms() };
-        assert_eq!(delayed.window(date("2024-02-25")).unwrap().start(), date("2024-02-29"));
-        assert_eq!(delayed.window(date("2024-02-25")).unwrap().end(), date("2025-02-28"));
-    }
-
-    #[test]
-    fn fee_vectors() {
-        for (paid, percent, fee) in
-            [(38_000, 20, 7_600), (9_999, 30, 3_000), (101, 50, 51), (1, 20, 0), (0, 50, 0)]
-        {
-            let paid = Fen::new(paid).unwrap();
-            assert_eq!(fee_of(paid, percent).get(), fee, "{paid} at {percent} %");
-        }
-    }
-
-    /// The first step that still holds and allows the uses decides.
-    #[test]
-    fn ladders() {
-        let step = |days, fee_percent, unused_only| RefundStep { days, fee_percent, unused_only };
-        let ladder = Ladder(vec![step(7, 0, true), step(30, 20, true), step(60, 50, false)]);
-        let paid = date("2026-04-01");
-        for (asked, uses, fee) in [
-            ("2026-04-01", 0, Some(0)),
-            ("2026-04-07", 0, Some(0)),
-            ("2026-04-08", 0, Some(20)),
-            ("2026-04-01", 1, Some(50)),
-            ("2026-05-30", 0, Some(50)),
-            ("2026-05-31", 0, None),
-        ] {
-            let found = ladder.step(paid, date(asked), uses).map(|step| step.fee_percent);
-            assert_eq!(found, fee, "{asked} after {uses} uses");
-        }
-        assert_eq!(Ladder(vec![]).step(paid, paid, 0), None);
-    }
-
-    #[test]
-    fn senseless_terms_are_named() {
-        let at = |text: &str| Some(day_start(date(text)));
-        let blank = Names { name_en: "  ".to_owned(), ..terms().names };
-        let falling = Ladder(vec![
-            RefundStep { days: 7, fee_percent: 0, unused_only: true },
-            RefundStep { days: 6, fee_percent: 0, unused_only: true },
-        ]);
-        for (bad, fault) in [
-            (Terms { names: blank, ..terms() }, TermsFault::Name),
-            (
-                Terms { sale_from: at("2026-02-01"), sale_until: at("2026-02-01"), ..terms() },
-                TermsFault::SaleWindowEmpty,
-            ),
-            (Terms { sale_limit: Some(0), ..terms() }, TermsFault::SaleLimit),
-            (Terms { member_limit: Some(0), ..terms() }, TermsFault::MemberLimit),
-            (Terms { duration: Span::Days(0), ..terms() }, TermsFault::Duration),
-            (Terms { duration: Span::Months(121), ..terms() }, TermsFault::Duration),
-            (Terms { start_delay_days: 61, ..terms() }, TermsFault::StartDelay),
-            (Terms { renewal_days: Some(0), ..terms() }, TermsFault::RenewalDays),
-            (Terms { ladder: falling, ..terms() }, TermsFault::Ladder),
-        ] {
-            assert_eq!(bad.check(), Err(fault));
-        }
-        assert_eq!(terms().check(), Ok(()));
     }
 }

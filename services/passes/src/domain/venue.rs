@@ -133,7 +133,10 @@ fn parse_hours(text: &str) -> Option<Option<Hours>> {
     }
     let minute = |text: &str| -> Option<u16> {
         let (hour, minute) = text.split_once(':')?;
-        hour.parse::<u16>().ok()?.checked_mul(60)?.checked_add(minute.parse().ok()?)
+        hour.parse::<u16>()
+            .ok()?
+            .checked_mul(60)?
+            .checked_add(minute.parse().ok()?)
     };
     let (from, until) = text.split_once('-')?;
     Hours::new(minute(from)?, minute(until)?).ok().map(Some)
@@ -169,7 +172,10 @@ mod tests {
     #[test]
     fn the_limits_of_today() {
         let rules = Rules {
-            per_venue: VenueLimits { daily: Some(1), total: None },
+            per_venue: VenueLimits {
+                daily: Some(1),
+                total: None,
+            },
             ..Rules::unlimited()
         };
         let now: DateTime<Utc> = "2026-04-02T04:00:00Z".parse().unwrap();
@@ -180,11 +186,24 @@ mod tests {
             persons: 1,
         };
         let asked = |visits: &[Visit]| {
-            Today { right: right(), rules: &rules, visits, now }.at(&venue())
+            Today {
+                right: right(),
+                rules: &rules,
+                visits,
+                now,
+            }
+            .at(&venue())
         };
-        let Decision::Admit { remaining, .. } = asked(&[]) else { panic!("not admitted") };
+        let Decision::Admit { remaining, .. } = asked(&[]) else {
+            panic!("not admitted")
+        };
         assert_eq!(remaining.today, Some(0));
-        let Decision::Deny { reason, next_try_at, .. } = asked(&[visit]) else {
+        let Decision::Deny {
+            reason,
+            next_try_at,
+            ..
+        } = asked(&[visit])
+        else {
             panic!("admitted twice")
         };
         assert_eq!(reason, Reason::UsedToday);
@@ -197,16 +216,27 @@ mod tests {
         let rules = Rules::unlimited();
         let now: DateTime<Utc> = "2026-04-02T04:00:00Z".parse().unwrap();
         let week = "Mo off; Tu off; We off; Th 09:00-11:00; Fr off; Sa off; Su off";
-        let today = Today { right: right(), rules: &rules, visits: &[], now };
+        let today = Today {
+            right: right(),
+            rules: &rules,
+            visits: &[],
+            now,
+        };
         for (hours, reason) in [
             (week.to_owned(), Some(Reason::VenueClosed)),
             (format!("{week}; 2026-04-02 09:00-24:00"), None),
             ("Mo whenever".to_owned(), None),
         ] {
-            let venue = Venue { opening_hours: hours, ..venue() };
+            let venue = Venue {
+                opening_hours: hours,
+                ..venue()
+            };
             assert_eq!(today.at(&venue).reason(), reason, "{}", venue.opening_hours);
         }
-        let suspended = Venue { suspended: true, ..venue() };
+        let suspended = Venue {
+            suspended: true,
+            ..venue()
+        };
         assert_eq!(today.at(&suspended).reason(), Some(Reason::VenueSuspended));
     }
 }

@@ -151,15 +151,26 @@ impl PassRulesInput {
             Venues::All
         } else {
             Venues::Listed {
-                ids: self.venue_ids.iter().map(venue_id).collect::<Result<BTreeSet<_>>>()?,
-                tags: self.venue_tags.iter().map(|tag| tag.trim().to_owned()).collect(),
+                ids: self
+                    .venue_ids
+                    .iter()
+                    .map(venue_id)
+                    .collect::<Result<BTreeSet<_>>>()?,
+                tags: self
+                    .venue_tags
+                    .iter()
+                    .map(|tag| tag.trim().to_owned())
+                    .collect(),
             }
         };
         let venue_limits = self
             .venue_limits
             .iter()
             .map(|one| {
-                let limits = VenueLimits { daily: one.daily, total: one.total };
+                let limits = VenueLimits {
+                    daily: one.daily,
+                    total: one.total,
+                };
                 Ok((venue_id(&one.venue_id)?, limits))
             })
             .collect::<Result<BTreeMap<_, _>>>()?;
@@ -168,12 +179,18 @@ impl PassRulesInput {
             .iter()
             .map(|one| {
                 let dates = one.dates.as_ref().map(PassDatesInput::range).transpose()?;
-                Ok(Suspension { venue: venue_id(&one.venue_id)?, dates })
+                Ok(Suspension {
+                    venue: venue_id(&one.venue_id)?,
+                    dates,
+                })
             })
             .collect::<Result<BTreeSet<_>>>()?;
         Ok(Rules {
             venues,
-            per_venue: VenueLimits { daily: self.per_venue_daily, total: self.per_venue_total },
+            per_venue: VenueLimits {
+                daily: self.per_venue_daily,
+                total: self.per_venue_total,
+            },
             venue_limits,
             daily: self.daily,
             total: self.total,
@@ -287,7 +304,11 @@ impl PassTermsInput {
     fn ladder(&self) -> Ladder {
         let Some(steps) = &self.refund_ladder else {
             let days = REFUND_DAYS_DEFAULT;
-            return Ladder(vec![RefundStep { days, fee_percent: 0, unused_only: true }]);
+            return Ladder(vec![RefundStep {
+                days,
+                fee_percent: 0,
+                unused_only: true,
+            }]);
         };
         let step = |step: &PassRefundStepInput| RefundStep {
             days: step.days,
@@ -298,20 +319,26 @@ impl PassTermsInput {
     }
 
     fn activation(&self) -> Result<Activation> {
-        let Some(input) = &self.activation else { return Ok(Activation::AtPayment) };
+        let Some(input) = &self.activation else {
+            return Ok(Activation::AtPayment);
+        };
         let then = match input.mode {
             PassActivationMode::AtPayment => return Ok(Activation::AtPayment),
             PassActivationMode::Auto => AfterDeadline::Auto,
             PassActivationMode::Forfeit => AfterDeadline::Forfeit,
             PassActivationMode::Refund => AfterDeadline::Refund,
         };
-        let span = input.within.as_ref().map(PassSpanInput::span).ok_or_else(|| {
-            bad(
-                "terms.activation.within",
-                "请填写激活期限。",
-                "The time to activate is required.",
-            )
-        })?;
+        let span = input
+            .within
+            .as_ref()
+            .map(PassSpanInput::span)
+            .ok_or_else(|| {
+                bad(
+                    "terms.activation.within",
+                    "请填写激活期限。",
+                    "The time to activate is required.",
+                )
+            })?;
         Ok(Activation::Within { span, then })
     }
 }

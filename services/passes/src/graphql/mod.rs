@@ -42,7 +42,9 @@ fn caller<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a Caller> {
 
 /// The language of the answer.
 fn language(ctx: &Context<'_>) -> Language {
-    ctx.data::<Caller>().map(|caller| caller.language).unwrap_or_default()
+    ctx.data::<Caller>()
+        .map(|caller| caller.language)
+        .unwrap_or_default()
 }
 
 /// The rows a page asks for, for its cost.

@@ -171,7 +171,10 @@ fn product_id(id: &ID) -> KitResult<ProductId> {
 
 async fn shown(ctx: &Context<'_>, id: ProductId) -> KitResult<PassProduct> {
     let internal = |_| Error::internal("the schema has no service");
-    let view = service(ctx).map_err(internal)?.product(caller(ctx).map_err(internal)?, id).await?;
+    let view = service(ctx)
+        .map_err(internal)?
+        .product(caller(ctx).map_err(internal)?, id)
+        .await?;
     view.map(PassProduct).ok_or(Error::NotFound)
 }
 
@@ -214,7 +217,9 @@ impl Mutation {
         let (passes, caller) = (service(ctx)?, caller(ctx)?);
         let done = async {
             let terms = input.terms.parse()?;
-            let id = passes.create_product(caller, &terms, input.idempotency_key).await?;
+            let id = passes
+                .create_product(caller, &terms, input.idempotency_key)
+                .await?;
             Ok(CreatePassProductPayload::done(shown(ctx, id).await?))
         };
         CreatePassProductPayload::from_result(language(ctx), done.await)
@@ -229,7 +234,9 @@ impl Mutation {
         let (passes, caller) = (service(ctx)?, caller(ctx)?);
         let done = async {
             let (id, terms) = (product_id(&input.product_id)?, input.terms.parse()?);
-            let id = passes.update_product(caller, id, &terms, input.idempotency_key).await?;
+            let id = passes
+                .update_product(caller, id, &terms, input.idempotency_key)
+                .await?;
             Ok(UpdatePassProductPayload::done(shown(ctx, id).await?))
         };
         UpdatePassProductPayload::from_result(language(ctx), done.await)
@@ -268,7 +275,10 @@ impl Mutation {
     async fn buy_pass(&self, ctx: &Context<'_>, input: BuyPassInput) -> Result<BuyPassPayload> {
         let (passes, caller) = (service(ctx)?, caller(ctx)?);
         let done = async {
-            let renews = input.renews.as_ref().map(|id| GlobalId::entitlement(id, "Pass"));
+            let renews = input
+                .renews
+                .as_ref()
+                .map(|id| GlobalId::entitlement(id, "Pass"));
             let request = BuyPass {
                 product: product_id(&input.product_id)?,
                 renews: renews.transpose()?,
@@ -305,7 +315,9 @@ impl Mutation {
         let (passes, caller) = (service(ctx)?, caller(ctx)?);
         let done = async {
             let id = GlobalId::entitlement(&input.pass_id, "Pass")?;
-            let pass = passes.request_refund(caller, id, input.idempotency_key).await?;
+            let pass = passes
+                .request_refund(caller, id, input.idempotency_key)
+                .await?;
             Ok(RequestPassRefundPayload::done(Pass(pass)))
         };
         RequestPassRefundPayload::from_result(language(ctx), done.await)
@@ -337,7 +349,11 @@ impl Mutation {
         ctx: &Context<'_>,
         input: VoidPassInput,
     ) -> Result<PassCustodyPayload> {
-        let back = if input.refund { VoidRefund::Full } else { VoidRefund::Nothing };
+        let back = if input.refund {
+            VoidRefund::Full
+        } else {
+            VoidRefund::Nothing
+        };
         let custody = Reason::parse(&input.reason).map(|reason| Custody::Void(reason, back));
         take_custody(ctx, (&input.pass_id, input.idempotency_key), custody).await
     }

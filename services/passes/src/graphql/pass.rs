@@ -172,7 +172,10 @@ impl Pass {
 
     /// Where it is between purchase and end.
     async fn state(&self, ctx: &Context<'_>) -> Result<PassState> {
-        Ok(state_of(&self.0, shanghai_date(service(ctx)?.ctx.clock.now())))
+        Ok(state_of(
+            &self.0,
+            shanghai_date(service(ctx)?.ctx.clock.now()),
+        ))
     }
 
     /// The product, with the terms this pass was sold under.
@@ -232,7 +235,9 @@ impl Pass {
 
     /// The pass it continues.
     async fn renews(&self, ctx: &Context<'_>) -> Result<Option<Self>> {
-        let Some(id) = self.0.renews else { return Ok(None) };
+        let Some(id) = self.0.renews else {
+            return Ok(None);
+        };
         Ok(service(ctx)?.pass(caller(ctx)?, id).await?.map(Self))
     }
 
@@ -288,6 +293,7 @@ impl Pass {
 
     /// Its uses, newest first.
     #[graphql(complexity = "rows(first, last) * child_complexity + 1")]
+    #[expect(clippy::too_many_arguments, reason = "the four of a connection")]
     async fn usage(
         &self,
         ctx: &Context<'_>,
@@ -304,7 +310,10 @@ impl Pass {
     /// Where it can be used now and how often: every venue it opens, by name, with what a gate
     /// would answer.
     #[graphql(complexity = "rows(first, last) * child_complexity + 1")]
-    #[expect(clippy::too_many_arguments, reason = "a connection's four and its filter")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a connection's four and its filter"
+    )]
     async fn venues_today(
         &self,
         ctx: &Context<'_>,
@@ -317,13 +326,20 @@ impl Pass {
         let page = Page::new(first, after.as_deref(), last, before.as_deref())?;
         let passes = service(ctx)?;
         let terms = passes.terms_sold(&self.0).await?;
-        let venues = passes.venues_of(&terms, province.map(Province::from), &page).await?;
+        let venues = passes
+            .venues_of(&terms, province.map(Province::from), &page)
+            .await?;
         let visits = passes.visits(&self.0).await?;
         let language = language(ctx);
         let now = passes.ctx.clock.now();
         let answer = |view: VenueView| match self.0.entitlement() {
             Some(right) => {
-                let today = Today { right, rules: &terms.rules, visits: &visits, now };
+                let today = Today {
+                    right,
+                    rules: &terms.rules,
+                    visits: &visits,
+                    now,
+                };
                 would_answer(&view, &today.at(&view.venue), language)
             }
             None => not_in_use(&view, &self.0, language),
@@ -356,7 +372,10 @@ fn would_answer(view: &VenueView, decision: &Decision, language: Language) -> Pa
             remaining_total: remaining.total,
             ..none
         },
-        Decision::Deny { next_try_at, .. } => PassVenueToday { next_try_at: *next_try_at, ..none },
+        Decision::Deny { next_try_at, .. } => PassVenueToday {
+            next_try_at: *next_try_at,
+            ..none
+        },
         Decision::Ask { .. } => none,
     }
 }
@@ -365,12 +384,19 @@ fn would_answer(view: &VenueView, decision: &Decision, language: Language) -> Pa
 fn not_in_use(view: &VenueView, pass: &DomainPass, language: Language) -> PassVenueToday {
     let (reason, zh, en) = match &pass.state {
         State::AwaitingPayment(_) => (Reason::Unpaid, "请先支付。", "Please pay first."),
-        State::Paid { life: Life::Usable(_), .. } => {
-            (Reason::NotYetValid, "请先激活年票。", "Activate the pass first.")
-        }
-        State::Lapsed | State::Paid { .. } => {
-            (Reason::Revoked, "这张年票已失效。", "This pass is no longer valid.")
-        }
+        State::Paid {
+            life: Life::Usable(_),
+            ..
+        } => (
+            Reason::NotYetValid,
+            "请先激活年票。",
+            "Activate the pass first.",
+        ),
+        State::Lapsed | State::Paid { .. } => (
+            Reason::Revoked,
+            "这张年票已失效。",
+            "This pass is no longer valid.",
+        ),
     };
     PassVenueToday {
         venue: Venue(view.venue.id),

@@ -61,8 +61,14 @@ pub(super) struct PassSpan {
 impl From<Span> for PassSpan {
     fn from(span: Span) -> Self {
         match span {
-            Span::Days(count) => Self { unit: PassTimeUnit::Days, count },
-            Span::Months(count) => Self { unit: PassTimeUnit::Months, count },
+            Span::Days(count) => Self {
+                unit: PassTimeUnit::Days,
+                count,
+            },
+            Span::Months(count) => Self {
+                unit: PassTimeUnit::Months,
+                count,
+            },
         }
     }
 }
@@ -98,7 +104,10 @@ pub(super) struct PassDates {
 
 impl From<DateRange> for PassDates {
     fn from(range: DateRange) -> Self {
-        Self { start: range.start(), end: range.end() }
+        Self {
+            start: range.start(),
+            end: range.end(),
+        }
     }
 }
 
@@ -167,9 +176,11 @@ impl From<&Rules> for PassRules {
     fn from(rules: &Rules) -> Self {
         let (all_venues, venues, venue_tags) = match &rules.venues {
             Venues::All => (true, Vec::new(), Vec::new()),
-            Venues::Listed { ids, tags } => {
-                (false, ids.iter().copied().map(venue).collect(), tags.iter().cloned().collect())
-            }
+            Venues::Listed { ids, tags } => (
+                false,
+                ids.iter().copied().map(venue).collect(),
+                tags.iter().cloned().collect(),
+            ),
         };
         let limit = |(id, limits): (&credential::rules::VenueId, &VenueLimits)| PassVenueLimit {
             venue: venue(*id),
@@ -187,7 +198,12 @@ impl From<&Rules> for PassRules {
             total: rules.total,
             total_chongqing: rules.province_totals.chongqing,
             total_sichuan: rules.province_totals.sichuan,
-            blackouts: rules.blackouts.iter().copied().map(PassDates::from).collect(),
+            blackouts: rules
+                .blackouts
+                .iter()
+                .copied()
+                .map(PassDates::from)
+                .collect(),
             suspensions: rules
                 .suspensions
                 .iter()
@@ -281,12 +297,14 @@ impl PassProduct {
             AfterDeadline::Refund => PassActivationMode::Refund,
         };
         match self.0.terms.activation {
-            Activation::AtPayment => {
-                PassActivation { mode: PassActivationMode::AtPayment, within: None }
-            }
-            Activation::Within { span, then } => {
-                PassActivation { mode: mode(then), within: Some(span.into()) }
-            }
+            Activation::AtPayment => PassActivation {
+                mode: PassActivationMode::AtPayment,
+                within: None,
+            },
+            Activation::Within { span, then } => PassActivation {
+                mode: mode(then),
+                within: Some(span.into()),
+            },
         }
     }
 

@@ -30,6 +30,7 @@ fn named<T>(id: KitResult<T>) -> KitResult<Option<T>> {
 impl Query {
     /// The annual passes on sale or soon to be, oldest first. Open to everybody.
     #[graphql(complexity = "rows(first, last) * child_complexity + 1")]
+    #[expect(clippy::too_many_arguments, reason = "the four of a connection")]
     async fn pass_products(
         &self,
         ctx: &Context<'_>,
@@ -46,19 +47,24 @@ impl Query {
     /// An annual pass by its id, on sale or not. One that was never published is shown to
     /// operators alone.
     async fn pass_product(&self, ctx: &Context<'_>, id: ID) -> Result<Option<PassProduct>> {
-        let Some(id) = named(GlobalId::uuid(&id, "PassProduct"))? else { return Ok(None) };
+        let Some(id) = named(GlobalId::uuid(&id, "PassProduct"))? else {
+            return Ok(None);
+        };
         let view = service(ctx)?.product(caller(ctx)?, ProductId(id)).await?;
         Ok(view.map(PassProduct))
     }
 
     /// A pass of the caller's own, or any for operators.
     async fn pass(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Pass>> {
-        let Some(id) = named(GlobalId::entitlement(&id, "Pass"))? else { return Ok(None) };
+        let Some(id) = named(GlobalId::entitlement(&id, "Pass"))? else {
+            return Ok(None);
+        };
         Ok(service(ctx)?.pass(caller(ctx)?, id).await?.map(Pass))
     }
 
     /// The caller's passes, newest first.
     #[graphql(complexity = "rows(first, last) * child_complexity + 1")]
+    #[expect(clippy::too_many_arguments, reason = "the four of a connection")]
     async fn my_passes(
         &self,
         ctx: &Context<'_>,

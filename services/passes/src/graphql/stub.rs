@@ -20,7 +20,9 @@ pub(super) struct Order {
 
 impl Order {
     pub(super) fn of(id: OrderId) -> Self {
-        Self { id: GlobalId::of_uuid("Order", id.0) }
+        Self {
+            id: GlobalId::of_uuid("Order", id.0),
+        }
     }
 }
 
@@ -37,6 +39,7 @@ impl Member {
 
     /// Her passes, newest first; empty for everybody but herself and operators.
     #[graphql(complexity = "rows(first, last) * child_complexity + 1")]
+    #[expect(clippy::too_many_arguments, reason = "the four of a connection")]
     async fn passes(
         &self,
         ctx: &Context<'_>,
@@ -64,6 +67,7 @@ impl Venue {
 
     /// The annual passes on sale that open it, oldest first.
     #[graphql(complexity = "rows(first, last) * child_complexity + 1")]
+    #[expect(clippy::too_many_arguments, reason = "the four of a connection")]
     async fn pass_products(
         &self,
         ctx: &Context<'_>,

@@ -20,7 +20,9 @@ impl Passes {
         self.ctx
             .db
             .tx("read_pass", async |tx| {
-                let Some(pass) = store::load(tx, id).await? else { return Ok(None) };
+                let Some(pass) = store::load(tx, id).await? else {
+                    return Ok(None);
+                };
                 let shown = may_see(tx, caller, pass.member).await?;
                 Ok(shown.then_some(pass))
             })
@@ -39,7 +41,11 @@ impl Passes {
     ) -> Result<Vec<Pass>> {
         let from = page.from.as_ref().map(pass_cursor).transpose()?;
         let (at, id) = from.map_or((None, None), |(at, id)| (Some(at), Some(id)));
-        let (order, sign) = if page.backwards { ("ASC", ">") } else { ("DESC", "<") };
+        let (order, sign) = if page.backwards {
+            ("ASC", ">")
+        } else {
+            ("DESC", "<")
+        };
         let sql = format!(
             "SELECT {COLUMNS} FROM pass p
              LEFT JOIN refund r ON r.pass = p.id AND r.ordinal = p.refund

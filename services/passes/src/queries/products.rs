@@ -48,7 +48,12 @@ struct Held {
 
 impl TermsMemory {
     fn get(&self, key: (ProductId, u32)) -> Option<Arc<Terms>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).terms.get(&key).cloned()
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .terms
+            .get(&key)
+            .cloned()
     }
 
     fn put(&self, key: (ProductId, u32), terms: &Arc<Terms>) {
@@ -60,11 +65,19 @@ impl TermsMemory {
     }
 
     fn knows(&self, product: ProductId) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).products.contains(&product)
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .products
+            .contains(&product)
     }
 
     fn learn(&self, product: ProductId) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).products.insert(product);
+        self.0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .products
+            .insert(product);
     }
 }
 
@@ -87,7 +100,11 @@ impl ShopRow {
     fn stock(&self) -> Result<Stock> {
         let broken = |_| Error::internal("a stock row is inconsistent");
         Ok(Stock {
-            limit: self.sale_limit.map(u32::try_from).transpose().map_err(broken)?,
+            limit: self
+                .sale_limit
+                .map(u32::try_from)
+                .transpose()
+                .map_err(broken)?,
             held: u64::try_from(self.held).map_err(broken)?,
             sold: u64::try_from(self.sold).map_err(broken)?,
         })
@@ -109,14 +126,24 @@ impl ShopRow {
 struct Catalogue(Vec<(ShopRow, StoredTerms)>);
 
 /// Of a connection: the rows behind a cursor, in the order of the page.
-fn cut<T>(mut all: Vec<T>, page: &Page, key: impl Fn(&T) -> (DateTime<Utc>, Uuid)) -> Result<Vec<T>> {
+fn cut<T>(
+    mut all: Vec<T>,
+    page: &Page,
+    key: impl Fn(&T) -> (DateTime<Utc>, Uuid),
+) -> Result<Vec<T>> {
     all.sort_by_key(|one| key(one));
     if page.backwards {
         all.reverse();
     }
     if let Some(from) = &page.from {
         let from = from.to_at()?;
-        all.retain(|one| if page.backwards { key(one) < from } else { key(one) > from });
+        all.retain(|one| {
+            if page.backwards {
+                key(one) < from
+            } else {
+                key(one) > from
+            }
+        });
     }
     all.truncate(usize::try_from(page.limit()).unwrap_or_default());
     Ok(all)
@@ -131,7 +158,9 @@ impl Passes {
         let Catalogue(rows) = match &self.cache {
             Some((cache, seconds)) => {
                 let life = Duration::from_secs(*seconds);
-                cache.get_or(CATALOGUE_KEY, life, async || self.load_catalogue().await).await?
+                cache
+                    .get_or(CATALOGUE_KEY, life, async || self.load_catalogue().await)
+                    .await?
             }
             None => self.load_catalogue().await?,
         };
@@ -146,12 +175,13 @@ impl Passes {
 
     async fn load_catalogue(&self) -> Result<Catalogue> {
         let db = &self.ctx.db;
-        let sql = format!(
-            "{SHOP} WHERE p.state = 'published' ORDER BY p.created_at, p.id LIMIT $1"
-        );
+        let sql =
+            format!("{SHOP} WHERE p.state = 'published' ORDER BY p.created_at, p.id LIMIT $1");
         let shop: Vec<ShopRow> = db.all(&sql, [CATALOGUE_ROWS_MAX.into()]).await?;
-        let numbers: Vec<i32> =
-            shop.iter().map(|row| row.product.current.unwrap_or_default()).collect();
+        let numbers: Vec<i32> = shop
+            .iter()
+            .map(|row| row.product.current.unwrap_or_default())
+            .collect();
         let ids: Vec<Uuid> = shop.iter().map(|row| row.product.id).collect();
         let sql = format!(
             "SELECT {} FROM product_version v JOIN UNNEST($1::uuid[], $2::int[]) AS t (p, n)
@@ -187,7 +217,9 @@ impl Passes {
     /// # Errors
     /// Bad input, for a cursor of another list.
     pub async fn products_of_venue(&self, venue: Uuid, page: &Page) -> Result<Vec<ProductView>> {
-        let Some(venue) = self.venue(venue).await? else { return Ok(Vec::new()) };
+        let Some(venue) = self.venue(venue).await? else {
+            return Ok(Vec::new());
+        };
         let mut all = self.catalogue().await?;
         all.retain(|one| venue.is_opened_by(&one.terms.rules));
         cut(all, page, product_key)
@@ -199,7 +231,9 @@ impl Passes {
     /// # Errors
     /// When the database fails.
     pub async fn product(&self, caller: &Caller, id: ProductId) -> Result<Option<ProductView>> {
-        let Some(shop) = self.shop_row(id).await? else { return Ok(None) };
+        let Some(shop) = self.shop_row(id).await? else {
+            return Ok(None);
+        };
         let product = shop.product.product()?;
         let (number, terms) = match (product.current(), product.draft) {
             (Some(current), _) => (current, self.published(id, current).await?),
@@ -212,11 +246,17 @@ impl Passes {
     }
 
     async fn shop_row(&self, id: ProductId) -> Result<Option<ShopRow>> {
-        self.ctx.db.one(&format!("{SHOP} WHERE p.id = $1"), [id.0.into()]).await
+        self.ctx
+            .db
+            .one(&format!("{SHOP} WHERE p.id = $1"), [id.0.into()])
+            .await
     }
 
     async fn is_operator(&self, caller: &Caller) -> Result<bool> {
-        self.ctx.db.tx("is_operator", async |tx| is_operator(tx, caller).await).await
+        self.ctx
+            .db
+            .tx("is_operator", async |tx| is_operator(tx, caller).await)
+            .await
     }
 
     /// Whether there is such a product: known ones are remembered, since none is ever removed.
@@ -242,9 +282,14 @@ impl Passes {
         if !self.is_operator(caller).await? {
             return Err(Error::Forbidden("operators only"));
         }
-        let Some(shop) = self.shop_row(id).await? else { return Ok(None) };
-        let Some(draft) = shop.product.product()?.draft else { return Ok(None) };
-        shop.view(draft, Arc::new(self.read_terms(id, draft).await?)).map(Some)
+        let Some(shop) = self.shop_row(id).await? else {
+            return Ok(None);
+        };
+        let Some(draft) = shop.product.product()?.draft else {
+            return Ok(None);
+        };
+        shop.view(draft, Arc::new(self.read_terms(id, draft).await?))
+            .map(Some)
     }
 
     /// The product of a pass, with the terms it was sold under.

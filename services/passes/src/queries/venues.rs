@@ -80,14 +80,22 @@ impl Passes {
     pub async fn uses(&self, pass: &Pass, page: &Page) -> Result<Vec<UseView>> {
         let from = page.from.as_ref().map(Cursor::to_at).transpose()?;
         let (at, id) = from.map_or((None, None), |(at, id)| (Some(at), Some(id)));
-        let (order, sign) = if page.backwards { ("ASC", ">") } else { ("DESC", "<") };
+        let (order, sign) = if page.backwards {
+            ("ASC", ">")
+        } else {
+            ("DESC", "<")
+        };
         let sql = format!(
             "SELECT id, venue, entry, at, date, persons, voided FROM replica_use
              WHERE pass = $1 AND ($2::timestamptz IS NULL OR (at, id) {sign} ($2, $3::uuid))
              ORDER BY at {order}, id {order} LIMIT $4"
         );
-        let values =
-            [pass.id.to_i64().into(), at.into(), id.into(), page.limit().into()];
+        let values = [
+            pass.id.to_i64().into(),
+            at.into(),
+            id.into(),
+            page.limit().into(),
+        ];
         self.ctx.db.all(&sql, values).await
     }
 
@@ -149,12 +157,18 @@ impl Passes {
             id.parse::<Uuid>().map_err(|_| foreign())
         });
         let from = from.transpose()?;
-        let (order, sign) = if page.backwards { ("DESC", "<") } else { ("ASC", ">") };
+        let (order, sign) = if page.backwards {
+            ("DESC", "<")
+        } else {
+            ("ASC", ">")
+        };
         let (every, ids, tags) = match &terms.rules.venues {
             credential::rules::Venues::All => (true, Vec::new(), Vec::new()),
             credential::rules::Venues::Listed { ids, tags } => (
                 false,
-                ids.iter().map(|id| Uuid::from_bytes(id.0)).collect::<Vec<Uuid>>(),
+                ids.iter()
+                    .map(|id| Uuid::from_bytes(id.0))
+                    .collect::<Vec<Uuid>>(),
                 tags.iter().cloned().collect::<Vec<String>>(),
             ),
         };

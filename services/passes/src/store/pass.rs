@@ -22,7 +22,9 @@ fn select(rest: &str) -> String {
 /// # Errors
 /// When the database fails.
 pub async fn load(tx: &Tx, id: EntitlementId) -> Result<Option<Pass>> {
-    let row = tx.one::<PassRow>(&select("WHERE p.id = $1"), [id.to_i64().into()]).await?;
+    let row = tx
+        .one::<PassRow>(&select("WHERE p.id = $1"), [id.to_i64().into()])
+        .await?;
     row.map(PassRow::pass).transpose()
 }
 
@@ -70,10 +72,15 @@ pub async fn lock_all(tx: &Tx, ids: &[EntitlementId]) -> Result<Vec<Pass>> {
 pub async fn lock_by_orders(tx: &Tx, orders: &[OrderId]) -> Result<Vec<Pass>> {
     let orders: Vec<Uuid> = orders.iter().map(|order| order.0).collect();
     let found = tx
-        .all::<IdRow>("SELECT id FROM pass WHERE order_id = ANY ($1)", [orders.into()])
+        .all::<IdRow>(
+            "SELECT id FROM pass WHERE order_id = ANY ($1)",
+            [orders.into()],
+        )
         .await?;
-    let ids: Vec<EntitlementId> =
-        found.into_iter().map(|row| EntitlementId::from_i64(row.id)).collect();
+    let ids: Vec<EntitlementId> = found
+        .into_iter()
+        .map(|row| EntitlementId::from_i64(row.id))
+        .collect();
     lock_all(tx, &ids).await
 }
 
@@ -81,15 +88,14 @@ pub async fn lock_by_orders(tx: &Tx, orders: &[OrderId]) -> Result<Vec<Pass>> {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn load_all(
-    tx: &Tx,
-    ids: &[EntitlementId],
-) -> Result<BTreeMap<EntitlementId, Pass>> {
+pub async fn load_all(tx: &Tx, ids: &[EntitlementId]) -> Result<BTreeMap<EntitlementId, Pass>> {
     if ids.is_empty() {
         return Ok(BTreeMap::new());
     }
     let ids: Vec<i64> = ids.iter().map(|id| id.to_i64()).collect();
-    let rows = tx.all::<PassRow>(&select("WHERE p.id = ANY ($1)"), [ids.into()]).await?;
+    let rows = tx
+        .all::<PassRow>(&select("WHERE p.id = ANY ($1)"), [ids.into()])
+        .await?;
     rows.into_iter()
         .map(|row| row.pass().map(|pass| (pass.id, pass)))
         .collect()
@@ -106,8 +112,10 @@ pub async fn lock_after(tx: &Tx, after: Option<i64>, limit: i64) -> Result<Vec<P
             [after.into(), limit.into()],
         )
         .await?;
-    let ids: Vec<EntitlementId> =
-        found.into_iter().map(|row| EntitlementId::from_i64(row.id)).collect();
+    let ids: Vec<EntitlementId> = found
+        .into_iter()
+        .map(|row| EntitlementId::from_i64(row.id))
+        .collect();
     lock_all(tx, &ids).await
 }
 
@@ -126,7 +134,10 @@ pub async fn renewed(tx: &Tx, ids: &[EntitlementId]) -> Result<Vec<EntitlementId
             [ids.into()],
         )
         .await?;
-    Ok(rows.into_iter().map(|row| EntitlementId::from_i64(row.id)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| EntitlementId::from_i64(row.id))
+        .collect())
 }
 
 /// All persons that are this member: she and those that were merged into her.
@@ -187,8 +198,16 @@ pub async fn save_all(tx: &Tx, passes: &[Pass]) -> Result<()> {
                  reason, refund)
              WHERE p.id = t.id AND p.version < t.version",
             [
-                passes.iter().map(|pass| pass.id.to_i64()).collect::<Vec<i64>>().into(),
-                passes.iter().map(|pass| pass.version).collect::<Vec<i64>>().into(),
+                passes
+                    .iter()
+                    .map(|pass| pass.id.to_i64())
+                    .collect::<Vec<i64>>()
+                    .into(),
+                passes
+                    .iter()
+                    .map(|pass| pass.version)
+                    .collect::<Vec<i64>>()
+                    .into(),
                 text(|pass| state_names(&pass.state).0.to_owned()).into(),
                 text(|pass| state_names(&pass.state).1.to_owned()).into(),
                 text(|pass| pass.paid_at().map(|at| at.to_rfc3339()).unwrap_or_default()).into(),
@@ -216,22 +235,21 @@ fn small(value: u32) -> Result<i32> {
 }
 
 async fn save_refunds(tx: &Tx, passes: &[Pass]) -> Result<()> {
-    let refunds: Vec<_> = passes
+    let refunds = passes
         .iter()
         .filter_map(|pass| Some((pass, pass.refund()?)))
-        .map(|(pass, refund)| (pass, refund, RefundColumns::of(refund)))
-        .collect();
+        .map(|(pass, refund)| RefundColumns::of(pass, refund))
+        .collect::<Result<Vec<RefundColumns>>>()?;
     if refunds.is_empty() {
         return Ok(());
     }
-    let text = |read: fn(&RefundColumns) -> &'static str| -> Vec<String> {
-        refunds.iter().map(|(.., columns)| read(columns).to_owned()).collect()
+    let text = |read: fn(&RefundColumns) -> &str| -> Vec<String> {
+        refunds
+            .iter()
+            .map(|columns| read(columns).to_owned())
+            .collect()
     };
-    let long = |read: fn(&RefundColumns) -> i64| -> Vec<i64> {
-        refunds.iter().map(|(.., columns)| read(columns)).collect()
-    };
-    let ordinals =
-        refunds.iter().map(|(_, refund, _)| small(refund.ordinal)).collect::<Result<Vec<i32>>>()?;
+    let long = |read: fn(&RefundColumns) -> i64| -> Vec<i64> { refunds.iter().map(read).collect() };
     tx.execute(
         "INSERT INTO refund AS r (pass, ordinal, return_id, cause, requested_at, state,
            freeze_version, answered, uses, fee_fen, refund_fen, refusal)
@@ -248,22 +266,26 @@ async fn save_refunds(tx: &Tx, passes: &[Pass]) -> Result<()> {
            fee_fen = EXCLUDED.fee_fen, refund_fen = EXCLUDED.refund_fen,
            refusal = EXCLUDED.refusal",
         [
-            refunds.iter().map(|(pass, ..)| pass.id.to_i64()).collect::<Vec<i64>>().into(),
-            ordinals.into(),
+            long(|columns| columns.pass).into(),
             refunds
                 .iter()
-                .map(|(pass, refund, _)| refund.return_id(pass.line))
+                .map(|columns| columns.ordinal)
+                .collect::<Vec<i32>>()
+                .into(),
+            refunds
+                .iter()
+                .map(|columns| columns.return_id)
                 .collect::<Vec<Uuid>>()
                 .into(),
             text(|columns| columns.cause).into(),
-            refunds
-                .iter()
-                .map(|(_, refund, _)| refund.requested_at.to_rfc3339())
-                .collect::<Vec<String>>()
-                .into(),
+            text(|columns| &columns.requested_at).into(),
             text(|columns| columns.state).into(),
             long(|columns| columns.freeze_version).into(),
-            refunds.iter().map(|(.., columns)| columns.answered).collect::<Vec<bool>>().into(),
+            refunds
+                .iter()
+                .map(|columns| columns.answered)
+                .collect::<Vec<bool>>()
+                .into(),
             long(|columns| columns.uses).into(),
             long(|columns| columns.fee_fen).into(),
             long(|columns| columns.refund_fen).into(),
@@ -284,9 +306,8 @@ pub async fn insert(tx: &Tx, passes: &[Pass]) -> Result<()> {
     }
     let mut passes: Vec<&Pass> = passes.iter().collect();
     passes.sort_by_key(|pass| pass.id.to_i64());
-    let uuids = |read: fn(&Pass) -> Uuid| -> Vec<Uuid> {
-        passes.iter().map(|pass| read(pass)).collect()
-    };
+    let uuids =
+        |read: fn(&Pass) -> Uuid| -> Vec<Uuid> { passes.iter().map(|pass| read(pass)).collect() };
     let longs =
         |read: fn(&Pass) -> i64| -> Vec<i64> { passes.iter().map(|pass| read(pass)).collect() };
     let ints = |read: fn(&Pass) -> u32| -> Result<Vec<i32>> {
@@ -311,7 +332,11 @@ pub async fn insert(tx: &Tx, passes: &[Pass]) -> Result<()> {
             longs(|pass| pass.price.get()).into(),
             longs(|pass| pass.renews.map_or(0, EntitlementId::to_i64)).into(),
             tx.now().into(),
-            passes.iter().map(|pass| pass.close_at.to_rfc3339()).collect::<Vec<_>>().into(),
+            passes
+                .iter()
+                .map(|pass| pass.close_at.to_rfc3339())
+                .collect::<Vec<_>>()
+                .into(),
         ],
     )
     .await?;

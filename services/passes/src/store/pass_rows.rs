@@ -62,7 +62,9 @@ fn number(value: i32) -> Result<u32> {
 }
 
 fn fen(value: Option<i64>) -> Result<Fen> {
-    value.and_then(|fen| Fen::new(fen).ok()).ok_or_else(|| broken("an amount"))
+    value
+        .and_then(|fen| Fen::new(fen).ok())
+        .ok_or_else(|| broken("an amount"))
 }
 
 impl PassRow {
@@ -97,7 +99,10 @@ impl PassRow {
         match (self.state.as_str(), self.paid_at) {
             ("awaiting_payment", None) => Ok(State::AwaitingPayment(self.held()?)),
             ("lapsed", None) => Ok(State::Lapsed),
-            (_, Some(at)) => Ok(State::Paid { at, life: self.life(refund)? }),
+            (_, Some(at)) => Ok(State::Paid {
+                at,
+                life: self.life(refund)?,
+            }),
             _ => Err(broken("state and payment")),
         }
     }
@@ -117,9 +122,18 @@ impl PassRow {
         let asked = || refund.clone().ok_or_else(|| broken("no refund"));
         Ok(match self.state.as_str() {
             "ready" | "active" => Life::Usable(self.usable()?),
-            "frozen" => Life::Frozen { window: window()?, reason: reason()? },
-            "refunding" => Life::Refunding { usable: self.usable()?, refund: asked()? },
-            "refunded" => Life::Refunded { usable: self.usable()?, refund: asked()? },
+            "frozen" => Life::Frozen {
+                window: window()?,
+                reason: reason()?,
+            },
+            "refunding" => Life::Refunding {
+                usable: self.usable()?,
+                refund: asked()?,
+            },
+            "refunded" => Life::Refunded {
+                usable: self.usable()?,
+                refund: asked()?,
+            },
             "voided" => Life::Voided {
                 window: self.window(),
                 reason: reason()?,
@@ -145,9 +159,12 @@ impl PassRow {
     }
 
     fn refund(&self) -> Result<Option<Refund>> {
-        let (Some(ordinal), Some(cause), Some(requested_at), Some(state)) =
-            (self.r_ordinal, self.r_cause.as_deref(), self.r_requested_at, self.r_state.as_deref())
-        else {
+        let (Some(ordinal), Some(cause), Some(requested_at), Some(state)) = (
+            self.r_ordinal,
+            self.r_cause.as_deref(),
+            self.r_requested_at,
+            self.r_state.as_deref(),
+        ) else {
             return Ok(None);
         };
         let cause = match cause {
@@ -185,7 +202,12 @@ impl PassRow {
             },
             _ => return Err(broken("a refund's state")),
         };
-        Ok(Some(Refund { ordinal: number(ordinal)?, cause, requested_at, state }))
+        Ok(Some(Refund {
+            ordinal: number(ordinal)?,
+            cause,
+            requested_at,
+            state,
+        }))
     }
 }
 
@@ -211,8 +233,12 @@ pub(super) const fn state_names(state: &State) -> (&'static str, &'static str) {
     }
 }
 
-/// A refund's columns as text, empty for none.
+/// A refund's columns.
 pub(super) struct RefundColumns {
+    pub(super) pass: i64,
+    pub(super) ordinal: i32,
+    pub(super) return_id: Uuid,
+    pub(super) requested_at: String,
     pub(super) cause: &'static str,
     pub(super) state: &'static str,
     pub(super) freeze_version: i64,
@@ -225,13 +251,17 @@ pub(super) struct RefundColumns {
 }
 
 impl RefundColumns {
-    pub(super) fn of(refund: &Refund) -> Self {
+    pub(super) fn of(pass: &Pass, refund: &Refund) -> Result<Self> {
         let cause = match refund.cause {
             Cause::Holder => "holder",
             Cause::NotActivated => "not_activated",
             Cause::Voided => "voided",
         };
         let none = Self {
+            pass: pass.id.to_i64(),
+            ordinal: i32::try_from(refund.ordinal).map_err(|_| broken("an ordinal"))?,
+            return_id: refund.return_id(pass.line),
+            requested_at: refund.requested_at.to_rfc3339(),
             cause,
             state: "",
             freeze_version: 0,
@@ -241,7 +271,7 @@ impl RefundColumns {
             refund_fen: -1,
             refusal: "",
         };
-        match refund.state {
+        Ok(match refund.state {
             RefundState::Counting { freeze } => Self {
                 state: "counting",
                 freeze_version: freeze.version,
@@ -263,9 +293,12 @@ impl RefundColumns {
                 refund_fen: back.get(),
                 ..none
             },
-            RefundState::Refused { uses, why } => {
-                Self { state: "refused", uses: uses.into(), refusal: why.code(), ..none }
-            }
-        }
+            RefundState::Refused { uses, why } => Self {
+                state: "refused",
+                uses: uses.into(),
+                refusal: why.code(),
+                ..none
+            },
+        })
     }
 }

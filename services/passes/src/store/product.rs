@@ -113,8 +113,11 @@ async fn next_scope(tx: &Tx) -> Result<i32> {
     struct Row {
         scope: i32,
     }
-    let row = tx.one::<Row>("SELECT nextval('product_scope')::int AS scope", []).await?;
-    row.map(|row| row.scope).ok_or_else(|| Error::internal("a sequence gave nothing"))
+    let row = tx
+        .one::<Row>("SELECT nextval('product_scope')::int AS scope", [])
+        .await?;
+    row.map(|row| row.scope)
+        .ok_or_else(|| Error::internal("a sequence gave nothing"))
 }
 
 /// Writes the draft version of a product; a product without a scope is new and gets one.
@@ -122,9 +125,14 @@ async fn next_scope(tx: &Tx) -> Result<i32> {
 /// # Errors
 /// When the database fails.
 pub async fn save_draft(tx: &Tx, product: Product, terms: &Terms) -> Result<Product> {
-    let draft = product.draft.ok_or_else(|| Error::internal("no draft to save"))?;
+    let draft = product
+        .draft
+        .ok_or_else(|| Error::internal("no draft to save"))?;
     let product = if product.scope == 0 {
-        Product { scope: number(next_scope(tx).await?)?, ..product }
+        Product {
+            scope: number(next_scope(tx).await?)?,
+            ..product
+        }
     } else {
         product
     };
@@ -202,9 +210,12 @@ async fn write_terms(tx: &Tx, product: ProductId, draft: u32, terms: &Terms) -> 
     let ladder =
         serde_json::to_value(steps).map_err(|_| Error::internal("a ladder cannot be written"))?;
     let product_version = draft;
-    let rules = Rules { product_version, ..terms.rules.clone() }
-        .to_bytes()
-        .map_err(|error| Error::internal(format!("rules cannot be written: {error}")))?;
+    let rules = Rules {
+        product_version,
+        ..terms.rules.clone()
+    }
+    .to_bytes()
+    .map_err(|error| Error::internal(format!("rules cannot be written: {error}")))?;
     let (activation, span) = activation_parts(terms.activation);
     let (duration_unit, duration_count) = span_parts(terms.duration);
     tx.execute(
@@ -372,9 +383,10 @@ impl StoredTerms {
             _ => return Err(broken("a mode of activation")),
         };
         match (&self.activation_unit, self.activation_count) {
-            (Some(unit), Some(count)) => {
-                Ok(Activation::Within { span: span_of(unit, count)?, then })
-            }
+            (Some(unit), Some(count)) => Ok(Activation::Within {
+                span: span_of(unit, count)?,
+                then,
+            }),
             _ => Err(broken("a time to activate")),
         }
     }
@@ -392,7 +404,8 @@ pub async fn stored_terms(
     let sql = format!(
         "SELECT {TERMS_COLUMNS} FROM product_version v WHERE v.product = $1 AND v.number = $2"
     );
-    tx.one(&sql, [product.0.into(), signed(version)?.into()]).await
+    tx.one(&sql, [product.0.into(), signed(version)?.into()])
+        .await
 }
 
 /// The terms of one version.

@@ -144,8 +144,13 @@ pub async fn passes_known(tx: &Tx, ids: &[EntitlementId]) -> Result<Vec<Entitlem
         id: i64,
     }
     let ids: Vec<i64> = ids.iter().map(|id| id.to_i64()).collect();
-    let rows = tx.all::<Row>("SELECT id FROM pass WHERE id = ANY ($1)", [ids.into()]).await?;
-    Ok(rows.into_iter().map(|row| EntitlementId::from_i64(row.id)).collect())
+    let rows = tx
+        .all::<Row>("SELECT id FROM pass WHERE id = ANY ($1)", [ids.into()])
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| EntitlementId::from_i64(row.id))
+        .collect())
 }
 
 /// Keeps uses; at most one version of each may be given.
@@ -180,10 +185,19 @@ pub async fn put_uses(tx: &Tx, uses: &[NewUse]) -> Result<()> {
             longs(|one| one.version).into(),
             longs(|one| one.pass.to_i64()).into(),
             longs(|one| one.province.into()).into(),
-            uses.iter().map(|one| one.venue).collect::<Vec<Uuid>>().into(),
+            uses.iter()
+                .map(|one| one.venue)
+                .collect::<Vec<Uuid>>()
+                .into(),
             bools(|one| one.entry).into(),
-            uses.iter().map(|one| one.at.to_rfc3339()).collect::<Vec<String>>().into(),
-            uses.iter().map(|one| one.date.to_string()).collect::<Vec<String>>().into(),
+            uses.iter()
+                .map(|one| one.at.to_rfc3339())
+                .collect::<Vec<String>>()
+                .into(),
+            uses.iter()
+                .map(|one| one.date.to_string())
+                .collect::<Vec<String>>()
+                .into(),
             longs(|one| one.persons.into()).into(),
             bools(|one| one.voided).into(),
         ],

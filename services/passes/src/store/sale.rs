@@ -22,7 +22,11 @@ struct StockRow {
 /// # Errors
 /// When the database fails.
 pub async fn create_stock(tx: &Tx, product: ProductId) -> Result<()> {
-    tx.execute("INSERT INTO product_stock (product) VALUES ($1)", [product.0.into()]).await?;
+    tx.execute(
+        "INSERT INTO product_stock (product) VALUES ($1)",
+        [product.0.into()],
+    )
+    .await?;
     Ok(())
 }
 
@@ -40,7 +44,11 @@ pub async fn lock_stock(tx: &Tx, product: ProductId) -> Result<Stock> {
         .ok_or(Error::NotFound)?;
     let broken = |_| Error::internal("a stock row is inconsistent");
     Ok(Stock {
-        limit: row.sale_limit.map(u32::try_from).transpose().map_err(broken)?,
+        limit: row
+            .sale_limit
+            .map(u32::try_from)
+            .transpose()
+            .map_err(broken)?,
         held: u64::try_from(row.held).map_err(broken)?,
         sold: u64::try_from(row.sold).map_err(broken)?,
     })
@@ -158,7 +166,11 @@ pub async fn add_bought(
            SET bought = s.bought + EXCLUDED.bought, member_limit = EXCLUDED.member_limit",
         [
             product.0.into(),
-            counts.keys().map(|member| member.0).collect::<Vec<Uuid>>().into(),
+            counts
+                .keys()
+                .map(|member| member.0)
+                .collect::<Vec<Uuid>>()
+                .into(),
             counts.values().copied().collect::<Vec<i32>>().into(),
             limit.into(),
         ],
@@ -171,10 +183,7 @@ pub async fn add_bought(
 ///
 /// # Errors
 /// When `member_sale_count` says no.
-pub async fn release_members(
-    tx: &Tx,
-    counts: &BTreeMap<(ProductId, MemberId), i32>,
-) -> Result<()> {
+pub async fn release_members(tx: &Tx, counts: &BTreeMap<(ProductId, MemberId), i32>) -> Result<()> {
     if counts.is_empty() {
         return Ok(());
     }
@@ -183,8 +192,16 @@ pub async fn release_members(
          FROM UNNEST($1::uuid[], $2::uuid[], $3::int[]) AS t (p, m, n)
          WHERE s.product = t.p AND s.member = t.m",
         [
-            counts.keys().map(|(product, _)| product.0).collect::<Vec<Uuid>>().into(),
-            counts.keys().map(|(_, member)| member.0).collect::<Vec<Uuid>>().into(),
+            counts
+                .keys()
+                .map(|(product, _)| product.0)
+                .collect::<Vec<Uuid>>()
+                .into(),
+            counts
+                .keys()
+                .map(|(_, member)| member.0)
+                .collect::<Vec<Uuid>>()
+                .into(),
             counts.values().copied().collect::<Vec<i32>>().into(),
         ],
     )

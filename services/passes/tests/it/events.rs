@@ -30,7 +30,11 @@ impl Orders {
             .zip(copies)
             .flat_map(|(event, count)| std::iter::repeat_n(event.clone(), count))
             .collect();
-        Just(all).prop_shuffle().new_tree(&mut self.0).unwrap().current()
+        Just(all)
+            .prop_shuffle()
+            .new_tree(&mut self.0)
+            .unwrap()
+            .current()
     }
 
     fn pieces(&mut self, events: Vec<Record>) -> Vec<Vec<Record>> {
@@ -58,7 +62,13 @@ async fn end(world: &World, pass: &str) -> End {
           (SELECT max(v.name_zh) FROM replica_venue v) AS venue
         FROM pass p JOIN replica_order o ON o.id = p.order_id WHERE p.id = $1";
     let id = entitlement(pass).to_i64();
-    world.ctx().db.one::<End>(sql, [id.into()]).await.unwrap().unwrap()
+    world
+        .ctx()
+        .db
+        .one::<End>(sql, [id.into()])
+        .await
+        .unwrap()
+        .unwrap()
 }
 
 /// A hundred orders of the events of a paid and used pass, in batches of any size.
@@ -90,10 +100,16 @@ async fn any_order_of_events_has_the_same_end() {
         ends.push(end(&world, id).await);
     }
     assert_eq!(ends[0].state, "active");
-    assert_eq!((ends[0].order_version, ends[0].uses, ends[0].voided), (3, 2, 1));
+    assert_eq!(
+        (ends[0].order_version, ends[0].uses, ends[0].voided),
+        (3, 2, 1)
+    );
     assert_eq!(ends[0].venue, "新名");
     assert!(ends.iter().all(|one| *one == ends[0]), "{ends:#?}");
-    assert_eq!(world.count("SELECT sold AS count FROM product_stock").await, 100);
+    assert_eq!(
+        world.count("SELECT sold AS count FROM product_stock").await,
+        100
+    );
     world.verify().await;
 }
 
@@ -101,18 +117,29 @@ async fn any_order_of_events_has_the_same_end() {
 #[tokio::test]
 async fn any_order_of_a_close_brings_the_stock_back_once() {
     let world = World::new().await;
-    let product = world.product(json!({ "saleLimit": 1, "memberLimit": null })).await;
+    let product = world
+        .product(json!({ "saleLimit": 1, "memberLimit": null }))
+        .await;
     let mut orders = Orders::new();
     for _ in 0..30 {
         let bought = world.buy(&caller(1), &product).await;
         assert_eq!(code(&bought), "", "the stock was not back");
         let pass = &bought["pass"];
-        let events = [world.closed(pass, 2), world.closed(pass, 3), world.closed(pass, 4)];
+        let events = [
+            world.closed(pass, 2),
+            world.closed(pass, 3),
+            world.closed(pass, 4),
+        ];
         let shuffled = orders.shuffle(&events);
         for piece in orders.pieces(shuffled) {
             world.tell(&piece).await.unwrap();
         }
-        assert_eq!(world.count("SELECT held + sold AS count FROM product_stock").await, 0);
+        assert_eq!(
+            world
+                .count("SELECT held + sold AS count FROM product_stock")
+                .await,
+            0
+        );
     }
     world.verify().await;
 }
@@ -147,7 +174,10 @@ async fn any_order_of_a_refunds_events_ends_in_one_refund() {
         assert_eq!(pass["refund"]["state"], "RETURNED");
         assert_eq!(pass["refund"]["amount"]["amountFen"], 20_000);
     }
-    assert_eq!(world.count("SELECT count(*) AS count FROM refund").await, 30);
+    assert_eq!(
+        world.count("SELECT count(*) AS count FROM refund").await,
+        30
+    );
     world.verify().await;
 }
 
@@ -166,7 +196,12 @@ async fn a_payment_after_the_close_is_refused() {
     let id = pass["id"].as_str().unwrap();
     assert_eq!(world.pass(&caller(1), id).await["state"], "LAPSED");
     world.tell(&[world.closed(pass, 4)]).await.unwrap();
-    assert_eq!(world.count("SELECT held + sold AS count FROM product_stock").await, 0);
+    assert_eq!(
+        world
+            .count("SELECT held + sold AS count FROM product_stock")
+            .await,
+        0
+    );
     world.verify().await;
 }
 
@@ -178,22 +213,44 @@ async fn foreign_orders_change_nothing() {
     let bought = world.buy(&caller(1), &product).await;
     let mut order = world.order(&bought["pass"], money::order::State::Paid, 2);
     order.seller = "ticketing".to_owned();
-    let event = money::OrderPaid { order: Some(order.clone()) };
+    let event = money::OrderPaid {
+        order: Some(order.clone()),
+    };
     let payload = prost::Message::encode_to_vec(&event);
     let record = world.record("bashu.billing.v1.OrderPaid", &order.id, 2, payload);
     world.tell(&[record]).await.unwrap();
-    assert_eq!(world.count("SELECT count(*) AS count FROM replica_order").await, 0);
+    assert_eq!(
+        world
+            .count("SELECT count(*) AS count FROM replica_order")
+            .await,
+        0
+    );
     let stranger = kit::graphql::GlobalId::of_uuid("Order", Uuid::from_u128(77)).to_string();
     let pass: Value = json!({ "order": { "id": stranger }, "price": { "amountFen": 5 } });
     world.tell(&[world.paid(&pass, 2)]).await.unwrap();
     let broken = kit::verify::check(&world.ctx().db, invariant("passes.paid_has_pass")).await;
-    assert_eq!(broken.unwrap().len(), 1, "a paid order without a pass is found by verify");
-    world.tell(&[world.used("UGFzczoAAAAAAAAAAA", (1, 1), false)]).await.unwrap();
-    assert_eq!(world.count("SELECT count(*) AS count FROM replica_use").await, 0);
+    assert_eq!(
+        broken.unwrap().len(),
+        1,
+        "a paid order without a pass is found by verify"
+    );
+    world
+        .tell(&[world.used("UGFzczoAAAAAAAAAAA", (1, 1), false)])
+        .await
+        .unwrap();
+    assert_eq!(
+        world
+            .count("SELECT count(*) AS count FROM replica_use")
+            .await,
+        0
+    );
 }
 
 fn invariant(id: &str) -> &'static kit::verify::Invariant {
-    passes::verify::INVARIANTS.iter().find(|one| one.id == id).unwrap()
+    passes::verify::INVARIANTS
+        .iter()
+        .find(|one| one.id == id)
+        .unwrap()
 }
 
 /// What can never be applied is permanent, so that it is parked, and changes nothing.
@@ -210,7 +267,9 @@ async fn what_cannot_be_is_permanent() {
     venue.version = 1;
     let mut stateless = world.order(pass, money::order::State::Unspecified, 5);
     stateless.paid_at = 0;
-    let stateless = money::OrderPaid { order: Some(stateless) };
+    let stateless = money::OrderPaid {
+        order: Some(stateless),
+    };
     let stateless = prost::Message::encode_to_vec(&stateless);
     for record in [
         world.closed(pass, 3),
@@ -224,7 +283,10 @@ async fn what_cannot_be_is_permanent() {
     ] {
         let kind = record.kind.clone();
         let error = world.tell(&[record]).await.unwrap_err();
-        assert!(matches!(error, kit::Error::Permanent(_)), "{kind}: {error:?}");
+        assert!(
+            matches!(error, kit::Error::Permanent(_)),
+            "{kind}: {error:?}"
+        );
     }
     assert_eq!(world.pass(&caller(1), id).await["state"], "ACTIVE");
     let follower = world.passes.follower();

@@ -10,11 +10,16 @@ use crate::world::{World, caller, code, entitlement, key};
 #[tokio::test]
 async fn payment_grants_the_right() {
     let world = World::new().await;
-    let product = world.product(json!({ "rules": { "documentCheck": true } })).await;
+    let product = world
+        .product(json!({ "rules": { "documentCheck": true } }))
+        .await;
     let id = world.bought(&caller(1), &product).await;
     let pass = world.pass(&caller(1), &id).await;
     assert_eq!(pass["state"], "ACTIVE");
-    assert_eq!((&pass["start"], &pass["end"]), (&json!("2026-04-01"), &json!("2027-04-01")));
+    assert_eq!(
+        (&pass["start"], &pass["end"]),
+        (&json!("2026-04-01"), &json!("2027-04-01"))
+    );
     assert_eq!(pass["lastDay"], "2027-03-31");
     let event: EntitlementChanged = world.last().await;
     let right = event.entitlement.unwrap();
@@ -43,23 +48,45 @@ async fn activation_by_the_holder_or_by_time() {
     let second = world.bought(&caller(2), &product).await;
     let _ = world.emitted().await;
     let ready = world.pass(&caller(1), &first).await;
-    assert_eq!((&ready["state"], &ready["start"]), (&json!("READY"), &json!(null)));
+    assert_eq!(
+        (&ready["state"], &ready["start"]),
+        (&json!("READY"), &json!(null))
+    );
     let key = key();
     let input = json!({ "passId": first, "idempotencyKey": key });
-    assert_eq!(code(&world.mutate(&caller(2), "activatePass", input.clone()).await), "NOT_FOUND");
+    assert_eq!(
+        code(
+            &world
+                .mutate(&caller(2), "activatePass", input.clone())
+                .await
+        ),
+        "NOT_FOUND"
+    );
     for _ in 0..2 {
-        let active = world.mutate(&caller(1), "activatePass", input.clone()).await;
+        let active = world
+            .mutate(&caller(1), "activatePass", input.clone())
+            .await;
         assert_eq!(active["pass"]["start"], "2026-04-01");
     }
-    let granted =
-        world.emitted().await.iter().filter(|one| one.kind.ends_with("EntitlementChanged")).count();
+    let granted = world
+        .emitted()
+        .await
+        .iter()
+        .filter(|one| one.kind.ends_with("EntitlementChanged"))
+        .count();
     assert_eq!(granted, 1, "once, and only by activation");
     let again = json!({ "passId": first, "idempotencyKey": crate::world::key() });
-    assert_eq!(code(&world.mutate(&caller(1), "activatePass", again).await), "ALREADY_ACTIVE");
+    assert_eq!(
+        code(&world.mutate(&caller(1), "activatePass", again).await),
+        "ALREADY_ACTIVE"
+    );
     world.ctx().clock.advance(TimeDelta::days(120));
     world.due().await;
     let alone = world.pass(&caller(2), &second).await;
-    assert_eq!((&alone["state"], &alone["start"]), (&json!("ACTIVE"), &json!("2026-07-01")));
+    assert_eq!(
+        (&alone["state"], &alone["start"]),
+        (&json!("ACTIVE"), &json!("2026-07-01"))
+    );
     world.verify().await;
 }
 
@@ -80,7 +107,10 @@ async fn a_pass_nobody_activated_is_forfeited_or_goes_back() {
     assert_eq!(back["state"], "REFUNDING");
     assert_eq!(back["refund"]["amount"]["amountFen"], 20_000);
     let told: proto::passes::LineReturned = world.last().await;
-    world.tell(&[world.refunded(&back, &told.return_id, 20_000, 3)]).await.unwrap();
+    world
+        .tell(&[world.refunded(&back, &told.return_id, 20_000, 3)])
+        .await
+        .unwrap();
     assert_eq!(world.pass(&caller(1), &ids[1]).await["state"], "REFUNDED");
     world.verify().await;
 }
@@ -97,22 +127,33 @@ async fn a_renewal_goes_on_at_the_old_end() {
     };
     assert_eq!(code(&renew(1, &old).await), "RENEWAL_TOO_EARLY");
     world.ctx().clock.advance(TimeDelta::days(320));
-    assert_eq!(code(&renew(2, &old).await), "NOT_FOUND", "another member's pass is absent");
+    assert_eq!(
+        code(&renew(2, &old).await),
+        "NOT_FOUND",
+        "another member's pass is absent"
+    );
     let next = renew(1, &old).await;
     assert_eq!(code(&renew(1, &old).await), "ALREADY_RENEWED");
     world.tell(&[world.closed(&next["pass"], 2)]).await.unwrap();
     let next = renew(1, &old).await;
     assert_eq!(code(&next), "", "what lapsed makes room: {next:#}");
     world.tell(&[world.paid(&next["pass"], 2)]).await.unwrap();
-    let pass = world.pass(&caller(1), next["pass"]["id"].as_str().unwrap()).await;
-    assert_eq!((&pass["start"], &pass["end"]), (&json!("2027-04-01"), &json!("2028-04-01")));
+    let pass = world
+        .pass(&caller(1), next["pass"]["id"].as_str().unwrap())
+        .await;
+    assert_eq!(
+        (&pass["start"], &pass["end"]),
+        (&json!("2027-04-01"), &json!("2028-04-01"))
+    );
     world.verify().await;
     // Once the old one is over, a renewal begins anew.
     let late = world.bought(&caller(3), &product).await;
     world.ctx().clock.advance(TimeDelta::days(400));
     let anew = renew(3, &late).await;
     world.tell(&[world.paid(&anew["pass"], 2)]).await.unwrap();
-    let pass = world.pass(&caller(3), anew["pass"]["id"].as_str().unwrap()).await;
+    let pass = world
+        .pass(&caller(3), anew["pass"]["id"].as_str().unwrap())
+        .await;
     let today = kit::types::shanghai_date(world.ctx().clock.now()).to_string();
     assert_eq!(pass["start"], today.as_str());
     world.verify().await;
@@ -129,17 +170,47 @@ async fn custody_is_the_operators() {
         world.mutate(who, name, input).await
     };
     for name in ["freezePass", "unfreezePass", "voidPass"] {
-        assert_eq!(code(&run(&caller(1), name, "x").await), "FORBIDDEN", "{name}");
-        assert_eq!(code(&run(&world.operator, name, " ").await), "BAD_INPUT", "{name}");
+        assert_eq!(
+            code(&run(&caller(1), name, "x").await),
+            "FORBIDDEN",
+            "{name}"
+        );
+        assert_eq!(
+            code(&run(&world.operator, name, " ").await),
+            "BAD_INPUT",
+            "{name}"
+        );
     }
-    assert_eq!(code(&run(&world.operator, "unfreezePass", "x").await), "NOT_FROZEN");
+    assert_eq!(
+        code(&run(&world.operator, "unfreezePass", "x").await),
+        "NOT_FROZEN"
+    );
     let frozen = run(&world.operator, "freezePass", "lent to others").await;
     assert_eq!(frozen["pass"]["state"], "FROZEN");
-    assert_eq!(world.pass(&caller(1), &id).await["reason"], "lent to others");
-    let right = world.last::<EntitlementChanged>().await.entitlement.unwrap();
+    assert_eq!(
+        world.pass(&caller(1), &id).await["reason"],
+        "lent to others"
+    );
+    let right = world
+        .last::<EntitlementChanged>()
+        .await
+        .entitlement
+        .unwrap();
     assert_eq!((right.state(), right.freeze_version), (State::Frozen, 0));
     let freed = run(&world.operator, "unfreezePass", "cleared up").await;
     assert_eq!(freed["pass"]["state"], "ACTIVE");
+    let audited = "SELECT count(*) AS count FROM audit WHERE act LIKE '%_pass'
+                   AND detail ->> 'reason' = 'lent to others'";
+    assert_eq!(world.count(audited).await, 1);
+    world.verify().await;
+}
+
+/// A voided pass is over for good; its price goes back when the operator says so.
+#[tokio::test]
+async fn a_voided_pass_is_over() {
+    let world = World::new().await;
+    let product = world.product(json!({})).await;
+    let id = world.bought(&caller(1), &product).await;
     let input = json!({
         "passId": id, "reason": "sold twice", "refund": true, "idempotencyKey": key()
     });
@@ -147,20 +218,33 @@ async fn custody_is_the_operators() {
     assert_eq!(voided["pass"]["state"], "VOIDED");
     assert_eq!(voided["pass"]["refund"]["state"], "RETURNED");
     let events = world.emitted().await;
-    let right = events.iter().rev().find(|one| one.kind.ends_with("EntitlementChanged")).unwrap();
+    let right = events
+        .iter()
+        .rev()
+        .find(|one| one.kind.ends_with("EntitlementChanged"))
+        .unwrap();
     let right = right.decode::<EntitlementChanged>().entitlement.unwrap();
     assert_eq!(right.state(), State::Revoked);
-    let told = events.iter().rev().find(|one| one.kind.ends_with("LineReturned")).unwrap();
+    let told = events
+        .iter()
+        .rev()
+        .find(|one| one.kind.ends_with("LineReturned"))
+        .unwrap();
     let told: proto::passes::LineReturned = told.decode();
     assert_eq!(told.refund_fen, 20_000);
     let pass = world.pass(&caller(1), &id).await;
-    world.tell(&[world.refunded(&pass, &told.return_id, 20_000, 3)]).await.unwrap();
+    world
+        .tell(&[world.refunded(&pass, &told.return_id, 20_000, 3)])
+        .await
+        .unwrap();
     let pass = world.pass(&caller(1), &id).await;
-    assert_eq!((&pass["state"], &pass["refund"]["state"]), (&json!("VOIDED"), &json!("DONE")));
-    assert_eq!(code(&run(&world.operator, "freezePass", "x").await), "PASS_ENDED");
-    let audited = "SELECT count(*) AS count FROM audit WHERE act LIKE '%_pass'
-                   AND detail ->> 'reason' = 'lent to others'";
-    assert_eq!(world.count(audited).await, 1);
+    assert_eq!(
+        (&pass["state"], &pass["refund"]["state"]),
+        (&json!("VOIDED"), &json!("DONE"))
+    );
+    let input = json!({ "passId": id, "reason": "x", "idempotencyKey": key() });
+    let refused = world.mutate(&world.operator, "freezePass", input).await;
+    assert_eq!(code(&refused), "PASS_ENDED");
     world.verify().await;
 }
 
@@ -173,10 +257,17 @@ async fn what_is_not_paid_cannot_be_used() {
     let id = bought["pass"]["id"].as_str().unwrap();
     for name in ["activatePass", "requestPassRefund"] {
         let input = json!({ "passId": id, "idempotencyKey": key() });
-        assert_eq!(code(&world.mutate(&caller(1), name, input).await), "AWAITING_PAYMENT");
+        assert_eq!(
+            code(&world.mutate(&caller(1), name, input).await),
+            "AWAITING_PAYMENT"
+        );
         for other in ["rubbish", product.as_str(), "UGFzczoAAAAAAAAAAA"] {
             let input = json!({ "passId": other, "idempotencyKey": key() });
-            assert_eq!(code(&world.mutate(&caller(1), name, input).await), "NOT_FOUND", "{other}");
+            assert_eq!(
+                code(&world.mutate(&caller(1), name, input).await),
+                "NOT_FOUND",
+                "{other}"
+            );
         }
     }
     let input = json!({ "passId": id, "reason": "x", "idempotencyKey": key() });

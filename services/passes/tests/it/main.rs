@@ -1,6 +1,8 @@
 //! Passes on a real PostgreSQL: the graph in process, the events of others by their handler, due
 //! work step by step.
 
+#![expect(clippy::unwrap_used, reason = "what a test relies on fails it")]
+
 mod events;
 mod lifecycle;
 mod products;

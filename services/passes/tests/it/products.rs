@@ -14,15 +14,25 @@ async fn a_pass_keeps_the_version_it_was_sold_under() {
     let pass = world.bought(&caller(1), &product).await;
     let terms = usual_terms(&json!({ "priceFen": 30_000, "rules": { "total": 3 } }));
     let input = json!({ "productId": product, "terms": terms, "idempotencyKey": key() });
-    let changed = world.mutate(&world.operator, "updatePassProduct", input).await;
-    assert_eq!(changed["product"]["version"], 1, "a draft changes nothing on sale");
+    let changed = world
+        .mutate(&world.operator, "updatePassProduct", input)
+        .await;
+    assert_eq!(
+        changed["product"]["version"], 1,
+        "a draft changes nothing on sale"
+    );
     assert_eq!(changed["product"]["draft"]["version"], 2);
     let _ = world.emitted().await;
     let publish = json!({ "productId": product, "idempotencyKey": key() });
-    let published = world.mutate(&world.operator, "publishPassProduct", publish).await;
+    let published = world
+        .mutate(&world.operator, "publishPassProduct", publish)
+        .await;
     assert_eq!(published["product"]["version"], 2);
     let event: ProductChanged = world.last().await;
-    assert_eq!((event.version, event.rules_version, event.price_fen), (2, 2, 30_000));
+    assert_eq!(
+        (event.version, event.rules_version, event.price_fen),
+        (2, 2, 30_000)
+    );
     let rules = credential::rules::Rules::from_bytes(&event.rules).unwrap();
     assert_eq!((rules.product_version, rules.total), (2, Some(3)));
     let old = world.pass(&caller(1), &pass).await;
@@ -42,7 +52,10 @@ async fn a_sale_is_stopped_and_resumed() {
     let run = async |name: &str| {
         let input = json!({ "productId": product, "idempotencyKey": key() });
         let payload = world.mutate(&world.operator, name, input).await;
-        let state = payload["product"]["state"].as_str().unwrap_or_default().to_owned();
+        let state = payload["product"]["state"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         format!("{}{state}", code(&payload))
     };
     assert_eq!(run("resumeSale").await, "NOT_STOPPED");
@@ -55,7 +68,9 @@ async fn a_sale_is_stopped_and_resumed() {
     let lower = usual_terms(&json!({ "saleLimit": 1 }));
     assert_eq!(code(&world.buy(&caller(2), &product).await), "");
     let input = json!({ "productId": product, "terms": lower, "idempotencyKey": key() });
-    let _ = world.mutate(&world.operator, "updatePassProduct", input).await;
+    let _ = world
+        .mutate(&world.operator, "updatePassProduct", input)
+        .await;
     assert_eq!(run("publishPassProduct").await, "LIMIT_BELOW_SOLD");
     world.verify().await;
 }
@@ -70,7 +85,11 @@ async fn products_are_the_operators() {
     assert_eq!(code(&refused), "FORBIDDEN");
     for name in ["publishPassProduct", "stopSale", "resumeSale"] {
         let input = json!({ "productId": draft, "idempotencyKey": key() });
-        assert_eq!(code(&world.mutate(&caller(1), name, input).await), "FORBIDDEN", "{name}");
+        assert_eq!(
+            code(&world.mutate(&caller(1), name, input).await),
+            "FORBIDDEN",
+            "{name}"
+        );
     }
     let query = "query($id: ID!) { passProduct(id: $id) { state } }";
     let id = json!({ "id": draft });
@@ -91,13 +110,19 @@ async fn senseless_terms_are_refused_by_field() {
         (json!({ "priceFen": -1 }), "priceFen"),
         (json!({ "saleLimit": 0 }), "saleLimit"),
         (json!({ "memberLimit": 0 }), "memberLimit"),
-        (json!({ "duration": { "unit": "DAYS", "count": 0 } }), "duration"),
+        (
+            json!({ "duration": { "unit": "DAYS", "count": 0 } }),
+            "duration",
+        ),
         (json!({ "activation": { "mode": "AUTO" } }), "within"),
         (
             json!({ "saleFrom": "2026-05-01T00:00:00Z", "saleUntil": "2026-04-01T00:00:00Z" }),
             "saleUntil",
         ),
-        (json!({ "refundLadder": [{ "days": 7, "feePercent": 100 }] }), "refundLadder"),
+        (
+            json!({ "refundLadder": [{ "days": 7, "feePercent": 100 }] }),
+            "refundLadder",
+        ),
         (
             json!({ "rules": { "blackouts": [{ "start": "2026-05-05", "end": "2026-05-01" }] } }),
             "blackouts",
@@ -105,12 +130,17 @@ async fn senseless_terms_are_refused_by_field() {
         (json!({ "rules": { "graceMinutes": 121 } }), "rules"),
     ] {
         let input = json!({ "terms": usual_terms(&change), "idempotencyKey": key() });
-        let refused = world.mutate(&world.operator, "createPassProduct", input).await;
+        let refused = world
+            .mutate(&world.operator, "createPassProduct", input)
+            .await;
         assert_eq!(code(&refused), "BAD_INPUT", "{change}: {refused:#}");
         let path = refused["userErrors"][0]["field"].as_array().unwrap();
         assert_eq!(path.last().unwrap(), field, "{change}");
     }
-    assert_eq!(world.count("SELECT count(*) AS count FROM product").await, 0);
+    assert_eq!(
+        world.count("SELECT count(*) AS count FROM product").await,
+        0
+    );
 }
 
 /// Running the migrations again changes nothing.
@@ -118,6 +148,8 @@ async fn senseless_terms_are_refused_by_field() {
 async fn migrations_run_once() {
     let world = World::new().await;
     let all: Vec<Migration> = passes::ALL_MIGRATIONS.concat();
-    let ran = kit::migrate::run(&world.db.owner().await, &all).await.unwrap();
+    let ran = kit::migrate::run(&world.db.owner().await, &all)
+        .await
+        .unwrap();
     assert!(ran.is_empty(), "{ran:?}");
 }

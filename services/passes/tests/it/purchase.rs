@@ -22,16 +22,32 @@ async fn a_purchase_holds_stock_and_asks_for_an_order() {
     assert_eq!(pass["payBy"], "2026-04-01T02:15:00+00:00");
     let events = world.emitted().await;
     let kinds: Vec<&str> = events.iter().map(|event| event.kind.as_str()).collect();
-    assert_eq!(kinds, ["bashu.passes.v1.PassChanged", "bashu.passes.v1.OrderRequested"]);
+    assert_eq!(
+        kinds,
+        [
+            "bashu.passes.v1.PassChanged",
+            "bashu.passes.v1.OrderRequested"
+        ]
+    );
+    assert!(events.iter().all(|event| event.version == 1));
     let asked: OrderRequested = events[1].decode();
     assert_eq!(events[1].key, asked.order_id);
-    assert_eq!((asked.total_fen, asked.seller.as_str(), asked.settled), (20_000, "passes", false));
-    assert_eq!(asked.close_at, (kit::testing::start() + TimeDelta::minutes(15)).timestamp_millis());
+    assert_eq!(
+        (asked.total_fen, asked.seller.as_str(), asked.settled),
+        (20_000, "passes", false)
+    );
+    assert_eq!(
+        asked.close_at,
+        (kit::testing::start() + TimeDelta::minutes(15)).timestamp_millis()
+    );
     assert_eq!(asked.lines.len(), 1);
     let id = entitlement(pass["id"].as_str().unwrap());
     assert_eq!(asked.lines[0].entitlement_id, id.0);
     assert_eq!(asked.lines[0].title_zh, "巴蜀职工年票");
-    assert_eq!(world.count("SELECT held AS count FROM product_stock").await, 1);
+    assert_eq!(
+        world.count("SELECT held AS count FROM product_stock").await,
+        1
+    );
     let audited = "SELECT count(*) AS count FROM audit WHERE act = 'buy_pass'";
     assert_eq!(world.count(audited).await, 1);
     world.verify().await;
@@ -52,7 +68,10 @@ async fn a_key_buys_once() {
     let reused = world.mutate(&caller(1), "buyPass", input(&other)).await;
     assert_eq!(code(&reused), "IDEMPOTENCY_KEY_REUSED");
     let hers = world.mutate(&caller(2), "buyPass", input(&product)).await;
-    assert_ne!(hers["pass"]["id"], first["pass"]["id"], "another member's key is another key");
+    assert_ne!(
+        hers["pass"]["id"], first["pass"]["id"],
+        "another member's key is another key"
+    );
     assert_eq!(world.count("SELECT count(*) AS count FROM pass").await, 2);
     // A refusal is remembered as well.
     let limited = json!({ "productId": product, "idempotencyKey": crate::world::key() });
@@ -67,8 +86,12 @@ async fn a_key_buys_once() {
 #[tokio::test]
 async fn bad_purchases_are_refused_and_leave_nothing() {
     let world = World::new().await;
-    let early = world.product(json!({ "saleFrom": "2026-04-01T02:00:01Z" })).await;
-    let late = world.product(json!({ "saleUntil": "2026-04-01T02:00:00Z" })).await;
+    let early = world
+        .product(json!({ "saleFrom": "2026-04-01T02:00:01Z" }))
+        .await;
+    let late = world
+        .product(json!({ "saleUntil": "2026-04-01T02:00:00Z" }))
+        .await;
     let draft = world.draft(json!({})).await;
     let stopped = world.product(json!({})).await;
     let stop = json!({ "productId": stopped, "idempotencyKey": key() });
@@ -93,7 +116,12 @@ async fn bad_purchases_are_refused_and_leave_nothing() {
         assert!(!zh["userErrors"][0]["message"].as_str().unwrap().is_ascii());
     }
     assert_eq!(world.count("SELECT count(*) AS count FROM pass").await, 0);
-    assert_eq!(world.count("SELECT sum(held)::bigint AS count FROM product_stock").await, 0);
+    assert_eq!(
+        world
+            .count("SELECT sum(held)::bigint AS count FROM product_stock")
+            .await,
+        0
+    );
     world.verify().await;
 }
 
@@ -105,13 +133,28 @@ async fn only_the_signed_in_buy() {
     let query = "mutation($input: BuyPassInput!) { buyPass(input: $input) { pass { id } } }";
     let input = json!({ "input": { "productId": product, "idempotencyKey": key() } });
     let login = "INSERT INTO replica_withdrawn_login (id, withdrawn_at) VALUES ($1, now())";
-    world.ctx().db.execute(login, [Uuid::from_u128(0x2001).into()]).await.unwrap();
+    world
+        .ctx()
+        .db
+        .execute(login, [Uuid::from_u128(0x2001).into()])
+        .await
+        .unwrap();
     for nobody in [Caller::anonymous(Language::En), caller(1)] {
         let response = world.respond(&nobody, query, input.clone()).await;
-        assert_eq!(response["errors"][0]["extensions"]["code"], "UNAUTHENTICATED");
+        assert_eq!(
+            response["errors"][0]["extensions"]["code"],
+            "UNAUTHENTICATED"
+        );
     }
-    assert_eq!(world.count("SELECT count(*) AS count FROM once WHERE caller <> \
-        '00000000-0000-0000-0000-000000001000'").await, 0);
+    assert_eq!(
+        world
+            .count(
+                "SELECT count(*) AS count FROM once WHERE caller <> \
+        '00000000-0000-0000-0000-000000001000'"
+            )
+            .await,
+        0
+    );
 }
 
 /// The last one is sold once; what an unpaid order held comes back only when it is closed.
@@ -126,13 +169,26 @@ async fn sold_out_until_billing_closes() {
     world.due().await;
     let lapsed: proto::passes::HoldLapsed = world.last().await;
     assert_eq!(lapsed.order_id.len(), 16);
-    assert_eq!(code(&world.buy(&caller(2), &product).await), "SOLD_OUT", "not by time alone");
+    assert_eq!(
+        code(&world.buy(&caller(2), &product).await),
+        "SOLD_OUT",
+        "not by time alone"
+    );
     for _ in 0..2 {
-        world.tell(&[world.closed(&first["pass"], 2), world.closed(&first["pass"], 2)])
+        world
+            .tell(&[
+                world.closed(&first["pass"], 2),
+                world.closed(&first["pass"], 2),
+            ])
             .await
             .unwrap();
     }
-    assert_eq!(world.count("SELECT held + sold AS count FROM product_stock").await, 0);
+    assert_eq!(
+        world
+            .count("SELECT held + sold AS count FROM product_stock")
+            .await,
+        0
+    );
     let id = first["pass"]["id"].as_str().unwrap();
     assert_eq!(world.pass(&caller(1), id).await["state"], "LAPSED");
     assert_eq!(code(&world.buy(&caller(2), &product).await), "");
@@ -149,13 +205,21 @@ async fn the_limit_is_a_persons_not_a_records() {
     let merge = "INSERT INTO replica_member (id, epoch, version, state, merged_into)
                  VALUES ($1, 1, 2, 'merged', $2)";
     let (old, new) = (Uuid::from_u128(0x1001), Uuid::from_u128(0x1002));
-    world.ctx().db.execute(merge, [old.into(), new.into()]).await.unwrap();
+    world
+        .ctx()
+        .db
+        .execute(merge, [old.into(), new.into()])
+        .await
+        .unwrap();
     let refused = world.buy(&caller(2), &product).await;
     assert_eq!(code(&refused), "MEMBER_LIMIT_REACHED");
     let hers = Caller::member(MemberId(new), LoginId(Uuid::from_u128(7)), Language::En);
     let query = "{ myPasses(first: 5) { nodes { state } } }";
     let data = world.ask(&hers, query, json!({})).await;
-    assert_eq!(data["myPasses"]["nodes"], json!([{ "state": "AWAITING_PAYMENT" }]));
+    assert_eq!(
+        data["myPasses"]["nodes"],
+        json!([{ "state": "AWAITING_PAYMENT" }])
+    );
     world.verify().await;
 }
 
@@ -177,11 +241,20 @@ async fn a_crowd_is_served_in_batches() {
     let buyers: Vec<Caller> = (1..=150).map(caller).collect();
     let answers =
         futures::future::join_all(buyers.iter().map(|buyer| world.buy(buyer, &product))).await;
-    let sold = answers.iter().filter(|answer| code(answer).is_empty()).count();
+    let sold = answers
+        .iter()
+        .filter(|answer| code(answer).is_empty())
+        .count();
     assert_eq!(sold, 100);
-    assert!(answers.iter().all(|answer| ["", "SOLD_OUT"].contains(&code(answer))));
-    let ids: std::collections::BTreeSet<&str> =
-        answers.iter().filter_map(|answer| answer["pass"]["id"].as_str()).collect();
+    assert!(
+        answers
+            .iter()
+            .all(|answer| ["", "SOLD_OUT"].contains(&code(answer)))
+    );
+    let ids: std::collections::BTreeSet<&str> = answers
+        .iter()
+        .filter_map(|answer| answer["pass"]["id"].as_str())
+        .collect();
     assert_eq!(ids.len(), 100);
     assert_eq!(world.count("SELECT count(*) AS count FROM pass").await, 100);
     world.verify().await;

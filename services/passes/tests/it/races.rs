@@ -22,7 +22,11 @@ async fn twin(world: &World) -> Passes {
 }
 
 async fn buy(passes: &Passes, who: u128, product: ProductId, key: Uuid) -> kit::Result<Pass> {
-    let request = BuyPass { product, renews: None, key };
+    let request = BuyPass {
+        product,
+        renews: None,
+        key,
+    };
     passes.buy(&caller(who), request).await
 }
 
@@ -46,8 +50,15 @@ async fn the_last_ones_are_sold_once() {
     });
     let results = join_all(purchases).await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 5);
-    assert!(results.iter().all(|result| ["", "SOLD_OUT"].contains(&refusal(result))));
-    assert_eq!(world.count("SELECT held AS count FROM product_stock").await, 5);
+    assert!(
+        results
+            .iter()
+            .all(|result| ["", "SOLD_OUT"].contains(&refusal(result)))
+    );
+    assert_eq!(
+        world.count("SELECT held AS count FROM product_stock").await,
+        5
+    );
     world.verify().await;
 }
 
@@ -64,7 +75,11 @@ async fn without_its_guards_the_last_one_is_sold_twice() {
             ctx.db
                 .tx("unlocked_sale", async |tx| {
                     let held = "SELECT held AS count FROM product_stock WHERE product = $1";
-                    let read = tx.one::<Count>(held, [product.0.into()]).await?.unwrap().count;
+                    let read = tx
+                        .one::<Count>(held, [product.0.into()])
+                        .await?
+                        .unwrap()
+                        .count;
                     both_read.wait().await;
                     if read > 0 {
                         return Ok(false);
@@ -75,17 +90,28 @@ async fn without_its_guards_the_last_one_is_sold_twice() {
                 .await
         };
         let (first, second) = tokio::join!(one(&processes[0]), one(&processes[1]));
-        let sold = [&first, &second].iter().filter(|one| matches!(one, Ok(true))).count();
+        let sold = [&first, &second]
+            .iter()
+            .filter(|one| matches!(one, Ok(true)))
+            .count();
         let stopped = [&first, &second].iter().filter(|one| one.is_err()).count();
         assert_eq!(stopped, usize::from(!unguarded));
         sold
     };
-    assert_eq!(take(false).await, 1, "the constraint carries it even without the lock");
+    assert_eq!(
+        take(false).await,
+        1,
+        "the constraint carries it even without the lock"
+    );
     let reset = "UPDATE product_stock SET held = 0";
     world.ctx().db.execute(reset, []).await.unwrap();
     let drop = "ALTER TABLE product_stock DROP CONSTRAINT stock_within_limit";
     world.db.owner().await.execute(drop, []).await.unwrap();
-    assert_eq!(take(true).await, 2, "the race is there when its guards are off");
+    assert_eq!(
+        take(true).await,
+        2,
+        "the race is there when its guards are off"
+    );
 }
 
 #[derive(sea_orm::FromQueryResult)]
@@ -105,8 +131,10 @@ async fn the_same_key_at_once_buys_one() {
         buy(process, 1, product, key)
     }))
     .await;
-    let ids: std::collections::BTreeSet<_> =
-        results.into_iter().map(|result| result.unwrap().id).collect();
+    let ids: std::collections::BTreeSet<_> = results
+        .into_iter()
+        .map(|result| result.unwrap().id)
+        .collect();
     assert_eq!(ids.len(), 1);
     assert_eq!(world.count("SELECT count(*) AS count FROM pass").await, 1);
     world.verify().await;
@@ -124,7 +152,11 @@ async fn buying_twice_at_once_meets_the_limit() {
     }))
     .await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
-    assert!(results.iter().all(|r| ["", "MEMBER_LIMIT_REACHED"].contains(&refusal(r))));
+    assert!(
+        results
+            .iter()
+            .all(|r| ["", "MEMBER_LIMIT_REACHED"].contains(&refusal(r)))
+    );
     world.verify().await;
 }
 
@@ -145,11 +177,19 @@ async fn a_close_delivered_twice_at_once_returns_stock_once() {
     join_all(contexts.iter().flat_map(|ctx| {
         closes.iter().map(async |close| {
             let records = [close.clone()];
-            ctx.db.tx("tell", async |tx| follower.apply(tx, &records).await).await.unwrap();
+            ctx.db
+                .tx("tell", async |tx| follower.apply(tx, &records).await)
+                .await
+                .unwrap();
         })
     }))
     .await;
-    assert_eq!(world.count("SELECT held + sold AS count FROM product_stock").await, 0);
+    assert_eq!(
+        world
+            .count("SELECT held + sold AS count FROM product_stock")
+            .await,
+        0
+    );
     world.verify().await;
     let again = "UPDATE product_stock SET held = held - 1";
     let refused = world.ctx().db.execute(again, []).await.unwrap_err();
@@ -165,12 +205,20 @@ async fn a_refund_asked_for_twice_at_once_is_one() {
     let id = entitlement(&world.bought(&caller(1), &product).await);
     let other = twin(&world).await;
     let results = join_all((0..8).map(|n| {
-        let process = if n % 2 == 0 { world.passes.clone() } else { other.clone() };
+        let process = if n % 2 == 0 {
+            world.passes.clone()
+        } else {
+            other.clone()
+        };
         async move { process.request_refund(&caller(1), id, key()).await }
     }))
     .await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
-    assert!(results.iter().all(|r| ["", "REFUND_IN_PROGRESS"].contains(&refusal(r))));
+    assert!(
+        results
+            .iter()
+            .all(|r| ["", "REFUND_IN_PROGRESS"].contains(&refusal(r)))
+    );
     assert_eq!(world.count("SELECT count(*) AS count FROM refund").await, 1);
     world.verify().await;
     // The guard off: both read the state before either has written it.
@@ -184,14 +232,19 @@ async fn a_refund_asked_for_twice_at_once_is_one() {
                 let active = "SELECT count(*) AS count FROM pass WHERE state = 'active'";
                 let found = tx.one::<Count>(active, []).await?.unwrap().count;
                 both_read.wait().await;
-                tx.execute("UPDATE pass SET state = 'refunding'", []).await?;
+                tx.execute("UPDATE pass SET state = 'refunding'", [])
+                    .await?;
                 Ok(found)
             })
             .await
             .unwrap()
     };
     let (first, second) = tokio::join!(ask(&processes[0]), ask(&processes[1]));
-    assert_eq!(first + second, 2, "without the lock both believe that they froze it");
+    assert_eq!(
+        first + second,
+        2,
+        "without the lock both believe that they froze it"
+    );
 }
 
 /// A refund and its own timer, the count and the end of a lease, at the same moment: one outcome.
@@ -203,17 +256,24 @@ async fn the_count_and_its_deadline_at_once_settle_once() {
     let input = json!({ "passId": id, "idempotencyKey": key() });
     let asked = world.mutate(&caller(1), "requestPassRefund", input).await;
     assert_eq!(code(&asked), "");
-    let freeze = world.count("SELECT freeze_version AS count FROM refund").await;
+    let freeze = world
+        .count("SELECT freeze_version AS count FROM refund")
+        .await;
     world.ctx().clock.advance(chrono::TimeDelta::hours(9));
     let answer = [world.counted(&id, freeze, 0, 0)];
     let follower = world.passes.follower();
     let _ = world.emitted().await;
     let other = world.db.process().await;
-    let told = other.db.tx("tell", async |tx| follower.apply(tx, &answer).await);
+    let told = other
+        .db
+        .tx("tell", async |tx| follower.apply(tx, &answer).await);
     let (told, ()) = tokio::join!(told, world.due());
     told.unwrap();
     let events = world.emitted().await;
-    let passes = events.iter().filter(|one| one.kind.ends_with("PassChanged")).count();
+    let passes = events
+        .iter()
+        .filter(|one| one.kind.ends_with("PassChanged"))
+        .count();
     assert_eq!(passes, 1, "{events:?}");
     let returned: std::collections::BTreeSet<Vec<u8>> = events
         .iter()

@@ -14,7 +14,11 @@ async fn ask(world: &World, pass: &str) -> Value {
 
 /// The freeze that admission answers on.
 async fn freeze(world: &World) -> i64 {
-    let right = world.last::<EntitlementChanged>().await.entitlement.unwrap();
+    let right = world
+        .last::<EntitlementChanged>()
+        .await
+        .entitlement
+        .unwrap();
     assert_eq!(right.state(), State::Frozen);
     assert!(right.freeze_version > 0);
     right.freeze_version
@@ -30,19 +34,35 @@ async fn an_unused_pass_goes_back_whole() {
     assert_eq!(asked["pass"]["state"], "REFUNDING");
     assert_eq!(asked["pass"]["refund"]["state"], "COUNTING");
     let version = freeze(&world).await;
-    world.tell(&[world.counted(&id, version, 0, 0)]).await.unwrap();
+    world
+        .tell(&[world.counted(&id, version, 0, 0)])
+        .await
+        .unwrap();
     let told: LineReturned = world.last().await;
     assert_eq!((told.refund_fen, told.reason.as_str()), (20_000, "HOLDER"));
     let pass = world.pass(&caller(1), &id).await;
     assert_eq!(pass["refund"]["state"], "RETURNED");
-    world.tell(&[world.counted(&id, version, 0, 0)]).await.unwrap();
-    assert!(world.emitted().await.is_empty(), "a second answer says nothing new");
+    world
+        .tell(&[world.counted(&id, version, 0, 0)])
+        .await
+        .unwrap();
+    assert!(
+        world.emitted().await.is_empty(),
+        "a second answer says nothing new"
+    );
     let done = world.refunded(&pass, &told.return_id, 20_000, 3);
     world.tell(&[done.clone(), done]).await.unwrap();
-    let right = world.last::<EntitlementChanged>().await.entitlement.unwrap();
+    let right = world
+        .last::<EntitlementChanged>()
+        .await
+        .entitlement
+        .unwrap();
     assert_eq!(right.state(), State::Revoked);
     let pass = world.pass(&caller(1), &id).await;
-    assert_eq!((&pass["state"], &pass["refund"]["state"]), (&json!("REFUNDED"), &json!("DONE")));
+    assert_eq!(
+        (&pass["state"], &pass["refund"]["state"]),
+        (&json!("REFUNDED"), &json!("DONE"))
+    );
     let stock = "SELECT sold AS count FROM product_stock";
     assert_eq!(world.count(stock).await, 1, "a refund brings no stock back");
     world.verify().await;
@@ -57,15 +77,31 @@ async fn a_scan_before_the_freeze_wins() {
     let id = world.bought(&caller(1), &product).await;
     let _ = ask(&world, &id).await;
     let version = freeze(&world).await;
-    world.tell(&[world.counted(&id, version, 1, 0)]).await.unwrap();
-    let right = world.last::<EntitlementChanged>().await.entitlement.unwrap();
+    world
+        .tell(&[world.counted(&id, version, 1, 0)])
+        .await
+        .unwrap();
+    let right = world
+        .last::<EntitlementChanged>()
+        .await
+        .entitlement
+        .unwrap();
     assert_eq!((right.state(), right.freeze_version), (State::Active, 0));
     let pass = world.pass(&caller(1), &id).await;
     assert_eq!(pass["state"], "ACTIVE");
     assert_eq!(pass["refund"]["state"], "REFUSED");
-    assert!(pass["refund"]["reason"].as_str().unwrap().contains("has been used"));
+    assert!(
+        pass["refund"]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("has been used")
+    );
     world.tell(&[world.used(&id, (1, 1), false)]).await.unwrap();
-    assert_eq!(code(&ask(&world, &id).await), "REFUND_USED", "known uses refuse at once");
+    assert_eq!(
+        code(&ask(&world, &id).await),
+        "REFUND_USED",
+        "known uses refuse at once"
+    );
     world.verify().await;
 }
 
@@ -78,7 +114,9 @@ async fn a_refund_waits_for_leases() {
         { "days": 7, "feePercent": 0, "unusedOnly": true },
         { "days": 30, "feePercent": 30, "unusedOnly": false }
     ]);
-    let product = world.product(json!({ "refundLadder": ladder, "priceFen": 9_999 })).await;
+    let product = world
+        .product(json!({ "refundLadder": ladder, "priceFen": 9_999 }))
+        .await;
     let id = world.bought(&caller(1), &product).await;
     let _ = ask(&world, &id).await;
     let version = freeze(&world).await;
@@ -86,14 +124,20 @@ async fn a_refund_waits_for_leases() {
     let answer = world.counted(&id, version, 0, until.timestamp_millis());
     world.tell(&[answer.clone(), answer]).await.unwrap();
     world.due().await;
-    assert_eq!(world.pass(&caller(1), &id).await["refund"]["state"], "COUNTING");
+    assert_eq!(
+        world.pass(&caller(1), &id).await["refund"]["state"],
+        "COUNTING"
+    );
     world.tell(&[world.used(&id, (1, 1), false)]).await.unwrap();
     world.ctx().clock.advance(TimeDelta::hours(3));
     world.due().await;
     let told: LineReturned = world.last().await;
     assert_eq!(told.refund_fen, 6_999, "30 % of 9,999 fen is kept, half-up");
     let pass = world.pass(&caller(1), &id).await;
-    assert_eq!((&pass["refund"]["uses"], &pass["state"]), (&json!(1), &json!("REFUNDING")));
+    assert_eq!(
+        (&pass["refund"]["uses"], &pass["state"]),
+        (&json!(1), &json!("REFUNDING"))
+    );
     world.verify().await;
 }
 
@@ -107,7 +151,10 @@ async fn nothing_waits_for_ever() {
     let _ = ask(&world, &id).await;
     world.ctx().clock.advance(TimeDelta::hours(7));
     world.due().await;
-    assert_eq!(world.pass(&caller(1), &id).await["refund"]["state"], "COUNTING");
+    assert_eq!(
+        world.pass(&caller(1), &id).await["refund"]["state"],
+        "COUNTING"
+    );
     world.ctx().clock.advance(TimeDelta::hours(1));
     world.due().await;
     let first: LineReturned = world.last().await;
@@ -116,7 +163,10 @@ async fn nothing_waits_for_ever() {
     let again: LineReturned = world.last().await;
     assert_eq!(first, again, "the same return, so the same money");
     let pass = world.pass(&caller(1), &id).await;
-    world.tell(&[world.refunded(&pass, &again.return_id, 20_000, 3)]).await.unwrap();
+    world
+        .tell(&[world.refunded(&pass, &again.return_id, 20_000, 3)])
+        .await
+        .unwrap();
     world.ctx().clock.advance(TimeDelta::hours(25));
     let _ = world.emitted().await;
     world.due().await;
@@ -135,7 +185,11 @@ async fn bad_refunds_are_refused() {
     let id = world.bought(&caller(1), &product).await;
     let hers = json!({ "passId": id, "idempotencyKey": key() });
     let refused = world.mutate(&caller(2), "requestPassRefund", hers).await;
-    assert_eq!(code(&refused), "NOT_FOUND", "another member's pass is absent");
+    assert_eq!(
+        code(&refused),
+        "NOT_FOUND",
+        "another member's pass is absent"
+    );
     world.ctx().clock.advance(TimeDelta::days(7));
     assert_eq!(code(&ask(&world, &id).await), "REFUND_TOO_LATE");
     assert_eq!(world.pass(&caller(1), &id).await["state"], "ACTIVE");
@@ -149,9 +203,14 @@ async fn a_key_asks_once() {
     let product = world.product(json!({})).await;
     let id = world.bought(&caller(1), &product).await;
     let input = json!({ "passId": id, "idempotencyKey": key() });
-    let first = world.mutate(&caller(1), "requestPassRefund", input.clone()).await;
+    let first = world
+        .mutate(&caller(1), "requestPassRefund", input.clone())
+        .await;
     let version = freeze(&world).await;
-    world.tell(&[world.counted(&id, version, 0, 0)]).await.unwrap();
+    world
+        .tell(&[world.counted(&id, version, 0, 0)])
+        .await
+        .unwrap();
     let again = world.mutate(&caller(1), "requestPassRefund", input).await;
     assert_eq!(first["pass"]["id"], again["pass"]["id"]);
     assert_eq!(again["userErrors"], json!([]));

@@ -11,11 +11,16 @@ fn last_of(events: Vec<Emitted>) -> BTreeMap<(String, Vec<u8>, i64), Vec<u8>> {
     let mut all = BTreeMap::new();
     for event in events {
         let rules = if event.kind.ends_with("ProductChanged") {
-            event.decode::<proto::passes::ProductChanged>().rules_version
+            event
+                .decode::<proto::passes::ProductChanged>()
+                .rules_version
         } else {
             0
         };
-        all.insert((event.kind.clone(), event.key.clone(), rules), event.payload);
+        all.insert(
+            (event.kind.clone(), event.key.clone(), rules),
+            event.payload,
+        );
     }
     all
 }
@@ -28,26 +33,43 @@ async fn a_resync_says_the_present_state_of_everything() {
     let active = world.bought(&caller(1), &product).await;
     let _ = world.buy(&caller(2), &product).await;
     let lapsing = world.buy(&caller(3), &product).await;
-    world.tell(&[world.closed(&lapsing["pass"], 2)]).await.unwrap();
+    world
+        .tell(&[world.closed(&lapsing["pass"], 2)])
+        .await
+        .unwrap();
     let refunding = world.bought(&caller(4), &product).await;
     let input = json!({ "passId": refunding, "idempotencyKey": key() });
     let _ = world.mutate(&caller(4), "requestPassRefund", input).await;
-    let freeze = world.count("SELECT freeze_version AS count FROM refund").await;
-    world.tell(&[world.counted(&refunding, freeze, 0, 0)]).await.unwrap();
+    let freeze = world
+        .count("SELECT freeze_version AS count FROM refund")
+        .await;
+    world
+        .tell(&[world.counted(&refunding, freeze, 0, 0)])
+        .await
+        .unwrap();
     world.ctx().clock.advance(chrono::TimeDelta::minutes(20));
     world.due().await;
     let terms = usual_terms(&json!({ "priceFen": 1 }));
     let input = json!({ "productId": product, "terms": terms, "idempotencyKey": key() });
     world.heartbeat().await;
-    let _ = world.mutate(&world.operator, "updatePassProduct", input).await;
+    let _ = world
+        .mutate(&world.operator, "updatePassProduct", input)
+        .await;
     let publish = json!({ "productId": product, "idempotencyKey": key() });
-    let _ = world.mutate(&world.operator, "publishPassProduct", publish).await;
+    let _ = world
+        .mutate(&world.operator, "publishPassProduct", publish)
+        .await;
     let said = last_of(world.emitted().await);
     let source = world.passes.source();
     for _ in 0..2 {
-        kit::resync::run(world.ctx(), &source, |_, _| {}).await.unwrap();
+        kit::resync::run(world.ctx(), &source, |_, _| {})
+            .await
+            .unwrap();
         let again = last_of(world.emitted().await);
-        assert_eq!(said.keys().collect::<Vec<_>>(), again.keys().collect::<Vec<_>>());
+        assert_eq!(
+            said.keys().collect::<Vec<_>>(),
+            again.keys().collect::<Vec<_>>()
+        );
         for (name, payload) in &again {
             // A request of an order says by then that it is settled.
             if !name.0.ends_with("OrderRequested") {
@@ -67,9 +89,14 @@ async fn a_resync_walks_all_of_a_long_table() {
     let buyers: Vec<_> = (0..1_050).map(|n| caller(n % 40)).collect();
     futures::future::join_all(buyers.iter().map(|buyer| world.buy(buyer, &product))).await;
     let _ = world.emitted().await;
-    kit::resync::run(world.ctx(), &world.passes.source(), |_, _| {}).await.unwrap();
+    kit::resync::run(world.ctx(), &world.passes.source(), |_, _| {})
+        .await
+        .unwrap();
     let again = world.emitted().await;
-    let passes = again.iter().filter(|one| one.kind.ends_with("PassChanged")).count();
+    let passes = again
+        .iter()
+        .filter(|one| one.kind.ends_with("PassChanged"))
+        .count();
     assert_eq!(passes, 1_050);
     world.verify().await;
 }

@@ -3,10 +3,13 @@
 use chrono::TimeDelta;
 use kit::access::Caller;
 use kit::graphql::{GlobalId, Language};
+use passes::Passes;
+use passes::commands::Shop;
+use passes::domain::ProductId;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::world::{World, caller, entitlement};
+use crate::world::{World, caller, entitlement, key, settings};
 
 /// A pass is its holder's and the operators'; to all others it is absent, by every way to it.
 #[tokio::test]
@@ -26,7 +29,10 @@ async fn a_pass_is_its_holders() {
         let data = world.ask(&who, query, variables.clone()).await;
         assert_eq!(data["pass"]["id"], id.as_str());
         assert_eq!(data["_entities"][0]["number"], entitlement(&id).to_string());
-        assert_eq!(data["_entities"][1]["passes"]["nodes"][0]["id"], id.as_str());
+        assert_eq!(
+            data["_entities"][1]["passes"]["nodes"][0]["id"],
+            id.as_str()
+        );
     }
     for who in [caller(2), Caller::anonymous(Language::En)] {
         let data = world.ask(&who, query, variables.clone()).await;
@@ -45,9 +51,10 @@ async fn lists_come_in_pages() {
         world.ctx().clock.advance(TimeDelta::seconds(1));
         let _ = world.bought(&caller(1), &product).await;
     }
-    for (list, node, newest_first) in
-        [("passProducts", "name", false), ("myPasses", "product { name }", true)]
-    {
+    for (list, node, newest_first) in [
+        ("passProducts", "name", false),
+        ("myPasses", "product { name }", true),
+    ] {
         let mut names = Vec::new();
         let mut after = json!(null);
         loop {
@@ -55,7 +62,9 @@ async fn lists_come_in_pages() {
                 "query($after: String) {{ {list}(first: 2, after: $after) {{
                    nodes {{ {node} }} pageInfo {{ hasNextPage endCursor }} }} }}"
             );
-            let data = world.ask(&caller(1), &query, json!({ "after": after })).await;
+            let data = world
+                .ask(&caller(1), &query, json!({ "after": after }))
+                .await;
             let page = &data[list];
             for one in page["nodes"].as_array().unwrap() {
                 let name = one.get("product").unwrap_or(one)["name"].as_str().unwrap();
@@ -77,7 +86,12 @@ async fn lists_come_in_pages() {
         assert_eq!(last.get("product").unwrap_or(last)["name"], all[4].as_str());
         let silly = format!("{{ {list}(first: 101) {{ nodes {{ {node} }} }} }}");
         let response = world.respond(&caller(1), &silly, json!({})).await;
-        assert!(response["errors"][0]["message"].as_str().unwrap().contains("first"));
+        assert!(
+            response["errors"][0]["message"]
+                .as_str()
+                .unwrap()
+                .contains("first")
+        );
     }
 }
 
@@ -117,14 +131,20 @@ async fn where_to_go_today() {
     assert_eq!(venues.len(), 3, "only those that the pass is for");
     assert_eq!(venues[0]["admits"], true);
     assert_eq!(venues[0]["remainingToday"], 0);
-    assert_eq!((&venues[0]["remainingHere"], &venues[0]["remainingTotal"]), (&json!(2), &json!(8)));
+    assert_eq!(
+        (&venues[0]["remainingHere"], &venues[0]["remainingTotal"]),
+        (&json!(2), &json!(8))
+    );
     assert_eq!(venues[1]["reason"], "venue_suspended");
     assert_eq!(venues[2]["reason"], "venue_closed");
     assert_eq!(venues[2]["nextTryAt"], "2026-04-01T04:00:00+00:00");
     world.tell(&[world.used(&id, (1, 1), false)]).await.unwrap();
     let pass = world.ask(&caller(1), TODAY, json!({ "id": id })).await["pass"].clone();
     let venue = &pass["venuesToday"]["nodes"][0];
-    assert_eq!((&venue["admits"], &venue["reason"]), (&json!(false), &json!("used_today")));
+    assert_eq!(
+        (&venue["admits"], &venue["reason"]),
+        (&json!(false), &json!("used_today"))
+    );
     assert_eq!(venue["nextTryAt"], "2026-04-01T16:00:00+00:00");
     assert_eq!(pass["usage"]["nodes"][0]["date"], "2026-04-01");
     assert_eq!(pass["usesCount"], 1);
@@ -135,8 +155,14 @@ async fn where_to_go_today() {
     assert_eq!(message, "今日已入园1次，明天（4月2日）可再次入园。");
     world.tell(&[world.used(&id, (1, 1), true)]).await.unwrap();
     let pass = world.ask(&caller(1), TODAY, json!({ "id": id })).await["pass"].clone();
-    assert_eq!(pass["venuesToday"]["nodes"][0]["admits"], true, "a void gives it back");
-    assert_eq!((&pass["usesCount"], &pass["usage"]["nodes"][0]["voided"]), (&json!(0), &json!(true)));
+    assert_eq!(
+        pass["venuesToday"]["nodes"][0]["admits"], true,
+        "a void gives it back"
+    );
+    assert_eq!(
+        (&pass["usesCount"], &pass["usage"]["nodes"][0]["voided"]),
+        (&json!(0), &json!(true))
+    );
 }
 
 /// A venue lists the passes on sale that open it.
@@ -147,13 +173,19 @@ async fn a_venue_lists_its_passes() {
     let _ = world.product(json!({ "nameEn": "All" })).await;
     world.ctx().clock.advance(TimeDelta::seconds(1));
     let listed = json!({ "venueIds": [venue] });
-    let _ = world.product(json!({ "nameEn": "Listed", "rules": listed })).await;
-    let _ = world.product(json!({ "nameEn": "Other", "rules": { "venueTags": ["x"] } })).await;
+    let _ = world
+        .product(json!({ "nameEn": "Listed", "rules": listed }))
+        .await;
+    let _ = world
+        .product(json!({ "nameEn": "Other", "rules": { "venueTags": ["x"] } }))
+        .await;
     world.tell(&[world.venue(1, 1, |_| {})]).await.unwrap();
     let query = "query($entities: [_Any!]!) { _entities(representations: $entities) {
         ... on Venue { passProducts(first: 9) { nodes { name } } } } }";
     let entities = json!({ "entities": [{ "__typename": "Venue", "id": venue }] });
-    let data = world.ask(&Caller::anonymous(Language::En), query, entities).await;
+    let data = world
+        .ask(&Caller::anonymous(Language::En), query, entities)
+        .await;
     let names = &data["_entities"][0]["passProducts"]["nodes"];
     assert_eq!(*names, json!([{ "name": "All" }, { "name": "Listed" }]));
 }
@@ -200,4 +232,45 @@ async fn a_product_shows_all_of_its_terms() {
             },
         })
     );
+}
+
+const CATALOGUE: &str = "{ passProducts(first: 9) { nodes { name available } } }";
+
+/// Redis holds the catalogue for some seconds; a publication and a stop are seen at once, and a
+/// Redis that is away or was emptied changes no answer.
+#[tokio::test]
+async fn the_catalogue_survives_its_cache() {
+    let world = World::new().await;
+    let product = world.product(json!({ "saleLimit": 5 })).await;
+    let urls = [
+        kit::testing::env("BASHU_REDIS_URL"),
+        // Nobody listens there.
+        "redis://127.0.0.1:1/".to_owned(),
+    ];
+    for (round, url) in urls.into_iter().enumerate() {
+        // A prefix of this test's own: others share the Redis.
+        let prefix: &'static str = Box::leak(world.db.name().to_owned().into_boxed_str());
+        let clock = world.ctx().clock.clone();
+        let cache = kit::redis::Cache::new(&url.into(), prefix, clock).unwrap();
+        let passes = Passes::new(world.ctx().clone(), &settings(), Some(cache)).unwrap();
+        for _ in 0..2 {
+            assert_eq!(passes.catalogue().await.unwrap().len(), 1, "round {round}");
+        }
+        for (shop, count) in [(Shop::Stop, 0), (Shop::Resume, 1)] {
+            let id = ProductId(GlobalId::uuid(&product, "PassProduct").unwrap());
+            passes
+                .run_shop(&world.operator, id, shop, key())
+                .await
+                .unwrap();
+            assert_eq!(
+                passes.catalogue().await.unwrap().len(),
+                count,
+                "round {round}"
+            );
+        }
+        let terms = passes.catalogue().await.unwrap().remove(0).terms;
+        assert_eq!(terms.names.name_en, "Bashu Workers' Annual Pass");
+    }
+    let data = world.ask(&caller(1), CATALOGUE, json!({})).await;
+    assert_eq!(data["passProducts"]["nodes"][0]["available"], 5);
 }

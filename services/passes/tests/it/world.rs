@@ -22,10 +22,10 @@ use uuid::Uuid;
 /// The key of the tests' entitlement ids: thirty-two times the letter k.
 const KEY: &str = "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=";
 
-pub struct World {
-    pub db: TestDb,
-    pub passes: Passes,
-    pub operator: Caller,
+pub(crate) struct World {
+    pub(crate) db: TestDb,
+    pub(crate) passes: Passes,
+    pub(crate) operator: Caller,
     schema: PassesSchema,
     seen: AtomicI64,
     pseq: AtomicI64,
@@ -33,37 +33,44 @@ pub struct World {
 
 /// An event as it lies in the outbox.
 #[derive(Clone, Debug, FromQueryResult)]
-pub struct Emitted {
-    pub id: i64,
-    pub kind: String,
-    pub key: Vec<u8>,
-    pub version: i64,
-    pub payload: Vec<u8>,
+pub(crate) struct Emitted {
+    pub(crate) id: i64,
+    pub(crate) kind: String,
+    pub(crate) key: Vec<u8>,
+    pub(crate) version: i64,
+    pub(crate) payload: Vec<u8>,
 }
 
 impl Emitted {
-    pub fn decode<M: prost::Message + Default>(&self) -> M {
+    pub(crate) fn decode<M: prost::Message + Default>(&self) -> M {
         M::decode(self.payload.as_slice()).unwrap()
     }
 }
 
-pub fn settings() -> Settings {
-    Settings { entitlement_key: KEY.into(), catalogue_seconds: 5 }
+pub(crate) fn settings() -> Settings {
+    Settings {
+        entitlement_key: KEY.into(),
+        catalogue_seconds: 5,
+    }
 }
 
-pub fn caller(number: u128) -> Caller {
+pub(crate) fn caller(number: u128) -> Caller {
     let member = MemberId(Uuid::from_u128(0x1000 + number));
-    Caller::member(member, LoginId(Uuid::from_u128(0x2000 + number)), Language::En)
+    Caller::member(
+        member,
+        LoginId(Uuid::from_u128(0x2000 + number)),
+        Language::En,
+    )
 }
 
-pub fn key() -> Uuid {
+pub(crate) fn key() -> Uuid {
     let mut bytes = [0; 16];
     kit::Ids::random().fill(&mut bytes);
     Uuid::from_bytes(bytes)
 }
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let db = kit::testing::db(NAME, ALL_MIGRATIONS).await;
         let passes = Passes::new(db.ctx.clone(), &settings(), None).unwrap();
         let schema = passes::graphql::schema(&passes, Mode::Development);
@@ -80,7 +87,7 @@ impl World {
         world
     }
 
-    pub fn ctx(&self) -> &Ctx {
+    pub(crate) fn ctx(&self) -> &Ctx {
         &self.db.ctx
     }
 
@@ -98,12 +105,16 @@ impl World {
     }
 
     /// Identity is heard of again, after the clock was moved.
-    pub async fn heartbeat(&self) {
-        self.ctx().db.tx("heartbeat", async |tx| seed::heartbeat(tx).await).await.unwrap();
+    pub(crate) async fn heartbeat(&self) {
+        self.ctx()
+            .db
+            .tx("heartbeat", async |tx| seed::heartbeat(tx).await)
+            .await
+            .unwrap();
     }
 
     /// The whole response of the graph.
-    pub async fn respond(&self, caller: &Caller, query: &str, variables: Value) -> Value {
+    pub(crate) async fn respond(&self, caller: &Caller, query: &str, variables: Value) -> Value {
         let request = Request::new(query)
             .variables(Variables::from_json(variables))
             .data(caller.clone())
@@ -112,14 +123,14 @@ impl World {
     }
 
     /// The data of the graph's answer; top-level errors fail the test.
-    pub async fn ask(&self, caller: &Caller, query: &str, variables: Value) -> Value {
+    pub(crate) async fn ask(&self, caller: &Caller, query: &str, variables: Value) -> Value {
         let response = self.respond(caller, query, variables).await;
         assert!(response.get("errors").is_none(), "{response:#}");
         response["data"].clone()
     }
 
     /// Runs a mutation of one input and one thing; the payload.
-    pub async fn mutate(&self, caller: &Caller, name: &str, input: Value) -> Value {
+    pub(crate) async fn mutate(&self, caller: &Caller, name: &str, input: Value) -> Value {
         let (kind, thing) = match name {
             "createPassProduct" | "updatePassProduct" | "publishPassProduct" => {
                 let mut kind = name.to_owned();
@@ -144,29 +155,33 @@ impl World {
     }
 
     /// A published product with these terms over the usual ones; its id.
-    pub async fn product(&self, terms: Value) -> String {
+    pub(crate) async fn product(&self, terms: Value) -> String {
         let id = self.draft(terms).await;
         let input = json!({ "productId": id, "idempotencyKey": key() });
-        let published = self.mutate(&self.operator, "publishPassProduct", input).await;
+        let published = self
+            .mutate(&self.operator, "publishPassProduct", input)
+            .await;
         assert_eq!(published["userErrors"], json!([]), "{published:#}");
         id
     }
 
-    pub async fn draft(&self, terms: Value) -> String {
+    pub(crate) async fn draft(&self, terms: Value) -> String {
         let input = json!({ "terms": usual_terms(&terms), "idempotencyKey": key() });
-        let made = self.mutate(&self.operator, "createPassProduct", input).await;
+        let made = self
+            .mutate(&self.operator, "createPassProduct", input)
+            .await;
         assert_eq!(made["userErrors"], json!([]), "{made:#}");
         made["product"]["id"].as_str().unwrap().to_owned()
     }
 
     /// Buys one; the payload.
-    pub async fn buy(&self, caller: &Caller, product: &str) -> Value {
+    pub(crate) async fn buy(&self, caller: &Caller, product: &str) -> Value {
         let input = json!({ "productId": product, "idempotencyKey": key() });
         self.mutate(caller, "buyPass", input).await
     }
 
     /// Buys one and pays for it; the pass's id.
-    pub async fn bought(&self, caller: &Caller, product: &str) -> String {
+    pub(crate) async fn bought(&self, caller: &Caller, product: &str) -> String {
         let bought = self.buy(caller, product).await;
         assert_eq!(bought["userErrors"], json!([]), "{bought:#}");
         let id = bought["pass"]["id"].as_str().unwrap().to_owned();
@@ -174,14 +189,21 @@ impl World {
         id
     }
 
-    pub async fn pass(&self, caller: &Caller, id: &str) -> Value {
-        let query = format!("query($id: ID!) {{ {} }}", PASS.replace("pass {", "pass(id: $id) {"));
+    pub(crate) async fn pass(&self, caller: &Caller, id: &str) -> Value {
+        let query = format!(
+            "query($id: ID!) {{ {} }}",
+            PASS.replace("pass {", "pass(id: $id) {")
+        );
         self.ask(caller, &query, json!({ "id": id })).await["pass"].clone()
     }
 
-    pub fn record(&self, kind: &str, key: &[u8], version: i64, payload: Vec<u8>) -> Record {
+    pub(crate) fn record(&self, kind: &str, key: &[u8], version: i64, payload: Vec<u8>) -> Record {
         let pseq = self.pseq.fetch_add(1, Ordering::SeqCst) + 1;
-        let topic = if kind.contains("billing") { "billing.v1" } else { "admission.v1" };
+        let topic = if kind.contains("billing") {
+            "billing.v1"
+        } else {
+            "admission.v1"
+        };
         Record {
             topic: topic.to_owned(),
             partition: 0,
@@ -200,12 +222,20 @@ impl World {
     }
 
     /// Lets the handler apply records in a transaction of their own.
-    pub async fn tell(&self, records: &[Record]) -> Result<()> {
+    pub(crate) async fn tell(&self, records: &[Record]) -> Result<()> {
         let follower = self.passes.follower();
-        self.ctx().db.tx("tell", async |tx| follower.apply(tx, records).await).await
+        self.ctx()
+            .db
+            .tx("tell", async |tx| follower.apply(tx, records).await)
+            .await
     }
 
-    pub fn order(&self, pass: &Value, state: money::order::State, version: i64) -> money::Order {
+    pub(crate) fn order(
+        &self,
+        pass: &Value,
+        state: money::order::State,
+        version: i64,
+    ) -> money::Order {
         let id = GlobalId::uuid(pass["order"]["id"].as_str().unwrap(), "Order").unwrap();
         let total_fen = pass["price"]["amountFen"].as_i64().unwrap();
         let paid = state == money::order::State::Paid;
@@ -218,18 +248,27 @@ impl World {
             total_fen,
             paid_fen: if paid { total_fen } else { 0 },
             seller: "passes".to_owned(),
-            paid_at: if paid { self.ctx().clock.now().timestamp_millis() } else { 0 },
+            paid_at: if paid {
+                self.ctx().clock.now().timestamp_millis()
+            } else {
+                0
+            },
             ..money::Order::default()
         }
     }
 
-    pub fn paid(&self, pass: &Value, version: i64) -> Record {
+    pub(crate) fn paid(&self, pass: &Value, version: i64) -> Record {
         let order = self.order(pass, money::order::State::Paid, version);
         let (key, event) = (order.id.clone(), money::OrderPaid { order: Some(order) });
-        self.record("bashu.billing.v1.OrderPaid", &key, version, prost::Message::encode_to_vec(&event))
+        self.record(
+            "bashu.billing.v1.OrderPaid",
+            &key,
+            version,
+            prost::Message::encode_to_vec(&event),
+        )
     }
 
-    pub fn closed(&self, pass: &Value, version: i64) -> Record {
+    pub(crate) fn closed(&self, pass: &Value, version: i64) -> Record {
         let order = self.order(pass, money::order::State::Closed, version);
         let (key, event) = (order.id.clone(), money::OrderClosed { order: Some(order) });
         let payload = prost::Message::encode_to_vec(&event);
@@ -237,7 +276,13 @@ impl World {
     }
 
     /// Billing has paid this return back.
-    pub fn refunded(&self, pass: &Value, return_id: &[u8], fen: i64, version: i64) -> Record {
+    pub(crate) fn refunded(
+        &self,
+        pass: &Value,
+        return_id: &[u8],
+        fen: i64,
+        version: i64,
+    ) -> Record {
         let mut order = self.order(pass, money::order::State::Paid, version);
         order.refunded_fen = fen;
         order.refunds = vec![money::LineRefund {
@@ -257,7 +302,12 @@ impl World {
         self.record("bashu.billing.v1.RefundDone", &key, version, payload)
     }
 
-    pub fn venue(&self, number: u128, version: i64, change: impl Fn(&mut gate::VenueChanged)) -> Record {
+    pub(crate) fn venue(
+        &self,
+        number: u128,
+        version: i64,
+        change: impl Fn(&mut gate::VenueChanged),
+    ) -> Record {
         let id = Uuid::from_u128(0x4000 + number);
         let mut event = gate::VenueChanged {
             id: id.as_bytes().to_vec(),
@@ -270,11 +320,16 @@ impl World {
         };
         change(&mut event);
         let payload = prost::Message::encode_to_vec(&event);
-        self.record("bashu.admission.v1.VenueChanged", id.as_bytes(), version, payload)
+        self.record(
+            "bashu.admission.v1.VenueChanged",
+            id.as_bytes(),
+            version,
+            payload,
+        )
     }
 
     /// A use of a pass at a venue, now.
-    pub fn used(&self, pass: &str, (number, venue): (u128, u128), voided: bool) -> Record {
+    pub(crate) fn used(&self, pass: &str, (number, venue): (u128, u128), voided: bool) -> Record {
         let id = Uuid::from_u128(0x5000 + number);
         let now = self.ctx().clock.now();
         let version = if voided { 2 } else { 1 };
@@ -293,10 +348,15 @@ impl World {
             ..gate::RedemptionChanged::default()
         };
         let payload = prost::Message::encode_to_vec(&event);
-        self.record("bashu.admission.v1.RedemptionChanged", id.as_bytes(), version, payload)
+        self.record(
+            "bashu.admission.v1.RedemptionChanged",
+            id.as_bytes(),
+            version,
+            payload,
+        )
     }
 
-    pub fn counted(&self, pass: &str, freeze: i64, uses: u32, leases_until: i64) -> Record {
+    pub(crate) fn counted(&self, pass: &str, freeze: i64, uses: u32, leases_until: i64) -> Record {
         let id = entitlement(pass);
         let event = gate::FreezeApplied {
             entitlement_id: id.0,
@@ -306,17 +366,22 @@ impl World {
             union: 50,
         };
         let payload = prost::Message::encode_to_vec(&event);
-        self.record("bashu.admission.v1.FreezeApplied", &id.to_bytes(), freeze, payload)
+        self.record(
+            "bashu.admission.v1.FreezeApplied",
+            &id.to_bytes(),
+            freeze,
+            payload,
+        )
     }
 
     /// Runs all that is due now.
-    pub async fn due(&self) {
+    pub(crate) async fn due(&self) {
         let timers = self.passes.timers();
         while kit::due::step(self.ctx(), &timers).await.unwrap() > 0 {}
     }
 
     /// What was emitted since this was last asked.
-    pub async fn emitted(&self) -> Vec<Emitted> {
+    pub(crate) async fn emitted(&self) -> Vec<Emitted> {
         let after = self.seen.load(Ordering::SeqCst);
         let sql = "SELECT id, kind, key, version, payload FROM outbox WHERE id > $1 ORDER BY id";
         let rows: Vec<Emitted> = self.ctx().db.all(sql, [after.into()]).await.unwrap();
@@ -327,23 +392,34 @@ impl World {
     }
 
     /// The last event of this type that was emitted since this was last asked.
-    pub async fn last<M: prost::Message + prost::Name + Default>(&self) -> M {
+    pub(crate) async fn last<M: prost::Message + prost::Name + Default>(&self) -> M {
         let all = self.emitted().await;
         let found = all.iter().rev().find(|event| event.kind == M::full_name());
-        found.unwrap_or_else(|| panic!("no {} in {all:?}", M::full_name())).decode()
+        found
+            .unwrap_or_else(|| panic!("no {} in {all:?}", M::full_name()))
+            .decode()
     }
 
-    pub async fn count(&self, sql: &str) -> i64 {
+    pub(crate) async fn count(&self, sql: &str) -> i64 {
         #[derive(FromQueryResult)]
         struct Row {
             count: i64,
         }
-        self.ctx().db.one::<Row>(sql, []).await.unwrap().unwrap().count
+        self.ctx()
+            .db
+            .one::<Row>(sql, [])
+            .await
+            .unwrap()
+            .unwrap()
+            .count
     }
 
     /// Every promise of this service and of the chassis holds.
-    pub async fn verify(&self) {
-        for invariant in passes::verify::INVARIANTS.iter().chain(kit::verify::CHASSIS) {
+    pub(crate) async fn verify(&self) {
+        for invariant in passes::verify::INVARIANTS
+            .iter()
+            .chain(kit::verify::CHASSIS)
+        {
             let broken = kit::verify::check(&self.ctx().db, invariant).await.unwrap();
             assert!(broken.is_empty(), "{}: {broken:?}", invariant.id);
         }
@@ -354,7 +430,7 @@ fn key_of(number: i64) -> Uuid {
     Uuid::from_u128(u128::try_from(number).unwrap())
 }
 
-pub fn entitlement(pass: &str) -> EntitlementId {
+pub(crate) fn entitlement(pass: &str) -> EntitlementId {
     GlobalId::entitlement(pass, "Pass").unwrap()
 }
 
@@ -364,7 +440,7 @@ const PASS: &str = "pass { id number state start end lastDay activateBy payBy re
     refund { state uses fee { amountFen } amount { amountFen } reason } }";
 
 /// A pass that begins at payment, for a year, 200 yuan, one for each member.
-pub fn usual_terms(change: &Value) -> Value {
+pub(crate) fn usual_terms(change: &Value) -> Value {
     let mut terms = json!({
         "nameZh": "巴蜀职工年票",
         "nameEn": "Bashu Workers' Annual Pass",
@@ -379,6 +455,6 @@ pub fn usual_terms(change: &Value) -> Value {
     terms
 }
 
-pub fn code(payload: &Value) -> &str {
+pub(crate) fn code(payload: &Value) -> &str {
     payload["userErrors"][0]["code"].as_str().unwrap_or("")
 }

@@ -1,0 +1,309 @@
+//! Every code that people may hold under a scanner: what is not ours is denied with its reason,
+//! whatever it is, and stored like an admission.
+
+use chrono::TimeDelta;
+use credential::keyset::Issuer;
+use credential::rules::Reason;
+use credential::token::{Claims, DocumentTag, Flags, Holder, Minute, Token};
+use ed25519_dalek::SigningKey;
+use proto::v1::{Entitlement, entitlement::State};
+
+use crate::world::{SCOPE, World, admits, daily, kid, reason};
+
+/// Each of the 92 bytes, each of their bits: none of the flipped tokens enters.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_flipped_bit_enters() {
+    let world = World::new().await;
+    world.product(&daily()).await;
+    world.grant(1).await;
+    let door = world.door("博物馆").await;
+    let signed = Token::new(world.claims(1))
+        .unwrap()
+        .signed(&SigningKey::from_bytes(&[2; 32]));
+    let bytes = signed.bytes();
+    let flips = (0..bytes.len() * 8).map(|bit| {
+        let mut flipped = bytes;
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        format!("CY1:{}", credential::base45::encode(&flipped))
+    });
+    let scans = flips.map(|text| world.redeem(&door, world.scan(&door, &text)));
+    for (bit, answer) in futures::future::join_all(scans)
+        .await
+        .into_iter()
+        .enumerate()
+    {
+        let answer = answer.unwrap();
+        let believed = [
+            Reason::BadSignature,
+            Reason::BadFormat,
+            Reason::UnknownVersion,
+            Reason::UnknownKey,
+        ];
+        assert!(
+            reason(&answer).is_some_and(|r| believed.contains(&r)),
+            "bit {bit}: {answer:?}"
+        );
+    }
+    assert_eq!(world.count("SELECT count(*) FROM redemption").await, 92 * 8);
+    assert_eq!(world.events("RedemptionChanged").await.len(), 0);
+    assert!(
+        admits(&world.enter(&door, &signed.text()).await),
+        "the true one still enters"
+    );
+    world.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_ours_is_denied_with_its_reason() {
+    let world = World::new().await;
+    world.product(&daily()).await;
+    world.grant(1).await;
+    let door = world.door("博物馆").await;
+    let good = world.token(1);
+    let with = |change: &dyn Fn(&mut Claims)| {
+        let mut claims = world.claims(1);
+        change(&mut claims);
+        world.sign(claims)
+    };
+    let other_key = Token::new(world.claims(1))
+        .unwrap()
+        .sign(&SigningKey::from_bytes(&[9; 32]));
+    let cases: Vec<(&str, String, Reason)> = vec![
+        ("empty", String::new(), Reason::BadFormat),
+        (
+            "truncated",
+            good[..good.len() - 1].to_owned(),
+            Reason::BadFormat,
+        ),
+        (
+            "cut by three",
+            good[..good.len() - 3].to_owned(),
+            Reason::BadFormat,
+        ),
+        ("trailing", format!("{good}0"), Reason::BadFormat),
+        ("trailing line", format!("{good}\n"), Reason::BadFormat),
+        ("leading space", format!(" {good}"), Reason::BadFormat),
+        ("lower case", good.to_lowercase(), Reason::BadFormat),
+        (
+            "lower-case body",
+            format!("CY1:{}", good[4..].to_lowercase()),
+            Reason::BadFormat,
+        ),
+        (
+            "4 KB of text",
+            "CY1:".to_owned() + &"A".repeat(4_092),
+            Reason::BadFormat,
+        ),
+        (
+            "a later format",
+            good.replace("CY1:", "CY2:"),
+            Reason::UnknownVersion,
+        ),
+        (
+            "WeChat payment",
+            "wxp://f2f0aBcD123".to_owned(),
+            Reason::BadFormat,
+        ),
+        (
+            "a web page",
+            "https://example.org/CY1:".to_owned(),
+            Reason::BadFormat,
+        ),
+        (
+            "DCC",
+            "HC1:6BFOXN*TS0BI$ZD4N9:9S6RCVN5+O30K3".to_owned(),
+            Reason::BadFormat,
+        ),
+        (
+            "pretix",
+            "kfRg2qYBjJ3aLwWY6pCqSFyRC4vvY1Ut".to_owned(),
+            Reason::BadFormat,
+        ),
+        ("another environment's key", other_key, Reason::BadSignature),
+        (
+            "unknown key",
+            with(&|c| c.kid = kid(Issuer::Chongqing, 0xABC)),
+            Reason::UnknownKey,
+        ),
+        (
+            "test issuer",
+            with(&|c| c.kid = kid(Issuer::Test, 1)),
+            Reason::UnknownKey,
+        ),
+        (
+            "swapped issuer",
+            with(&|c| c.kid = kid(Issuer::Sichuan, 1)),
+            Reason::UnknownKey,
+        ),
+    ];
+    for (name, text, expected) in cases {
+        let answer = world.enter(&door, &text).await;
+        assert_eq!(reason(&answer), Some(expected), "{name}");
+        assert_eq!(
+            answer.entitlement, None,
+            "{name}: nothing in it is believed"
+        );
+    }
+    assert!(admits(&world.enter(&door, &good).await));
+    world.check().await;
+}
+
+/// A key that was revoked, and one that may sign another product only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_signs_only_while_and_what_it_may() {
+    let world = World::new().await;
+    world.product(&daily()).await;
+    world.grant(1).await;
+    let door = world.door("博物馆").await;
+    for (number, secret) in [(2, [3; 32]), (3, [4; 32])] {
+        let claims = Claims {
+            kid: kid(Issuer::Chongqing, number),
+            ..world.claims(1)
+        };
+        let text = Token::new(claims)
+            .unwrap()
+            .sign(&SigningKey::from_bytes(&secret));
+        let answer = world.enter(&door, &text).await;
+        assert_eq!(reason(&answer), Some(Reason::UnknownKey), "key {number}");
+    }
+    // Rightly signed for another product than the entitlement's own.
+    let claims = Claims {
+        kid: kid(Issuer::Chongqing, 3),
+        scope: SCOPE + 1,
+        ..world.claims(1)
+    };
+    let text = Token::new(claims)
+        .unwrap()
+        .sign(&SigningKey::from_bytes(&[4; 32]));
+    assert_eq!(
+        reason(&world.enter(&door, &text).await),
+        Some(Reason::UnknownKey)
+    );
+    world.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_code_supersedes_the_older_ones() {
+    let world = World::new().await;
+    world.product(&daily()).await;
+    world
+        .say(Entitlement {
+            r#gen: 2,
+            ..world.word(1, 1, State::Active)
+        })
+        .await;
+    let door = world.door("博物馆").await;
+    let older = world.sign(Claims {
+        generation: 1,
+        ..world.claims(1)
+    });
+    assert_eq!(
+        reason(&world.enter(&door, &older).await),
+        Some(Reason::Superseded)
+    );
+    // Newer than what has been heard of: the signature speaks for it.
+    let newer = world.sign(Claims {
+        generation: 3,
+        ..world.claims(1)
+    });
+    assert!(admits(&world.enter(&door, &newer).await));
+    world.check().await;
+}
+
+/// The window is half-open to the minute, and the grace after midnight counts on the day before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_border_minute_belongs_to_one_side() {
+    let world = World::new().await;
+    world.product(&daily()).await;
+    let door = world.door("博物馆").await;
+    let now = Minute::floor(world.now()).unwrap().get();
+    let word = |id, from, until| Entitlement {
+        valid_from: from,
+        valid_until: until,
+        ..world.word(id, 1, State::Active)
+    };
+    for (id, from, until, expected) in [
+        (1, now, now + 60, None),
+        (2, now + 1, now + 60, Some(Reason::NotYetValid)),
+        (3, now - 60, now + 1, None),
+        (4, now - 60, now, Some(Reason::Expired)),
+    ] {
+        world.say(word(id, from, until)).await;
+        let minute = |minutes| Minute::new(minutes).unwrap();
+        let claims = Claims {
+            valid_from: minute(from),
+            valid_until: minute(until),
+            ..world.claims(id)
+        };
+        let answer = world.enter(&door, &world.sign(claims)).await;
+        assert_eq!(reason(&answer), expected, "{id}");
+    }
+    world.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_token_of_a_good_pass_asks_for_a_fresh_one() {
+    let world = World::new().await;
+    world.product(&daily()).await;
+    world.grant(1).await;
+    let door = world.door("博物馆").await;
+    let text = world.token(1);
+    world.advance(TimeDelta::days(30)).await;
+    assert_eq!(
+        reason(&world.enter(&door, &text).await),
+        Some(Reason::StaleCode)
+    );
+    assert!(admits(&world.enter(&door, &world.token(1)).await));
+    world.check().await;
+}
+
+/// Documents and gates that the code itself names.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_binds_to_its_document_and_its_gate() {
+    let world = World::new().await;
+    world.product(&daily()).await;
+    world.grant(1).await;
+    let venue = world.venue(crate::world::details("博物馆")).await;
+    let (first, second) = (world.device(venue.id).await, world.device(venue.id).await);
+    let flags = Flags {
+        document_check: true,
+        rotating_required: false,
+    };
+    let tag = DocumentTag::of(1, "500103199003071239", 1, b"key");
+    let claims = Claims {
+        flags,
+        holder: Holder::Document(tag),
+        home_gate: 2,
+        ..world.claims(1)
+    };
+    let text = world.sign(claims);
+    assert_eq!(
+        reason(&world.enter(&first, &text).await),
+        Some(Reason::WrongGate)
+    );
+    let document = credential::rules::DocumentReading::Other;
+    let other = admission::commands::redeem::Scanned {
+        document,
+        ..world.scan(&second, &text)
+    };
+    let answer = world.redeem(&second, other).await.unwrap();
+    assert_eq!(reason(&answer), Some(Reason::IdMismatch));
+    let answer = world.enter(&second, &text).await;
+    let credential::rules::Decision::Admit { hints, .. } = answer.decision else {
+        panic!("{answer:?}")
+    };
+    assert!(hints.document_check, "nobody looked at the document yet");
+    let rotating = Flags {
+        document_check: false,
+        rotating_required: true,
+    };
+    let text = world.sign(Claims {
+        flags: rotating,
+        ..world.claims(1)
+    });
+    assert_eq!(
+        reason(&world.enter(&second, &text).await),
+        Some(Reason::StaleCode)
+    );
+    world.check().await;
+}

@@ -1,0 +1,14 @@
+//! The service on a real PostgreSQL: commands and the graph in process, events of others by
+//! calling their handler, and every promise of `verify` after each story.
+
+mod codes;
+mod gates;
+mod graph;
+mod limits;
+mod occupancy;
+mod races;
+mod staff;
+mod standing;
+mod unseen;
+mod venues;
+mod world;

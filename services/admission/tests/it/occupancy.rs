@@ -1,0 +1,188 @@
+//! Who is inside, where exits are scanned.
+
+use admission::commands::staff::void_redemption;
+use admission::commands::venue::{suspend_venue, update_venue};
+use admission::domain::opening::Opening;
+use admission::domain::venue::Details;
+use chrono::TimeDelta;
+use credential::rules::{Decision, Hours, Reason, Rules};
+
+use crate::world::{Device, World, admits, details, reason};
+
+async fn tracked(world: &World, capacity: Option<u32>) -> Device {
+    world.product(&Rules::unlimited()).await;
+    let details = Details {
+        tracks_exits: true,
+        capacity,
+        ..details("博物馆")
+    };
+    let venue = world.venue(details).await;
+    world.device(venue.id).await
+}
+
+async fn inside(world: &World, door: &Device) -> u32 {
+    admission::queries::inside(world.ctx(), door.venue)
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_inside_cannot_enter_again_and_one_outside_cannot_leave() {
+    let world = World::new().await;
+    let door = tracked(&world, None).await;
+    world.grant(1).await;
+    let text = world.token(1);
+    assert_eq!(
+        reason(&world.leave(&door, &text).await),
+        Some(Reason::NotInside)
+    );
+    assert!(admits(&world.enter(&door, &text).await));
+    assert_eq!(inside(&world, &door).await, 1);
+    assert_eq!(
+        reason(&world.enter(&door, &text).await),
+        Some(Reason::AlreadyInside)
+    );
+    world.check().await;
+    assert!(admits(&world.leave(&door, &text).await));
+    assert_eq!(inside(&world, &door).await, 0);
+    assert!(admits(&world.enter(&door, &text).await));
+    world.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_house_takes_nobody_until_somebody_leaves() {
+    let world = World::new().await;
+    let door = tracked(&world, Some(2)).await;
+    for pass in 1..=3 {
+        world.grant(pass).await;
+    }
+    let all = (1..=3).map(|pass| {
+        let scanned = world.scan(&door, &world.token(pass));
+        world.redeem(&door, scanned)
+    });
+    let all: Vec<_> = futures::future::join_all(all)
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(all.iter().filter(|one| admits(one)).count(), 2);
+    let turned_away = all.iter().find(|one| !admits(one)).unwrap();
+    assert_eq!(reason(turned_away), Some(Reason::VenueFull));
+    let somebody = all
+        .iter()
+        .find(|one| admits(one))
+        .unwrap()
+        .entitlement
+        .unwrap()
+        .0;
+    assert!(admits(&world.leave(&door, &world.token(somebody)).await));
+    let next = turned_away.entitlement.unwrap().0;
+    assert!(admits(&world.enter(&door, &world.token(next)).await));
+    world.check().await;
+}
+
+/// Whoever was not seen to leave does not keep out the next day, and can still leave.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_day_begins_empty() {
+    let world = World::new().await;
+    let door = tracked(&world, None).await;
+    for pass in [1, 2] {
+        world.grant(pass).await;
+        assert!(admits(&world.enter(&door, &world.token(pass)).await));
+    }
+    world.advance(TimeDelta::days(1)).await;
+    assert_eq!(inside(&world, &door).await, 0);
+    assert!(
+        admits(&world.leave(&door, &world.token(2)).await),
+        "nobody is kept inside"
+    );
+    assert_eq!(inside(&world, &door).await, 0);
+    world.check().await;
+    assert!(admits(&world.enter(&door, &world.token(1)).await));
+    assert_eq!(inside(&world, &door).await, 1);
+    world.check().await;
+}
+
+/// A void takes back who is still inside, and nobody who has left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_void_corrects_the_number_inside_and_never_below_zero() {
+    let world = World::new().await;
+    let door = tracked(&world, None).await;
+    for pass in [1, 2] {
+        world.grant(pass).await;
+    }
+    let stays = world.enter(&door, &world.token(1)).await;
+    let leaves = world.enter(&door, &world.token(2)).await;
+    let exit = world.leave(&door, &world.token(2)).await;
+    for (one, left) in [(&leaves, 1), (&stays, 0), (&exit, 1)] {
+        let key = world.uuid();
+        void_redemption(world.ctx(), &world.manager, key, one.id, "mistake")
+            .await
+            .unwrap();
+        assert_eq!(inside(&world, &door).await, left);
+        world.check().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_or_closed_venue_denies() {
+    let world = World::new().await;
+    let door = tracked(&world, None).await;
+    world.grant(1).await;
+    suspend_venue(world.ctx(), &world.operator, door.venue, true)
+        .await
+        .unwrap();
+    let text = world.token(1);
+    assert_eq!(
+        reason(&world.enter(&door, &text).await),
+        Some(Reason::VenueSuspended)
+    );
+    suspend_venue(world.ctx(), &world.operator, door.venue, false)
+        .await
+        .unwrap();
+    // The clock stands at ten; 2026-04-01 is a Wednesday.
+    let hours = |from, until| Some(Hours::new(from, until).unwrap());
+    let mut opening = Opening {
+        week: [hours(11 * 60, 17 * 60); 7],
+        exceptions: [].into(),
+    };
+    let open = async |opening: Opening| {
+        update_venue(world.ctx(), &world.operator, door.venue, |it| {
+            Ok(Details {
+                opening: Some(opening.clone()),
+                ..it
+            })
+        })
+        .await
+        .unwrap();
+    };
+    open(opening.clone()).await;
+    let answer = world.enter(&door, &text).await;
+    let Decision::Deny {
+        reason: why,
+        next_try_at,
+        ..
+    } = answer.decision
+    else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(
+        (why, next_try_at),
+        (Reason::VenueClosed, Some(world.now() + TimeDelta::hours(1)))
+    );
+    // Today has hours of its own.
+    let today = kit::types::shanghai_date(world.now());
+    opening.exceptions.insert(today, hours(9 * 60, 17 * 60));
+    open(opening.clone()).await;
+    assert!(admits(&world.enter(&door, &text).await));
+    opening.exceptions.insert(today, None);
+    open(opening).await;
+    world.grant(2).await;
+    let late = world.enter(&door, &world.token(2)).await;
+    assert_eq!(reason(&late), Some(Reason::VenueClosed));
+    assert!(
+        admits(&world.leave(&door, &text).await),
+        "nobody is kept inside"
+    );
+    world.check().await;
+}

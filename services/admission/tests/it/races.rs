@@ -1,0 +1,270 @@
+//! Two at the same moment. Each race is shown with its guard on, and then with the guard taken
+//! away: what the guard is for must be seen to happen.
+
+use std::sync::Arc;
+
+use admission::commands::redeem::{redeem, redeem_batch};
+use admission::domain::scan::Attempt;
+use credential::rules::{Direction, DocumentReading, Reason, Rules};
+use kit::types::shanghai_date;
+use prost::Message;
+use proto::admission::FreezeApplied;
+use proto::v1::{Entitlement, entitlement::State};
+use tokio::sync::Barrier;
+use uuid::Uuid;
+
+use crate::world::{Count, Device, World, admits, daily, id, reason, refused};
+
+const ROUNDS: u64 = 12;
+
+/// Two gates of one venue, and two processes with a lane each.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_gates_of_one_venue_admit_once() {
+    let world = World::new().await;
+    world.product(&daily()).await;
+    let venue = world.venue(crate::world::details("博物馆")).await;
+    let (first, second) = (world.device(venue.id).await, world.device(venue.id).await);
+    let twin = World::service(world.db.process().await).await;
+    for pass in 1..=ROUNDS {
+        world.grant(pass).await;
+        let text = world.token(pass);
+        let (one, other) = (world.scan(&first, &text), world.scan(&second, &text));
+        let callers = (world.asserting(&first), world.asserting(&second));
+        let (one, other) = tokio::join!(
+            redeem(&world.admission, &callers.0, one),
+            redeem(&twin, &callers.1, other),
+        );
+        let (one, other) = (one.unwrap(), other.unwrap());
+        assert!(
+            admits(&one) != admits(&other),
+            "pass {pass}: {one:?} {other:?}"
+        );
+        let denied = if admits(&one) { other } else { one };
+        assert_eq!(reason(&denied), Some(Reason::UsedToday));
+    }
+    world.check().await;
+}
+
+/// Two venues, and one entry left over all: different counters, so the entitlement's own lock
+/// alone decides.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_venues_admit_the_last_entry_once() {
+    let world = World::new().await;
+    world
+        .product(&Rules {
+            total: Some(1),
+            ..Rules::unlimited()
+        })
+        .await;
+    let (first, second) = (world.door("博物馆").await, world.door("动物园").await);
+    let twin = World::service(world.db.process().await).await;
+    for pass in 1..=ROUNDS {
+        world.grant(pass).await;
+        let text = world.token(pass);
+        let (one, other) = (world.scan(&first, &text), world.scan(&second, &text));
+        let callers = (world.asserting(&first), world.asserting(&second));
+        let (one, other) = tokio::join!(
+            redeem(&world.admission, &callers.0, one),
+            redeem(&twin, &callers.1, other),
+        );
+        let (one, other) = (one.unwrap(), other.unwrap());
+        assert!(admits(&one) != admits(&other), "pass {pass}");
+    }
+    world.check().await;
+}
+
+/// The same with the guard off: history is read without the lock, as a naive gate would, and both
+/// let the person in. That is what the lock is for.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_lock_both_would_admit() {
+    let world = World::new().await;
+    world.grant(1).await;
+    let (first, second) = (world.door("博物馆").await, world.door("动物园").await);
+    let barrier = Arc::new(Barrier::new(2));
+    let naive =
+        |device: &Device| naive(&world, (device.gate.uuid(), device.venue.uuid()), &barrier);
+    let (one, other) = tokio::join!(naive(&first), naive(&second));
+    assert!(one && other, "the race is real");
+    assert_eq!(world.count("SELECT count(*) FROM redemption").await, 2);
+    // And the promise notices what happened.
+    let invariant = admission::verify::INVARIANTS
+        .iter()
+        .find(|one| one.id == "admission.entries_within_rules")
+        .unwrap();
+    let found = kit::verify::check(&world.ctx().db, invariant)
+        .await
+        .unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+}
+
+/// Reads the uses without a lock, waits for the other to have read too, and writes.
+async fn naive(world: &World, (gate, venue): (Uuid, Uuid), barrier: &Barrier) -> bool {
+    let today = shanghai_date(world.now());
+    world
+        .ctx()
+        .db
+        .tx("naive", async |tx| {
+            let uses = tx
+                .one::<Count>("SELECT count(*) FROM redemption WHERE entitlement = 1", [])
+                .await?
+                .map_or(0, |row| row.count);
+            barrier.wait().await;
+            if uses > 0 {
+                return Ok(false);
+            }
+            tx.execute(
+                "INSERT INTO redemption (id, version, venue, gate, enrolment, seq, token_hash,
+                   entitlement, gen, scope, direction, persons, decision, at, scanned_on,
+                   counted_on, inside_delta, payable, hint_document, hint_photo, limit_total,
+                   overridden)
+                 VALUES ($1, 1, $2, $3, 1, 1, '\\x00', 1, 0, 7, 'entry', 1, 'admit', $4, $5, $5,
+                   0, true, false, false, 1, false)",
+                [
+                    tx.uuid().into(),
+                    venue.into(),
+                    gate.into(),
+                    tx.now().into(),
+                    today.into(),
+                ],
+            )
+            .await?;
+            Ok(true)
+        })
+        .await
+        .unwrap()
+}
+
+/// A freeze and a scan at the same moment: either the scan was first, and the freeze counts it, or
+/// the freeze was first, and the scan is denied. Never both, never neither.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_freeze_and_a_scan_agree_on_who_was_first() {
+    let world = World::new().await;
+    world.product(&daily()).await;
+    let door = world.door("博物馆").await;
+    let caller = world.asserting(&door);
+    let mut outcomes = [0, 0];
+    for pass in 1..=ROUNDS * 2 {
+        world.grant(pass).await;
+        let frozen = Entitlement {
+            freeze_version: 2,
+            ..world.word(pass, 2, State::Frozen)
+        };
+        let scanned = world.scan(&door, &world.token(pass));
+        let (scan, freeze) = tokio::join!(
+            redeem(&world.admission, &caller, scanned),
+            world.say(frozen),
+        );
+        let ((), scan) = (freeze, scan.unwrap());
+        let applied = world.events("FreezeApplied").await;
+        let applied = FreezeApplied::decode(applied.last().unwrap().payload.as_slice()).unwrap();
+        assert_eq!((applied.entitlement_id, applied.freeze_version), (pass, 2));
+        assert_eq!(
+            applied.uses,
+            u32::from(admits(&scan)),
+            "pass {pass}: {scan:?}"
+        );
+        if !admits(&scan) {
+            assert_eq!(reason(&scan), Some(Reason::Frozen));
+        }
+        outcomes[usize::from(admits(&scan))] += 1;
+        // Whatever happened, nobody enters any more under this freeze.
+        let late = world.enter(&door, &world.token(pass)).await;
+        assert_eq!(reason(&late), Some(Reason::Frozen));
+    }
+    assert_eq!(outcomes.iter().sum::<u64>(), ROUNDS * 2);
+    world.check().await;
+}
+
+/// A batch in which one scan cannot be written at all is redone one by one: its neighbours enter.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_shares_its_locks_and_no_fate() {
+    let world = World::new().await;
+    world.product(&daily()).await;
+    let door = world.door("博物馆").await;
+    for pass in 1..=50 {
+        world.grant(pass).await;
+    }
+    let all = (1..=50).map(|pass| {
+        let scanned = world.scan(&door, &world.token(pass));
+        world.redeem(&door, scanned)
+    });
+    let all = futures::future::join_all(all).await;
+    assert!(all.iter().all(|one| admits(one.as_ref().unwrap())));
+    // Twins and strangers in one batch, by hand: the order of arrival decides.
+    let attempt = |pass: u64, seq: i64, hash: u8| Attempt {
+        id: admission::domain::scan::ScanId {
+            gate: door.gate,
+            enrolment: 1,
+            seq,
+        },
+        token_hash: [hash; 32],
+        shown: Ok(credential::token::Token::new(world.claims(pass)).unwrap()),
+        direction: Direction::Entry,
+        persons: std::num::NonZeroU16::MIN,
+        document: DocumentReading::NotRead,
+        device_at: world.now(),
+    };
+    world.grant(60).await;
+    let batch = vec![
+        attempt(60, 1_001, 1),
+        attempt(60, 1_001, 1),
+        attempt(60, 1_001, 2),
+        attempt(60, 1_002, 1),
+    ];
+    let answers = redeem_batch(world.ctx(), door.venue, batch).await.unwrap();
+    let [first, twin, other, second]: [_; 4] = answers.try_into().unwrap();
+    let first = first.unwrap();
+    assert!(admits(&first));
+    assert_eq!(first, twin.unwrap());
+    assert_eq!(refused(other), "SCAN_ID_REUSED");
+    assert_eq!(reason(&second.unwrap()), Some(Reason::UsedToday));
+    assert_eq!(id(60), first.entitlement.unwrap());
+    world.check().await;
+}
+
+/// When a venue's queue is full, the rest is told so at once, and what waits is still answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_answers_overloaded() {
+    let world = World::new().await;
+    let door = world.door("博物馆").await;
+    let caller = world.asserting(&door);
+    let (locked, release) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let holder = async {
+        world
+            .ctx()
+            .db
+            .tx("hold", async |tx| {
+                tx.execute("SELECT 1 FROM venue_counter FOR UPDATE", [])
+                    .await?;
+                locked.wait().await;
+                release.wait().await;
+                Ok(())
+            })
+            .await
+            .unwrap();
+    };
+    let crowd = async {
+        locked.wait().await;
+        let count = kit::lane::QUEUE_MAX + kit::lane::BATCH_MAX + 50;
+        let scans = (0..count).map(|_| redeem(&world.admission, &caller, world.scan(&door, "x")));
+        let mut scans: futures::stream::FuturesUnordered<_> = scans.collect();
+        let mut answers = Vec::with_capacity(count);
+        // The first answers to come while the venue is locked are those turned away.
+        use futures::StreamExt;
+        answers.extend(scans.next().await);
+        release.wait().await;
+        while let Some(answer) = scans.next().await {
+            answers.push(answer);
+        }
+        answers
+    };
+    let ((), answers) = tokio::join!(holder, crowd);
+    let overloaded = answers
+        .iter()
+        .filter(|one| matches!(one, Err(kit::Error::Overloaded)))
+        .count();
+    assert!(overloaded >= 50, "{overloaded}");
+    let stored = world.count("SELECT count(*) FROM redemption").await;
+    assert_eq!(usize::try_from(stored).unwrap(), answers.len() - overloaded);
+    world.check().await;
+}

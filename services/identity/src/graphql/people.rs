@@ -1,0 +1,299 @@
+//! People changed by an office: memberships begun and ended, another phone.
+
+use async_graphql::{Context, Enum, ID, InputObject, Object, Result};
+use chrono::NaiveDate;
+use kit::access::Caller;
+
+use super::input::{PersonInput, member_id, organisation_id, request, today, uuid};
+use super::members::Membership;
+use crate::commands::people::PEOPLE_MAX;
+use crate::commands::{members, people};
+use crate::domain::identifier::Phone;
+use crate::domain::membership::End;
+use crate::error::Refusal;
+use crate::queries::{self, MembershipView};
+
+/// A person for an organisation.
+#[derive(Debug, InputObject)]
+pub struct AddMembershipInput {
+    /// Which organisation.
+    organisation_id: ID,
+    /// Who. One who is known by her document already gets another membership.
+    person: PersonInput,
+}
+
+/// People for an organisation, all or none of them.
+#[derive(Debug, InputObject)]
+pub struct AddMembershipsInput {
+    /// Which organisation.
+    organisation_id: ID,
+    /// Who: 1 to 100 people.
+    people: Vec<PersonInput>,
+}
+
+/// How a membership ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "End")]
+pub enum MembershipEnd {
+    /// 退会
+    Left,
+    /// 除名
+    Removed,
+}
+
+/// Which membership ends, how and when.
+#[derive(Debug, InputObject)]
+pub struct EndMembershipInput {
+    /// Which.
+    membership_id: ID,
+    /// How.
+    how: MembershipEnd,
+    /// The first day it no longer counts, in Shanghai; today when absent.
+    date: Option<NaiveDate>,
+}
+
+/// Which member's phone, and which phone.
+#[derive(InputObject)]
+#[expect(missing_debug_implementations, reason = "a phone is never shown")]
+pub struct SetPhoneInput {
+    /// Who.
+    member_id: ID,
+    /// A mobile number, eleven digits.
+    phone: String,
+}
+
+kit::payload! {
+    /// What became of the membership.
+    pub struct AddMembershipPayload / AddMembershipUserError / AddMembershipErrorCode {
+        /// The membership, new or open already.
+        membership: Membership,
+    }
+    refuses {
+        /// There is no such organisation.
+        OrganisationNotFound,
+        /// The organisation is closed.
+        OrganisationClosed,
+        /// It is no name.
+        PersonNameInvalid,
+        /// It is no number of such a document.
+        DocumentInvalid,
+        /// It is no mobile number.
+        PhoneInvalid,
+        /// Name, document or phone differ from what is known.
+        PersonNotMatched,
+        /// Ten people did not match within the hour.
+        TooManyFailures,
+    }
+}
+
+kit::payload! {
+    /// What became of the memberships: all of them, or what is wrong with whom, `field` naming
+    /// the place in the list: `people`, `3`, `phone`.
+    pub struct AddMembershipsPayload / AddMembershipsUserError / AddMembershipsErrorCode {
+        /// The memberships in the order of the list, new or open already.
+        memberships: Vec<Membership>,
+    }
+    refuses {
+        /// There is no such organisation.
+        OrganisationNotFound,
+        /// The organisation is closed.
+        OrganisationClosed,
+        /// The list has nobody, or more than a hundred.
+        ListSize,
+        /// It is no name.
+        PersonNameInvalid,
+        /// It is no number of such a document.
+        DocumentInvalid,
+        /// It is no mobile number.
+        PhoneInvalid,
+        /// The same document or phone stands in the list twice.
+        PersonRepeated,
+        /// Name, document or phone differ from what is known.
+        PersonNotMatched,
+        /// Ten people did not match within the hour.
+        TooManyFailures,
+    }
+}
+
+kit::payload! {
+    /// What became of the membership.
+    pub struct EndMembershipPayload / EndMembershipUserError / EndMembershipErrorCode {
+        /// The membership's id.
+        membership_id: ID,
+    }
+    refuses {
+        /// There is no such membership in an organisation of one's own.
+        MembershipNotFound,
+        /// It has ended already.
+        MembershipEnded,
+        /// The date is before it began, or in the future.
+        DateInvalid,
+    }
+}
+
+kit::payload! {
+    /// What became of the phone. Every login of the person has ended.
+    pub struct SetPhonePayload / SetPhoneUserError / SetPhoneErrorCode {
+        /// Whose phone.
+        member_id: ID,
+    }
+    refuses {
+        /// There is no such member.
+        MemberNotFound,
+        /// It is no mobile number.
+        PhoneInvalid,
+        /// It is somebody else's.
+        PersonNotMatched,
+    }
+}
+
+/// People, changed.
+#[derive(Debug, Default)]
+pub struct MemberMutation;
+
+#[Object]
+impl MemberMutation {
+    /// Adds a person to an organisation. Its officers, those above it, and operators.
+    async fn add_membership(
+        &self,
+        ctx: &Context<'_>,
+        input: AddMembershipInput,
+    ) -> Result<AddMembershipPayload> {
+        let (identity, caller) = request(ctx)?;
+        let result = async {
+            let id = organisation_id(&input.organisation_id, Refusal::OrganisationNotFound)?;
+            let person = input.person.read(today(identity))?;
+            let (ctx, vault) = (&identity.ctx, &identity.vault);
+            let made = people::add_members(ctx, vault, caller, id, &[person]).await?;
+            let made = made.map_err(|refused| {
+                refused
+                    .first()
+                    .map_or(Refusal::PersonNotMatched, |(_, why)| *why)
+            })?;
+            let views = views(identity, made).await?;
+            Ok(AddMembershipPayload::done(views.into_iter().next()))
+        };
+        AddMembershipPayload::from_result(caller.language, result.await)
+    }
+
+    /// Adds up to a hundred people to an organisation, all or none. Its officers, those above
+    /// it, and operators.
+    async fn add_memberships(
+        &self,
+        ctx: &Context<'_>,
+        input: AddMembershipsInput,
+    ) -> Result<AddMembershipsPayload> {
+        let (identity, caller) = request(ctx)?;
+        let result = async {
+            if !(1..=PEOPLE_MAX).contains(&input.people.len()) {
+                return Err(Refusal::ListSize.into());
+            }
+            let id = organisation_id(&input.organisation_id, Refusal::OrganisationNotFound)?;
+            let list = match read_all(&input.people, today(identity)) {
+                Ok(list) => list,
+                Err(refused) => return list_payload(caller, refused),
+            };
+            let (ctx, vault) = (&identity.ctx, &identity.vault);
+            match people::add_members(ctx, vault, caller, id, &list).await? {
+                Ok(made) => Ok(AddMembershipsPayload::done(views(identity, made).await?)),
+                Err(refused) => list_payload(caller, refused),
+            }
+        };
+        AddMembershipsPayload::from_result(caller.language, result.await)
+    }
+
+    /// Ends a membership. Officers of its organisation, those above it, and operators.
+    async fn end_membership(
+        &self,
+        ctx: &Context<'_>,
+        input: EndMembershipInput,
+    ) -> Result<EndMembershipPayload> {
+        let (identity, caller) = request(ctx)?;
+        let result = async {
+            let absent = Refusal::MembershipNotFound;
+            let id = uuid(&input.membership_id, "Membership", absent)?;
+            let until = input.date.unwrap_or_else(|| today(identity));
+            let how = input.how.into();
+            members::end_membership(&identity.ctx, caller, id, how, until).await?;
+            Ok(EndMembershipPayload::done(input.membership_id))
+        };
+        EndMembershipPayload::from_result(caller.language, result.await)
+    }
+
+    /// Gives a person another phone to sign in with, and ends all her logins. Operators only.
+    async fn set_phone(&self, ctx: &Context<'_>, input: SetPhoneInput) -> Result<SetPhonePayload> {
+        let (identity, caller) = request(ctx)?;
+        let result = async {
+            let phone = Phone::parse(&input.phone)?;
+            let id = member_id(&input.member_id)?;
+            members::set_phone(&identity.ctx, &identity.vault, caller, id, phone).await?;
+            Ok(SetPhonePayload::done(input.member_id))
+        };
+        SetPhonePayload::from_result(caller.language, result.await)
+    }
+}
+
+fn read_all(
+    people: &[PersonInput],
+    today: NaiveDate,
+) -> std::result::Result<Vec<people::NewPerson>, people::Refused> {
+    let mut list = Vec::with_capacity(people.len());
+    let mut refused = Vec::new();
+    for (at, person) in people.iter().enumerate() {
+        match person.read(today) {
+            Ok(person) => list.push(person),
+            Err(why) => refused.push((at, why)),
+        }
+    }
+    if refused.is_empty() {
+        Ok(list)
+    } else {
+        Err(refused)
+    }
+}
+
+/// One user error for each refused person, its field naming the place in the list.
+fn list_payload(caller: &Caller, refused: people::Refused) -> kit::Result<AddMembershipsPayload> {
+    let mut user_errors = Vec::with_capacity(refused.len());
+    for (at, why) in refused {
+        let error = kit::Error::from(why);
+        let parts = kit::graphql::answer_parts(caller.language, error);
+        let (code, field, message) =
+            parts.map_err(|_| kit::Error::internal("a refusal of no known code"))?;
+        let place = ["people".to_owned(), at.to_string()];
+        let field = Some(
+            place
+                .into_iter()
+                .chain(field.into_iter().flatten())
+                .collect(),
+        );
+        user_errors.push(AddMembershipsUserError {
+            code,
+            field,
+            message,
+        });
+    }
+    Ok(AddMembershipsPayload {
+        memberships: None,
+        user_errors,
+    })
+}
+
+async fn views(
+    identity: &crate::Identity,
+    made: Vec<crate::domain::membership::Membership>,
+) -> kit::Result<Vec<Membership>> {
+    let Some(first) = made.first() else {
+        return Ok(Vec::new());
+    };
+    let organisation = queries::organisation(&identity.ctx.db, first.organisation)
+        .await?
+        .ok_or_else(|| kit::Error::internal("a membership in no organisation"))?;
+    let view = |membership| {
+        Membership(MembershipView {
+            membership,
+            organisation: organisation.clone(),
+        })
+    };
+    Ok(made.into_iter().map(view).collect())
+}
