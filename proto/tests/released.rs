@@ -25,7 +25,10 @@ fn today() -> DescriptorPool {
 fn pool_of(source: &str) -> DescriptorPool {
     let folder = std::env::temp_dir().join(format!("bashu-proto-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    let name = format!("{:x}.proto", source.len() * 31 + usize::from(source.as_bytes()[60]));
+    let name = format!(
+        "{:x}.proto",
+        source.len() * 31 + usize::from(source.as_bytes()[60])
+    );
     std::fs::write(folder.join(&name), source).unwrap();
     let set = protox::compile([name], [&folder]).unwrap();
     DescriptorPool::decode(set.encode_to_vec().as_slice()).unwrap()
@@ -56,7 +59,11 @@ fn message_breaks(old: &MessageDescriptor, new: &MessageDescriptor, found: &mut 
             None if reserves(new, field.number()) => {}
             None => found.push(format!("{name} is gone and its number not reserved")),
             Some(now) if shape(&now) != shape(&field) => {
-                found.push(format!("{name} was {} and is {}", shape(&field), shape(&now)));
+                found.push(format!(
+                    "{name} was {} and is {}",
+                    shape(&field),
+                    shape(&now)
+                ));
             }
             Some(now) if now.name() != field.name() => {
                 found.push(format!("{name} is now called {}", now.name()));
@@ -67,12 +74,17 @@ fn message_breaks(old: &MessageDescriptor, new: &MessageDescriptor, found: &mut 
 }
 
 fn reserves(message: &MessageDescriptor, number: u32) -> bool {
-    message.reserved_ranges().any(|range| range.contains(&number))
+    message
+        .reserved_ranges()
+        .any(|range| range.contains(&number))
 }
 
 /// What is on the wire and in JSON: type, cardinality, and the oneof it belongs to.
 fn shape(field: &FieldDescriptor) -> String {
-    let oneof = field.containing_oneof().map(|one| one.name().to_owned()).unwrap_or_default();
+    let oneof = field
+        .containing_oneof()
+        .map(|one| one.name().to_owned())
+        .unwrap_or_default();
     let kind = match field.kind() {
         prost_reflect::Kind::Message(message) => message.full_name().to_owned(),
         prost_reflect::Kind::Enum(values) => values.full_name().to_owned(),
@@ -82,15 +94,27 @@ fn shape(field: &FieldDescriptor) -> String {
 }
 
 fn enum_breaks(old: &EnumDescriptor, new: &EnumDescriptor, found: &mut Vec<String>) {
-    let now: BTreeMap<i32, String> =
-        new.values().map(|value| (value.number(), value.name().to_owned())).collect();
+    let now: BTreeMap<i32, String> = new
+        .values()
+        .map(|value| (value.number(), value.name().to_owned()))
+        .collect();
     for value in old.values() {
         if now.get(&value.number()).map(String::as_str) != Some(value.name()) {
-            found.push(format!("{} = {} changed", value.full_name(), value.number()));
+            found.push(format!(
+                "{} = {} changed",
+                value.full_name(),
+                value.number()
+            ));
         }
     }
-    if new.values().all(|value| value.number() != 0 || !value.name().ends_with("UNSPECIFIED")) {
-        found.push(format!("{} does not start with UNSPECIFIED", new.full_name()));
+    if new
+        .values()
+        .all(|value| value.number() != 0 || !value.name().ends_with("UNSPECIFIED"))
+    {
+        found.push(format!(
+            "{} does not start with UNSPECIFIED",
+            new.full_name()
+        ));
     }
 }
 
@@ -101,12 +125,19 @@ fn nothing_released_was_changed() {
     if path.exists() {
         let old = DescriptorPool::decode(std::fs::read(&path).unwrap().as_slice()).unwrap();
         let found = breaks(&old, &new);
-        assert!(found.is_empty(), "incompatible with the release:\n{}", found.join("\n"));
+        assert!(
+            found.is_empty(),
+            "incompatible with the release:\n{}",
+            found.join("\n")
+        );
     }
     if std::env::var("BASHU_RELEASE").is_ok() {
         std::fs::write(&path, new.encode_to_vec()).unwrap();
     }
-    assert!(path.exists(), "no released descriptors: run with BASHU_RELEASE=1");
+    assert!(
+        path.exists(),
+        "no released descriptors: run with BASHU_RELEASE=1"
+    );
 }
 
 #[test]
@@ -128,7 +159,9 @@ fn every_kind_of_damage_is_seen() {
             "{edit} -> {with}: {found:?}"
         );
     }
-    let added = base.replace("E e = 3;", "E e = 3; string c = 4;").replace("A = 1;", "A = 1; B = 2;");
+    let added = base
+        .replace("E e = 3;", "E e = 3; string c = 4;")
+        .replace("A = 1;", "A = 1; B = 2;");
     assert!(breaks(&old, &pool_of(&added)).is_empty());
     let removed = base.replace("int64 a = 1;", "reserved 1;");
     assert!(breaks(&old, &pool_of(&removed)).is_empty());

@@ -11,7 +11,10 @@ use anyhow::{Context, Result, ensure};
 
 /// The checkout.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the checkout is there")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .expect("the checkout is there")
 }
 
 /// A variable that `make test` sets.
@@ -19,7 +22,10 @@ pub fn root() -> PathBuf {
 /// # Errors
 /// When it is not set.
 pub fn variable(name: &str) -> Result<String> {
-    #[expect(clippy::disallowed_methods, reason = "tests are told by the environment alone")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tests are told by the environment alone"
+    )]
     std::env::var(name).with_context(|| format!("{name} is not set: run this by make test"))
 }
 
@@ -27,7 +33,6 @@ pub fn variable(name: &str) -> Result<String> {
 #[derive(Debug)]
 pub struct TestWorld {
     pub folder: PathBuf,
-    pub port_offset: u16,
     prefix: String,
 }
 
@@ -36,10 +41,14 @@ impl TestWorld {
     ///
     /// # Errors
     /// When the test servers are not up.
-    pub fn new(name: &str, port_offset: u16) -> Result<Self> {
+    pub fn new(name: &str) -> Result<Self> {
         let prefix = format!("{name}_{}_", std::process::id());
         let folder = root().join(".dev/test").join(name);
-        let world = Self { folder, port_offset, prefix };
+        // What an earlier run left belongs to databases that are gone.
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
+        }
+        let world = Self { folder, prefix };
         for union in ["50", "51"] {
             let own = world.folder.join(union);
             std::fs::create_dir_all(&own)?;
@@ -60,11 +69,16 @@ impl TestWorld {
             let redis = redis.strip_suffix("/0").unwrap_or(&redis).to_owned() + database;
             values.insert("BASHU_REDIS_URL".to_owned(), redis);
             values.insert("BASHU_PREFIX".to_owned(), world.prefix_of(union));
-            let text: String =
-                values.iter().map(|(key, value)| format!("{key}=\"{value}\"\n")).collect();
+            let text: String = values
+                .iter()
+                .map(|(key, value)| format!("{key}=\"{value}\"\n"))
+                .collect();
             std::fs::write(own.join("env"), text)?;
             for service in SERVICES {
-                sql(&format!("CREATE DATABASE \"{}{service}\"", world.prefix_of(union)))?;
+                sql(&format!(
+                    "CREATE DATABASE \"{}{service}\"",
+                    world.prefix_of(union)
+                ))?;
             }
         }
         Ok(world)
@@ -78,31 +92,44 @@ impl TestWorld {
     pub fn config(&self, union: &str) -> PathBuf {
         self.folder.join(union).join("bashu.toml")
     }
+}
 
-    /// Drops the world's databases.
-    ///
-    /// # Errors
-    /// When the server is gone.
-    pub fn drop_databases(&self) -> Result<()> {
+impl Drop for TestWorld {
+    /// The world's databases go with it, whether its test went well or not.
+    fn drop(&mut self) {
         for union in ["50", "51"] {
             for service in SERVICES {
                 let name = format!("{}{service}", self.prefix_of(union));
-                sql(&format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)"))?;
+                if let Err(error) = sql(&format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)"))
+                {
+                    eprintln!("{name} was left behind: {error}");
+                }
             }
         }
-        Ok(())
     }
 }
 
 /// Databases of a union.
 const SERVICES: [&str; 4] = ["identity", "passes", "billing", "admission"];
 
-/// Runs a statement as the role that owns databases.
+/// Runs a statement as the server's administrator, who may end what still holds a database.
 fn sql(statement: &str) -> Result<()> {
     let status = Command::new("psql")
-        .args(["-h", &variable("BASHU_PG_HOST")?, "-p", &variable("BASHU_PG_PORT")?])
-        .args(["-U", &variable("BASHU_PG_OWNER")?, "-d", "postgres", "-qc", statement])
-        .env("PGPASSWORD", variable("BASHU_PG_OWNER_PASSWORD")?)
+        .args([
+            "-h",
+            &variable("BASHU_PG_HOST")?,
+            "-p",
+            &variable("BASHU_PG_PORT")?,
+        ])
+        .args([
+            "-U",
+            &variable("BASHU_PG_OWNER")?,
+            "-d",
+            "postgres",
+            "-qc",
+            statement,
+        ])
+        .env("PGPASSWORD", variable("BASHU_PG_SUPERUSER_PASSWORD")?)
         .status()
         .context("psql is not there")?;
     ensure!(status.success(), "psql refused: {statement}");

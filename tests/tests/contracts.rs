@@ -12,16 +12,52 @@ use async_graphql_parser::types::{
 const SUBGRAPHS: [&str; 4] = ["identity", "passes", "billing", "admission"];
 /// The names of the main flows, as far as they are built.
 const NAMES: [&str; 31] = [
-    "requestLoginCode", "login", "refreshLogin", "logout", "me", "organisations", "passProducts",
-    "buyPass", "activatePass", "requestPassRefund", "order", "payOrder", "cancelOrder", "venues",
-    "enrolGate", "redeem", "voidRedemption", "createOrganisation", "addMembership", "grantRole",
-    "createVenue", "createGate", "disableGate", "createPassProduct", "publishPassProduct",
-    "stopSale", "node", "withdrawLogin", "withdrawRole", "addMemberships", "passProduct",
+    "requestLoginCode",
+    "login",
+    "refreshLogin",
+    "logout",
+    "me",
+    "organisations",
+    "passProducts",
+    "buyPass",
+    "activatePass",
+    "requestPassRefund",
+    "order",
+    "payOrder",
+    "cancelOrder",
+    "venues",
+    "enrolGate",
+    "redeem",
+    "voidRedemption",
+    "createOrganisation",
+    "addMembership",
+    "grantRole",
+    "createVenue",
+    "createGate",
+    "disableGate",
+    "createPassProduct",
+    "publishPassProduct",
+    "stopSale",
+    "node",
+    "withdrawLogin",
+    "withdrawRole",
+    "addMemberships",
+    "passProduct",
 ];
 /// What touches money, stock or entry carries a key minted by the client.
 const KEYED: [&str; 12] = [
-    "buyPass", "activatePass", "requestPassRefund", "payOrder", "cancelOrder", "createPassProduct",
-    "publishPassProduct", "stopSale", "freezePass", "unfreezePass", "voidPass", "voidRedemption",
+    "buyPass",
+    "activatePass",
+    "requestPassRefund",
+    "payOrder",
+    "cancelOrder",
+    "createPassProduct",
+    "publishPassProduct",
+    "stopSale",
+    "freezePass",
+    "unfreezePass",
+    "voidPass",
+    "voidRedemption",
 ];
 /// What the federation itself puts into each subgraph.
 const FEDERATION: [&str; 4] = ["_service", "_entities", "_Service", "_Entity"];
@@ -36,9 +72,7 @@ fn subgraph(name: &str) -> Types {
         .definitions
         .into_iter()
         .filter_map(|definition| match definition {
-            TypeSystemDefinition::Type(kind) => {
-                Some((kind.node.name.node.to_string(), kind.node))
-            }
+            TypeSystemDefinition::Type(kind) => Some((kind.node.name.node.to_string(), kind.node)),
             TypeSystemDefinition::Schema(_) | TypeSystemDefinition::Directive(_) => None,
         })
         .collect()
@@ -46,18 +80,22 @@ fn subgraph(name: &str) -> Types {
 
 fn fields(types: &Types, name: &str) -> Vec<FieldDefinition> {
     match types.get(name).map(|found| &found.kind) {
-        Some(TypeKind::Object(object)) => {
-            object.fields.iter().map(|field| field.node.clone()).collect()
-        }
+        Some(TypeKind::Object(object)) => object
+            .fields
+            .iter()
+            .map(|field| field.node.clone())
+            .collect(),
         _ => Vec::new(),
     }
 }
 
 fn inputs(types: &Types, name: &str) -> Vec<String> {
     match types.get(name).map(|found| &found.kind) {
-        Some(TypeKind::InputObject(input)) => {
-            input.fields.iter().map(|field| field.node.name.node.to_string()).collect()
-        }
+        Some(TypeKind::InputObject(input)) => input
+            .fields
+            .iter()
+            .map(|field| field.node.name.node.to_string())
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -79,11 +117,17 @@ fn the_names_of_the_main_flows_are_there() {
     for name in SUBGRAPHS {
         let types = subgraph(name);
         for root in ["Query", "Mutation"] {
-            known.extend(fields(&types, root).into_iter().map(|field| field.name.node.to_string()));
+            known.extend(
+                fields(&types, root)
+                    .into_iter()
+                    .map(|field| field.name.node.to_string()),
+            );
         }
     }
-    let missing: Vec<&&str> =
-        NAMES.iter().filter(|name| !known.iter().any(|known| known == **name)).collect();
+    let missing: Vec<&&str> = NAMES
+        .iter()
+        .filter(|name| !known.iter().any(|known| known == **name))
+        .collect();
     assert!(missing.is_empty(), "the graph lacks {missing:?}");
 }
 
@@ -93,15 +137,24 @@ fn a_mutation_takes_one_input_and_answers_a_payload() {
         let types = subgraph(name);
         for mutation in fields(&types, "Mutation") {
             let called = mutation.name.node.to_string();
-            let arguments: Vec<String> =
-                mutation.arguments.iter().map(|one| one.node.name.node.to_string()).collect();
+            let arguments: Vec<String> = mutation
+                .arguments
+                .iter()
+                .map(|one| one.node.name.node.to_string())
+                .collect();
             assert!(
                 arguments == ["input"] || arguments.is_empty(),
                 "{name}.{called} takes {arguments:?}"
             );
-            assert!(!mutation.ty.node.nullable, "{name}.{called} may answer null");
+            assert!(
+                !mutation.ty.node.nullable,
+                "{name}.{called} may answer null"
+            );
             let payload = named(&mutation);
-            assert!(payload.ends_with("Payload"), "{name}.{called} answers {payload}");
+            assert!(
+                payload.ends_with("Payload"),
+                "{name}.{called} answers {payload}"
+            );
             let errors = fields(&types, &payload)
                 .into_iter()
                 .find(|field| field.name.node == "userErrors")
@@ -134,10 +187,17 @@ fn what_touches_money_stock_or_entry_has_a_key() {
                 panic!("{called} takes a list");
             };
             let keys = inputs(&types, input);
-            assert!(keys.iter().any(|key| key == "idempotencyKey"), "{called} has no key");
+            assert!(
+                keys.iter().any(|key| key == "idempotencyKey"),
+                "{called} has no key"
+            );
         }
     }
-    assert_eq!(seen, KEYED.len(), "a mutation that should carry a key is not there");
+    assert_eq!(
+        seen,
+        KEYED.len(),
+        "a mutation that should carry a key is not there"
+    );
 }
 
 #[test]
@@ -145,13 +205,18 @@ fn a_list_without_bound_is_a_connection_with_both_ends() {
     for name in SUBGRAPHS {
         let types = subgraph(name);
         for (owner, kind) in &types {
-            let TypeKind::Object(_) = kind.kind else { continue };
+            let TypeKind::Object(_) = kind.kind else {
+                continue;
+            };
             for field in fields(&types, owner) {
                 if !named(&field).ends_with("Connection") {
                     continue;
                 }
-                let arguments: Vec<String> =
-                    field.arguments.iter().map(|one| one.node.name.node.to_string()).collect();
+                let arguments: Vec<String> = field
+                    .arguments
+                    .iter()
+                    .map(|one| one.node.name.node.to_string())
+                    .collect();
                 for wanted in ["first", "after", "last", "before"] {
                     assert!(
                         arguments.iter().any(|one| one == wanted),
@@ -183,5 +248,9 @@ fn everything_is_described() {
             }
         }
     }
-    assert!(silent.is_empty(), "without a description:\n{}", silent.join("\n"));
+    assert!(
+        silent.is_empty(),
+        "without a description:\n{}",
+        silent.join("\n")
+    );
 }

@@ -6,13 +6,24 @@ use std::path::{Path, PathBuf};
 const SERVICES: [&str; 4] = ["identity", "passes", "billing", "admission"];
 /// What a business service is made of; a name is a file or, when it grew, a folder.
 const PARTS: [&str; 9] = [
-    "lib", "domain", "commands", "queries", "store", "publish", "consumers", "due", "graphql",
+    "lib",
+    "domain",
+    "commands",
+    "queries",
+    "store",
+    "publish",
+    "consumers",
+    "due",
+    "graphql",
 ];
 const FILE_LINES_MAX: usize = 500;
 const LINE_COLUMNS_MAX: usize = 100;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
 }
 
 fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
@@ -31,7 +42,10 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
 }
 
 fn rust_files() -> Vec<PathBuf> {
-    ["proto", "services", "tests"].iter().flat_map(|top| files(&root().join(top), ".rs")).collect()
+    ["proto", "services", "tests"]
+        .iter()
+        .flat_map(|top| files(&root().join(top), ".rs"))
+        .collect()
 }
 
 /// Every line of every file that breaks a rule, as `path:line: text`.
@@ -81,11 +95,16 @@ fn domains_are_pure() {
         let impure = offences(&domain, |line| {
             let line = line.trim_start();
             !line.starts_with("//")
-                && ["async ", ".await", "sea_orm", "tokio", "serde", "rand::", "reqwest", "rdkafka"]
-                    .iter()
-                    .any(|word| line.contains(word))
+                && [
+                    "async ", ".await", "sea_orm", "tokio", "serde", "rand::", "reqwest", "rdkafka",
+                ]
+                .iter()
+                .any(|word| line.contains(word))
         });
-        assert_none(&impure, "a domain knows no IO, no clock, no database, no wire format");
+        assert_none(
+            &impure,
+            "a domain knows no IO, no clock, no database, no wire format",
+        );
     }
 }
 
@@ -98,7 +117,10 @@ fn only_the_store_speaks_to_the_database() {
             .filter(|path| {
                 let inside = path.strip_prefix(&folder).unwrap();
                 let first = inside.iter().next().unwrap().to_string_lossy().into_owned();
-                !matches!(first.as_str(), "store" | "store.rs" | "queries" | "queries.rs")
+                !matches!(
+                    first.as_str(),
+                    "store" | "store.rs" | "queries" | "queries.rs"
+                )
             })
             .collect();
         let found = offences(&others, |line| line.contains("sea_orm"));
@@ -130,28 +152,48 @@ fn files_and_lines_stay_readable() {
         }
     }
     assert_none(&found, "a file has at most 500 lines");
-    let long = offences(&rust_files(), |line| line.chars().count() > LINE_COLUMNS_MAX);
+    let long = offences(&rust_files(), |line| {
+        line.chars().count() > LINE_COLUMNS_MAX
+    });
     assert_none(&long, "a line has at most 100 columns");
 }
 
 #[test]
 fn nothing_is_left_undone_or_switched_off() {
     let here = Path::new(file!()).file_name().unwrap().to_owned();
-    let others: Vec<PathBuf> =
-        rust_files().into_iter().filter(|path| path.file_name() != Some(&here)).collect();
+    let others: Vec<PathBuf> = rust_files()
+        .into_iter()
+        .filter(|path| path.file_name() != Some(&here))
+        .collect();
     let found = offences(&others, |line| {
-        ["todo!(", "unimplemented!(", "TODO", "FIXME", "#[ignore", "#[should_panic", "#[allow("]
-            .iter()
-            .any(|word| line.contains(word))
+        [
+            "todo!(",
+            "unimplemented!(",
+            "TODO",
+            "FIXME",
+            "#[ignore",
+            "#[should_panic",
+            "#[allow(",
+        ]
+        .iter()
+        .any(|word| line.contains(word))
     });
-    assert_none(&found, "nothing is left undone, ignored or silenced without a reason");
+    assert_none(
+        &found,
+        "nothing is left undone, ignored or silenced without a reason",
+    );
 }
 
 #[test]
 fn every_module_says_what_it_is() {
     let silent: Vec<String> = rust_files()
         .into_iter()
-        .filter(|path| !fs::read_to_string(path).unwrap().trim_start().starts_with("//!"))
+        .filter(|path| {
+            !fs::read_to_string(path)
+                .unwrap()
+                .trim_start()
+                .starts_with("//!")
+        })
         .map(|path| path.display().to_string())
         .collect();
     assert_none(&silent, "each module opens with what it is");
@@ -161,9 +203,15 @@ fn every_module_says_what_it_is() {
 fn scripts_stay_short() {
     let mut found = Vec::new();
     for file in files(&root().join("deploy"), "") {
-        let Ok(text) = fs::read_to_string(&file) else { continue };
+        let Ok(text) = fs::read_to_string(&file) else {
+            continue;
+        };
         if text.starts_with("#!") && text.lines().count() > 80 {
-            found.push(format!("{}: {} lines", file.display(), text.lines().count()));
+            found.push(format!(
+                "{}: {} lines",
+                file.display(),
+                text.lines().count()
+            ));
         }
     }
     assert_none(&found, "a shell script has at most 80 lines");

@@ -46,7 +46,9 @@ pub(crate) struct Broker {
 
 impl std::fmt::Debug for Broker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Broker").field("prefix", &self.prefix).finish_non_exhaustive()
+        f.debug_struct("Broker")
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
     }
 }
 
@@ -63,7 +65,10 @@ impl Broker {
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "error")
             .create()?;
-        Ok(Arc::new(Self { consumer, prefix: config.kafka.prefix.clone() }))
+        Ok(Arc::new(Self {
+            consumer,
+            prefix: config.kafka.prefix.clone(),
+        }))
     }
 
     /// Runs a blocking question where it holds nobody up.
@@ -87,7 +92,11 @@ impl Broker {
     pub(crate) fn names(&self) -> Result<Vec<String>> {
         let metadata = self.consumer.fetch_metadata(None, ANSWER_TIMEOUT)?;
         let mine = |name: &str| name.strip_prefix(&self.prefix).map(str::to_owned);
-        Ok(metadata.topics().iter().filter_map(|topic| mine(topic.name())).collect())
+        Ok(metadata
+            .topics()
+            .iter()
+            .filter_map(|topic| mine(topic.name()))
+            .collect())
     }
 
     /// A topic by its name without prefix; `None` when it is not there.
@@ -107,12 +116,19 @@ impl Broker {
         let mut ends = Vec::with_capacity(partitions.len());
         if leaderless == 0 {
             for partition in 0..count {
-                ends.push(self.consumer.fetch_watermarks(&full, partition, ANSWER_TIMEOUT)?);
+                ends.push(
+                    self.consumer
+                        .fetch_watermarks(&full, partition, ANSWER_TIMEOUT)?,
+                );
             }
         }
         Ok(Some(Topic {
             partitions: count,
-            replicas: partitions.iter().map(|one| one.replicas().len()).min().unwrap_or(0),
+            replicas: partitions
+                .iter()
+                .map(|one| one.replicas().len())
+                .min()
+                .unwrap_or(0),
             leaderless,
             ends,
         }))
@@ -141,10 +157,15 @@ impl Broker {
             if heard.elapsed() > SILENCE_MAX {
                 bail!("the broker fell silent before the end of {}", open[0].topic);
             }
-            let Some(message) = self.consumer.poll(POLL) else { continue };
+            let Some(message) = self.consumer.poll(POLL) else {
+                continue;
+            };
             let message = message?;
             heard = Instant::now();
-            let name = message.topic().strip_prefix(&self.prefix).unwrap_or(message.topic());
+            let name = message
+                .topic()
+                .strip_prefix(&self.prefix)
+                .unwrap_or(message.topic());
             for bytes in parts(&message) {
                 visit(name, message.partition(), message.offset(), bytes);
             }
@@ -163,9 +184,16 @@ impl Broker {
     fn ranges(&self, names: &[String]) -> Result<Vec<Range>> {
         let mut ranges = Vec::new();
         for name in names {
-            let topic = self.topic(name)?.with_context(|| format!("topic {name} is missing"))?;
+            let topic = self
+                .topic(name)?
+                .with_context(|| format!("topic {name} is missing"))?;
             for (partition, (low, high)) in (0..).zip(topic.ends) {
-                ranges.push(Range { topic: name.clone(), partition, low, high });
+                ranges.push(Range {
+                    topic: name.clone(),
+                    partition,
+                    low,
+                    high,
+                });
             }
         }
         Ok(ranges)

@@ -24,10 +24,22 @@ pub(crate) struct Cli {
     #[arg(long, global = true)]
     json: bool,
     /// 语言 zh 或 en / Language: zh or en
-    #[arg(long, global = true, env = "LANG", default_value = "zh", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "LANG",
+        default_value = "zh",
+        hide_env_values = true
+    )]
     lang: String,
     /// 谁在操作，写入审计 / Who runs this; kept in the audit
-    #[arg(long, global = true, env = "USER", default_value = "unknown", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "USER",
+        default_value = "unknown",
+        hide_env_values = true
+    )]
     by: String,
     #[command(subcommand)]
     command: Command,

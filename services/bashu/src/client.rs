@@ -27,22 +27,37 @@ impl Client {
     pub(crate) fn new(address: &str) -> Result<Self> {
         let http = reqwest::Client::builder().timeout(ANSWER_TIMEOUT).build()?;
         let url = format!("http://{address}/graphql");
-        Ok(Self { http, url, token: None, gate: None, language: "zh" })
+        Ok(Self {
+            http,
+            url,
+            token: None,
+            gate: None,
+            language: "zh",
+        })
     }
 
     /// The same client with an access token.
     pub(crate) fn signed_in(&self, token: &str) -> Self {
-        Self { token: Some(token.to_owned()), ..self.clone() }
+        Self {
+            token: Some(token.to_owned()),
+            ..self.clone()
+        }
     }
 
     /// The same client with a gate's assertion.
     pub(crate) fn at_gate(&self, assertion: String) -> Self {
-        Self { gate: Some(assertion), ..self.clone() }
+        Self {
+            gate: Some(assertion),
+            ..self.clone()
+        }
     }
 
     /// The same client reading English.
     pub(crate) fn in_english(&self) -> Self {
-        Self { language: "en", ..self.clone() }
+        Self {
+            language: "en",
+            ..self.clone()
+        }
     }
 
     /// Sends one operation; the `data` of the answer.
@@ -61,7 +76,10 @@ impl Client {
         if let Some(assertion) = &self.gate {
             request = request.header(GATE_HEADER, assertion);
         }
-        let response = request.send().await.context("the gateway does not answer")?;
+        let response = request
+            .send()
+            .await
+            .context("the gateway does not answer")?;
         let status = response.status();
         let text = response.text().await?;
         let mut answer: Value = serde_json::from_str(&text)
@@ -93,8 +111,14 @@ impl Client {
 /// # Errors
 /// When there is none.
 pub(crate) fn only_field(data: Value) -> Result<Value> {
-    let Value::Object(fields) = data else { bail!("the answer has no data") };
-    fields.into_iter().next().map(|(_, value)| value).ok_or_else(|| anyhow!("the answer is empty"))
+    let Value::Object(fields) = data else {
+        bail!("the answer has no data")
+    };
+    fields
+        .into_iter()
+        .next()
+        .map(|(_, value)| value)
+        .ok_or_else(|| anyhow!("the answer is empty"))
 }
 
 /// A string inside an answer, by JSON pointer.

@@ -74,7 +74,9 @@ pub(crate) async fn run(
         KeysCommand::Revoke { number, reason } => {
             let (_, ctx) = identity_ctx().await?;
             let detail = serde_json::json!({ "reason": reason });
-            operator.record(&ctx, "run_keys_revoke", &number.to_string(), detail).await?;
+            operator
+                .record(&ctx, "run_keys_revoke", &number.to_string(), detail)
+                .await?;
             commands::revoke(&ctx, number, &reason)
                 .await
                 .with_context(|| format!("key {number}"))?;
@@ -140,14 +142,17 @@ async fn rotate(purpose: Option<String>, output: Output, operator: &Operator) ->
     let now = ctx.clock.now();
     let wanted: Vec<Purpose> = match purpose.as_deref().and_then(Purpose::parse) {
         Some(purpose) => vec![purpose],
-        None => {
-            Purpose::ALL.into_iter().filter(|purpose| is_due(&spans, *purpose, now)).collect()
-        }
+        None => Purpose::ALL
+            .into_iter()
+            .filter(|purpose| is_due(&spans, *purpose, now))
+            .collect(),
     };
     let mut made = Vec::with_capacity(wanted.len());
     for purpose in wanted {
         let detail = serde_json::json!({ "purpose": purpose.as_str() });
-        operator.record(&ctx, "run_keys_rotate", purpose.as_str(), detail).await?;
+        operator
+            .record(&ctx, "run_keys_rotate", purpose.as_str(), detail)
+            .await?;
         made.push(commands::rotate(&ctx, &vault, purpose).await?);
     }
     show(&ctx, &made, output)
@@ -155,18 +160,28 @@ async fn rotate(purpose: Option<String>, output: Output, operator: &Operator) ->
 
 async fn publish(root: &Path, output: Output, operator: &Operator) -> Result<()> {
     let (stack, ctx) = identity_ctx().await?;
-    let root = commands::read_root(root)
-        .with_context(|| format!("the root key {}", root.display()))?;
+    let root =
+        commands::read_root(root).with_context(|| format!("the root key {}", root.display()))?;
     if root.verifying_key().to_bytes() != stack.config.root_public_key {
         bail!(
             "this root is not the one of `root_public_key`: nobody would believe what it signs / \
              此根密钥与配置的 root_public_key 不符"
         );
     }
-    operator.record(&ctx, "run_keys_publish", &ctx.topic(), serde_json::json!({})).await?;
+    operator
+        .record(
+            &ctx,
+            "run_keys_publish",
+            &ctx.topic(),
+            serde_json::json!({}),
+        )
+        .await?;
     let version = commands::publish(&ctx, &root).await?;
     output.show(&serde_json::json!({ "version": version }), |language| {
-        format!("{} {version}", language.choose("密钥集版本", "key set version"))
+        format!(
+            "{} {version}",
+            language.choose("密钥集版本", "key set version")
+        )
     })
 }
 
@@ -202,7 +217,10 @@ fn show(ctx: &Ctx, spans: &[Span], output: Output) -> Result<()> {
         if shown.is_empty() {
             return language.choose("没有密钥", "no keys").to_owned();
         }
-        let (is, is_not) = language.choose("是,否", "yes,no").split_once(',').unwrap_or_default();
+        let (is, is_not) = language
+            .choose("是,否", "yes,no")
+            .split_once(',')
+            .unwrap_or_default();
         let yes = |yes: bool| (if yes { is } else { is_not }).to_owned();
         let rows: Vec<Vec<String>> = shown
             .iter()

@@ -33,11 +33,7 @@ struct Migrated {
 ///
 /// # Errors
 /// When a database is away, or a migration fails or was edited after it had run.
-pub(crate) async fn run(
-    args: MigrateArgs,
-    output: Output,
-    operator: &Operator,
-) -> Result<Outcome> {
+pub(crate) async fn run(args: MigrateArgs, output: Output, operator: &Operator) -> Result<Outcome> {
     let stack = Stack::load()?;
     let chosen = registry::chosen(&args.services)?;
     let what = Text::new("迁移", "migrating");
@@ -50,7 +46,10 @@ pub(crate) async fn run(
         } else {
             migrate(&stack, known, operator).await?
         };
-        migrated.push(Migrated { service: known.name, migrations });
+        migrated.push(Migrated {
+            service: known.name,
+            migrations,
+        });
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -60,7 +59,14 @@ pub(crate) async fn run(
             .map(|one| {
                 let none = language.choose("无", "none");
                 let list = one.migrations.join(", ");
-                vec![one.service.to_owned(), if list.is_empty() { none.to_owned() } else { list }]
+                vec![
+                    one.service.to_owned(),
+                    if list.is_empty() {
+                        none.to_owned()
+                    } else {
+                        list
+                    },
+                ]
             })
             .collect();
         let done = if args.check {
@@ -79,7 +85,9 @@ pub(crate) async fn run(
 /// # Errors
 /// As [`run`].
 pub(crate) async fn union(config: &Config) -> Result<usize> {
-    let stack = Stack { config: config.clone() };
+    let stack = Stack {
+        config: config.clone(),
+    };
     let operator = Operator("bashu dev".to_owned());
     let mut ran = 0;
     for known in &registry::ALL {

@@ -51,7 +51,9 @@ pub(crate) async fn run(
     let name = PersonName::parse(&name).map_err(|why| refused(why.into()))?;
     let ctx = stack.ctx(registry::named(identity::NAME)?).await?;
     let detail = serde_json::json!({ "forced": force });
-    operator.record(&ctx, "run_operator_create", "operator", detail).await?;
+    operator
+        .record(&ctx, "run_operator_create", "operator", detail)
+        .await?;
     let created = create_first_operator(&ctx, &vault, &phone, &name, force.as_deref()).await;
     let member = match created {
         Ok(member) => member,

@@ -53,11 +53,11 @@ pub(crate) struct Text {
 }
 
 impl Text {
-    pub(crate) fn new(
-        zh: impl Into<Cow<'static, str>>,
-        en: impl Into<Cow<'static, str>>,
-    ) -> Self {
-        Self { zh: zh.into(), en: en.into() }
+    pub(crate) fn new(zh: impl Into<Cow<'static, str>>, en: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            zh: zh.into(),
+            en: en.into(),
+        }
     }
 
     pub(crate) fn choose(&self, language: Language) -> &str {
@@ -75,7 +75,10 @@ pub(crate) struct Output {
 impl Output {
     /// `locale` is a language tag or what POSIX writes into `LANG`: `zh_CN.UTF-8`, `en`.
     pub(crate) fn new(json: bool, locale: &str) -> Self {
-        Self { json, language: Language::parse(&locale.replace('_', "-")) }
+        Self {
+            json,
+            language: Language::parse(&locale.replace('_', "-")),
+        }
     }
 
     pub(crate) const fn language(&self) -> Language {
@@ -104,7 +107,9 @@ impl Output {
 
     /// Shows why a command was not carried out, on standard error; its exit code.
     pub(crate) fn fail(&self, error: &anyhow::Error) -> ExitCode {
-        let configuration = error.chain().find_map(|cause| cause.downcast_ref::<ConfigError>());
+        let configuration = error
+            .chain()
+            .find_map(|cause| cause.downcast_ref::<ConfigError>());
         let text = format!("{error:#}");
         let line = match (self.json, configuration) {
             (true, None) => serde_json::json!({ "error": text }).to_string(),
@@ -115,7 +120,11 @@ impl Output {
         };
         // Nothing is left to tell it to when standard error is gone.
         let _ = writeln!(std::io::stderr().lock(), "{line}");
-        ExitCode::from(if configuration.is_some() { EXIT_USAGE } else { EXIT_FAILED })
+        ExitCode::from(if configuration.is_some() {
+            EXIT_USAGE
+        } else {
+            EXIT_FAILED
+        })
     }
 
     /// Something that moves while a person waits; invisible to programs.
@@ -171,7 +180,9 @@ pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
 
 /// Columns of a terminal that a text takes: two for each Chinese character.
 fn width(text: &str) -> usize {
-    text.chars().map(|character| if character < '\u{1100}' { 1 } else { 2 }).sum()
+    text.chars()
+        .map(|character| if character < '\u{1100}' { 1 } else { 2 })
+        .sum()
 }
 
 #[cfg(test)]
@@ -185,7 +196,10 @@ mod tests {
             vec!["重庆".to_owned(), "1".to_owned()],
             vec!["ab".to_owned(), "22".to_owned()],
         ];
-        assert_eq!(table(&["union", "n"], &rows), "union  n\n重庆   1\nab     22\n");
+        assert_eq!(
+            table(&["union", "n"], &rows),
+            "union  n\n重庆   1\nab     22\n"
+        );
     }
 
     /// A shell's locale chooses the language; what names none is Chinese.

@@ -90,12 +90,18 @@ pub(crate) async fn run(
             let ctx = stack.ctx(registry::named(&service)?).await?;
             retry(&stack, &ctx, id, (output, operator)).await
         }
-        ParkedCommand::Discard { service, id, reason } => {
+        ParkedCommand::Discard {
+            service,
+            id,
+            reason,
+        } => {
             let ctx = stack.ctx(registry::named(&service)?).await?;
             let consumer = consumer_of(&ctx, id).await?;
             let detail = serde_json::json!({ "reason": reason });
             let subject = format!("{consumer}/{id}");
-            operator.record(&ctx, "run_parked_discard", &subject, detail).await?;
+            operator
+                .record(&ctx, "run_parked_discard", &subject, detail)
+                .await?;
             kit::parked::discard(&ctx, &consumer, id, &reason).await?;
             let done = serde_json::json!({ "service": ctx.service, "id": id, "discarded": true });
             output.show(&done, |language| {
@@ -108,11 +114,19 @@ pub(crate) async fn run(
             })?;
             Ok(Outcome::Well)
         }
-        ParkedCommand::Release { service, consumer, topic, partition, reason } => {
+        ParkedCommand::Release {
+            service,
+            consumer,
+            topic,
+            partition,
+            reason,
+        } => {
             let ctx = stack.ctx(registry::named(&service)?).await?;
             let detail = serde_json::json!({ "reason": reason });
             let subject = format!("{consumer}/{topic}/{partition}");
-            operator.record(&ctx, "run_parked_release", &subject, detail).await?;
+            operator
+                .record(&ctx, "run_parked_release", &subject, detail)
+                .await?;
             kit::consumer::release(&ctx, &consumer, &topic, partition, &reason)
                 .await
                 .with_context(|| format!("{subject} of {service} is not stopped"))?;
@@ -201,13 +215,19 @@ async fn list(stack: &Stack, service: Option<String>, output: Output) -> Result<
     for known in registry::chosen(&names)? {
         let ctx = stack.ctx(known).await?;
         let parked = kit::parked::list(&ctx.db, None).await?;
-        waiting.parked.extend(parked.into_iter().map(|one| Row::of(known.name, one)));
+        waiting
+            .parked
+            .extend(parked.into_iter().map(|one| Row::of(known.name, one)));
         let held = kit::consumer::held(&ctx.db).await?;
-        waiting.stopped.extend(held.into_iter().map(|one| Stopped::of(known.name, one)));
+        waiting
+            .stopped
+            .extend(held.into_iter().map(|one| Stopped::of(known.name, one)));
     }
     output.show(&waiting, |language| {
         if waiting.parked.is_empty() && waiting.stopped.is_empty() {
-            return language.choose("没有搁置的消息", "nothing is parked").to_owned();
+            return language
+                .choose("没有搁置的消息", "nothing is parked")
+                .to_owned();
         }
         let behind = language.choose("（排在同一键的消息之后）", "(behind its key)");
         let parked: Vec<Vec<String>> = waiting
@@ -224,7 +244,10 @@ async fn list(stack: &Stack, service: Option<String>, output: Output) -> Result<
                 ]
             })
             .collect();
-        let mut out = table(&["service", "id", "consumer", "type", "key", "error"], &parked);
+        let mut out = table(
+            &["service", "id", "consumer", "type", "key", "error"],
+            &parked,
+        );
         if !waiting.stopped.is_empty() {
             let stopped: Vec<Vec<String>> = waiting
                 .stopped
@@ -258,10 +281,17 @@ struct Consumer {
 async fn consumer_of(ctx: &Ctx, id: i64) -> Result<String> {
     let row: Option<Consumer> = ctx
         .db
-        .one("SELECT consumer FROM parked WHERE id = $1 AND state = 'waiting'", [id.into()])
+        .one(
+            "SELECT consumer FROM parked WHERE id = $1 AND state = 'waiting'",
+            [id.into()],
+        )
         .await?;
-    row.map(|row| row.consumer)
-        .ok_or_else(|| anyhow!("no record {id} waits in {}: see bashu parked list", ctx.service))
+    row.map(|row| row.consumer).ok_or_else(|| {
+        anyhow!(
+            "no record {id} waits in {}: see bashu parked list",
+            ctx.service
+        )
+    })
 }
 
 /// What a retry came to, as it is shown.
@@ -290,15 +320,25 @@ async fn retry(
     for id in ids {
         let consumer = consumer_of(ctx, id).await?;
         let subject = format!("{consumer}/{id}");
-        operator.record(ctx, "run_parked_retry", &subject, serde_json::json!({})).await?;
+        operator
+            .record(ctx, "run_parked_retry", &subject, serde_json::json!({}))
+            .await?;
         let Retried { applied, error } = retry_one(stack, ctx, &consumer, id).await?;
-        tried.push(Tried { service: ctx.service, consumer, id, applied, error });
+        tried.push(Tried {
+            service: ctx.service,
+            consumer,
+            id,
+            applied,
+            error,
+        });
         bar.inc(1);
     }
     bar.finish_and_clear();
     output.show(&tried, |language| {
         if tried.is_empty() {
-            return language.choose("没有搁置的消息", "nothing is parked").to_owned();
+            return language
+                .choose("没有搁置的消息", "nothing is parked")
+                .to_owned();
         }
         let flows = language.choose("该键恢复正常", "its key flows again");
         let rows: Vec<Vec<String>> = tried
@@ -310,16 +350,21 @@ async fn retry(
             .collect();
         table(&["id", language.choose("已处理", "applied"), ""], &rows)
     })?;
-    Ok(Outcome::well_if(tried.iter().all(|one| one.error.is_none())))
+    Ok(Outcome::well_if(
+        tried.iter().all(|one| one.error.is_none()),
+    ))
 }
 
 async fn first_of_each_key(ctx: &Ctx) -> Result<Vec<i64>> {
     let mut seen = std::collections::HashSet::new();
     let waiting = kit::parked::list(&ctx.db, None).await?;
-    let first = |one: &Parked| {
-        seen.insert((one.consumer.clone(), one.topic.clone(), one.key.clone()))
-    };
-    Ok(waiting.into_iter().filter(first).map(|one| one.id).collect())
+    let first =
+        |one: &Parked| seen.insert((one.consumer.clone(), one.topic.clone(), one.key.clone()));
+    Ok(waiting
+        .into_iter()
+        .filter(first)
+        .map(|one| one.id)
+        .collect())
 }
 
 /// Applies what waits with the handler that could not.

@@ -5,7 +5,7 @@
 
 use anyhow::{Result, anyhow};
 use kit::config::{Config, ConfigError};
-use kit::migrate::{KIT, Migration, REPLICA};
+use kit::migrate::Migration;
 use kit::verify::Invariant;
 
 /// One service.
@@ -27,28 +27,28 @@ pub(crate) struct Known {
 pub(crate) static ALL: [Known; 4] = [
     Known {
         name: identity::NAME,
-        migrations: &[KIT, identity::MIGRATIONS],
+        migrations: identity::ALL_MIGRATIONS,
         invariants: identity::verify::INVARIANTS,
         sdl: identity::graphql::sdl,
         settings: settings::identity,
     },
     Known {
         name: passes::NAME,
-        migrations: &[KIT, REPLICA, passes::MIGRATIONS],
+        migrations: passes::ALL_MIGRATIONS,
         invariants: passes::verify::INVARIANTS,
         sdl: passes::graphql::sdl,
         settings: settings::passes,
     },
     Known {
         name: billing::NAME,
-        migrations: &[KIT, REPLICA, billing::MIGRATIONS],
+        migrations: billing::ALL_MIGRATIONS,
         invariants: billing::verify::INVARIANTS,
         sdl: billing::graphql::sdl,
         settings: settings::billing,
     },
     Known {
         name: admission::NAME,
-        migrations: &[KIT, REPLICA, admission::MIGRATIONS],
+        migrations: admission::ALL_MIGRATIONS,
         invariants: admission::verify::INVARIANTS,
         sdl: admission::sdl,
         settings: settings::admission,
@@ -62,7 +62,10 @@ pub(crate) static ALL: [Known; 4] = [
 pub(crate) fn named(name: &str) -> Result<&'static Known> {
     ALL.iter().find(|known| known.name == name).ok_or_else(|| {
         let names: Vec<&str> = ALL.iter().map(|known| known.name).collect();
-        anyhow!("no service is called {name}: there are {}", names.join(", "))
+        anyhow!(
+            "no service is called {name}: there are {}",
+            names.join(", ")
+        )
     })
 }
 
@@ -97,10 +100,14 @@ mod settings {
     }
 
     pub(super) fn billing(config: &Config) -> Result<(), ConfigError> {
-        config.section::<billing::Settings>(billing::NAME).map(|_| ())
+        config
+            .section::<billing::Settings>(billing::NAME)
+            .map(|_| ())
     }
 
     pub(super) fn admission(config: &Config) -> Result<(), ConfigError> {
-        config.section::<admission::Settings>(admission::NAME).map(|_| ())
+        config
+            .section::<admission::Settings>(admission::NAME)
+            .map(|_| ())
     }
 }

@@ -64,9 +64,10 @@ pub(crate) async fn run(
 ) -> Result<Outcome> {
     if !args.yes {
         let explained = Text::new(EXPLAINED_ZH, EXPLAINED_EN);
-        output.show(&serde_json::json!({ "done": false, "explanation": explained }), |language| {
-            explained.choose(language).to_owned()
-        })?;
+        output.show(
+            &serde_json::json!({ "done": false, "explanation": explained }),
+            |language| explained.choose(language).to_owned(),
+        )?;
         return Ok(Outcome::Unwell);
     }
     let stack = Stack::load()?;
@@ -75,19 +76,26 @@ pub(crate) async fn run(
     for known in registry::chosen(&args.services)? {
         let ctx = stack.ctx(known).await?;
         let detail = serde_json::json!({});
-        operator.record(&ctx, "run_restored", &ctx.topic(), detail).await?;
+        operator
+            .record(&ctx, "run_restored", &ctx.topic(), detail)
+            .await?;
         let epoch = kit::relay::restored(&ctx, &bus)
             .await
             .with_context(|| format!("the topic of {}", known.name))?;
-        opened.push(Restored { service: known.name, epoch });
+        opened.push(Restored {
+            service: known.name,
+            epoch,
+        });
     }
     output.show(&opened, |language| {
         let rows: Vec<Vec<String>> = opened
             .iter()
             .map(|one| vec![one.service.to_owned(), one.epoch.to_string()])
             .collect();
-        let headings =
-            [language.choose("服务", "service"), language.choose("新纪元", "new epoch")];
+        let headings = [
+            language.choose("服务", "service"),
+            language.choose("新纪元", "new epoch"),
+        ];
         let next = language.choose(
             "下一步：启动服务，然后 bashu resync identity、passes、billing、admission",
             "next: start the services, then bashu resync identity, passes, billing, admission",

@@ -37,7 +37,9 @@ pub(crate) async fn run(args: ResyncArgs, output: Output, operator: &Operator) -
     let stack = Stack::load()?;
     let known = registry::named(&args.service)?;
     let ctx = stack.ctx(known).await?;
-    operator.record(&ctx, "resync", &ctx.topic(), serde_json::json!({})).await?;
+    operator
+        .record(&ctx, "resync", &ctx.topic(), serde_json::json!({}))
+        .await?;
     let union = ctx.union;
     let transactions = match known.name {
         identity::NAME => say(&ctx, &identity::publish::Aggregates(union), output).await,
@@ -47,10 +49,16 @@ pub(crate) async fn run(args: ResyncArgs, output: Output, operator: &Operator) -
     }
     .with_context(|| format!("resync of {}", known.name))?;
     let waiting = kit::relay::oldest_unpublished(&ctx).await?.is_some();
-    let said = Said { service: known.name, transactions, waiting };
+    let said = Said {
+        service: known.name,
+        transactions,
+        waiting,
+    };
     output.show(&said, |language| {
-        let headings =
-            [language.choose("服务", "service"), language.choose("事务数", "transactions")];
+        let headings = [
+            language.choose("服务", "service"),
+            language.choose("事务数", "transactions"),
+        ];
         let rows = [vec![said.service.to_owned(), said.transactions.to_string()]];
         let note = if said.waiting {
             language.choose(

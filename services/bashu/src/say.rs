@@ -15,28 +15,43 @@ pub(crate) struct Say {
 impl Say {
     /// A person at a terminal, or a log.
     pub(crate) fn terminal() -> Self {
-        Self { began: Instant::now() }
+        Self {
+            began: Instant::now(),
+        }
     }
 
     /// A part of the story begins.
-    #[expect(clippy::print_stdout, reason = "this is the program's answer to a person")]
+    #[expect(
+        clippy::print_stdout,
+        reason = "this is the program's answer to a person"
+    )]
     pub(crate) fn title(&self, text: &str) {
         println!("\n== {text}");
     }
 
     /// Something was done.
-    #[expect(clippy::print_stdout, reason = "this is the program's answer to a person")]
+    #[expect(
+        clippy::print_stdout,
+        reason = "this is the program's answer to a person"
+    )]
     pub(crate) fn step(&self, text: &str) {
         println!("   {:>6.1} s  {text}", self.began.elapsed().as_secs_f64());
     }
 
     /// A step that took this long, and what it answered.
     pub(crate) fn answer(&self, step: &str, took: Duration, answer: &str) {
-        self.step(&format!("{step}  ({} ms)\n{:13}{answer}", took.as_millis(), ""));
+        self.step(&format!(
+            "{step}  ({} ms)\n{:13}{answer}",
+            took.as_millis(),
+            ""
+        ));
     }
 
     /// A line of plain text.
-    #[expect(clippy::print_stdout, reason = "this is the program's answer to a person")]
+    #[expect(
+        clippy::print_stdout,
+        reason = "this is the program's answer to a person"
+    )]
     pub(crate) fn line(&self, text: &str) {
         println!("   {text}");
     }

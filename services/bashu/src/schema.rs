@@ -57,14 +57,24 @@ pub(crate) fn run(args: &SchemaArgs, output: Output) -> Result<Outcome> {
                 let state = match file.state {
                     State::Same => language.choose("一致", "up to date"),
                     State::Written => language.choose("已写入", "written"),
-                    State::Missing => language.choose("缺失：运行 make schema", "missing: run make schema"),
-                    State::Differs => language.choose("不一致：运行 make schema", "differs: run make schema"),
+                    State::Missing => {
+                        language.choose("缺失：运行 make schema", "missing: run make schema")
+                    }
+                    State::Differs => {
+                        language.choose("不一致：运行 make schema", "differs: run make schema")
+                    }
                 };
                 let line = file.line.map(|line| format!(":{line}")).unwrap_or_default();
                 vec![format!("{}{line}", file.path.display()), state.to_owned()]
             })
             .collect();
-        table(&[language.choose("文件", "file"), language.choose("状态", "state")], &rows)
+        table(
+            &[
+                language.choose("文件", "file"),
+                language.choose("状态", "state"),
+            ],
+            &rows,
+        )
     })?;
     let well = |file: &File| matches!(file.state, State::Same | State::Written);
     Ok(Outcome::well_if(files.iter().all(well)))
@@ -78,7 +88,9 @@ fn one(check: bool, path: PathBuf, sdl: &str) -> Result<File> {
             return Err(error).with_context(|| format!("{} cannot be read", path.display()));
         }
     };
-    let line = committed.as_deref().and_then(|committed| first_difference(committed, sdl));
+    let line = committed
+        .as_deref()
+        .and_then(|committed| first_difference(committed, sdl));
     let state = match (&committed, line) {
         (Some(_), None) => State::Same,
         _ if !check => {
@@ -97,7 +109,10 @@ fn first_difference(committed: &str, sdl: &str) -> Option<usize> {
     if committed == sdl {
         return None;
     }
-    let same = committed.lines().zip(sdl.lines()).take_while(|(one, other)| one == other);
+    let same = committed
+        .lines()
+        .zip(sdl.lines())
+        .take_while(|(one, other)| one == other);
     Some(same.count() + 1)
 }
 

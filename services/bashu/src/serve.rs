@@ -60,7 +60,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     }
     let process = Process::bind(&config.listen, services, Some(telemetry.metrics())).await?;
     let result = process.run(kit::serve::on_termination()?).await;
-    telemetry.stop();
+    telemetry.stop().await;
     Ok(result?)
 }
 
@@ -72,7 +72,10 @@ fn chosen(names: &[String]) -> Result<Vec<&'static str>> {
         .iter()
         .map(|name| match SERVICES.iter().find(|known| *known == name) {
             Some(known) => Ok(*known),
-            None => bail!("{name} is no service; there are {} and all", SERVICES.join(", ")),
+            None => bail!(
+                "{name} is no service; there are {} and all",
+                SERVICES.join(", ")
+            ),
         })
         .collect()
 }
@@ -98,7 +101,11 @@ pub(crate) fn bus(config: &Config) -> Bus {
         brokers: config.kafka.brokers.clone(),
         prefix: config.kafka.prefix.clone(),
         partitions: config.kafka.partitions,
-        replication: if config.mode == Mode::Production { REPLICATION } else { 1 },
+        replication: if config.mode == Mode::Production {
+            REPLICATION
+        } else {
+            1
+        },
         instance: None,
     })
 }
@@ -159,7 +166,8 @@ async fn open(config: &Config, name: &'static str, bus: &Bus) -> Result<Service>
                 access_keys: keys.access().clone(),
                 mode: config.mode,
             };
-            let admission = admission::Admission::new(ctx.clone(), keys.clone(), Some(cache), settings);
+            let admission =
+                admission::Admission::new(ctx.clone(), keys.clone(), Some(cache), settings);
             let schema = admission::schema(&admission, config.mode);
             Service::new(ctx)
                 .graphql(kit::graphql::router(schema, edge))

@@ -27,7 +27,9 @@ impl Stack {
     /// # Errors
     /// The first key that is unknown, missing or wrong.
     pub(crate) fn load() -> Result<Self> {
-        Ok(Self { config: Config::load()? })
+        Ok(Self {
+            config: Config::load()?,
+        })
     }
 
     /// A service's database with the rights of the role that serves.
@@ -48,9 +50,13 @@ impl Stack {
     /// # Errors
     /// When no owner is configured, the server is away, or it refuses the role.
     pub(crate) async fn owner(&self, known: &Known) -> Result<Ctx> {
-        let options = self.config.postgres.owner_options(known.name).ok_or_else(|| {
-            anyhow!("postgres.owner is not configured: only the owner role changes tables")
-        })?;
+        let options = self
+            .config
+            .postgres
+            .owner_options(known.name)
+            .ok_or_else(|| {
+                anyhow!("postgres.owner is not configured: only the owner role changes tables")
+            })?;
         let db = Db::connect(options, Clock::System, Ids::random())
             .await
             .with_context(|| format!("the database of {} as its owner", known.name))?;

@@ -1,10 +1,12 @@
 //! What people, gates and events can make admission do: one function, one transaction.
 
+pub mod by_hand;
 pub mod entitlement;
 pub mod gate;
+pub mod look_up;
 pub mod redeem;
+pub mod seen;
 pub mod shift;
-pub mod staff;
 pub mod venue;
 
 use kit::access::{self, Caller, Member};
@@ -22,8 +24,9 @@ async fn operator_or_manager(tx: &Tx, caller: &Caller, company: OrganisationId) 
 
 /// A thing that is not public looks absent to whom it does not concern.
 fn as_absent(error: Error) -> Error {
-    match error {
-        Error::Forbidden(_) => Error::NotFound,
-        other => other,
+    if matches!(error, Error::Forbidden(_)) {
+        Error::NotFound
+    } else {
+        error
     }
 }

@@ -276,7 +276,8 @@ impl<'a> Batch<'a> {
             scanned_on: shanghai_date(self.tx.now()),
             counted_on,
             inside_delta,
-            payable: matches!(decision, Decision::Admit { .. }),
+            payable: matches!(decision, Decision::Admit { .. })
+                && attempt.direction == Direction::Entry,
             shift: gate.shift,
             limits,
             void: None,

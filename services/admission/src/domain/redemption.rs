@@ -37,7 +37,7 @@ pub struct Redemption {
     pub counted_on: NaiveDate,
     /// By how much it still changes the number of people inside on `scanned_on`.
     pub inside_delta: i32,
-    /// False for a use whose grant never arrived.
+    /// False for an exit, and for an entry whose grant never arrived.
     pub payable: bool,
     /// The open shift at the gate.
     pub shift: Option<Uuid>,
@@ -122,10 +122,11 @@ impl Redemption {
         Ok((voided, -back))
     }
 
-    /// Whether anybody is paid for it; `None` when that is so already.
+    /// Whether anybody is paid for it; `None` when that is so already. Nobody is for an exit.
     #[must_use]
     pub fn with_payable(self, payable: bool) -> Option<Self> {
-        (self.payable != payable).then(|| Self {
+        let changes = self.payable != payable && self.direction == Direction::Entry;
+        changes.then(|| Self {
             payable,
             version: self.version + 1,
             ..self

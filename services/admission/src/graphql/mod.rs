@@ -2,8 +2,10 @@
 //! who may do what is decided by the commands.
 
 mod input;
+mod loader;
 mod mutation;
 mod query;
+mod redeem;
 mod redemption;
 mod staff;
 mod stub;
@@ -25,7 +27,8 @@ pub type Schema = async_graphql::Schema<Query, Mutation, EmptySubscription>;
 /// The schema that serves.
 pub fn schema(admission: &Admission, mode: Mode) -> Schema {
     let builder = Schema::build(Query, Mutation::default(), EmptySubscription);
-    kit::graphql::limits(builder.data(admission.clone()), mode).finish()
+    let venues = loader::venues(admission.ctx.clone());
+    kit::graphql::limits(builder.data(admission.clone()).data(venues), mode).finish()
 }
 
 /// The subgraph's SDL, which needs no database.

@@ -1,7 +1,6 @@
 //! What can be done, and the answer to each.
 
 use async_graphql::{Context, MergedObject, Object, Result};
-use chrono::{DateTime, Utc};
 use kit::graphql::GlobalId;
 use kit::types::{GateId, VenueId};
 use kit::{Error, Result as KitResult};
@@ -10,12 +9,14 @@ use super::input::{
     CreateGateInput, CreateVenueInput, EnrolGateInput, GateInput, LookUpPassInput, OpenShiftInput,
     OverrideAdmissionInput, RedeemInput, SuspendVenueInput, UpdateVenueInput, VoidRedemptionInput,
 };
-use super::redemption::{Answer, Redemption, ScanDecision, ScanHints, ScanReason, ScanRemaining};
+use super::redeem::RedeemPayload;
+use super::redemption::Redemption;
 use super::staff::{LookedUpPass, Shift};
 use super::venue::{Gate, Venue};
 use super::{caller, language, service};
 use crate::commands;
-use crate::commands::staff::{Number, Overridden};
+use crate::commands::by_hand::Overridden;
+use crate::commands::look_up::Number;
 use crate::error::bad_input;
 
 /// The root of mutations.
@@ -105,39 +106,6 @@ kit::payload! {
         GateOfAnotherVenue,
         /// The gate is switched off.
         GateDisabled,
-    }
-}
-
-kit::payload! {
-    /// What a scan is answered. A denial is an answer; `userErrors` say that the gate itself, or
-    /// the scan's number, is at fault.
-    pub(super) struct RedeemPayload / RedeemUserError / RedeemErrorCode {
-        /// What the gate does.
-        decision: ScanDecision,
-        /// Why it does not simply open; null when it does.
-        reason: ScanReason,
-        /// For people, in the language of `Accept-Language`.
-        explanation: String,
-        /// What is left after an admission.
-        remaining: ScanRemaining,
-        /// What staff should look at.
-        hints: ScanHints,
-        /// The earliest instant at which it would be admitted; null when waiting does not help.
-        next_try_at: DateTime<Utc>,
-        /// The record of the scan.
-        redemption: Redemption,
-    }
-    refuses {
-        /// The assertion is not that of an enrolled gate of this union.
-        GateNotRecognised,
-        /// The gate is switched off.
-        GateDisabled,
-        /// The scan's number names another device or enrolment.
-        GateMismatch,
-        /// The gate is another venue's.
-        GateOfAnotherVenue,
-        /// The scan's number was used for another code.
-        ScanIdReused,
     }
 }
 
@@ -326,20 +294,7 @@ impl Doors {
             let scanned = input.scanned()?;
             commands::redeem::redeem(service_of(ctx)?, caller_of(ctx)?, scanned).await
         };
-        let payload = decided.await.map(|one| {
-            let answer = Answer::of(&one, language(ctx));
-            RedeemPayload {
-                decision: Some(answer.decision),
-                reason: answer.reason,
-                explanation: Some(answer.explanation),
-                remaining: answer.remaining,
-                hints: answer.hints,
-                next_try_at: answer.next_try_at,
-                redemption: Some(Redemption(one)),
-                user_errors: Vec::new(),
-            }
-        });
-        RedeemPayload::from_result(language(ctx), payload)
+        RedeemPayload::of(language(ctx), decided.await)
     }
 }
 
@@ -392,7 +347,7 @@ impl People {
             let venue = venue_id(&input.venue_id)?;
             let number = Number::parse(&input.number)
                 .ok_or_else(|| bad_input("number", "the number of a pass or an order"))?;
-            commands::staff::look_up(&service_of(ctx)?.ctx, caller_of(ctx)?, venue, number).await
+            commands::look_up::look_up(&service_of(ctx)?.ctx, caller_of(ctx)?, venue, number).await
         };
         let done = done.await.map(|found| {
             let passes: Vec<LookedUpPass> = found.into_iter().map(LookedUpPass).collect();
@@ -411,7 +366,7 @@ impl People {
             let what = overridden(&input)?;
             let (db, key) = (&service_of(ctx)?.ctx, input.idempotency_key);
             let caller = caller_of(ctx)?;
-            commands::staff::override_admission(db, caller, key, what, &input.reason).await
+            commands::by_hand::override_admission(db, caller, key, what, &input.reason).await
         };
         let done = done
             .await
@@ -429,7 +384,7 @@ impl People {
             let id = GlobalId::uuid(&input.redemption_id, "Redemption")?;
             let (db, key) = (&service_of(ctx)?.ctx, input.idempotency_key);
             let caller = caller_of(ctx)?;
-            commands::staff::void_redemption(db, caller, key, id, &input.reason).await
+            commands::by_hand::void_redemption(db, caller, key, id, &input.reason).await
         };
         let done = done
             .await

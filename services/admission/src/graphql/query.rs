@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::redemption::Redemption;
 use super::staff::VenueFigure;
 use super::venue::{Gate, Venue};
-use super::{caller, named, rows, service};
-use crate::commands::staff;
+use super::{caller, loader, named, rows, service};
+use crate::commands::seen;
 use crate::domain::coordinates::Wgs84;
 use crate::domain::venue::TAG_BYTES_MAX;
 use crate::error::bad_input;
@@ -82,6 +82,10 @@ impl VenueFilterInput {
 impl Query {
     /// Venues, suspended ones included; by distance where a point is given. Open to everybody.
     #[graphql(complexity = "rows(first, last) * child_complexity + 5")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the four of a connection, and which"
+    )]
     async fn venues(
         &self,
         ctx: &Context<'_>,
@@ -106,8 +110,7 @@ impl Query {
         let Some(id) = named(GlobalId::uuid(&id, "Venue"))? else {
             return Ok(None);
         };
-        let found = queries::venues_by_id(&service(ctx)?.ctx, vec![id]).await?;
-        Ok(found.into_iter().next().map(Venue::of))
+        Ok(loader::venue(ctx, id).await?.map(Venue::of))
     }
 
     /// A gate by its id, for its venue's staff and operators.
@@ -115,7 +118,7 @@ impl Query {
         let Some(id) = named(GlobalId::uuid(&id, "Gate"))? else {
             return Ok(None);
         };
-        let found = staff::gate(service(ctx)?, caller(ctx)?, GateId(id)).await?;
+        let found = seen::gate(service(ctx)?, caller(ctx)?, GateId(id)).await?;
         Ok(found.map(Gate))
     }
 
@@ -124,7 +127,7 @@ impl Query {
         let Some(id) = named(GlobalId::uuid(&id, "Redemption"))? else {
             return Ok(None);
         };
-        let found = staff::redemption(service(ctx)?, caller(ctx)?, id).await?;
+        let found = seen::redemption(service(ctx)?, caller(ctx)?, id).await?;
         Ok(found.map(Redemption))
     }
 
@@ -132,7 +135,7 @@ impl Query {
     #[graphql(complexity = "rows(first, last) * child_complexity + 5")]
     #[expect(
         clippy::too_many_arguments,
-        reason = "the four arguments of a page, and which"
+        reason = "the four of a connection, and which"
     )]
     async fn redemptions(
         &self,
@@ -190,6 +193,6 @@ async fn seen_venue(ctx: &Context<'_>, id: &ID) -> Result<Option<VenueId>> {
     let Some(venue) = id.map(VenueId) else {
         return Ok(None);
     };
-    let may = staff::may_see(service(ctx)?, caller(ctx)?, venue).await?;
+    let may = seen::may_see(service(ctx)?, caller(ctx)?, venue).await?;
     Ok(may.then_some(venue))
 }

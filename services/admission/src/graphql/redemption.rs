@@ -7,7 +7,7 @@ use kit::graphql::{GlobalId, Language};
 
 use super::stub::Pass;
 use super::venue::{Gate, Venue};
-use super::{language, service};
+use super::{language, loader, service};
 use crate::domain::redemption::{Origin, Redemption as RedemptionState};
 use crate::queries;
 
@@ -289,9 +289,9 @@ impl Redemption {
     /// Where.
     #[graphql(complexity = "5 + child_complexity")]
     async fn venue(&self, ctx: &Context<'_>) -> Result<Option<Venue>> {
-        let ids = vec![self.0.venue.uuid()];
-        let found = queries::venues_by_id(&service(ctx)?.ctx, ids).await?;
-        Ok(found.into_iter().next().map(Venue::of))
+        Ok(loader::venue(ctx, self.0.venue.uuid())
+            .await?
+            .map(Venue::of))
     }
 
     /// At which gate.

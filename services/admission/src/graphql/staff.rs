@@ -7,7 +7,7 @@ use kit::types::GateId;
 
 use super::redemption::Redemption;
 use super::stub::Pass;
-use crate::commands::staff::Found;
+use crate::commands::look_up::Found;
 use crate::domain::entitlement::{Grant, State};
 use crate::queries::Figure;
 use crate::store::shift::Shift as ShiftRow;

@@ -7,8 +7,8 @@ use kit::graphql::GlobalId;
 use kit::types::{division, shanghai_date};
 
 use super::stub::Organisation;
-use super::{caller, language, service};
-use crate::commands::staff::may_see;
+use super::{caller, language, loader, service};
+use crate::commands::seen::may_see;
 use crate::domain::gate::Gate as GateState;
 use crate::domain::opening::{Opening, hours_text};
 use crate::domain::venue::{STATION, Venue as VenueState};
@@ -265,8 +265,8 @@ impl Gate {
     /// The venue it stands at.
     #[graphql(complexity = "5 + child_complexity")]
     async fn venue(&self, ctx: &Context<'_>) -> Result<Option<Venue>> {
-        let ids = vec![self.0.venue.uuid()];
-        let found = queries::venues_by_id(&service(ctx)?.ctx, ids).await?;
-        Ok(found.into_iter().next().map(Venue::of))
+        Ok(loader::venue(ctx, self.0.venue.uuid())
+            .await?
+            .map(Venue::of))
     }
 }

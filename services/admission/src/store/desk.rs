@@ -46,13 +46,15 @@ pub(crate) async fn open(tx: &Tx, union: Union, id: VenueId, wanted: &Wanted) ->
     for account in accounts.values() {
         match &account.entitlement.grant {
             Grant::Granted(word) => versions.push((account.entitlement.scope, word.rules_version)),
-            Grant::Unseen | Grant::Blocked => unseen.push(account.entitlement.scope),
+            Grant::Unseen | Grant::Blocked if account.entitlement.home == union => {
+                unseen.push(account.entitlement.scope);
+            }
+            // Another union's: its rules are not here.
+            Grant::Unseen | Grant::Blocked => {}
         }
     }
-    for list in [&mut unseen] {
-        list.sort_unstable();
-        list.dedup();
-    }
+    unseen.sort_unstable();
+    unseen.dedup();
     versions.sort_unstable();
     versions.dedup();
     let desk = Desk {
@@ -87,7 +89,7 @@ fn facts(venue: &Venue, union: Union, today: NaiveDate) -> VenueFacts {
 }
 
 /// Locks the venue's counter and begins its day; the people inside.
-async fn lock_counter(tx: &Tx, venue: VenueId) -> Result<u32> {
+pub(crate) async fn lock_counter(tx: &Tx, venue: VenueId) -> Result<u32> {
     #[derive(FromQueryResult)]
     struct Counter {
         day: NaiveDate,
@@ -267,6 +269,12 @@ async fn lock_budgets(tx: &Tx, scopes: &[u32]) -> Result<BTreeMap<u32, u32>> {
     }
     let scopes: Vec<i64> = scopes.iter().map(|scope| i64::from(*scope)).collect();
     let hour = hour(tx.now());
+    // Hours that are over decide nothing any more.
+    tx.execute(
+        "DELETE FROM unseen_budget WHERE scope = ANY ($1) AND hour < $2",
+        [scopes.clone().into(), (hour - TimeDelta::hours(1)).into()],
+    )
+    .await?;
     tx.execute(
         "INSERT INTO unseen_budget (scope, hour, used)
          SELECT s, $2, 0 FROM UNNEST($1::bigint[]) AS t (s) ORDER BY s
@@ -328,12 +336,13 @@ pub(crate) async fn close(tx: &Tx, venue: VenueId, left: &Left<'_>) -> Result<()
     add_figures(tx, venue, left.figures).await
 }
 
-/// Sets the number of people inside today.
+/// Sets the number of people inside today. A transaction that began before midnight and got its
+/// locks after one that began later leaves the newer day alone.
 pub(crate) async fn set_counter(tx: &Tx, venue: VenueId, inside: i32) -> Result<()> {
     let today = shanghai_date(tx.now());
     tx.execute(
         "UPDATE venue_counter SET day = $2, inside = $3
-         WHERE venue = $1 AND (day, inside) <> ($2, $3)",
+         WHERE venue = $1 AND day <= $2 AND (day, inside) <> ($2, $3)",
         [venue.uuid().into(), today.into(), inside.into()],
     )
     .await?;
@@ -360,7 +369,8 @@ pub(crate) async fn set_presence(
         "INSERT INTO presence (venue, entitlement, day, inside)
          SELECT $1, i, $2, n FROM UNNEST($3::bigint[], $4::int[]) AS t (i, n)
          ON CONFLICT (venue, entitlement) DO UPDATE
-           SET day = EXCLUDED.day, inside = EXCLUDED.inside",
+           SET day = EXCLUDED.day, inside = EXCLUDED.inside
+         WHERE presence.day <= EXCLUDED.day",
         [
             venue.uuid().into(),
             shanghai_date(tx.now()).into(),

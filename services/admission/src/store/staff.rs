@@ -15,6 +15,12 @@ pub(crate) async fn count_attempt(
     struct Row {
         count: i32,
     }
+    // Windows that are over decide nothing any more.
+    tx.execute(
+        "DELETE FROM attempt WHERE scope = $1 AND subject = $2 AND window_at < $3",
+        [scope.into(), subject.to_vec().into(), window_at.into()],
+    )
+    .await?;
     let row = tx
         .one::<Row>(
             "INSERT INTO attempt AS a (scope, subject, window_at, count) VALUES ($1, $2, $3, 1)

@@ -54,6 +54,7 @@ async fn no_flipped_bit_enters() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 async fn what_is_not_ours_is_denied_with_its_reason() {
     let world = World::new().await;
     world.product(&daily()).await;

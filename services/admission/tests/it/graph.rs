@@ -50,6 +50,7 @@ fn venue_input(world: &World) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 async fn from_nothing_to_a_person_inside() {
     let world = World::new().await;
     world.product(&daily()).await;

@@ -1,6 +1,11 @@
 //! The service on a real PostgreSQL: commands and the graph in process, events of others by
 //! calling their handler, and every promise of `verify` after each story.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect fails"
+)]
+
 mod codes;
 mod gates;
 mod graph;

@@ -1,11 +1,14 @@
 //! Who is inside, where exits are scanned.
 
-use admission::commands::staff::void_redemption;
+use admission::commands::by_hand::void_redemption;
+use admission::commands::redeem::Scanned;
 use admission::commands::venue::{suspend_venue, update_venue};
 use admission::domain::opening::Opening;
 use admission::domain::venue::Details;
 use chrono::TimeDelta;
-use credential::rules::{Decision, Hours, Reason, Rules};
+use credential::rules::{Decision, Direction, Hours, Reason, Rules};
+use credential::token::{Claims, GroupSize, Holder, Kind};
+use proto::v1::entitlement::State;
 
 use crate::world::{Device, World, admits, details, reason};
 
@@ -184,5 +187,66 @@ async fn a_suspended_or_closed_venue_denies() {
         admits(&world.leave(&door, &text).await),
         "nobody is kept inside"
     );
+    world.check().await;
+}
+
+/// A group enters in parts, and never more of it than there are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_is_counted_by_heads() {
+    let world = World::new().await;
+    let door = tracked(&world, None).await;
+    let word = proto::v1::Entitlement {
+        persons: 5,
+        ..world.word(1, 1, State::Active)
+    };
+    world.say(word).await;
+    let holder = Holder::Group {
+        persons: GroupSize::new(5).unwrap(),
+    };
+    let text = world.sign(Claims {
+        kind: Kind::Group,
+        holder,
+        ..world.claims(1)
+    });
+    let go = async |direction, persons| {
+        let persons = std::num::NonZeroU16::new(persons).unwrap();
+        let scanned = Scanned {
+            direction,
+            persons,
+            ..world.scan(&door, &text)
+        };
+        let one = world.redeem(&door, scanned).await.unwrap();
+        assert!(one.payable == (admits(&one) && direction == Direction::Entry));
+        reason(&one)
+    };
+    assert_eq!(go(Direction::Entry, 6).await, Some(Reason::TooManyPersons));
+    assert_eq!(go(Direction::Entry, 3).await, None);
+    assert_eq!(inside(&world, &door).await, 3);
+    assert_eq!(go(Direction::Entry, 2).await, None);
+    assert_eq!(go(Direction::Entry, 1).await, Some(Reason::AlreadyInside));
+    assert_eq!(go(Direction::Exit, 9).await, None);
+    assert_eq!(
+        inside(&world, &door).await,
+        0,
+        "more cannot leave than are inside"
+    );
+    assert_eq!(go(Direction::Exit, 1).await, Some(Reason::NotInside));
+    world.check().await;
+}
+
+/// A transaction that began before midnight and got its locks after it leaves the new day alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn yesterdays_late_scan_leaves_todays_count_alone() {
+    let world = World::new().await;
+    let door = tracked(&world, None).await;
+    for pass in [1, 2] {
+        world.grant(pass).await;
+    }
+    world.advance(TimeDelta::days(1)).await;
+    assert!(admits(&world.enter(&door, &world.token(1)).await));
+    world.ctx().clock.advance(TimeDelta::hours(-11));
+    assert!(admits(&world.enter(&door, &world.token(2)).await));
+    world.ctx().clock.advance(TimeDelta::hours(11));
+    assert_eq!(inside(&world, &door).await, 1);
     world.check().await;
 }

@@ -3,9 +3,12 @@
 
 use std::sync::Arc;
 
+use admission::commands::gate::enrol_gate;
 use admission::commands::redeem::{redeem, redeem_batch};
 use admission::domain::scan::Attempt;
 use credential::rules::{Direction, DocumentReading, Reason, Rules};
+use ed25519_dalek::SigningKey;
+use kit::Tx;
 use kit::types::shanghai_date;
 use prost::Message;
 use proto::admission::FreezeApplied;
@@ -99,7 +102,6 @@ async fn without_the_lock_both_would_admit() {
 
 /// Reads the uses without a lock, waits for the other to have read too, and writes.
 async fn naive(world: &World, (gate, venue): (Uuid, Uuid), barrier: &Barrier) -> bool {
-    let today = shanghai_date(world.now());
     world
         .ctx()
         .db
@@ -112,26 +114,32 @@ async fn naive(world: &World, (gate, venue): (Uuid, Uuid), barrier: &Barrier) ->
             if uses > 0 {
                 return Ok(false);
             }
-            tx.execute(
-                "INSERT INTO redemption (id, version, venue, gate, enrolment, seq, token_hash,
-                   entitlement, gen, scope, direction, persons, decision, at, scanned_on,
-                   counted_on, inside_delta, payable, hint_document, hint_photo, limit_total,
-                   overridden)
-                 VALUES ($1, 1, $2, $3, 1, 1, '\\x00', 1, 0, 7, 'entry', 1, 'admit', $4, $5, $5,
-                   0, true, false, false, 1, false)",
-                [
-                    tx.uuid().into(),
-                    venue.into(),
-                    gate.into(),
-                    tx.now().into(),
-                    today.into(),
-                ],
-            )
-            .await?;
+            insert_entry(tx, (gate, venue)).await?;
             Ok(true)
         })
         .await
         .unwrap()
+}
+
+/// An entry with entitlement 1, allowed once in all, as nobody but a test writes it.
+async fn insert_entry(tx: &Tx, (gate, venue): (Uuid, Uuid)) -> kit::Result<()> {
+    let today = shanghai_date(tx.now());
+    tx.execute(
+        "INSERT INTO redemption (id, version, venue, gate, enrolment, seq, token_hash, entitlement,
+           gen, scope, direction, persons, decision, at, scanned_on, counted_on, inside_delta,
+           payable, hint_document, hint_photo, limit_total, overridden)
+         VALUES ($1, 1, $2, $3, 1, 1, '\\x00', 1, 0, 7, 'entry', 1, 'admit', $4, $5, $5, 0, true,
+           false, false, 1, false)",
+        [
+            tx.uuid().into(),
+            venue.into(),
+            gate.into(),
+            tx.now().into(),
+            today.into(),
+        ],
+    )
+    .await?;
+    Ok(())
 }
 
 /// A freeze and a scan at the same moment: either the scan was first, and the freeze counts it, or
@@ -173,6 +181,79 @@ async fn a_freeze_and_a_scan_agree_on_who_was_first() {
     }
     assert_eq!(outcomes.iter().sum::<u64>(), ROUNDS * 2);
     world.check().await;
+}
+
+/// The same with the guard off: the state is read without the lock, the freeze is answered with
+/// no uses, and then the person walks in. That is what the entitlement's lock is for.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_lock_a_freeze_would_miss_a_use() {
+    let world = World::new().await;
+    world.grant(1).await;
+    let door = world.door("博物馆").await;
+    let (read, frozen) = (Barrier::new(2), Barrier::new(2));
+    let scan = world.ctx().db.tx("naive", async |tx| {
+        let active = "SELECT count(*) FROM entitlement WHERE id = 1 AND state = 'active'";
+        let active = tx
+            .one::<Count>(active, [])
+            .await?
+            .map_or(0, |row| row.count);
+        read.wait().await;
+        frozen.wait().await;
+        if active == 1 {
+            insert_entry(tx, (door.gate.uuid(), door.venue.uuid())).await?;
+        }
+        Ok(active == 1)
+    });
+    let freeze = async {
+        read.wait().await;
+        world
+            .say(Entitlement {
+                freeze_version: 2,
+                ..world.word(1, 2, State::Frozen)
+            })
+            .await;
+        frozen.wait().await;
+    };
+    let (entered, ()) = tokio::join!(scan, freeze);
+    assert!(entered.unwrap());
+    let applied = world.events("FreezeApplied").await;
+    let applied = FreezeApplied::decode(applied[0].payload.as_slice()).unwrap();
+    assert_eq!(
+        applied.uses, 0,
+        "the race is real: one entered, none was counted"
+    );
+}
+
+/// Two devices show one code at the same moment: one is bound, and the other's key is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_code_binds_one_of_two_devices() {
+    let world = World::new().await;
+    let venue = world.venue(crate::world::details("博物馆")).await;
+    let twin = world.db.process().await;
+    for round in 0..ROUNDS {
+        let (key, name) = (world.uuid(), format!("{round}号门"));
+        let new = admission::commands::gate::create_gate;
+        let new = new(world.ctx(), &world.manager, key, venue.id, &name)
+            .await
+            .unwrap();
+        let code = new.code.unwrap();
+        let public = |byte| {
+            SigningKey::from_bytes(&[byte; 32])
+                .verifying_key()
+                .to_bytes()
+        };
+        let (one, other) = tokio::join!(
+            enrol_gate(world.ctx(), &code, public(1)),
+            enrol_gate(&twin, &code, public(2)),
+        );
+        let (bound, refusal) = if one.is_ok() {
+            (one, other)
+        } else {
+            (other, one)
+        };
+        assert_eq!(bound.unwrap().key.unwrap().enrolment, 1);
+        assert_eq!(refused(refusal), "ENROLMENT_CODE_EXPIRED");
+    }
 }
 
 /// A batch in which one scan cannot be written at all is redone one by one: its neighbours enter.

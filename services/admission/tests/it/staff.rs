@@ -1,9 +1,8 @@
 //! What staff do by hand: shifts, look-ups, overrides, voids, figures.
 
+use admission::commands::by_hand::{Overridden, override_admission, void_redemption};
+use admission::commands::look_up::{LOOK_UPS_MAX, Number, look_up};
 use admission::commands::shift::{close_shift, open_shift};
-use admission::commands::staff::{
-    LOOK_UPS_MAX, Number, Overridden, look_up, override_admission, void_redemption,
-};
 use chrono::TimeDelta;
 use credential::rules::{Reason, Rules};
 use kit::Error;

@@ -80,7 +80,7 @@ async fn a_void_is_not_counted() {
     world.grant(1).await;
     let used = world.enter(&door, &world.token(1)).await;
     let key = world.uuid();
-    let voided = admission::commands::staff::void_redemption(
+    let voided = admission::commands::by_hand::void_redemption(
         world.ctx(),
         &world.manager,
         key,

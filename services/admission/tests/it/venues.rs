@@ -21,6 +21,7 @@ fn first(rows: i32) -> Page {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 async fn operators_and_supervisors_make_and_change_venues() {
     let world = World::new().await;
     let (ctx, key) = (world.ctx(), world.uuid());

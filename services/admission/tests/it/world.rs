@@ -61,7 +61,6 @@ pub(crate) struct Count {
 
 #[derive(Clone, Debug, FromQueryResult)]
 pub(crate) struct Event {
-    pub(crate) kind: String,
     pub(crate) version: i64,
     pub(crate) payload: Vec<u8>,
 }
@@ -427,7 +426,7 @@ impl World {
         self.ctx()
             .db
             .all(
-                "SELECT kind, version, payload FROM outbox WHERE kind = $1 ORDER BY id",
+                "SELECT version, payload FROM outbox WHERE kind = $1 ORDER BY id",
                 [format!("bashu.admission.v1.{kind}").into()],
             )
             .await

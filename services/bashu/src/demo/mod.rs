@@ -31,8 +31,13 @@ const OFFICES: [(u32, &str, &str, &str); 6] = [
     (900_006, "AUDITOR", "factory", "经审 auditor"),
 ];
 /// Where the members are, in shares of a hundred.
-const SHARES: [(&str, u32); 5] =
-    [("factory", 40), ("hospital", 30), ("workshop", 20), ("district", 5), ("industry", 5)];
+const SHARES: [(&str, u32); 5] = [
+    ("factory", 40),
+    ("hospital", 30),
+    ("workshop", 20),
+    ("district", 5),
+    ("industry", 5),
+];
 
 const ADD: &str = "mutation ($input: AddMembershipsInput!) { addMemberships(input: $input) \
     { memberships { id member { id } } userErrors { code field message } } }";
@@ -63,7 +68,10 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
 
 /// The phone of the person who holds this office in every demonstration world.
 pub(crate) fn office_phone(union: Union, office: &str) -> String {
-    let number = OFFICES.iter().find(|row| row.1 == office).map_or(0, |row| row.0);
+    let number = OFFICES
+        .iter()
+        .find(|row| row.1 == office)
+        .map_or(0, |row| row.0);
     person(union.code(), number).phone
 }
 
@@ -78,7 +86,9 @@ pub(crate) fn member_phone(union: Union, index: u32) -> String {
 /// When the gateway refuses something.
 pub(crate) async fn load(world: &World, union: Union, members: u32, say: &Say) -> Result<()> {
     let operator = person(union.code(), OFFICES[0].0);
-    first_operator(world, union, &operator).await.context("the first operator")?;
+    first_operator(world, union, &operator)
+        .await
+        .context("the first operator")?;
     let operator = persona::again(world, union, &operator.phone).await?.client;
     let organisations = organisations::ensure(&operator, union).await?;
     let made = ensure_members(&operator, union, &organisations, members, say).await?;
@@ -95,7 +105,14 @@ pub(crate) async fn load(world: &World, union: Union, members: u32, say: &Say) -
 /// As a person would at the machine: `bashu operator create`.
 async fn first_operator(world: &World, union: Union, person: &Person) -> Result<()> {
     let made = command(world.own_program())
-        .args(["operator", "create", "--phone", &person.phone, "--name", &person.name])
+        .args([
+            "operator",
+            "create",
+            "--phone",
+            &person.phone,
+            "--name",
+            &person.name,
+        ])
         .env("BASHU_CONFIG", world.config_path(union))
         .output()
         .await?;
@@ -116,8 +133,9 @@ async fn ensure_members(
     let bar = say.bar("members", u64::from(members));
     let (mut made, mut next) = (0, 0);
     for (key, share) in SHARES {
-        let people: Vec<Person> =
-            (next..next + members * share / 100).map(|at| person(union.code(), at)).collect();
+        let people: Vec<Person> = (next..next + members * share / 100)
+            .map(|at| person(union.code(), at))
+            .collect();
         next += members * share / 100;
         let id = &organisations[key];
         if !is_empty(operator, id).await? {
@@ -145,7 +163,9 @@ fn described(person: &Person) -> Value {
 }
 
 async fn is_empty(operator: &Client, organisation: &str) -> Result<bool> {
-    let data = operator.send(HAS_MEMBERS, json!({ "id": organisation })).await?;
+    let data = operator
+        .send(HAS_MEMBERS, json!({ "id": organisation }))
+        .await?;
     let nodes = data["organisation"]["memberships"]["nodes"].as_array();
     Ok(nodes.is_none_or(Vec::is_empty))
 }
@@ -183,7 +203,10 @@ pub(crate) fn print_logins(say: &Say) {
             member_phone(union, 1499)
         ));
         for (number, _, _, title) in OFFICES {
-            say.line(&format!("{union}  {title}  {}", person(union.code(), number).phone));
+            say.line(&format!(
+                "{union}  {title}  {}",
+                person(union.code(), number).phone
+            ));
         }
     }
 }

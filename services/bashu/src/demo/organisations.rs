@@ -10,24 +10,84 @@ use serde_json::json;
 use crate::client::{Client, text};
 
 /// One organisation: a key for the code here, its parent's key, kind, name, division.
-type Row = (&'static str, &'static str, &'static str, &'static str, &'static str);
+type Row = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+);
 
 const CHONGQING: [Row; 7] = [
     ("district", "root", "TERRITORIAL", "渝中区总工会", "500103"),
-    ("industry", "root", "INDUSTRIAL", "重庆市机械冶金工会", "500000"),
-    ("factory", "district", "GRASSROOTS", "山城机床厂工会委员会", "500103"),
-    ("hospital", "industry", "GRASSROOTS", "江岸医院工会委员会", "500106"),
-    ("workshop", "factory", "GROUP", "山城机床厂装配车间工会小组", "500103"),
-    ("museums", "root", "PARTNER", "巴渝文博运营有限公司", "500103"),
+    (
+        "industry",
+        "root",
+        "INDUSTRIAL",
+        "重庆市机械冶金工会",
+        "500000",
+    ),
+    (
+        "factory",
+        "district",
+        "GRASSROOTS",
+        "山城机床厂工会委员会",
+        "500103",
+    ),
+    (
+        "hospital",
+        "industry",
+        "GRASSROOTS",
+        "江岸医院工会委员会",
+        "500106",
+    ),
+    (
+        "workshop",
+        "factory",
+        "GROUP",
+        "山城机床厂装配车间工会小组",
+        "500103",
+    ),
+    (
+        "museums",
+        "root",
+        "PARTNER",
+        "巴渝文博运营有限公司",
+        "500103",
+    ),
     ("parks", "root", "PARTNER", "巴渝景区运营有限公司", "500106"),
 ];
 const SICHUAN: [Row; 7] = [
     ("district", "root", "TERRITORIAL", "成都市总工会", "510100"),
     ("industry", "root", "INDUSTRIAL", "四川省轻工工会", "510000"),
-    ("factory", "district", "GRASSROOTS", "锦江电机厂工会委员会", "510104"),
-    ("hospital", "industry", "GRASSROOTS", "蜀绣工坊工会委员会", "510105"),
-    ("workshop", "factory", "GROUP", "锦江电机厂总装车间工会小组", "510104"),
-    ("museums", "root", "PARTNER", "天府文博运营有限公司", "510105"),
+    (
+        "factory",
+        "district",
+        "GRASSROOTS",
+        "锦江电机厂工会委员会",
+        "510104",
+    ),
+    (
+        "hospital",
+        "industry",
+        "GRASSROOTS",
+        "蜀绣工坊工会委员会",
+        "510105",
+    ),
+    (
+        "workshop",
+        "factory",
+        "GROUP",
+        "锦江电机厂总装车间工会小组",
+        "510104",
+    ),
+    (
+        "museums",
+        "root",
+        "PARTNER",
+        "天府文博运营有限公司",
+        "510105",
+    ),
     ("parks", "root", "PARTNER", "天府景区运营有限公司", "510107"),
 ];
 

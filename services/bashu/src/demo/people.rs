@@ -46,7 +46,8 @@ pub(crate) fn person(union: u8, index: u32) -> Person {
         pick(&mut mix, &SECOND)
     );
     let days = i64::try_from(mix.below(u64::try_from(BIRTH_DAYS).unwrap_or(1))).unwrap_or(0);
-    let birth = NaiveDate::from_yo_opt(FIRST_BIRTH_YEAR, 1).unwrap_or_default() + TimeDelta::days(days);
+    let birth =
+        NaiveDate::from_yo_opt(FIRST_BIRTH_YEAR, 1).unwrap_or_default() + TimeDelta::days(days);
     let body = format!(
         "{union}0199{:04}{:02}{:02}{:03}",
         birth.year(),
@@ -55,12 +56,20 @@ pub(crate) fn person(union: u8, index: u32) -> Person {
         index % 1000
     );
     let resident_id = format!("{body}{}", check_digit(&body));
-    Person { name, phone: format!("199{union}{index:06}"), resident_id }
+    Person {
+        name,
+        phone: format!("199{union}{index:06}"),
+        resident_id,
+    }
 }
 
 fn check_digit(body: &str) -> char {
-    let sum: u32 =
-        body.chars().filter_map(|c| c.to_digit(10)).zip(WEIGHTS).map(|(d, w)| d * w).sum();
+    let sum: u32 = body
+        .chars()
+        .filter_map(|c| c.to_digit(10))
+        .zip(WEIGHTS)
+        .map(|(d, w)| d * w)
+        .sum();
     ['1', '0', 'X', '9', '8', '7', '6', '5', '4', '3', '2'][usize::try_from(sum % 11).unwrap_or(0)]
 }
 
@@ -92,12 +101,17 @@ mod tests {
 
     #[test]
     fn three_thousand_people_are_three_thousand() {
-        let all: Vec<Person> =
-            [50, 51].iter().flat_map(|union| (0..1500).map(|i| person(*union, i))).collect();
+        let all: Vec<Person> = [50, 51]
+            .iter()
+            .flat_map(|union| (0..1500).map(|i| person(*union, i)))
+            .collect();
         let phones: HashSet<&str> = all.iter().map(|p| p.phone.as_str()).collect();
         let documents: HashSet<&str> = all.iter().map(|p| p.resident_id.as_str()).collect();
         assert_eq!((phones.len(), documents.len()), (3000, 3000));
-        assert!(all.iter().all(|p| p.phone.len() == 11 && p.resident_id.len() == 18));
+        assert!(
+            all.iter()
+                .all(|p| p.phone.len() == 11 && p.resident_id.len() == 18)
+        );
         assert_eq!(person(50, 7), person(50, 7));
     }
 }

@@ -37,9 +37,13 @@ pub(crate) struct Persona {
 pub(crate) async fn by_code(world: &World, union: Union, phone: &str) -> Result<Persona> {
     let anonymous = Client::new(&world.gateway(union))?;
     let before = newest_message(world, phone).await?;
-    anonymous.run(REQUEST_CODE, json!({ "phone": phone })).await?;
+    anonymous
+        .run(REQUEST_CODE, json!({ "phone": phone }))
+        .await?;
     let code = code_after(world, phone, before.as_deref()).await?;
-    let payload = anonymous.run(LOGIN, json!({ "phone": phone, "code": code })).await?;
+    let payload = anonymous
+        .run(LOGIN, json!({ "phone": phone, "code": code }))
+        .await?;
     signed_in(world, union, phone, &anonymous, &payload)
 }
 
@@ -51,7 +55,10 @@ pub(crate) async fn again(world: &World, union: Union, phone: &str) -> Result<Pe
     let anonymous = Client::new(&world.gateway(union))?;
     if let Ok(token) = std::fs::read_to_string(token_file(world, union, phone)) {
         let payload = only_field(anonymous.send(REFRESH, json!({ "token": token })).await?)?;
-        if payload.pointer("/tokens/accessToken").is_some_and(Value::is_string) {
+        if payload
+            .pointer("/tokens/accessToken")
+            .is_some_and(Value::is_string)
+        {
             return signed_in(world, union, phone, &anonymous, &payload);
         }
     }
@@ -93,7 +100,10 @@ async fn code_after(world: &World, phone: &str, before: Option<&str>) -> Result<
         }
         tokio::time::sleep(POLL).await;
     }
-    bail!("no message for {phone} after {} s", MESSAGE_TIMEOUT.as_secs())
+    bail!(
+        "no message for {phone} after {} s",
+        MESSAGE_TIMEOUT.as_secs()
+    )
 }
 
 async fn inbox(world: &World, phone: &str) -> Result<Value> {

@@ -22,7 +22,10 @@ pub(crate) const EVERYDAY: &str = "巴蜀文旅年票";
 /// When the gateway refuses one.
 pub(crate) async fn ensure(operator: &Client, union: Union) -> Result<()> {
     let there = operator.send(PRODUCTS, json!({})).await?;
-    let nodes = there["passProducts"]["nodes"].as_array().cloned().unwrap_or_default();
+    let nodes = there["passProducts"]["nodes"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     for (number, terms) in terms(union).into_iter().enumerate() {
         if nodes.iter().any(|node| node["name"] == terms["nameZh"]) {
             continue;

@@ -1,6 +1,8 @@
 //! The demonstration's venues: real places with approximate coordinates, see `demo/venues.csv`.
 
-use anyhow::{Context, Result, anyhow, ensure};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
 use kit::types::Union;
 use serde_json::{Value, json};
 
@@ -9,6 +11,9 @@ use super::organisations::Organisations;
 use crate::client::{Client, text};
 
 const TABLE: &str = include_str!("../../demo/venues.csv");
+/// Longer than any answer is cached.
+const LIST_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(200);
 const SOURCE: &str = "approximate, from general geographic knowledge; not surveyed";
 
 const VENUES: &str = "query ($after: String) { venues(first: 100, after: $after) { nodes { id \
@@ -24,14 +29,21 @@ pub(crate) const fn open_always(union: Union) -> &'static str {
     }
 }
 
-/// A venue's opaque id by its name.
+/// A venue's opaque id by its name. The public list is read through a cache, so that a venue
+/// made a moment ago may not stand there yet.
 ///
 /// # Errors
 /// When there is none of this name.
 pub(crate) async fn id_of(client: &Client, name: &str) -> Result<String> {
-    let found = all(client).await?;
-    let venue = found.iter().find(|venue| venue["nameZh"] == name);
-    text(venue.ok_or_else(|| anyhow!("there is no venue {name}"))?, "/id")
+    let began = Instant::now();
+    loop {
+        let found = all(client).await?;
+        if let Some(venue) = found.iter().find(|venue| venue["nameZh"] == name) {
+            return text(venue, "/id");
+        }
+        ensure!(began.elapsed() < LIST_TIMEOUT, "there is no venue {name}");
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 /// Makes those that are not there; how many there are of the union's own.
@@ -45,7 +57,11 @@ pub(crate) async fn ensure(
 ) -> Result<usize> {
     let there = all(operator).await?;
     let mut count = 0;
-    for (number, line) in TABLE.lines().filter(|line| line.starts_with('5')).enumerate() {
+    for (number, line) in TABLE
+        .lines()
+        .filter(|line| line.starts_with('5'))
+        .enumerate()
+    {
         let fields: Vec<&str> = line.split(',').collect();
         ensure!(fields.len() == 9, "venues.csv: bad line {line}");
         if fields[0] != union.to_string() {
@@ -56,7 +72,10 @@ pub(crate) async fn ensure(
             continue;
         }
         let input = input(&fields, union, number, organisations)?;
-        operator.run(CREATE, json!({ "input": input })).await.context(fields[2].to_owned())?;
+        operator
+            .run(CREATE, json!({ "input": input }))
+            .await
+            .context(fields[2].to_owned())?;
     }
     Ok(count)
 }

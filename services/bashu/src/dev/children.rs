@@ -61,7 +61,11 @@ impl Running {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("{} cannot be started", program.path.display()))?;
-        Ok(Self { name: program.name, child, ready: program.ready })
+        Ok(Self {
+            name: program.name,
+            child,
+            ready: program.ready,
+        })
     }
 
     /// Waits until it says that it is ready.
@@ -69,7 +73,9 @@ impl Running {
     /// # Errors
     /// When it ends before, or takes longer than a minute.
     pub(crate) async fn ready(&mut self) -> Result<()> {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(5))
+            .build()?;
         let began = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -80,7 +86,11 @@ impl Running {
                 return Ok(());
             }
             if began.elapsed() > READY_TIMEOUT {
-                bail!("{} is not ready after {} s", self.name, READY_TIMEOUT.as_secs());
+                bail!(
+                    "{} is not ready after {} s",
+                    self.name,
+                    READY_TIMEOUT.as_secs()
+                );
             }
             tokio::time::sleep(POLL).await;
         }
@@ -98,9 +108,15 @@ impl Running {
     pub(crate) async fn stop(mut self) {
         if let Some(id) = self.child.id() {
             // `kill` of the shell's own tools: no unsafe code for one signal.
-            let asked = Command::new("kill").arg("-TERM").arg(id.to_string()).status().await;
+            let asked = Command::new("kill")
+                .arg("-TERM")
+                .arg(id.to_string())
+                .status()
+                .await;
             if asked.is_ok_and(|status| status.success())
-                && tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await.is_ok()
+                && tokio::time::timeout(STOP_TIMEOUT, self.child.wait())
+                    .await
+                    .is_ok()
             {
                 return;
             }

@@ -18,9 +18,13 @@ pub(crate) fn read_env(path: &Path) -> Result<BTreeMap<String, String>> {
     let text = fs::read_to_string(path)
         .with_context(|| format!("{} is missing: run deploy/dev/up run", path.display()))?;
     let mut values = BTreeMap::new();
-    for line in text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
-        let (key, value) =
-            line.split_once('=').ok_or_else(|| anyhow!("{}: bad line", path.display()))?;
+    for line in text
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
+    {
+        let (key, value) = line
+            .split_once('=')
+            .ok_or_else(|| anyhow!("{}: bad line", path.display()))?;
         values.insert(key.to_owned(), value.trim_matches('"').to_owned());
     }
     Ok(values)
@@ -31,7 +35,10 @@ pub(crate) fn read_env(path: &Path) -> Result<BTreeMap<String, String>> {
 /// # Errors
 /// When it is not.
 pub(crate) fn need<'a>(values: &'a BTreeMap<String, String>, key: &str) -> Result<&'a str> {
-    values.get(key).map(String::as_str).ok_or_else(|| anyhow!("{key} is not set"))
+    values
+        .get(key)
+        .map(String::as_str)
+        .ok_or_else(|| anyhow!("{key} is not set"))
 }
 
 /// A folder that only its owner enters.

@@ -18,8 +18,8 @@ use kit::types::Union;
 
 use crate::say::Say;
 use crate::{demo, journey};
-use children::{Program, Running};
 pub(crate) use children::command;
+use children::{Program, Running};
 pub(crate) use files::write_private;
 pub(crate) use settings::World;
 
@@ -30,7 +30,11 @@ pub(crate) struct DevArgs {
     #[arg(long, env = "BASHU_DEV_DIR", default_value = ".dev/run")]
     pub(crate) folder: PathBuf,
     /// The gateway's program
-    #[arg(long, env = "BASHU_GATEWAY_BIN", default_value = ".dev/bin/bashu-gateway")]
+    #[arg(
+        long,
+        env = "BASHU_GATEWAY_BIN",
+        default_value = ".dev/bin/bashu-gateway"
+    )]
     pub(crate) gateway: PathBuf,
     /// The composed graph that the gateways serve
     #[arg(long, default_value = "schema/supergraph.graphql")]

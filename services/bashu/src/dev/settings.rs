@@ -109,7 +109,10 @@ impl World {
 
     /// `host:port` of a union's gateway.
     pub(crate) fn gateway(&self, union: Union) -> String {
-        format!("127.0.0.1:{}", GATEWAY_PORT + u16::from(union.code()) + self.port_offset)
+        format!(
+            "127.0.0.1:{}",
+            GATEWAY_PORT + u16::from(union.code()) + self.port_offset
+        )
     }
 
     fn services_port(&self, union: Union) -> u16 {
@@ -126,29 +129,56 @@ impl World {
         Ok(Config::from(Some(&text), [])?)
     }
 
-    fn services_settings(
-        &self,
-        union: Union,
-        roots: &BTreeMap<Union, [u8; 32]>,
-    ) -> Result<String> {
+    fn services_settings(&self, union: Union, roots: &BTreeMap<Union, [u8; 32]>) -> Result<String> {
         let env = read_env(&self.union_folder(union).join("env"))?;
         let keys = self.keys(union);
         let own_root = roots.get(&union).map(hex::encode).unwrap_or_default();
         let mut out = String::from("# Written at each start of `bashu dev`. Not for production.\n");
-        writeln!(out, "union = {union}\nmode = \"development\"\nlog = \"info\"")?;
-        writeln!(out, "redis_url = {}", quoted(need(&env, "BASHU_REDIS_URL")?))?;
-        writeln!(out, "subgraph_key = {}", quoted(&secret(&keys, "subgraph")?))?;
+        writeln!(
+            out,
+            "union = {union}\nmode = \"development\"\nlog = \"info\""
+        )?;
+        writeln!(
+            out,
+            "redis_url = {}",
+            quoted(need(&env, "BASHU_REDIS_URL")?)
+        )?;
+        writeln!(
+            out,
+            "subgraph_key = {}",
+            quoted(&secret(&keys, "subgraph")?)
+        )?;
         writeln!(out, "root_public_key = {}", quoted(&own_root))?;
-        writeln!(out, "data_dir = {}", quoted(&self.union_folder(union).display().to_string()))?;
-        writeln!(out, "\n[postgres]\nhost = {}", quoted(need(&env, "BASHU_PG_HOST")?))?;
+        writeln!(
+            out,
+            "data_dir = {}",
+            quoted(&self.union_folder(union).display().to_string())
+        )?;
+        writeln!(
+            out,
+            "\n[postgres]\nhost = {}",
+            quoted(need(&env, "BASHU_PG_HOST")?)
+        )?;
         writeln!(out, "port = {}", need(&env, "BASHU_PG_PORT")?)?;
         writeln!(out, "user = {}", quoted(need(&env, "BASHU_PG_APP")?))?;
-        writeln!(out, "password = {}", quoted(need(&env, "BASHU_PG_APP_PASSWORD")?))?;
+        writeln!(
+            out,
+            "password = {}",
+            quoted(need(&env, "BASHU_PG_APP_PASSWORD")?)
+        )?;
         if let Some(prefix) = env.get("BASHU_PREFIX") {
             writeln!(out, "database_prefix = {}", quoted(prefix))?;
         }
-        writeln!(out, "\n[postgres.owner]\nuser = {}", quoted(need(&env, "BASHU_PG_OWNER")?))?;
-        writeln!(out, "password = {}", quoted(need(&env, "BASHU_PG_OWNER_PASSWORD")?))?;
+        writeln!(
+            out,
+            "\n[postgres.owner]\nuser = {}",
+            quoted(need(&env, "BASHU_PG_OWNER")?)
+        )?;
+        writeln!(
+            out,
+            "password = {}",
+            quoted(need(&env, "BASHU_PG_OWNER_PASSWORD")?)
+        )?;
         let brokers = quoted(need(&env, "BASHU_KAFKA_BROKERS")?);
         writeln!(out, "\n[kafka]\nbrokers = {brokers}\npartitions = 2")?;
         // Set by the journeys' test alone, whose two unions share one server of each kind.
@@ -169,9 +199,17 @@ impl World {
             writeln!(out, "{name} = {}", quoted(&base64_secret(&keys, name)?))?;
         }
         let root = keys.join(crate::keys::ROOT_FILE);
-        writeln!(out, "root_key_file = {}", quoted(&root.display().to_string()))?;
+        writeln!(
+            out,
+            "root_key_file = {}",
+            quoted(&root.display().to_string())
+        )?;
         let sms_key = fs::read_to_string(sandbox.join("sms").join(format!("{union}.key")))?;
-        writeln!(out, "\n[identity.sms]\nurl = {}", quoted(&format!("http://{}", self.sandbox())))?;
+        writeln!(
+            out,
+            "\n[identity.sms]\nurl = {}",
+            quoted(&format!("http://{}", self.sandbox()))
+        )?;
         writeln!(out, "key = {}", quoted(sms_key.trim()))?;
         let key = base64_secret(&keys, "entitlement_key")?;
         writeln!(out, "\n[passes]\nentitlement_key = {}", quoted(&key))?;
@@ -200,7 +238,10 @@ impl World {
             ("merchant_serial", read(merchant.join("serial"))?),
             ("merchant_key", read(merchant.join("private_key.pem"))?),
             ("platform_serial", read(sandbox.join("platform/serial"))?),
-            ("platform_key", read(sandbox.join("platform/public_key.pem"))?),
+            (
+                "platform_key",
+                read(sandbox.join("platform/public_key.pem"))?,
+            ),
             ("apiv3_key", read(merchant.join("apiv3_key"))?),
             ("notify_url", format!("http://127.0.0.1:{rest}")),
         ];
@@ -217,10 +258,22 @@ impl World {
         let mut out = String::from("# Written at each start of `bashu dev`. Not for production.\n");
         writeln!(out, "union = {union}\nmode = \"development\"")?;
         writeln!(out, "listen = {}", quoted(&self.gateway(union)))?;
-        writeln!(out, "supergraph = {}", quoted(&self.supergraph.display().to_string()))?;
+        writeln!(
+            out,
+            "supergraph = {}",
+            quoted(&self.supergraph.display().to_string())
+        )?;
         let key = self.keys(union).join("subgraph");
-        writeln!(out, "subgraph_key_file = {}", quoted(&key.display().to_string()))?;
-        writeln!(out, "redis_url = {}", quoted(need(&env, "BASHU_REDIS_URL")?))?;
+        writeln!(
+            out,
+            "subgraph_key_file = {}",
+            quoted(&key.display().to_string())
+        )?;
+        writeln!(
+            out,
+            "redis_url = {}",
+            quoted(need(&env, "BASHU_REDIS_URL")?)
+        )?;
         let jwks = format!("http://{}/.well-known/jwks.json", config.listen.rest());
         writeln!(out, "jwks_url = {}", quoted(&jwks))?;
         writeln!(out, "\n[subgraphs]")?;
@@ -238,7 +291,10 @@ impl World {
             let gateway = self.gateway(union);
             say.line(&format!("{}  http://{gateway}/graphql", union.name_zh()));
         }
-        say.line(&format!("支付与短信沙箱 / payer and SMS inbox  http://{}/", self.sandbox()));
+        say.line(&format!(
+            "支付与短信沙箱 / payer and SMS inbox  http://{}/",
+            self.sandbox()
+        ));
         crate::demo::print_logins(say);
         say.line("Ctrl-C 停止 / Ctrl-C stops");
     }

@@ -12,12 +12,17 @@ const CHECK: &str = "configuration";
 
 /// The configuration that did not load.
 pub(super) fn refused(error: &anyhow::Error) -> Finding {
-    let field = error.downcast_ref::<ConfigError>().map(|wrong| wrong.field.clone());
+    let field = error
+        .downcast_ref::<ConfigError>()
+        .map(|wrong| wrong.field.clone());
     let why = format!("{error:#}");
     Finding::fail(
         CHECK,
         field.unwrap_or_default(),
-        Text::new(format!("配置不能使用：{why}"), format!("it cannot be used: {why}")),
+        Text::new(
+            format!("配置不能使用：{why}"),
+            format!("it cannot be used: {why}"),
+        ),
         Text::new(
             "修正所指的字段（文件由 BASHU_CONFIG 指定，环境变量 BASHU_* 优先），再运行 bashu doctor",
             "correct the field it names (the file is BASHU_CONFIG's, variables BASHU_* come \
@@ -49,12 +54,18 @@ fn mode(config: &Config) -> Finding {
         Mode::Production => Finding::ok(
             CHECK,
             "",
-            Text::new(format!("{zh}，生产模式"), format!("union {union}, production")),
+            Text::new(
+                format!("{zh}，生产模式"),
+                format!("union {union}, production"),
+            ),
         ),
         Mode::Development => Finding::ok(
             CHECK,
             "",
-            Text::new(format!("{zh}，开发模式"), format!("union {union}, development")),
+            Text::new(
+                format!("{zh}，开发模式"),
+                format!("union {union}, development"),
+            ),
         ),
     }
 }
@@ -112,17 +123,22 @@ fn plain_addresses(value: &Value, path: &str, found: &mut Vec<String>) {
 /// What belongs to development alone: the sandbox's own section, and a root key within reach.
 fn sandbox(config: &Config) -> Vec<Finding> {
     let present = |section: &str, key: Option<&str>| {
-        config.section::<Value>(section).is_ok_and(|value| match key {
-            Some(key) => value.get(key).is_some_and(|held| !held.is_null()),
-            None => value.as_object().is_some_and(|fields| !fields.is_empty()),
-        })
+        config
+            .section::<Value>(section)
+            .is_ok_and(|value| match key {
+                Some(key) => value.get(key).is_some_and(|held| !held.is_null()),
+                None => value.as_object().is_some_and(|fields| !fields.is_empty()),
+            })
     };
     let mut findings = Vec::new();
     if present("sandbox", None) {
         findings.push(Finding::fail(
             "configuration.sandbox",
             "sandbox",
-            Text::new("生产模式下配置了沙箱", "a sandbox is configured in production"),
+            Text::new(
+                "生产模式下配置了沙箱",
+                "a sandbox is configured in production",
+            ),
             Text::new("删除 [sandbox] 一节", "remove the section [sandbox]"),
         ));
     }
@@ -130,7 +146,10 @@ fn sandbox(config: &Config) -> Vec<Finding> {
         findings.push(Finding::fail(
             "configuration.root",
             "identity.root_key_file",
-            Text::new("离线根密钥在线上可及", "the offline root is within reach of the service"),
+            Text::new(
+                "离线根密钥在线上可及",
+                "the offline root is within reach of the service",
+            ),
             Text::new(
                 "从配置和机器上移走根密钥；发布密钥集时用 bashu keys publish --root",
                 "take the root off the configuration and the machine; publish key sets by \
@@ -155,7 +174,7 @@ mod tests {
         });
         let found = outside(Mode::Production, "billing", &section);
         let subjects: Vec<&str> = found.iter().map(|one| one.subject.as_str()).collect();
-        assert_eq!(subjects, ["billing.sms", "billing.wechat.base_url"]);
+        assert_eq!(subjects, ["billing.sms.url", "billing.wechat.base_url"]);
         assert!(outside(Mode::Development, "billing", &section).is_empty());
         assert!(!serde_json::to_string(&found).unwrap().contains("14090"));
     }

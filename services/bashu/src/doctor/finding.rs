@@ -32,7 +32,13 @@ pub(crate) struct Finding {
 impl Finding {
     /// All is well.
     pub(crate) fn ok(check: &'static str, subject: impl Into<String>, found: Text) -> Self {
-        Self { check, subject: subject.into(), severity: Severity::Ok, found, to_do: None }
+        Self {
+            check,
+            subject: subject.into(),
+            severity: Severity::Ok,
+            found,
+            to_do: None,
+        }
     }
 
     /// It will not stay well.
@@ -43,7 +49,13 @@ impl Finding {
         to_do: Text,
     ) -> Self {
         let severity = Severity::Warn;
-        Self { check, subject: subject.into(), severity, found, to_do: Some(to_do) }
+        Self {
+            check,
+            subject: subject.into(),
+            severity,
+            found,
+            to_do: Some(to_do),
+        }
     }
 
     /// It is not well.
@@ -54,7 +66,13 @@ impl Finding {
         to_do: Text,
     ) -> Self {
         let severity = Severity::Fail;
-        Self { check, subject: subject.into(), severity, found, to_do: Some(to_do) }
+        Self {
+            check,
+            subject: subject.into(),
+            severity,
+            found,
+            to_do: Some(to_do),
+        }
     }
 }
 

@@ -28,6 +28,28 @@ struct Trap {
     to_do: Text,
 }
 
+impl Trap {
+    fn new(check: &'static str, request: reqwest::RequestBuilder) -> Self {
+        let refusals = &[StatusCode::BAD_REQUEST];
+        Self {
+            check,
+            request,
+            refusals,
+            zh: "",
+            en: "",
+            to_do: replace(),
+        }
+    }
+
+    fn refused_by(self, refusals: &'static [StatusCode]) -> Self {
+        Self { refusals, ..self }
+    }
+
+    fn called(self, zh: &'static str, en: &'static str) -> Self {
+        Self { zh, en, ..self }
+    }
+}
+
 pub(super) async fn examine(address: &str, mode: Mode) -> Vec<Finding> {
     let address = address.trim_start_matches("http://").trim_end_matches('/');
     let Ok(http) = Client::builder().timeout(ANSWER_TIMEOUT).no_proxy().build() else {
@@ -59,7 +81,14 @@ fn away(address: &str) -> Finding {
 }
 
 async fn spring(address: &str, trap: Trap) -> Finding {
-    let Trap { check, request, refusals, zh, en, to_do } = trap;
+    let Trap {
+        check,
+        request,
+        refusals,
+        zh,
+        en,
+        to_do,
+    } = trap;
     let answer = match request.send().await {
         Ok(answer) => answer.status(),
         // It hung up on a body that it did not want.
@@ -84,93 +113,67 @@ async fn spring(address: &str, trap: Trap) -> Finding {
 }
 
 fn traps(http: &Client, url: &str, mode: Mode) -> Vec<Trap> {
-    let post = |body: &Value| http.post(url).json(body);
+    let mut traps = transport(http, url);
+    traps.extend(documents(http, url));
+    if mode == Mode::Production {
+        let body = json!({ "query": "{ __schema { queryType { name } } }" });
+        let mut trap = Trap::new("gateway.introspection", http.post(url).json(&body));
+        trap.refusals = &[StatusCode::BAD_REQUEST, StatusCode::FORBIDDEN];
+        trap.to_do = Text::new(
+            "网关的 mode 改为 production",
+            "set the gateway's mode to production",
+        );
+        traps.push(trap.called("自省", "introspection"));
+    }
+    traps
+}
+
+/// What is wrong before the document is read.
+fn transport(http: &Client, url: &str) -> Vec<Trap> {
     let typename = json!({ "query": "{ __typename }" });
     let plain = http
         .post(url)
         .header(header::CONTENT_TYPE, "text/plain")
         .body(typename.to_string());
     let get = http.get(format!("{url}?query=%7B__typename%7D"));
-    let mut traps = vec![
-        Trap {
-            check: "gateway.csrf",
-            request: plain,
-            refusals: &[
+    let bad_token = http.post(url).json(&typename).bearer_auth("e30.e30.AA");
+    let large = json!({ "query": " ".repeat(BODY_BYTES) });
+    vec![
+        Trap::new("gateway.csrf", plain)
+            .refused_by(&[
                 StatusCode::BAD_REQUEST,
                 StatusCode::FORBIDDEN,
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            ],
-            zh: "text/plain 的 POST",
-            en: "a POST as text/plain",
-            to_do: replace(),
-        },
-        Trap {
-            check: "gateway.csrf",
-            request: get,
-            refusals: &[
+            ])
+            .called("text/plain 的 POST", "a POST as text/plain"),
+        Trap::new("gateway.csrf", get)
+            .refused_by(&[
                 StatusCode::BAD_REQUEST,
                 StatusCode::FORBIDDEN,
                 StatusCode::METHOD_NOT_ALLOWED,
-            ],
-            zh: "没有客户端名的 GET",
-            en: "a GET without the client's name",
-            to_do: replace(),
-        },
-        Trap {
-            check: "gateway.token",
-            request: post(&typename).bearer_auth("e30.e30.AA"),
-            refusals: &[StatusCode::UNAUTHORIZED],
-            zh: "坏令牌",
-            en: "a token that is present and bad",
-            to_do: replace(),
-        },
-        Trap {
-            check: "gateway.fragments",
-            request: post(&json!({ "query": bomb() })),
-            refusals: &[StatusCode::BAD_REQUEST],
-            zh: "成倍展开的片段",
-            en: "fragments that double at each level",
-            to_do: replace(),
-        },
-        Trap {
-            check: "gateway.aliases",
-            request: post(&json!({ "query": aliases() })),
-            refusals: &[StatusCode::BAD_REQUEST],
-            zh: "大量别名",
-            en: "hundreds of aliases",
-            to_do: replace(),
-        },
-        Trap {
-            check: "gateway.batch",
-            request: post(&json!([typename, typename])),
-            refusals: &[StatusCode::BAD_REQUEST],
-            zh: "批量请求",
-            en: "a batch of requests",
-            to_do: replace(),
-        },
-        Trap {
-            check: "gateway.body",
-            request: post(&json!({ "query": " ".repeat(BODY_BYTES) })),
-            refusals: &[StatusCode::PAYLOAD_TOO_LARGE, StatusCode::BAD_REQUEST],
-            zh: "3 MiB 的请求体",
-            en: "a body of 3 MiB",
-            to_do: replace(),
-        },
-    ];
-    if mode == Mode::Production {
-        traps.push(Trap {
-            check: "gateway.introspection",
-            request: post(&json!({ "query": "{ __schema { queryType { name } } }" })),
-            refusals: &[StatusCode::BAD_REQUEST, StatusCode::FORBIDDEN],
-            zh: "自省",
-            en: "introspection",
-            to_do: Text::new(
-                "网关的 mode 改为 production",
-                "set the gateway's mode to production",
-            ),
-        });
-    }
-    traps
+            ])
+            .called("没有客户端名的 GET", "a GET without the client's name"),
+        Trap::new("gateway.token", bad_token)
+            .refused_by(&[StatusCode::UNAUTHORIZED])
+            .called("坏令牌", "a token that is present and bad"),
+        Trap::new("gateway.body", http.post(url).json(&large))
+            .refused_by(&[StatusCode::PAYLOAD_TOO_LARGE, StatusCode::BAD_REQUEST])
+            .called("3 MiB 的请求体", "a body of 3 MiB"),
+    ]
+}
+
+/// What is wrong with the document.
+fn documents(http: &Client, url: &str) -> Vec<Trap> {
+    let post = |body: &Value| http.post(url).json(body);
+    let typename = json!({ "query": "{ __typename }" });
+    vec![
+        Trap::new("gateway.fragments", post(&json!({ "query": bomb() })))
+            .called("成倍展开的片段", "fragments that double at each level"),
+        Trap::new("gateway.aliases", post(&json!({ "query": aliases() })))
+            .called("大量别名", "hundreds of aliases"),
+        Trap::new("gateway.batch", post(&json!([typename, typename])))
+            .called("批量请求", "a batch of requests"),
+    ]
 }
 
 fn replace() -> Text {
@@ -185,9 +188,13 @@ fn bomb() -> String {
     let mut query = String::from("{ ...f0 }");
     for level in 0..BOMB_LEVELS {
         let next = level + 1;
-        query.push_str(&format!(" fragment f{level} on Query {{ ...f{next} ...f{next} }}"));
+        query.push_str(&format!(
+            " fragment f{level} on Query {{ ...f{next} ...f{next} }}"
+        ));
     }
-    query.push_str(&format!(" fragment f{BOMB_LEVELS} on Query {{ __typename }}"));
+    query.push_str(&format!(
+        " fragment f{BOMB_LEVELS} on Query {{ __typename }}"
+    ));
     query
 }
 

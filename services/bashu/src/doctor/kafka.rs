@@ -30,7 +30,11 @@ pub(super) async fn examine(stack: &Stack, opened: &[(&'static Known, Ctx)]) -> 
         return with(findings, away(&format!("{error:#}")));
     }
     let found = Text::new("应答正常", "it answers");
-    findings.push(Finding::ok("kafka.reachable", &stack.config.kafka.brokers, found));
+    findings.push(Finding::ok(
+        "kafka.reachable",
+        &stack.config.kafka.brokers,
+        found,
+    ));
     for (known, ctx) in opened {
         let name = ctx.topic();
         let asked = name.clone();
@@ -77,7 +81,10 @@ async fn missing(service: &str, ctx: &Ctx, name: &str) -> Finding {
         return Finding::fail(
             "kafka.topic",
             name,
-            Text::new("主题不见了，而它曾经有记录", "it is gone, and it had records"),
+            Text::new(
+                "主题不见了，而它曾经有记录",
+                "it is gone, and it had records",
+            ),
             wiped(service),
         );
     }
@@ -94,9 +101,7 @@ async fn missing(service: &str, ctx: &Ctx, name: &str) -> Finding {
 
 fn wiped(service: &str) -> Text {
     Text::new(
-        format!(
-            "停止服务，bashu restored {service} --yes，启动服务，再 bashu resync {service}"
-        ),
+        format!("停止服务，bashu restored {service} --yes，启动服务，再 bashu resync {service}"),
         format!(
             "stop the service, bashu restored {service} --yes, start it, then \
              bashu resync {service}"
@@ -118,8 +123,10 @@ fn shape(stack: &Stack, name: &str, topic: &Topic) -> Finding {
             ),
             Text::new(
                 format!("把 kafka.partitions 改回 {has}：主题不能增减分区，否则键的顺序会乱"),
-                format!("set kafka.partitions back to {has}: a topic never grows, or keys lose \
-                         their order"),
+                format!(
+                    "set kafka.partitions back to {has}: a topic never grows, or keys lose \
+                         their order"
+                ),
             ),
         );
     }
@@ -157,8 +164,10 @@ struct Relay {
 }
 
 async fn relay(ctx: &Ctx) -> kit::Result<Relay> {
-    let relay: Option<Relay> =
-        ctx.db.one("SELECT offsets FROM outbox_relay WHERE shard = 0", []).await?;
+    let relay: Option<Relay> = ctx
+        .db
+        .one("SELECT offsets FROM outbox_relay WHERE shard = 0", [])
+        .await?;
     relay.ok_or_else(|| kit::Error::internal("the relay's row is missing"))
 }
 
@@ -170,7 +179,11 @@ async fn explained(service: &str, ctx: &Ctx, topic: &Topic) -> Finding {
         Err(error) => return unanswered(check, service, &error),
     };
     let ends = topic.ends.iter().map(|(_, high)| *high);
-    let short = relay.offsets.iter().zip(ends).position(|(offset, high)| high <= *offset);
+    let short = relay
+        .offsets
+        .iter()
+        .zip(ends)
+        .position(|(offset, high)| high <= *offset);
     match short {
         None => Finding::ok(
             check,
@@ -198,7 +211,9 @@ async fn relay_age(service: &str, ctx: &Ctx) -> Finding {
         Ok(oldest) => oldest,
         Err(error) => return unanswered(check, service, &error),
     };
-    let age = oldest.map_or(TimeDelta::zero(), |at| ctx.clock.now() - at).num_seconds();
+    let age = oldest
+        .map_or(TimeDelta::zero(), |at| ctx.clock.now() - at)
+        .num_seconds();
     let found = match oldest {
         None => Text::new("没有等待发布的事件", "no event waits to be published"),
         Some(_) => Text::new(
@@ -211,10 +226,12 @@ async fn relay_age(service: &str, ctx: &Ctx) -> Finding {
         "see that bashu serve runs and Kafka is reached; if the log says that the relay refuses, \
          see bashu restored",
     );
-    match age {
-        ..=RELAY_SECONDS_WARN => Finding::ok(check, service, found),
-        ..=RELAY_SECONDS_FAIL => Finding::warn(check, service, found, to_do),
-        _ => Finding::fail(check, service, found, to_do),
+    if age <= RELAY_SECONDS_WARN {
+        Finding::ok(check, service, found)
+    } else if age <= RELAY_SECONDS_FAIL {
+        Finding::warn(check, service, found, to_do)
+    } else {
+        Finding::fail(check, service, found, to_do)
     }
 }
 
@@ -226,11 +243,7 @@ struct Reading {
 }
 
 /// How far each consumer of a topic is behind its end.
-async fn lags(
-    name: &str,
-    topic: &Topic,
-    opened: &[(&'static Known, Ctx)],
-) -> Vec<Finding> {
+async fn lags(name: &str, topic: &Topic, opened: &[(&'static Known, Ctx)]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (known, ctx) in opened {
         let sql = "SELECT consumer, part, next_offset FROM watermark WHERE topic = $1
@@ -242,7 +255,11 @@ async fn lags(
                 continue;
             }
         };
-        findings.extend(readings.iter().filter_map(|one| lag(known.name, name, topic, one)));
+        findings.extend(
+            readings
+                .iter()
+                .filter_map(|one| lag(known.name, name, topic, one)),
+        );
     }
     findings
 }
@@ -261,15 +278,24 @@ fn lag(service: &str, name: &str, topic: &Topic, reading: &Reading) -> Option<Fi
                 format!("{lost} records it had not read are past retention"),
             ),
             Text::new(
-                format!("bashu parked release {service} {} {name} {} --reason …，然后由来源服务 \
-                         bashu resync", reading.consumer, reading.part),
-                format!("bashu parked release {service} {} {name} {} --reason …, then bashu \
-                         resync of the service that writes the topic", reading.consumer, reading.part),
+                format!(
+                    "bashu parked release {service} {} {name} {} --reason …，然后由来源服务 \
+                         bashu resync",
+                    reading.consumer, reading.part
+                ),
+                format!(
+                    "bashu parked release {service} {} {name} {} --reason …, then bashu \
+                         resync of the service that writes the topic",
+                    reading.consumer, reading.part
+                ),
             ),
         ));
     }
     let behind = high - reading.next_offset.max(low);
-    let found = Text::new(format!("落后 {behind} 条"), format!("{behind} records behind"));
+    let found = Text::new(
+        format!("落后 {behind} 条"),
+        format!("{behind} records behind"),
+    );
     if behind <= LAG_RECORDS_WARN {
         return Some(Finding::ok(check, subject, found));
     }
@@ -303,7 +329,10 @@ pub(super) async fn stopped(service: &'static str, ctx: &Ctx) -> Vec<Finding> {
             Finding::fail(
                 "consumer.held",
                 format!("{service}/{consumer} ← {topic}/{part}"),
-                Text::new(format!("分区停下：{}", one.held), format!("stopped: {}", one.held)),
+                Text::new(
+                    format!("分区停下：{}", one.held),
+                    format!("stopped: {}", one.held),
+                ),
                 Text::new(
                     format!("查明原因；{command}；然后 bashu resync {writer}"),
                     format!("find out why; {command}; then bashu resync {writer}"),
@@ -325,10 +354,14 @@ pub(super) async fn stopped(service: &'static str, ctx: &Ctx) -> Vec<Finding> {
                 format!("{} records are parked", parked.len()),
             ),
             Text::new(
-                format!("bashu parked list；修复后 bashu parked retry {service} --all，\
-                         或 discard 并说明原因"),
-                format!("bashu parked list; after a fix bashu parked retry {service} --all, or \
-                         discard with a reason"),
+                format!(
+                    "bashu parked list；修复后 bashu parked retry {service} --all，\
+                         或 discard 并说明原因"
+                ),
+                format!(
+                    "bashu parked list; after a fix bashu parked retry {service} --all, or \
+                         discard with a reason"
+                ),
             ),
         )),
         Err(error) => findings.push(Finding::fail(
@@ -347,18 +380,29 @@ mod tests {
     use super::*;
 
     fn topic(low: i64, high: i64) -> Topic {
-        Topic { partitions: 1, replicas: 1, leaderless: 0, ends: vec![(low, high)] }
+        Topic {
+            partitions: 1,
+            replicas: 1,
+            leaderless: 0,
+            ends: vec![(low, high)],
+        }
     }
 
     fn at(next_offset: i64) -> Reading {
-        Reading { consumer: "replica".to_owned(), part: 0, next_offset }
+        Reading {
+            consumer: "replica".to_owned(),
+            part: 0,
+            next_offset,
+        }
     }
 
     /// A consumer near the end is well, one far behind warns, one behind the beginning fails.
     #[test]
     fn lag_is_judged_by_what_can_still_be_read() {
         let severity = |topic: &Topic, reading: &Reading| {
-            lag("passes", "identity.v1", topic, reading).unwrap().severity
+            lag("passes", "identity.v1", topic, reading)
+                .unwrap()
+                .severity
         };
         assert_eq!(severity(&topic(0, 10), &at(10)), Severity::Ok);
         assert_eq!(severity(&topic(0, 5_000), &at(10)), Severity::Warn);

@@ -70,11 +70,18 @@ async fn held(config: &Config, ctx: &Ctx) -> kit::Result<Held> {
             [i16::from(config.union.issuer()).into()],
         )
         .await?;
-    let Some(row) = row else { return Ok(Held::None) };
+    let Some(row) = row else {
+        return Ok(Held::None);
+    };
     let root = VerifyingKey::from_bytes(&config.root_public_key).ok();
     let signature = <[u8; 64]>::try_from(row.signature.as_slice()).ok();
     let set = root.zip(signature).and_then(|(root, root_signature)| {
-        SignedKeySet { bytes: row.bytes, root_signature }.verify(&root, TestIssuer::Refuse).ok()
+        SignedKeySet {
+            bytes: row.bytes,
+            root_signature,
+        }
+        .verify(&root, TestIssuer::Refuse)
+        .ok()
     });
     Ok(set.map_or(Held::Unsigned, Held::Set))
 }
@@ -85,7 +92,10 @@ fn judge(service: &str, held: &Held, newest: Option<u64>) -> Finding {
         Held::None => Finding::fail(
             check,
             service,
-            Text::new("没有密钥集：无人能登录或入场", "no key set: nobody logs in or enters"),
+            Text::new(
+                "没有密钥集：无人能登录或入场",
+                "no key set: nobody logs in or enters",
+            ),
             if service == identity::NAME {
                 Text::new(
                     "bashu keys rotate，然后 bashu keys publish --root 文件",
@@ -113,8 +123,10 @@ fn judge(service: &str, held: &Held, newest: Option<u64>) -> Finding {
         Held::Set(set) => {
             let version = set.version();
             let behind = newest.is_some_and(|newest| version < newest);
-            let found =
-                Text::new(format!("密钥集版本 {version}"), format!("key set version {version}"));
+            let found = Text::new(
+                format!("密钥集版本 {version}"),
+                format!("key set version {version}"),
+            );
             if !behind {
                 return Finding::ok(check, service, found);
             }
@@ -135,7 +147,10 @@ fn judge(service: &str, held: &Held, newest: Option<u64>) -> Finding {
 /// Whether there is a key of each purpose that will be believed for a while.
 fn expiries(set: &KeySet, now: DateTime<Utc>) -> Vec<Finding> {
     let purposes = [(Purpose::Entry, "entry"), (Purpose::Access, "access")];
-    purposes.into_iter().map(|(purpose, name)| expiry(set, purpose, name, now)).collect()
+    purposes
+        .into_iter()
+        .map(|(purpose, name)| expiry(set, purpose, name, now))
+        .collect()
 }
 
 fn expiry(set: &KeySet, purpose: Purpose, name: &str, now: DateTime<Utc>) -> Finding {
@@ -155,8 +170,10 @@ fn expiry(set: &KeySet, purpose: Purpose, name: &str, now: DateTime<Utc>) -> Fin
         return Finding::fail(check, name, found, to_do);
     };
     let days = (end - now).num_days();
-    let found =
-        Text::new(format!("最后一把还有 {days} 天"), format!("the last one ends in {days} days"));
+    let found = Text::new(
+        format!("最后一把还有 {days} 天"),
+        format!("the last one ends in {days} days"),
+    );
     if end - now < EXPIRY_WARN {
         return Finding::warn(check, name, found, to_do);
     }
@@ -170,7 +187,10 @@ struct Beat {
 
 async fn heartbeat(service: &str, ctx: &Ctx) -> Finding {
     let check = "identity.heartbeat";
-    let beat: Option<Beat> = match ctx.db.one("SELECT min(at) AS at FROM replica_heartbeat", []).await
+    let beat: Option<Beat> = match ctx
+        .db
+        .one("SELECT min(at) AS at FROM replica_heartbeat", [])
+        .await
     {
         Ok(beat) => beat,
         Err(error) => return unanswered(check, service, &error),
@@ -225,7 +245,8 @@ mod tests {
     #[test]
     fn keys_that_run_out_are_told_in_time() {
         let now = DateTime::from_timestamp(1_775_008_800, 0).unwrap();
-        let severity = |days, state| expiry(&set(days, state), Purpose::Entry, "entry", now).severity;
+        let severity =
+            |days, state| expiry(&set(days, state), Purpose::Entry, "entry", now).severity;
         assert_eq!(severity(21, KeyState::Active), Severity::Ok);
         assert_eq!(severity(20, KeyState::Active), Severity::Warn);
         assert_eq!(severity(0, KeyState::Active), Severity::Fail);

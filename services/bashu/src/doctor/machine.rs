@@ -19,10 +19,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(super) async fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = vec![disk(&config.data_dir).await];
-    let http = match reqwest::Client::builder().timeout(ANSWER_TIMEOUT).no_proxy().build() {
-        Ok(http) => http,
-        Err(_) => return findings,
-    };
+    let client = reqwest::Client::builder()
+        .timeout(ANSWER_TIMEOUT)
+        .no_proxy()
+        .build();
+    let Ok(http) = client else { return findings };
     if config.listen.base_port == 0 {
         return findings;
     }
@@ -41,8 +42,12 @@ pub(super) async fn examine(config: &Config) -> Vec<Finding> {
 async fn disk(folder: &Path) -> Finding {
     let check = "machine.disk";
     let subject = folder.display().to_string();
-    let asked =
-        tokio::process::Command::new("df").arg("-Pk").arg(folder).env("LC_ALL", "C").output().await;
+    let asked = tokio::process::Command::new("df")
+        .arg("-Pk")
+        .arg(folder)
+        .env("LC_ALL", "C")
+        .output()
+        .await;
     let free = asked
         .ok()
         .filter(|output| output.status.success())
@@ -51,7 +56,10 @@ async fn disk(folder: &Path) -> Finding {
         return Finding::fail(
             check,
             subject,
-            Text::new("data_dir 不存在或读不到", "data_dir is missing or cannot be read"),
+            Text::new(
+                "data_dir 不存在或读不到",
+                "data_dir is missing or cannot be read",
+            ),
             Text::new(
                 "建立该文件夹，只给服务的用户权限（0700）",
                 "make the folder, for the service's user alone (0700)",
@@ -90,7 +98,10 @@ async fn ready(config: &Config, http: &reqwest::Client) -> Finding {
             Finding::fail(
                 check,
                 "",
-                Text::new(format!("服务未就绪：{states}"), format!("not ready: {states}")),
+                Text::new(
+                    format!("服务未就绪：{states}"),
+                    format!("not ready: {states}"),
+                ),
                 Text::new(
                     "缺迁移则 bashu migrate；缺密钥则 bashu keys publish；其余看日志",
                     "migrations missing: bashu migrate; keys missing: bashu keys publish; else \
@@ -123,7 +134,10 @@ async fn closed(config: &Config, service: &str, http: &reqwest::Client) -> Optio
         .ok()?;
     let status = unsigned.status();
     if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
-        let found = Text::new("未经网关签名的请求被拒绝", "it refuses what no gateway signed");
+        let found = Text::new(
+            "未经网关签名的请求被拒绝",
+            "it refuses what no gateway signed",
+        );
         return Some(Finding::ok(check, service, found));
     }
     Some(Finding::fail(

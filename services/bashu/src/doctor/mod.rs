@@ -49,15 +49,26 @@ pub(crate) async fn run(args: DoctorArgs, output: Output) -> Result<Outcome> {
     let (union, mut findings) = match Stack::load() {
         Ok(stack) => {
             let union = stack.config.union.code();
-            (Some(union), examine(&stack, args.gateway.as_deref(), output).await)
+            (
+                Some(union),
+                examine(&stack, args.gateway.as_deref(), output).await,
+            )
         }
         Err(error) => (None, vec![configuration::refused(&error)]),
     };
-    let worst = findings.iter().map(|one| one.severity).max().unwrap_or(Severity::Ok);
+    let worst = findings
+        .iter()
+        .map(|one| one.severity)
+        .max()
+        .unwrap_or(Severity::Ok);
     if args.problems {
         findings.retain(|one| one.severity != Severity::Ok);
     }
-    let report = Report { union, worst, findings };
+    let report = Report {
+        union,
+        worst,
+        findings,
+    };
     output.show(&report, |language| human(&report, language))?;
     Ok(Outcome::well_if(worst != Severity::Fail))
 }
@@ -70,7 +81,9 @@ async fn examine(stack: &Stack, gateway: Option<&str>, output: Output) -> Vec<Fi
     look("PostgreSQL");
     let mut opened: Vec<(&'static Known, Ctx)> = Vec::new();
     // Side by side: a server that is away is waited for once.
-    let examined = registry::ALL.iter().map(async |known| (known, postgres::examine(stack, known).await));
+    let examined = registry::ALL
+        .iter()
+        .map(async |known| (known, postgres::examine(stack, known).await));
     for (known, (found, ctx)) in futures::future::join_all(examined).await {
         findings.extend(found);
         opened.extend(ctx.map(|ctx| (known, ctx)));
@@ -101,15 +114,24 @@ fn human(report: &Report, language: Language) -> String {
             Severity::Warn => "warn",
             Severity::Fail => "FAIL",
         };
-        let subject =
-            if one.subject.is_empty() { String::new() } else { format!(" [{}]", one.subject) };
+        let subject = if one.subject.is_empty() {
+            String::new()
+        } else {
+            format!(" [{}]", one.subject)
+        };
         let found = one.found.choose(language);
         out.push_str(&format!("{mark}  {}{subject}  {found}\n", one.check));
         if let Some(to_do) = &one.to_do {
             out.push_str(&format!("      → {}\n", to_do.choose(language)));
         }
     }
-    let count = |severity| report.findings.iter().filter(|one| one.severity == severity).count();
+    let count = |severity| {
+        report
+            .findings
+            .iter()
+            .filter(|one| one.severity == severity)
+            .count()
+    };
     let (warned, failed) = (count(Severity::Warn), count(Severity::Fail));
     out.push_str(&match language {
         Language::Zh => format!("\n失败 {failed} 项，警告 {warned} 项"),
@@ -124,7 +146,10 @@ fn unanswered(check: &'static str, service: &str, error: &kit::Error) -> Finding
     Finding::fail(
         check,
         service,
-        Text::new(format!("数据库没有回答：{why}"), format!("the database does not answer: {why}")),
+        Text::new(
+            format!("数据库没有回答：{why}"),
+            format!("the database does not answer: {why}"),
+        ),
         Text::new(
             "确认 PostgreSQL 在运行、迁移已执行（bashu migrate），再试一次",
             "see that PostgreSQL runs and the migrations have run (bashu migrate), then try again",

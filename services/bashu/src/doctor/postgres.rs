@@ -57,7 +57,10 @@ fn away(service: &str, why: &str) -> Finding {
     Finding::fail(
         "postgres.reachable",
         service,
-        Text::new(format!("数据库连不上：{why}"), format!("the database is not reached: {why}")),
+        Text::new(
+            format!("数据库连不上：{why}"),
+            format!("the database is not reached: {why}"),
+        ),
         Text::new(
             "启动 PostgreSQL（开发环境：deploy/dev/up run），核对 postgres.host、port、user、\
              password，确认名为该服务的数据库存在",
@@ -84,7 +87,9 @@ async fn server(ctx: &Ctx, service: &str, mode: Mode) -> kit::Result<Vec<Finding
             [],
         )
         .await?;
-    let Some(server) = server else { return Ok(Vec::new()) };
+    let Some(server) = server else {
+        return Ok(Vec::new());
+    };
     let answered = ctx.clock.now();
     let findings = vec![
         version(service, &server),
@@ -105,7 +110,10 @@ fn version(service: &str, server: &Server) -> Finding {
         "postgres.version",
         service,
         found,
-        Text::new("升级到 PostgreSQL 15 或更新", "upgrade to PostgreSQL 15 or later"),
+        Text::new(
+            "升级到 PostgreSQL 15 或更新",
+            "upgrade to PostgreSQL 15 or later",
+        ),
     )
 }
 
@@ -206,7 +214,10 @@ fn tables(service: &str, standing: &kit::migrate::Standing) -> Finding {
         return Finding::fail(
             check,
             service,
-            Text::new(format!("尚未执行：{names}"), format!("not run yet: {names}")),
+            Text::new(
+                format!("尚未执行：{names}"),
+                format!("not run yet: {names}"),
+            ),
             Text::new("运行 bashu migrate", "run bashu migrate"),
         );
     }
@@ -219,10 +230,17 @@ fn tables(service: &str, standing: &kit::migrate::Standing) -> Finding {
                 format!("数据库比本程序新：{names}"),
                 format!("the database is newer than this program: {names}"),
             ),
-            Text::new("部署与数据库相符的程序", "deploy the program that fits the database"),
+            Text::new(
+                "部署与数据库相符的程序",
+                "deploy the program that fits the database",
+            ),
         );
     }
-    Finding::ok(check, service, Text::new("表与程序一致", "the tables are this program's"))
+    Finding::ok(
+        check,
+        service,
+        Text::new("表与程序一致", "the tables are this program's"),
+    )
 }
 
 #[cfg(test)]
@@ -247,26 +265,64 @@ mod tests {
     #[test]
     fn weak_servers_are_found() {
         let ok = sound();
-        for finding in [version("s", &ok), durable("s", &ok, Mode::Production), role("s", &ok)] {
+        for finding in [
+            version("s", &ok),
+            durable("s", &ok, Mode::Production),
+            role("s", &ok),
+        ] {
             assert_eq!(finding.severity, Severity::Ok, "{finding:?}");
         }
-        let old = Server { version: 140_099, ..sound() };
+        let old = Server {
+            version: 140_099,
+            ..sound()
+        };
         assert_eq!(version("s", &old).severity, Severity::Fail);
         for weak in [
-            Server { fsync: false, ..sound() },
-            Server { full_page_writes: false, ..sound() },
-            Server { synchronous_commit: "off".to_owned(), ..sound() },
+            Server {
+                fsync: false,
+                ..sound()
+            },
+            Server {
+                full_page_writes: false,
+                ..sound()
+            },
+            Server {
+                synchronous_commit: "off".to_owned(),
+                ..sound()
+            },
         ] {
-            assert_eq!(durable("s", &weak, Mode::Production).severity, Severity::Fail);
-            assert_eq!(durable("s", &weak, Mode::Development).severity, Severity::Warn);
+            assert_eq!(
+                durable("s", &weak, Mode::Production).severity,
+                Severity::Fail
+            );
+            assert_eq!(
+                durable("s", &weak, Mode::Development).severity,
+                Severity::Warn
+            );
         }
-        for mighty in [Server { mighty: true, ..sound() }, Server { creates: true, ..sound() }] {
+        for mighty in [
+            Server {
+                mighty: true,
+                ..sound()
+            },
+            Server {
+                creates: true,
+                ..sound()
+            },
+        ] {
             assert_eq!(role("s", &mighty).severity, Severity::Fail);
         }
-        for (ms, severity) in
-            [(1_000, Severity::Ok), (-1_000, Severity::Ok), (1_001, Severity::Fail), (-1_001, Severity::Fail)]
-        {
-            assert_eq!(clock("s", TimeDelta::milliseconds(ms)).severity, severity, "{ms}");
+        for (ms, severity) in [
+            (1_000, Severity::Ok),
+            (-1_000, Severity::Ok),
+            (1_001, Severity::Fail),
+            (-1_001, Severity::Fail),
+        ] {
+            assert_eq!(
+                clock("s", TimeDelta::milliseconds(ms)).severity,
+                severity,
+                "{ms}"
+            );
         }
     }
 

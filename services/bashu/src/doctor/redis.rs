@@ -34,7 +34,9 @@ async fn ping(info: ConnectionInfo) -> Result<(), String> {
     let asked = async {
         let client = Client::open(info)?;
         let mut connection = client.get_multiplexed_async_connection().await?;
-        ::redis::cmd("PING").query_async::<()>(&mut connection).await
+        ::redis::cmd("PING")
+            .query_async::<()>(&mut connection)
+            .await
     };
     match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
         Ok(Ok(())) => Ok(()),

@@ -44,10 +44,16 @@ async fn due(service: &'static str, ctx: &Ctx) -> Finding {
         .await;
     let due = match asked {
         Ok(Some(due)) => due,
-        Ok(None) => Due { oldest: None, failing: 0, last_error: None },
+        Ok(None) => Due {
+            oldest: None,
+            failing: 0,
+            last_error: None,
+        },
         Err(error) => return unanswered(check, service, &error),
     };
-    let late = due.oldest.map_or(0, |at| (ctx.clock.now() - at).num_seconds().max(0));
+    let late = due
+        .oldest
+        .map_or(0, |at| (ctx.clock.now() - at).num_seconds().max(0));
     if late > OVERDUE_SECONDS_MAX {
         return Finding::fail(
             check,
@@ -78,5 +84,9 @@ async fn due(service: &'static str, ctx: &Ctx) -> Finding {
             ),
         );
     }
-    Finding::ok(check, service, Text::new("没有逾期的待办", "no due work is late"))
+    Finding::ok(
+        check,
+        service,
+        Text::new("没有逾期的待办", "no due work is late"),
+    )
 }

@@ -58,8 +58,9 @@ impl Gate {
             Err(_) => enrol(&anonymous, manager, venue, name).await?,
         };
         let secret = STANDARD.decode(text(&kept, "/secret")?)?;
-        let secret: [u8; 32] =
-            secret.try_into().map_err(|_| anyhow::anyhow!("the kept key is damaged"))?;
+        let secret: [u8; 32] = secret
+            .try_into()
+            .map_err(|_| anyhow::anyhow!("the kept key is damaged"))?;
         Ok(Self {
             union,
             id: text(&kept, "/id")?,
@@ -118,12 +119,7 @@ impl Gate {
     }
 }
 
-async fn enrol(
-    anonymous: &Client,
-    manager: &Client,
-    venue: &str,
-    name: &str,
-) -> Result<Value> {
+async fn enrol(anonymous: &Client, manager: &Client, venue: &str, name: &str) -> Result<Value> {
     let ids = Ids::random();
     let key = SigningKey::from_bytes(&ids.bytes32());
     let input = json!({

@@ -18,11 +18,17 @@ use crate::say::Say;
 /// When a step does not answer what it must.
 pub(crate) async fn play(world: &World, say: &Say) -> Result<()> {
     for union in Union::ALL {
-        say.title(&format!("{} 旅程一：职工买年票 / a member buys a pass", union.name_zh()));
+        say.title(&format!(
+            "{} 旅程一：职工买年票 / a member buys a pass",
+            union.name_zh()
+        ));
         let bought = purchase::play(world, union, say)
             .await
             .with_context(|| format!("journey 1 in union {union}"))?;
-        say.title(&format!("{} 旅程三：场馆验票 / a venue validates", union.name_zh()));
+        say.title(&format!(
+            "{} 旅程三：场馆验票 / a venue validates",
+            union.name_zh()
+        ));
         validation::play(world, union, &bought, say)
             .await
             .with_context(|| format!("journey 3 in union {union}"))?;

@@ -51,7 +51,11 @@ pub(crate) async fn play(world: &World, union: Union, say: &Say) -> Result<Bough
     let phone = member_phone(union, u32::try_from(turn)?);
     let began = Instant::now();
     let member = persona::by_code(world, union, &phone).await?;
-    say.answer("requestLoginCode, login", began.elapsed(), &format!("{phone} 已登录 / signed in"));
+    say.answer(
+        "requestLoginCode, login",
+        began.elapsed(),
+        &format!("{phone} 已登录 / signed in"),
+    );
 
     let began = Instant::now();
     let product = choose(&member.client).await?;
@@ -59,13 +63,22 @@ pub(crate) async fn play(world: &World, union: Union, say: &Say) -> Result<Bough
     say.answer(
         "passProducts",
         began.elapsed(),
-        &format!("{}  {}.{:02} 元", text(&product, "/name")?, price / 100, price % 100),
+        &format!(
+            "{}  {}.{:02} 元",
+            text(&product, "/name")?,
+            price / 100,
+            price % 100
+        ),
     );
 
     let began = Instant::now();
     let pass = buy(&member.client, &text(&product, "/id")?).await?;
     let (pass_id, number) = (text(&pass, "/id")?, text(&pass, "/number")?);
-    say.answer("buyPass", began.elapsed(), &format!("{number}  {}", text(&pass, "/state")?));
+    say.answer(
+        "buyPass",
+        began.elapsed(),
+        &format!("{number}  {}", text(&pass, "/state")?),
+    );
 
     let began = Instant::now();
     let code_url = pay(&member.client, &text(&pass, "/order/id")?).await?;
@@ -79,14 +92,28 @@ pub(crate) async fn play(world: &World, union: Union, say: &Say) -> Result<Bough
     say.answer(
         "付款 → 二维码 / paid → code",
         took,
-        &format!("{} {} … {}", text(&ready, "/state")?, text(&ready, "/start")?, &code[..32]),
+        &format!(
+            "{} {} … {}",
+            text(&ready, "/state")?,
+            text(&ready, "/start")?,
+            &code[..32]
+        ),
     );
-    Ok(Bought { member, pass_id, pass_number: number, code, paid_at })
+    Ok(Bought {
+        member,
+        pass_id,
+        pass_number: number,
+        code,
+        paid_at,
+    })
 }
 
 async fn choose(client: &Client) -> Result<Value> {
     let data = client.send(PRODUCTS, json!({})).await?;
-    let nodes = data["passProducts"]["nodes"].as_array().cloned().unwrap_or_default();
+    let nodes = data["passProducts"]["nodes"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     nodes
         .into_iter()
         .find(|product| product["name"] == products::EVERYDAY)
@@ -99,7 +126,10 @@ async fn buy(client: &Client, product: &str) -> Result<Value> {
     let bought = client.run(BUY, json!({ "input": input })).await?;
     // The same request again must answer the same pass.
     let again = client.run(BUY, json!({ "input": input })).await?;
-    ensure!(bought["pass"]["id"] == again["pass"]["id"], "a repeated purchase bought twice");
+    ensure!(
+        bought["pass"]["id"] == again["pass"]["id"],
+        "a repeated purchase bought twice"
+    );
     Ok(bought["pass"].clone())
 }
 
@@ -127,7 +157,11 @@ async fn pay_as_payer(world: &World, code_url: &str) -> Result<()> {
         .json(&json!({ "code_url": code_url }))
         .send()
         .await?;
-    ensure!(answer.status().is_success(), "the payer was refused: {}", answer.text().await?);
+    ensure!(
+        answer.status().is_success(),
+        "the payer was refused: {}",
+        answer.text().await?
+    );
     Ok(())
 }
 

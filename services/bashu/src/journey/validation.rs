@@ -59,7 +59,11 @@ async fn shift(client: &Client, venue: &str, say: &Say) -> Result<()> {
     let began = Instant::now();
     let input = json!({ "venueId": venue });
     let opened = client.run(OPEN_SHIFT, json!({ "input": input })).await?;
-    say.answer("openShift", began.elapsed(), &text(&opened, "/shift/closesAt")?);
+    say.answer(
+        "openShift",
+        began.elapsed(),
+        &text(&opened, "/shift/closesAt")?,
+    );
     Ok(())
 }
 
@@ -68,26 +72,35 @@ async fn admitted(gate: &mut Gate, bought: &Bought, say: &Say) -> Result<(Value,
     let began = Instant::now();
     let scan_id = gate.next_scan_id()?;
     let payload = gate.scan(&scan_id, &bought.code).await?;
-    ensure!(payload["decision"] == "ADMIT", "the gate did not admit: {payload}");
+    ensure!(
+        payload["decision"] == "ADMIT",
+        "the gate did not admit: {payload}"
+    );
     say.answer("redeem", began.elapsed(), &text(&payload, "/explanation")?);
     let total = bought.paid_at.elapsed().as_millis();
-    say.step(&format!("付款到入园 {total} ms / from payment to the open gate"));
+    say.step(&format!(
+        "付款到入园 {total} ms / from payment to the open gate"
+    ));
     Ok((scan_id, payload))
 }
 
 /// The second entry of the day is denied, with a reason and the next time.
-async fn denied(
-    gate: &mut Gate,
-    bought: &Bought,
-    first: &(Value, Value),
-    say: &Say,
-) -> Result<()> {
+async fn denied(gate: &mut Gate, bought: &Bought, first: &(Value, Value), say: &Say) -> Result<()> {
     let began = Instant::now();
     let scan_id = gate.next_scan_id()?;
     let payload = gate.scan(&scan_id, &bought.code).await?;
-    ensure!(payload["decision"] == "DENY", "a second entry was not denied: {payload}");
-    ensure!(payload["reason"] != first.1["reason"], "a denial without a reason of its own");
-    ensure!(payload["nextTryAt"].is_string(), "a denial for the day that names no next time");
+    ensure!(
+        payload["decision"] == "DENY",
+        "a second entry was not denied: {payload}"
+    );
+    ensure!(
+        payload["reason"] != first.1["reason"],
+        "a denial without a reason of its own"
+    );
+    ensure!(
+        payload["nextTryAt"].is_string(),
+        "a denial for the day that names no next time"
+    );
     let told = format!(
         "{} {} next: {}",
         text(&payload, "/reason")?,
@@ -103,8 +116,15 @@ async fn denied(
 async fn repeated(gate: &Gate, bought: &Bought, scan_id: &Value, say: &Say) -> Result<()> {
     let began = Instant::now();
     let payload = gate.scan(scan_id, &bought.code).await?;
-    ensure!(payload["decision"] == "ADMIT", "a repeated scan got another answer: {payload}");
-    say.answer("redeem 重发 / same scan id", began.elapsed(), "ADMIT, 同一答复 / the same answer");
+    ensure!(
+        payload["decision"] == "ADMIT",
+        "a repeated scan got another answer: {payload}"
+    );
+    say.answer(
+        "redeem 重发 / same scan id",
+        began.elapsed(),
+        "ADMIT, 同一答复 / the same answer",
+    );
     let began = Instant::now();
     let other = gate.scan(scan_id, "CY1:OTHER").await?;
     ensure!(
@@ -112,7 +132,11 @@ async fn repeated(gate: &Gate, bought: &Bought, scan_id: &Value, say: &Say) -> R
         "a scan id was used for another code: {other}"
     );
     let told = text(&other, "/userErrors/0/message")?;
-    say.answer("redeem 同号异码 / same id, other code", began.elapsed(), &told);
+    say.answer(
+        "redeem 同号异码 / same id, other code",
+        began.elapsed(),
+        &told,
+    );
     Ok(())
 }
 
@@ -143,11 +167,21 @@ async fn taken_back(
         "reason": "游客未入园即离开 / left before entering",
     });
     let voided = manager.run(VOID, json!({ "input": input })).await?;
-    ensure!(voided["redemption"]["voided"] == true, "the admission stands: {voided}");
+    ensure!(
+        voided["redemption"]["voided"] == true,
+        "the admission stands: {voided}"
+    );
     let scan_id = gate.next_scan_id()?;
     let payload = gate.scan(&scan_id, &bought.code).await?;
-    ensure!(payload["decision"] == "ADMIT", "a voided entry still counts: {payload}");
-    say.answer("voidRedemption, redeem", began.elapsed(), &text(&payload, "/explanation")?);
+    ensure!(
+        payload["decision"] == "ADMIT",
+        "a voided entry still counts: {payload}"
+    );
+    say.answer(
+        "voidRedemption, redeem",
+        began.elapsed(),
+        &text(&payload, "/explanation")?,
+    );
     Ok(())
 }
 
@@ -161,11 +195,18 @@ async fn figures(staff: &Client, venue: &str, say: &Say) -> Result<()> {
     let data = staff.send(FIGURES, variables).await?;
     let rows = data["venueFigures"].as_array().cloned().unwrap_or_default();
     ensure!(!rows.is_empty(), "the day has no figures");
-    let told: Vec<String> =
-        rows.iter().map(|row| format!("{} {}", row["what"], row["times"])).collect();
+    let told: Vec<String> = rows
+        .iter()
+        .map(|row| format!("{} {}", row["what"], row["times"]))
+        .collect();
     say.answer("venueFigures", began.elapsed(), &told.join(", "));
-    let data = staff.in_english().send(VENUE, json!({ "id": venue })).await?;
-    let products = data["venue"]["passProducts"]["nodes"].as_array().map_or(0, Vec::len);
+    let data = staff
+        .in_english()
+        .send(VENUE, json!({ "id": venue }))
+        .await?;
+    let products = data["venue"]["passProducts"]["nodes"]
+        .as_array()
+        .map_or(0, Vec::len);
     ensure!(products > 0, "the venue opens to no product: {data}");
     say.step(&format!(
         "venue  {}, {products} pass products open it (joined by the gateway)",

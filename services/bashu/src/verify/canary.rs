@@ -32,10 +32,16 @@ pub(super) struct Scanned {
 
 impl Scanned {
     pub(super) fn line(&self, language: Language) -> String {
-        let Self { columns, records, files } = self;
+        let Self {
+            columns,
+            records,
+            files,
+        } = self;
         match language {
             Language::Zh => format!("搜索了 {columns} 列、{records} 条消息、{files} 个日志\n"),
-            Language::En => format!("searched {columns} columns, {records} records, {files} logs\n"),
+            Language::En => {
+                format!("searched {columns} columns, {records} records, {files} logs\n")
+            }
         }
     }
 }
@@ -80,13 +86,19 @@ fn broken(place: String, violations: Vec<Violation>) -> Option<Checked> {
     (!violations.is_empty()).then(|| Checked {
         id: ID.to_owned(),
         place,
-        promise: Text::new("个人信息不出现在明文里", "no personal data stands anywhere in plain"),
+        promise: Text::new(
+            "个人信息不出现在明文里",
+            "no personal data stands anywhere in plain",
+        ),
         violations,
     })
 }
 
 fn found(place: String) -> Violation {
-    Violation { subject: place, problem: "the canary stands here".to_owned() }
+    Violation {
+        subject: place,
+        problem: "the canary stands here".to_owned(),
+    }
 }
 
 /// Every way in which a text may be written.
@@ -137,7 +149,9 @@ fn escaped(text: &str) -> String {
 }
 
 fn holds(bytes: &[u8], needles: &[Vec<u8>]) -> bool {
-    needles.iter().any(|needle| bytes.windows(needle.len()).any(|window| window == needle))
+    needles
+        .iter()
+        .any(|needle| bytes.windows(needle.len()).any(|window| window == needle))
 }
 
 #[derive(FromQueryResult)]
@@ -173,7 +187,12 @@ async fn database(
         .await?;
     let needles: Vec<Vec<u8>> = needles.to_vec();
     let mut violations = Vec::new();
-    for Column { table, name, is_bytes } in columns {
+    for Column {
+        table,
+        name,
+        is_bytes,
+    } in columns
+    {
         spinner.set_message(format!("{}.{table}.{name}", ctx.service));
         scanned.columns += 1;
         let bytes = if is_bytes {
@@ -210,8 +229,10 @@ async fn topics(
     let (violations, records) = broker
         .ask(move |broker| {
             let there = broker.names()?;
-            let names: Vec<String> =
-                names.into_iter().filter(|name| there.contains(name)).collect();
+            let names: Vec<String> = names
+                .into_iter()
+                .filter(|name| there.contains(name))
+                .collect();
             let mut violations: Vec<Violation> = Vec::new();
             let records = broker.read_all(&names, |topic, partition, offset, bytes| {
                 if violations.len() < VIOLATIONS_MAX && holds(bytes, &needles) {

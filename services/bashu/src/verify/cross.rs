@@ -32,8 +32,14 @@ impl Cross {
     /// When a database fails.
     pub(super) async fn look(&self, side: &Side) -> Result<Vec<Violation>> {
         let left = Stream::open(side.database(self.left.service)?, &self.left.sql.concat()).await?;
-        let right = Stream::open(side.database(self.right.service)?, &self.right.sql.concat()).await?;
-        compare((left, right), (self.left.service, self.right.service), self.extent).await
+        let right =
+            Stream::open(side.database(self.right.service)?, &self.right.sql.concat()).await?;
+        compare(
+            (left, right),
+            (self.left.service, self.right.service),
+            self.extent,
+        )
+        .await
     }
 }
 
@@ -66,10 +72,17 @@ pub(super) fn all() -> Vec<Cross> {
                     format!("{service} 知道的{zh}与 identity 一致"),
                     format!("{service} knows the {table} that identity has"),
                 ),
-                left: Query { service: "identity", sql },
+                left: Query {
+                    service: "identity",
+                    sql,
+                },
                 right: Query { service, sql },
                 // Identity forgets logins that have ended; nobody is harmed who remembers.
-                extent: if table == WITHDRAWN { Extent::Within } else { Extent::Same },
+                extent: if table == WITHDRAWN {
+                    Extent::Within
+                } else {
+                    Extent::Same
+                },
             });
         }
     }
@@ -83,16 +96,20 @@ const REPLICATED: [(&str, &str, &[&str]); 6] = [
     (
         "organisations",
         "组织",
-        &["SELECT id::text AS key, concat_ws(' ', 'version', version, name, division,
+        &[
+            "SELECT id::text AS key, concat_ws(' ', 'version', version, name, division,
            array_to_string(path, '/'), CASE WHEN partner THEN 'partner' END,
            CASE WHEN closed THEN 'closed' END) AS fact
-         FROM replica_organisation"],
+         FROM replica_organisation",
+        ],
     ),
     (
         "members",
         "会员",
-        &["SELECT id::text AS key, concat_ws(' ', state, 'version', version, merged_into) AS fact
-         FROM replica_member"],
+        &[
+            "SELECT id::text AS key, concat_ws(' ', state, 'version', version, merged_into) AS fact
+         FROM replica_member",
+        ],
     ),
     (
         "memberships",
@@ -104,9 +121,11 @@ const REPLICATED: [(&str, &str, &[&str]); 6] = [
     (
         "roles",
         "角色",
-        &["SELECT id::text AS key, concat_ws(' ', role, 'version', version, member, organisation,
+        &[
+            "SELECT id::text AS key, concat_ws(' ', role, 'version', version, member, organisation,
            CASE WHEN withdrawn THEN 'withdrawn' END) AS fact
-         FROM replica_role"],
+         FROM replica_role",
+        ],
     ),
     (
         WITHDRAWN,
@@ -142,12 +161,17 @@ const PAIRS: [Pair; 11] = [
         id: "cross.identity_entitlements",
         zh: "identity 据以签发凭证的权益与 passes 授予的一致",
         en: "identity mints from the entitlements that passes granted",
-        left: Query { service: "passes", sql: &[GRANTED, "'member', p.member", OF_PASSES] },
+        left: Query {
+            service: "passes",
+            sql: &[GRANTED, "'member', p.member", OF_PASSES],
+        },
         right: Query {
             service: "identity",
-            sql: &["SELECT id::text AS key, concat_ws(' ', state, 'version', version, 'scope', scope,
+            sql: &[
+                "SELECT id::text AS key, concat_ws(' ', state, 'version', version, 'scope', scope,
                     'from', valid_from, 'until', valid_until, 'member', member) AS fact
-                  FROM entitlement WHERE state <> 'unknown' AND kind = 'pass'"],
+                  FROM entitlement WHERE state <> 'unknown' AND kind = 'pass'",
+            ],
         },
     },
     Pair {
@@ -165,10 +189,12 @@ const PAIRS: [Pair; 11] = [
         },
         right: Query {
             service: "admission",
-            sql: &["SELECT id::text AS key, concat_ws(' ', state, 'version', version, 'scope', scope,
+            sql: &[
+                "SELECT id::text AS key, concat_ws(' ', state, 'version', version, 'scope', scope,
                     'from', valid_from, 'until', valid_until, 'rules', rules_version,
                     'freeze', freeze_version, 'order', order_id) AS fact
-                  FROM entitlement WHERE state <> 'unseen'"],
+                  FROM entitlement WHERE state <> 'unseen'",
+            ],
         },
     },
     Pair {
@@ -197,8 +223,10 @@ const PAIRS: [Pair; 11] = [
         },
         right: Query {
             service: "billing",
-            sql: &["SELECT id::text AS key, concat_ws(' ', state, total_fen, 'fen') AS fact
-                  FROM orders WHERE seller = 'passes'"],
+            sql: &[
+                "SELECT id::text AS key, concat_ws(' ', state, total_fen, 'fen') AS fact
+                  FROM orders WHERE seller = 'passes'",
+            ],
         },
     },
     Pair {
@@ -207,15 +235,19 @@ const PAIRS: [Pair; 11] = [
         en: "passes knows the orders that billing has ended or taken money for",
         left: Query {
             service: "billing",
-            sql: &["SELECT id::text AS key, concat_ws(' ', number, state, 'total', total_fen,
+            sql: &[
+                "SELECT id::text AS key, concat_ws(' ', number, state, 'total', total_fen,
                     'refunded', refunded_fen) AS fact
-                  FROM orders WHERE seller = 'passes' AND state <> 'open'"],
+                  FROM orders WHERE seller = 'passes' AND state <> 'open'",
+            ],
         },
         right: Query {
             service: "passes",
-            sql: &["SELECT id::text AS key, concat_ws(' ', number, state, 'total', total_fen,
+            sql: &[
+                "SELECT id::text AS key, concat_ws(' ', number, state, 'total', total_fen,
                     'refunded', refunded_fen) AS fact
-                  FROM replica_order WHERE state <> 'open'"],
+                  FROM replica_order WHERE state <> 'open'",
+            ],
         },
     },
     Pair {
@@ -224,9 +256,11 @@ const PAIRS: [Pair; 11] = [
         en: "billing refunds each return of passes, to the fen",
         left: Query {
             service: "passes",
-            sql: &["SELECT return_id::text AS key, concat_ws(' ', refund_fen, 'fen',
+            sql: &[
+                "SELECT return_id::text AS key, concat_ws(' ', refund_fen, 'fen',
                     CASE state WHEN 'done' THEN 'done' ELSE 'waiting' END) AS fact
-                  FROM refund WHERE state IN ('returned', 'done') AND refund_fen > 0"],
+                  FROM refund WHERE state IN ('returned', 'done') AND refund_fen > 0",
+            ],
         },
         right: Query {
             service: "billing",
@@ -241,14 +275,18 @@ const PAIRS: [Pair; 11] = [
         en: "what was refunded of each order is the same sum in passes and billing",
         left: Query {
             service: "passes",
-            sql: &["SELECT p.order_id::text AS key, sum(r.refund_fen)::text || ' fen' AS fact
+            sql: &[
+                "SELECT p.order_id::text AS key, sum(r.refund_fen)::text || ' fen' AS fact
                   FROM refund r JOIN pass p ON p.id = r.pass
-                  WHERE r.state = 'done' AND r.refund_fen > 0 GROUP BY p.order_id"],
+                  WHERE r.state = 'done' AND r.refund_fen > 0 GROUP BY p.order_id",
+            ],
         },
         right: Query {
             service: "billing",
-            sql: &["SELECT id::text AS key, refunded_fen::text || ' fen' AS fact
-                  FROM orders WHERE seller = 'passes' AND state = 'paid' AND refunded_fen > 0"],
+            sql: &[
+                "SELECT id::text AS key, refunded_fen::text || ' fen' AS fact
+                  FROM orders WHERE seller = 'passes' AND state = 'paid' AND refunded_fen > 0",
+            ],
         },
     },
     Pair {
@@ -257,17 +295,21 @@ const PAIRS: [Pair; 11] = [
         en: "each admission is in its pass's usage, and nothing else is",
         left: Query {
             service: "admission",
-            sql: &["SELECT id::text AS key, concat_ws(' ', direction, 'pass', entitlement, venue,
+            sql: &[
+                "SELECT id::text AS key, concat_ws(' ', direction, 'pass', entitlement, venue,
                     counted_on, persons, 'persons',
                     CASE WHEN voided_at IS NOT NULL THEN 'voided' END) AS fact
-                  FROM redemption WHERE decision = 'admit'"],
+                  FROM redemption WHERE decision = 'admit'",
+            ],
         },
         right: Query {
             service: "passes",
-            sql: &["SELECT id::text AS key, concat_ws(' ', CASE WHEN entry THEN 'entry'
+            sql: &[
+                "SELECT id::text AS key, concat_ws(' ', CASE WHEN entry THEN 'entry'
                     ELSE 'exit' END, 'pass', pass, venue, date, persons, 'persons',
                     CASE WHEN voided THEN 'voided' END) AS fact
-                  FROM replica_use"],
+                  FROM replica_use",
+            ],
         },
     },
     Pair {
@@ -276,13 +318,17 @@ const PAIRS: [Pair; 11] = [
         en: "passes knows the venues that admission has",
         left: Query {
             service: "admission",
-            sql: &["SELECT id::text AS key, concat_ws(' ', 'version', version, name_zh,
-                    CASE WHEN suspended THEN 'suspended' END) AS fact FROM venue"],
+            sql: &[
+                "SELECT id::text AS key, concat_ws(' ', 'version', version, name_zh,
+                    CASE WHEN suspended THEN 'suspended' END) AS fact FROM venue",
+            ],
         },
         right: Query {
             service: "passes",
-            sql: &["SELECT id::text AS key, concat_ws(' ', 'version', version, name_zh,
-                    CASE WHEN suspended THEN 'suspended' END) AS fact FROM replica_venue"],
+            sql: &[
+                "SELECT id::text AS key, concat_ws(' ', 'version', version, name_zh,
+                    CASE WHEN suspended THEN 'suspended' END) AS fact FROM replica_venue",
+            ],
         },
     },
     Pair {
@@ -291,14 +337,18 @@ const PAIRS: [Pair; 11] = [
         en: "admission knows the products that passes has published",
         left: Query {
             service: "passes",
-            sql: &["SELECT scope::text AS key, concat_ws(' ', 'product', id, state, 'version',
+            sql: &[
+                "SELECT scope::text AS key, concat_ws(' ', 'product', id, state, 'version',
                     version, 'rules', current) AS fact
-                  FROM product WHERE state <> 'draft'"],
+                  FROM product WHERE state <> 'draft'",
+            ],
         },
         right: Query {
             service: "admission",
-            sql: &["SELECT scope::text AS key, concat_ws(' ', 'product', id, state, 'version',
-                    version, 'rules', rules_version) AS fact FROM product"],
+            sql: &[
+                "SELECT scope::text AS key, concat_ws(' ', 'product', id, state, 'version',
+                    version, 'rules', rules_version) AS fact FROM product",
+            ],
         },
     },
     Pair {
@@ -307,9 +357,11 @@ const PAIRS: [Pair; 11] = [
         en: "admission judges by the very rules that passes sold under",
         left: Query {
             service: "passes",
-            sql: &["SELECT p.scope || '/' || v.number AS key, encode(sha256(v.rules), 'hex') AS fact
+            sql: &[
+                "SELECT p.scope || '/' || v.number AS key, encode(sha256(v.rules), 'hex') AS fact
                   FROM product_version v JOIN product p ON p.id = v.product
-                  WHERE v.published_at IS NOT NULL"],
+                  WHERE v.published_at IS NOT NULL",
+            ],
         },
         right: Query {
             service: "admission",

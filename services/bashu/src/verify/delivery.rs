@@ -42,7 +42,10 @@ pub(super) async fn look(side: &Side) -> Result<Vec<Violation>> {
     for ctx in &side.databases {
         if let Some(at) = kit::relay::oldest_unpublished(ctx).await? {
             let problem = format!("an event of {} is not published", at.to_rfc3339());
-            found.push(Violation { subject: ctx.topic(), problem });
+            found.push(Violation {
+                subject: ctx.topic(),
+                problem,
+            });
         }
         if let Some(relay) = relay(ctx).await? {
             relays.insert(ctx.topic(), relay);
@@ -51,7 +54,10 @@ pub(super) async fn look(side: &Side) -> Result<Vec<Violation>> {
     for ctx in &side.databases {
         let readings: Vec<Reading> = ctx
             .db
-            .all("SELECT consumer, topic, part, epoch, last_pseq FROM watermark", [])
+            .all(
+                "SELECT consumer, topic, part, epoch, last_pseq FROM watermark",
+                [],
+            )
             .await?;
         for reading in readings {
             if let Some(relay) = relays.get(&reading.topic) {
@@ -63,18 +69,32 @@ pub(super) async fn look(side: &Side) -> Result<Vec<Violation>> {
 }
 
 async fn relay(ctx: &Ctx) -> Result<Option<Relay>> {
-    Ok(ctx.db.one("SELECT epoch, pseqs FROM outbox_relay WHERE shard = 0", []).await?)
+    Ok(ctx
+        .db
+        .one("SELECT epoch, pseqs FROM outbox_relay WHERE shard = 0", [])
+        .await?)
 }
 
 fn behind(service: &str, reading: &Reading, relay: &Relay) -> Option<Violation> {
-    let sent = usize::try_from(reading.part).ok().and_then(|part| relay.pseqs.get(part))?;
+    let sent = usize::try_from(reading.part)
+        .ok()
+        .and_then(|part| relay.pseqs.get(part))?;
     // A partition nothing was ever sent to may not have been looked at yet.
     let applied = reading.last_pseq.max(0);
-    let epoch = if *sent == 0 { relay.epoch } else { reading.epoch };
+    let epoch = if *sent == 0 {
+        relay.epoch
+    } else {
+        reading.epoch
+    };
     if applied == *sent && epoch == relay.epoch {
         return None;
     }
-    let Reading { consumer, topic, part, .. } = reading;
+    let Reading {
+        consumer,
+        topic,
+        part,
+        ..
+    } = reading;
     Some(Violation {
         subject: format!("{service}/{consumer} ← {topic}/{part}"),
         problem: format!(
@@ -102,12 +122,23 @@ mod tests {
     #[test]
     fn a_consumer_is_level_or_behind() {
         let is_behind = |sent, reading: &Reading| {
-            behind("passes", reading, &Relay { epoch: 2, pseqs: vec![sent] }).is_some()
+            behind(
+                "passes",
+                reading,
+                &Relay {
+                    epoch: 2,
+                    pseqs: vec![sent],
+                },
+            )
+            .is_some()
         };
         assert!(!is_behind(7, &reading(2, 7)));
         assert!(is_behind(7, &reading(2, 6)));
         assert!(is_behind(7, &reading(1, 7)), "of an older epoch");
         assert!(is_behind(6, &reading(2, 7)), "ahead of what was ever sent");
-        assert!(!is_behind(0, &reading(0, -1)), "nothing was sent, nothing was read");
+        assert!(
+            !is_behind(0, &reading(0, -1)),
+            "nothing was sent, nothing was read"
+        );
     }
 }

@@ -182,7 +182,12 @@ pub(crate) async fn run(args: VerifyArgs, output: Output) -> Result<Outcome> {
         scanned = Some(count);
     }
     let unions = sides.iter().map(Side::union).collect();
-    let report = Report { unions, checked, broken, scanned };
+    let report = Report {
+        unions,
+        checked,
+        broken,
+        scanned,
+    };
     output.show(&report, |language| human(&report, language))?;
     Ok(Outcome::well_if(report.broken.is_empty()))
 }
@@ -197,8 +202,7 @@ fn stacks(files: &[PathBuf]) -> Result<Vec<Stack>> {
         let text = std::fs::read_to_string(file)
             .with_context(|| format!("{} cannot be read", file.display()))?;
         // The environment is of one union; a file stands for itself.
-        let config = Config::from(Some(&text), [])
-            .with_context(|| file.display().to_string())?;
+        let config = Config::from(Some(&text), []).with_context(|| file.display().to_string())?;
         if !unions.insert(config.union) {
             bail!("two configurations are of union {}", config.union);
         }
@@ -214,11 +218,19 @@ fn promises(sides: &[Side]) -> Vec<Promise<'_>> {
             let all = CHASSIS.iter().chain(known.invariants);
             promises.extend(all.map(|one| Promise::Within(side, ctx, one)));
         }
-        promises.extend(cross::all().into_iter().map(|one| Promise::Across(side, one)));
+        promises.extend(
+            cross::all()
+                .into_iter()
+                .map(|one| Promise::Across(side, one)),
+        );
         promises.push(Promise::Delivered(side));
     }
     if let [one, other] = sides {
-        promises.extend(between::ALL.iter().map(|it| Promise::Between(one, other, it)));
+        promises.extend(
+            between::ALL
+                .iter()
+                .map(|it| Promise::Between(one, other, it)),
+        );
     }
     promises
 }
@@ -266,7 +278,10 @@ async fn settle(
 }
 
 async fn look(promise: &Promise<'_>) -> Result<Vec<Violation>> {
-    promise.look().await.with_context(|| format!("{} in {}", promise.id(), promise.place()))
+    promise
+        .look()
+        .await
+        .with_context(|| format!("{} in {}", promise.id(), promise.place()))
 }
 
 /// What both looks saw. When a look stopped at its limit the other may have seen others of the
@@ -292,7 +307,10 @@ fn human(report: &Report, language: Language) -> String {
             .iter()
             .map(|violation| vec![violation.subject.clone(), violation.problem.clone()])
             .collect();
-        let headings = [language.choose("对象", "subject"), language.choose("问题", "problem")];
+        let headings = [
+            language.choose("对象", "subject"),
+            language.choose("问题", "problem"),
+        ];
         for line in table(&headings, &rows).lines() {
             out.push_str(&format!("    {line}\n"));
         }
@@ -312,7 +330,10 @@ mod tests {
     use super::*;
 
     fn violation(subject: &str) -> Violation {
-        Violation { subject: subject.to_owned(), problem: "late".to_owned() }
+        Violation {
+            subject: subject.to_owned(),
+            problem: "late".to_owned(),
+        }
     }
 
     /// What one look saw and the next did not was on its way; what both saw is broken.
@@ -329,7 +350,9 @@ mod tests {
     #[test]
     fn a_look_that_stopped_at_its_limit_still_counts() {
         let many = |from: usize| -> Vec<Violation> {
-            (from..from + VIOLATIONS_MAX).map(|n| violation(&n.to_string())).collect()
+            (from..from + VIOLATIONS_MAX)
+                .map(|n| violation(&n.to_string()))
+                .collect()
         };
         assert_eq!(still_broken(many(0), many(100)).len(), VIOLATIONS_MAX);
     }

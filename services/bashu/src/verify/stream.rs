@@ -33,14 +33,21 @@ impl Stream {
         let cursor = ctx
             .db
             .pool()
-            .begin_with_config(Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly))
+            .begin_with_config(
+                Some(IsolationLevel::RepeatableRead),
+                Some(AccessMode::ReadOnly),
+            )
             .await?;
         let declare = format!(
             "DECLARE side NO SCROLL CURSOR FOR
              SELECT key, fact FROM ({sql}) AS rows ORDER BY key COLLATE \"C\""
         );
         cursor.execute_unprepared(&declare).await?;
-        Ok(Self { cursor, rows: Vec::new().into_iter(), exhausted: false })
+        Ok(Self {
+            cursor,
+            rows: Vec::new().into_iter(),
+            exhausted: false,
+        })
     }
 
     async fn next(&mut self) -> Result<Option<Row>> {
@@ -84,7 +91,9 @@ pub(super) async fn compare(
     let mut found = Vec::new();
     let (mut one, mut other) = (left.next().await?, right.next().await?);
     while found.len() < VIOLATIONS_MAX {
-        let Some((violation, step)) = judge(one.as_ref(), other.as_ref(), names) else { break };
+        let Some((violation, step)) = judge(one.as_ref(), other.as_ref(), names) else {
+            break;
+        };
         if extent == Extent::Same || step != Step::Right {
             found.extend(violation);
         }
@@ -113,7 +122,10 @@ pub(super) async fn shared(
             std::cmp::Ordering::Greater => other = right.next().await?,
             std::cmp::Ordering::Equal => {
                 let problem = format!("{} and {} both have it", names.0, names.1);
-                found.push(Violation { subject: left_row.key.clone(), problem });
+                found.push(Violation {
+                    subject: left_row.key.clone(),
+                    problem,
+                });
                 if found.len() >= VIOLATIONS_MAX {
                     break;
                 }
@@ -143,7 +155,10 @@ fn judge(
 ) -> Option<(Option<Violation>, Step)> {
     let missing = |row: &Row, has: &str, lacks: &str| {
         let problem = format!("{has} says {}, {lacks} does not know it", row.fact);
-        Some(Violation { subject: row.key.clone(), problem })
+        Some(Violation {
+            subject: row.key.clone(),
+            problem,
+        })
     };
     Some(match (one, other) {
         (None, None) => return None,
@@ -154,8 +169,7 @@ fn judge(
             std::cmp::Ordering::Greater => (missing(twin, right, left), Step::Right),
             std::cmp::Ordering::Equal if row.fact == twin.fact => (None, Step::Both),
             std::cmp::Ordering::Equal => {
-                let problem =
-                    format!("{left} says {}, {right} says {}", row.fact, twin.fact);
+                let problem = format!("{left} says {}, {right} says {}", row.fact, twin.fact);
                 let subject = row.key.clone();
                 (Some(Violation { subject, problem }), Step::Both)
             }
@@ -168,7 +182,10 @@ mod tests {
     use super::*;
 
     fn row(key: &str, fact: &str) -> Row {
-        Row { key: key.to_owned(), fact: fact.to_owned() }
+        Row {
+            key: key.to_owned(),
+            fact: fact.to_owned(),
+        }
     }
 
     /// Walks both lists as the streams are walked; the subjects of what differs.

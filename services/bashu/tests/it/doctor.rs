@@ -18,16 +18,25 @@ async fn doctor(world: &World) -> (i32, Value) {
     let report = ran.json();
     for one in report["findings"].as_array().unwrap() {
         let well = one["severity"] == "ok";
-        assert_eq!(well, one["to_do"].is_null(), "what is not well says what to do: {one}");
+        assert_eq!(
+            well,
+            one["to_do"].is_null(),
+            "what is not well says what to do: {one}"
+        );
         for language in ["zh", "en"] {
-            assert!(!one["found"][language].as_str().unwrap().is_empty(), "{one}");
+            assert!(
+                !one["found"][language].as_str().unwrap().is_empty(),
+                "{one}"
+            );
         }
     }
     (ran.code, report)
 }
 
 fn severity<'a>(report: &'a Value, check: &str, subject: &str) -> &'a str {
-    finding(report, check, subject)["severity"].as_str().unwrap()
+    finding(report, check, subject)["severity"]
+        .as_str()
+        .unwrap()
 }
 
 #[tokio::test]
@@ -40,12 +49,21 @@ async fn sound_servers_are_found_sound() {
     for service in ["identity", "passes", "billing", "admission"] {
         for check in ["version", "durable", "role", "clock", "migrations"] {
             let check = format!("postgres.{check}");
-            assert_eq!(severity(&report, &check, service), "ok", "{check} {service}");
+            assert_eq!(
+                severity(&report, &check, service),
+                "ok",
+                "{check} {service}"
+            );
         }
         assert_eq!(severity(&report, "due.age", service), "ok");
         assert_eq!(severity(&report, "consumer.parked", service), "ok");
     }
-    for check in ["redis.reachable", "redis.password", "kafka.reachable", "machine.disk"] {
+    for check in [
+        "redis.reachable",
+        "redis.password",
+        "kafka.reachable",
+        "machine.disk",
+    ] {
         assert_eq!(severity(&report, check, ""), "ok", "{check}");
     }
     for check in ["kafka.topic", "kafka.history"] {
@@ -62,13 +80,27 @@ struct Redis(Child);
 impl Redis {
     async fn start(port: u16, password: Option<&str>) -> Self {
         let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()]);
+        command.args([
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--port",
+            &port.to_string(),
+        ]);
         if let Some(password) = password {
             command.args(["--requirepass", password]);
         }
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let began = Instant::now();
-        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+        while tokio::net::TcpStream::connect(("127.0.0.1", port))
+            .await
+            .is_err()
+        {
             assert!(began.elapsed() < LISTEN_MAX, "redis-server does not listen");
             tokio::task::yield_now().await;
         }
@@ -87,7 +119,11 @@ impl Drop for Redis {
 async fn a_stopped_redis_is_told_with_what_to_do() {
     let mut world = World::ready().await;
     let port = free_port();
-    world.set("", "redis_url", format!("redis://:a-password@127.0.0.1:{port}/0"));
+    world.set(
+        "",
+        "redis_url",
+        format!("redis://:a-password@127.0.0.1:{port}/0"),
+    );
     let redis = Redis::start(port, Some("a-password")).await;
     let (_, report) = doctor(&world).await;
     assert_eq!(severity(&report, "redis.reachable", ""), "ok");
@@ -96,8 +132,18 @@ async fn a_stopped_redis_is_told_with_what_to_do() {
     let (_, report) = doctor(&world).await;
     let stopped = finding(&report, "redis.reachable", "");
     assert_eq!(stopped["severity"], "warn", "nothing is lost without it");
-    assert!(stopped["to_do"]["zh"].as_str().unwrap().contains("启动 Redis"));
-    assert!(stopped["to_do"]["en"].as_str().unwrap().contains("start Redis"));
+    assert!(
+        stopped["to_do"]["zh"]
+            .as_str()
+            .unwrap()
+            .contains("启动 Redis")
+    );
+    assert!(
+        stopped["to_do"]["en"]
+            .as_str()
+            .unwrap()
+            .contains("start Redis")
+    );
     assert!(!report.to_string().contains("a-password"));
 }
 
@@ -115,7 +161,11 @@ async fn a_redis_without_a_password_is_told() {
 async fn a_wrong_redis_password_is_told() {
     let mut world = World::ready().await;
     let port = free_port();
-    world.set("", "redis_url", format!("redis://:wrong@127.0.0.1:{port}/0"));
+    world.set(
+        "",
+        "redis_url",
+        format!("redis://:wrong@127.0.0.1:{port}/0"),
+    );
     let _redis = Redis::start(port, Some("right")).await;
     let (_, report) = doctor(&world).await;
     assert_eq!(severity(&report, "redis.reachable", ""), "warn");
@@ -129,7 +179,12 @@ async fn a_stopped_kafka_is_told() {
     assert_eq!(code, 1);
     let stopped = finding(&report, "kafka.reachable", "");
     assert_eq!(stopped["severity"], "fail");
-    assert!(stopped["to_do"]["en"].as_str().unwrap().contains("kafka.brokers"));
+    assert!(
+        stopped["to_do"]["en"]
+            .as_str()
+            .unwrap()
+            .contains("kafka.brokers")
+    );
 }
 
 #[tokio::test]
@@ -142,7 +197,11 @@ async fn a_stopped_postgres_is_told_and_the_rest_is_still_looked_at() {
         assert_eq!(severity(&report, "postgres.reachable", service), "fail");
     }
     assert_eq!(severity(&report, "redis.reachable", ""), "ok");
-    assert!(!report.to_string().contains(&kit::testing::env("BASHU_PG_APP_PASSWORD")));
+    assert!(
+        !report
+            .to_string()
+            .contains(&kit::testing::env("BASHU_PG_APP_PASSWORD"))
+    );
 }
 
 #[tokio::test]
@@ -151,7 +210,12 @@ async fn missing_tables_are_told() {
     let (code, report) = doctor(&world).await;
     assert_eq!(code, 1);
     let tables = finding(&report, "postgres.migrations", "billing");
-    assert!(tables["to_do"]["en"].as_str().unwrap().contains("bashu migrate"));
+    assert!(
+        tables["to_do"]["en"]
+            .as_str()
+            .unwrap()
+            .contains("bashu migrate")
+    );
 }
 
 #[tokio::test]
@@ -191,8 +255,15 @@ async fn a_topic_of_another_shape_is_told() {
     let (code, report) = doctor(&world).await;
     assert_eq!(code, 1);
     let shape = finding(&report, "kafka.topic", "identity.v1");
-    assert!(shape["to_do"]["en"].as_str().unwrap().contains("back to 2"), "{shape}");
-    assert_eq!(severity(&report, "kafka.topic", "passes.v1"), "warn", "not made yet");
+    assert!(
+        shape["to_do"]["en"].as_str().unwrap().contains("back to 2"),
+        "{shape}"
+    );
+    assert_eq!(
+        severity(&report, "kafka.topic", "passes.v1"),
+        "warn",
+        "not made yet"
+    );
 }
 
 /// Stand-ins and a root within reach belong to development.
@@ -205,12 +276,21 @@ async fn sandboxes_are_refused_in_production() {
         let check = one["check"].as_str().unwrap();
         check.starts_with("configuration.")
     };
-    assert!(!report["findings"].as_array().unwrap().iter().any(none), "fine in development");
+    assert!(
+        !report["findings"].as_array().unwrap().iter().any(none),
+        "fine in development"
+    );
     world.set("", "mode", "production");
     let (code, report) = doctor(&world).await;
     assert_eq!(code, 1);
-    assert_eq!(severity(&report, "configuration.outside", "identity.sms.url"), "fail");
-    assert_eq!(severity(&report, "configuration.root", "root_key_file"), "fail");
+    assert_eq!(
+        severity(&report, "configuration.outside", "identity.sms.url"),
+        "fail"
+    );
+    assert_eq!(
+        severity(&report, "configuration.root", "root_key_file"),
+        "fail"
+    );
     // One broker keeps one copy.
 }
 
@@ -231,9 +311,15 @@ async fn a_gateway_that_refuses_nothing_is_told() {
     let ran = world.bashu(&["doctor", "--gateway", &address]).await;
     assert_eq!(ran.code, 1);
     let report = ran.json();
-    for check in
-        ["csrf", "token", "fragments", "aliases", "batch", "body", "introspection"]
-    {
+    for check in [
+        "csrf",
+        "token",
+        "fragments",
+        "aliases",
+        "batch",
+        "body",
+        "introspection",
+    ] {
         let check = format!("gateway.{check}");
         assert_eq!(severity(&report, &check, &address), "fail", "{check}");
     }

@@ -6,10 +6,15 @@ use crate::world::{World, finding};
 
 #[tokio::test]
 async fn a_root_is_made_once_and_for_its_owner_alone() {
-    let world = World::empty().await;
-    let mode = std::fs::metadata(world.root()).unwrap().permissions().mode();
+    let world = World::paper().await;
+    let mode = std::fs::metadata(world.root())
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
-    let again = world.bashu(&["keys", "init-root", "--file", &world.root()]).await;
+    let again = world
+        .bashu(&["keys", "init-root", "--file", &world.root()])
+        .await;
     assert_eq!(again.code, 3, "an existing root is never overwritten");
 }
 
@@ -19,24 +24,43 @@ async fn keys_are_rotated_and_published_by_the_root_alone() {
     let report = world.bashu(&["doctor"]).await.json();
     let none = finding(&report, "keys.set", "identity");
     assert_eq!(none["severity"], "fail");
-    assert!(none["to_do"]["en"].as_str().unwrap().contains("bashu keys rotate"));
+    assert!(
+        none["to_do"]["en"]
+            .as_str()
+            .unwrap()
+            .contains("bashu keys rotate")
+    );
 
     let made = world.bashu(&["keys", "rotate"]).await.well();
-    assert_eq!(made.as_array().unwrap().len(), 2, "one key of each purpose was due");
+    assert_eq!(
+        made.as_array().unwrap().len(),
+        2,
+        "one key of each purpose was due"
+    );
     let again = world.bashu(&["keys", "rotate"]).await.well();
     assert_eq!(again.as_array().unwrap().len(), 0, "none is due any more");
 
     let stranger = world.folder.join("stranger.key").display().to_string();
-    world.bashu(&["keys", "init-root", "--file", &stranger]).await.well();
+    world
+        .bashu(&["keys", "init-root", "--file", &stranger])
+        .await
+        .well();
     let refused = world.bashu(&["keys", "publish", "--root", &stranger]).await;
     assert_eq!(refused.code, 3);
     assert!(refused.err.contains("root_public_key"), "{}", refused.err);
 
-    let published = world.bashu(&["keys", "publish", "--root", &world.root()]).await.well();
+    let published = world
+        .bashu(&["keys", "publish", "--root", &world.root()])
+        .await
+        .well();
     assert_eq!(published["version"], 1);
     let listed = world.bashu(&["keys", "list"]).await.well();
     for key in listed.as_array().unwrap() {
-        assert_eq!((&key["published"], &key["signs"]), (&true.into(), &true.into()), "{key}");
+        assert_eq!(
+            (&key["published"], &key["signs"]),
+            (&true.into(), &true.into()),
+            "{key}"
+        );
     }
     let report = world.bashu(&["doctor"]).await.json();
     assert_eq!(finding(&report, "keys.set", "identity")["severity"], "ok");
@@ -52,11 +76,25 @@ async fn keys_are_rotated_and_published_by_the_root_alone() {
 #[tokio::test]
 async fn a_revoked_key_signs_no_more() {
     let world = World::ready().await;
-    world.bashu(&["keys", "rotate", "--purpose", "access"]).await.well();
-    world.bashu(&["keys", "publish", "--root", &world.root()]).await.well();
-    let listed = world.bashu(&["keys", "revoke", "1", "--reason", "left on a train"]).await.well();
-    assert_eq!((&listed[0]["state"], &listed[0]["signs"]), (&"revoked".into(), &false.into()));
-    let unknown = world.bashu(&["keys", "revoke", "77", "--reason", "never made"]).await;
+    world
+        .bashu(&["keys", "rotate", "--purpose", "access"])
+        .await
+        .well();
+    world
+        .bashu(&["keys", "publish", "--root", &world.root()])
+        .await
+        .well();
+    let listed = world
+        .bashu(&["keys", "revoke", "1", "--reason", "left on a train"])
+        .await
+        .well();
+    assert_eq!(
+        (&listed[0]["state"], &listed[0]["signs"]),
+        (&"revoked".into(), &false.into())
+    );
+    let unknown = world
+        .bashu(&["keys", "revoke", "77", "--reason", "never made"])
+        .await;
     assert_eq!(unknown.code, 3);
 }
 
@@ -70,7 +108,9 @@ async fn the_first_operator_is_made_once() {
     assert_eq!(made.code, 0, "{}", made.err);
     assert!(made.json()["member"].is_string());
 
-    let again = world.bashu_typing(&["operator", "create"], "13911113333\n司马光\n").await;
+    let again = world
+        .bashu_typing(&["operator", "create"], "13911113333\n司马光\n")
+        .await;
     assert_eq!(again.code, 3);
     assert!(again.err.contains("OPERATOR_EXISTS"), "{}", again.err);
     let forced = ["operator", "create", "--force", "the first one left"];
@@ -80,12 +120,18 @@ async fn the_first_operator_is_made_once() {
                   ORDER BY id DESC LIMIT 1";
     assert_eq!(world.ask("identity", reason).await, "the first one left");
 
-    let bad = world.bashu_typing(&["operator", "create"], "12345\n欧阳\n").await;
+    let bad = world
+        .bashu_typing(&["operator", "create"], "12345\n欧阳\n")
+        .await;
     assert_eq!(bad.code, 3);
     let canary = ["verify", "--canary", "13911112222", "--canary", "欧阳晓晓"];
     let verified = world.bashu(&canary).await;
     assert!(
-        !verified.json()["broken"].as_array().unwrap().iter().any(|one| one["id"] == "canary"),
+        !verified.json()["broken"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|one| one["id"] == "canary"),
         "{}",
         verified.out
     );

@@ -1,6 +1,8 @@
 //! The operator's commands as an operator runs them: the program itself, its exit codes and what
 //! it prints, against the servers of the test world.
 
+#![expect(clippy::unwrap_used, reason = "what helps a test may fail it")]
+
 mod configuration;
 mod doctor;
 mod keys;

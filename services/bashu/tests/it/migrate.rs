@@ -28,7 +28,10 @@ async fn migrations_run_once() {
 #[tokio::test]
 async fn only_the_owner_migrates() {
     let mut world = World::empty().await;
-    world.settings["postgres"].as_table_mut().unwrap().remove("owner");
+    world.settings["postgres"]
+        .as_table_mut()
+        .unwrap()
+        .remove("owner");
     world.write();
     let ran = world.bashu(&["migrate"]).await;
     assert_eq!(ran.code, 3);

@@ -39,8 +39,13 @@ pub(crate) async fn carried<T>(world: &World, work: impl Future<Output = T>) -> 
 /// Gives identity something to tell.
 pub(crate) async fn told(world: &World) {
     world.bashu(&["keys", "rotate"]).await.well();
-    world.bashu(&["keys", "publish", "--root", &world.root()]).await.well();
-    let made = world.bashu_typing(&["operator", "create"], "13911112222\n欧阳晓晓\n").await;
+    world
+        .bashu(&["keys", "publish", "--root", &world.root()])
+        .await
+        .well();
+    let made = world
+        .bashu_typing(&["operator", "create"], "13911112222\n欧阳晓晓\n")
+        .await;
     assert_eq!(made.code, 0, "{}", made.err);
 }
 
@@ -58,22 +63,44 @@ async fn what_went_back_in_time_is_noticed_and_repaired() {
     world.plant("identity", lost).await;
     let mut relay = Relay::new(world.ctx("identity").await, world.bus());
     assert!(relay.step().await.is_err());
-    assert!(matches!(relay.status(), Status::Refused(_)), "{:?}", relay.status());
+    assert!(
+        matches!(relay.status(), Status::Refused(_)),
+        "{:?}",
+        relay.status()
+    );
     drop(relay);
     let report = world.bashu(&["doctor"]).await;
     assert_eq!(report.code, 1);
     let report = report.json();
     let history = finding(&report, "kafka.history", "identity.v1");
     assert_eq!(history["severity"], "fail");
-    assert!(history["to_do"]["zh"].as_str().unwrap().contains("bashu restored identity"));
+    assert!(
+        history["to_do"]["zh"]
+            .as_str()
+            .unwrap()
+            .contains("bashu restored identity")
+    );
 
     let explained = world.bashu(&["restored", "identity"]).await;
     assert_eq!(explained.code, 1, "it explains itself and does nothing");
-    assert!(explained.json()["explanation"]["zh"].as_str().unwrap().contains("bashu resync"));
-    assert_eq!(world.ask("identity", "SELECT epoch FROM outbox_relay").await, "1");
+    assert!(
+        explained.json()["explanation"]["zh"]
+            .as_str()
+            .unwrap()
+            .contains("bashu resync")
+    );
+    assert_eq!(
+        world
+            .ask("identity", "SELECT epoch FROM outbox_relay")
+            .await,
+        "1"
+    );
 
     let opened = world.bashu(&["restored", "identity", "--yes"]).await.well();
-    assert_eq!((&opened[0]["service"], &opened[0]["epoch"]), (&"identity".into(), &2.into()));
+    assert_eq!(
+        (&opened[0]["service"], &opened[0]["epoch"]),
+        (&"identity".into(), &2.into())
+    );
     // A consumer that lost what it had learnt learns it again.
     world.plant("passes", "DELETE FROM replica_role").await;
     let said = world.bashu(&["resync", "identity"]).await.well();
@@ -85,10 +112,18 @@ async fn what_went_back_in_time_is_noticed_and_repaired() {
     .await;
     let epochs = "SELECT string_agg(DISTINCT epoch::text, ',') FROM watermark";
     assert_eq!(world.ask("passes", epochs).await, "2");
-    assert_eq!(world.ask("passes", "SELECT count(*) FROM replica_role").await, "1");
+    assert_eq!(
+        world
+            .ask("passes", "SELECT count(*) FROM replica_role")
+            .await,
+        "1"
+    );
     let acts = "SELECT string_agg(act, ',' ORDER BY id) FROM audit
                 WHERE act IN ('run_restored', 'restored', 'resync')";
-    assert_eq!(world.ask("identity", acts).await, "run_restored,restored,resync");
+    assert_eq!(
+        world.ask("identity", acts).await,
+        "run_restored,restored,resync"
+    );
 }
 
 #[tokio::test]
@@ -101,5 +136,10 @@ async fn a_running_service_is_not_restored() {
     let refused = world.bashu(&["restored", "identity", "--yes"]).await;
     assert_eq!(refused.code, 3);
     assert!(refused.err.contains("stop the service"), "{}", refused.err);
-    assert_eq!(world.ask("identity", "SELECT epoch FROM outbox_relay").await, "1");
+    assert_eq!(
+        world
+            .ask("identity", "SELECT epoch FROM outbox_relay")
+            .await,
+        "1"
+    );
 }

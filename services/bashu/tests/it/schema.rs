@@ -4,7 +4,7 @@ use crate::world::{SERVICES, World, read};
 
 #[tokio::test]
 async fn a_changed_schema_is_found() {
-    let world = World::empty().await;
+    let world = World::paper().await;
     let folder = world.folder.join("schema");
     std::fs::create_dir(&folder).unwrap();
     let place = folder.display().to_string();
@@ -13,7 +13,10 @@ async fn a_changed_schema_is_found() {
     let missing = world.bashu(&check).await;
     assert_eq!(missing.code, 1);
     assert_eq!(missing.json()[0]["state"], "missing");
-    assert!(!folder.join("identity.graphql").exists(), "a check writes nothing");
+    assert!(
+        !folder.join("identity.graphql").exists(),
+        "a check writes nothing"
+    );
 
     world.bashu(&["schema", "--folder", &place]).await.well();
     for service in SERVICES {
@@ -33,5 +36,8 @@ async fn a_changed_schema_is_found() {
     for place in [0, 2, 3] {
         assert_eq!(differs[place]["state"], "same");
     }
-    assert!(read(&changed).ends_with("# by hand\n"), "a check writes nothing");
+    assert!(
+        read(&changed).ends_with("# by hand\n"),
+        "a check writes nothing"
+    );
 }

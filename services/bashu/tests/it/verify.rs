@@ -14,7 +14,10 @@ use crate::world::{Ran, World};
 fn broken(ran: &Ran) -> BTreeSet<String> {
     let report = ran.json();
     let broken = report["broken"].as_array().unwrap();
-    broken.iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+    broken
+        .iter()
+        .map(|one| one["id"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// What breaks each promise between two databases: a service, a statement, the promise.
@@ -92,10 +95,26 @@ const PLANTED: &[(&str, &str, &str)] = &[
         "UPDATE replica_organisation SET name = 'another' WHERE true",
         "cross.passes_organisations",
     ),
-    ("billing", "DELETE FROM replica_member", "cross.billing_members"),
-    ("admission", "DELETE FROM replica_membership", "cross.admission_memberships"),
-    ("passes", "UPDATE replica_role SET withdrawn = true", "cross.passes_roles"),
-    ("billing", "DELETE FROM replica_key_set", "cross.billing_key_sets"),
+    (
+        "billing",
+        "DELETE FROM replica_member",
+        "cross.billing_members",
+    ),
+    (
+        "admission",
+        "DELETE FROM replica_membership",
+        "cross.admission_memberships",
+    ),
+    (
+        "passes",
+        "UPDATE replica_role SET withdrawn = true",
+        "cross.passes_roles",
+    ),
+    (
+        "billing",
+        "DELETE FROM replica_key_set",
+        "cross.billing_key_sets",
+    ),
     (
         "identity",
         "INSERT INTO login (id, member, created_at, used_at, expires_at, withdrawn_at, reason)
@@ -125,7 +144,10 @@ async fn each_planted_violation_is_found_and_nothing_else_before() {
     assert_eq!(ran.code, 1);
     let broken = broken(&ran);
     for (_, _, promise) in PLANTED {
-        assert!(broken.contains(*promise), "{promise} was not found: {broken:?}");
+        assert!(
+            broken.contains(*promise),
+            "{promise} was not found: {broken:?}"
+        );
     }
     // An event that nobody publishes was not delivered either.
     assert!(ran.out.contains("the consumer is at"), "{}", ran.out);
@@ -161,8 +183,13 @@ async fn a_difference_names_both_sides() {
     assert_eq!(venues.len(), 1);
     assert_eq!(venues[0]["violations"][0]["subject"], venue);
     let problem = venues[0]["violations"][0]["problem"].as_str().unwrap();
-    assert!(problem.contains("admission says version 2 洪崖洞 suspended"), "{problem}");
-    world.plant("passes", "UPDATE replica_venue SET suspended = true").await;
+    assert!(
+        problem.contains("admission says version 2 洪崖洞 suspended"),
+        "{problem}"
+    );
+    world
+        .plant("passes", "UPDATE replica_venue SET suspended = true")
+        .await;
     let ran = world.bashu(&["verify", "--settle", "0"]).await;
     assert!(!broken(&ran).contains("cross.venues"), "{}", ran.out);
 }
@@ -173,9 +200,6 @@ async fn nothing_may_exist_in_both_unions() {
     let kafka = Arc::new(kit::testing::kafka());
     let one = World::of(Union::Chongqing, Arc::clone(&kafka)).await;
     let other = World::of(Union::Sichuan, kafka).await;
-    for world in [&one, &other] {
-        world.bashu(&["migrate"]).await.well();
-    }
     let (a, b) = (one.config(), other.config());
     let both = ["verify", "--settle", "0", "--config", &a, "--config", &b];
     let report = one.bashu(&both).await.well();
@@ -185,7 +209,10 @@ async fn nothing_may_exist_in_both_unions() {
                   VALUES ('00000000-0000-7000-8000-000000000001', 1, 'erased', now())";
     one.plant("identity", member).await;
     let ran = one.bashu(&both).await;
-    assert!(!broken(&ran).contains("between.members"), "in one union it may be");
+    assert!(
+        !broken(&ran).contains("between.members"),
+        "in one union it may be"
+    );
     other.plant("identity", member).await;
     let ran = one.bashu(&both).await;
     assert_eq!(ran.code, 1);
@@ -205,37 +232,26 @@ async fn the_canary_is_found_wherever_it_stands() {
     let log = world.folder.join("bashu.log");
     std::fs::write(&log, "{\"message\":\"nothing\"}\n").unwrap();
     let path = log.display().to_string();
-    let search = ["verify", "--settle", "0", "--canary", CANARY, "--log", &path];
+    let search = [
+        "verify", "--settle", "0", "--canary", CANARY, "--log", &path,
+    ];
     let clean = world.bashu(&search).await.well();
-    assert!(clean["scanned"]["columns"].as_u64().unwrap() > 100, "{clean}");
+    assert!(
+        clean["scanned"]["columns"].as_u64().unwrap() > 100,
+        "{clean}"
+    );
     assert_eq!(clean["scanned"]["files"], 1);
 
+    scatter(&world, CANARY).await;
     let bytes = hex::encode(CANARY);
-    let text = format!(
-        "INSERT INTO audit (act, subject, detail, at)
-         VALUES ('act', 'subject', '{{\"name\": \"{CANARY}\"}}', now())"
-    );
-    world.plant("billing", &text).await;
-    let array = format!(
-        "INSERT INTO replica_venue (id, epoch, version, province, name_zh, name_en, division,
-           tags, opening_hours, suspended, tracks_exits)
-         VALUES (gen_random_uuid(), 1, 1, 50, 'z', 'e', '500101', ARRAY['{CANARY}'], '', false,
-           false)"
-    );
-    world.plant("passes", &array).await;
-    let event = format!(
-        "INSERT INTO outbox (slot, event_id, kind, key, version, must_understand, payload,
-           occurred_at)
-         VALUES (0, gen_random_uuid(), 'bashu.v1.Any', '\\x01', 1, false, '\\x0a{bytes}', now())"
-    );
-    world.plant("admission", &event).await;
-    let mut relay = Relay::new(world.ctx("admission").await, world.bus());
-    while relay.step().await.unwrap() == 0 {}
     std::fs::write(&log, format!("{{\"message\":\"{bytes}\"}}\n")).unwrap();
 
     let found = world.bashu(&search).await;
     assert_eq!(found.code, 1);
-    assert!(!found.out.contains(CANARY) && !found.out.contains(&bytes), "the text is shown");
+    assert!(
+        !found.out.contains(CANARY) && !found.out.contains(&bytes),
+        "the text is shown"
+    );
     let report = found.json();
     let places: BTreeSet<&str> = report["broken"]
         .as_array()
@@ -254,6 +270,40 @@ async fn the_canary_is_found_wherever_it_stands() {
     for place in wanted {
         assert!(places.contains(place), "{place} was not found: {places:?}");
     }
-    assert!(places.iter().any(|place| place.starts_with("admission.v1/")), "{places:?}");
-    assert_eq!(places.len(), wanted.len() + 1, "found where it is not: {places:?}");
+    assert!(
+        places
+            .iter()
+            .any(|place| place.starts_with("admission.v1/")),
+        "{places:?}"
+    );
+    assert_eq!(
+        places.len(),
+        wanted.len() + 1,
+        "found where it is not: {places:?}"
+    );
+}
+
+/// Writes the text into a document, an array, an event's bytes, and a topic.
+async fn scatter(world: &World, canary: &str) {
+    let bytes = hex::encode(canary);
+    let text = format!(
+        "INSERT INTO audit (act, subject, detail, at)
+         VALUES ('act', 'subject', '{{\"name\": \"{canary}\"}}', now())"
+    );
+    world.plant("billing", &text).await;
+    let array = format!(
+        "INSERT INTO replica_venue (id, epoch, version, province, name_zh, name_en, division,
+           tags, opening_hours, suspended, tracks_exits)
+         VALUES (gen_random_uuid(), 1, 1, 50, 'z', 'e', '500101', ARRAY['{canary}'], '', false,
+           false)"
+    );
+    world.plant("passes", &array).await;
+    let event = format!(
+        "INSERT INTO outbox (slot, event_id, kind, key, version, must_understand, payload,
+           occurred_at)
+         VALUES (0, gen_random_uuid(), 'bashu.v1.Any', '\\x01', 1, false, '\\x0a{bytes}', now())"
+    );
+    world.plant("admission", &event).await;
+    let mut relay = Relay::new(world.ctx("admission").await, world.bus());
+    while relay.step().await.unwrap() == 0 {}
 }

@@ -14,6 +14,7 @@ use kit::types::Union;
 use kit::{Clock, Ctx, Db, Ids};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::OnceCell;
 
 pub(crate) const SERVICES: [&str; 4] = ["identity", "passes", "billing", "admission"];
 /// Databases that a killed run left are dropped after this.
@@ -50,38 +51,78 @@ pub(crate) struct World {
     prefix: String,
 }
 
+/// The databases that every ready world is a copy of, by their prefix: migrated once in a run.
+static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+
 impl World {
-    /// Databases without tables.
-    pub(crate) async fn empty() -> Self {
-        Self::of(Union::Chongqing, Arc::new(kit::testing::kafka())).await
+    /// A configuration that names databases which are not there.
+    pub(crate) async fn paper() -> Self {
+        Self::new(Union::Chongqing, Arc::new(kit::testing::kafka())).await
     }
 
-    /// Databases with this program's tables, and a signed key set.
-    pub(crate) async fn ready() -> Self {
-        let world = Self::empty().await;
-        world.bashu(&["migrate"]).await.well();
+    /// Databases without tables.
+    pub(crate) async fn empty() -> Self {
+        let world = Self::paper().await;
+        world.create(None).await;
         world
     }
 
+    /// Databases with this program's tables and nothing in them.
+    pub(crate) async fn ready() -> Self {
+        Self::of(Union::Chongqing, Arc::new(kit::testing::kafka())).await
+    }
+
+    /// [`World::ready`] for either union, with topics on a broker that worlds may share.
     pub(crate) async fn of(union: Union, kafka: Arc<TestKafka>) -> Self {
-        let admin = admin().await;
-        sweep(&admin).await;
+        let template = TEMPLATE.get_or_init(Self::template).await;
+        let world = Self::new(union, kafka).await;
+        world.create(Some(template)).await;
+        world
+    }
+
+    async fn template() -> String {
+        let world = Self::empty().await;
+        world.bashu(&["migrate"]).await.well();
+        // It outlives the test that made it; a later run sweeps it.
+        let mut world = std::mem::ManuallyDrop::new(world);
+        std::mem::take(&mut world.prefix)
+    }
+
+    async fn new(union: Union, kafka: Arc<TestKafka>) -> Self {
         let mut bytes = [0; 4];
         Ids::random().fill(&mut bytes);
         let prefix = format!("test_bashu_{}_{}_", unix_seconds(), hex::encode(bytes));
-        for service in SERVICES {
-            let sql = format!("CREATE DATABASE {prefix}{service} OWNER bashu_owner");
-            admin.execute(&sql, []).await.unwrap();
-        }
-        close(admin).await;
         let folder = std::env::temp_dir().join(&prefix);
         std::fs::create_dir(&folder).unwrap();
-        let mut world = Self { union, folder, kafka, settings: toml::Table::new(), prefix };
-        let made = world.bashu(&["keys", "init-root", "--file", &world.root()]).await.well();
+        let settings = toml::Table::new();
+        let mut world = Self {
+            union,
+            folder,
+            kafka,
+            settings,
+            prefix,
+        };
+        let init = ["keys", "init-root", "--file", &world.root()];
+        let made = world.bashu(&init).await.well();
         let settings = world.text(made["root_public_key"].as_str().unwrap());
         world.settings = settings.parse().unwrap();
         world.write();
         world
+    }
+
+    async fn create(&self, template: Option<&str>) {
+        let (admin, prefix) = (admin().await, &self.prefix);
+        if template.is_none() {
+            sweep(&admin).await;
+        }
+        for service in SERVICES {
+            let copied = template
+                .map(|from| format!("TEMPLATE {from}{service}"))
+                .unwrap_or_default();
+            let sql = format!("CREATE DATABASE {prefix}{service} OWNER bashu_owner {copied}");
+            admin.execute(&sql, []).await.unwrap();
+        }
+        close(admin).await;
     }
 
     fn text(&self, root: &str) -> String {
@@ -141,8 +182,14 @@ impl World {
             command.env_remove(name);
         }
         command.arg("--json").args(arguments);
-        command.env("BASHU_CONFIG", self.config()).env("USER", "tester").env("LANG", "en");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .env("BASHU_CONFIG", self.config())
+            .env("USER", "tester")
+            .env("LANG", "en");
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
@@ -176,7 +223,10 @@ impl World {
                     None => plain.env_remove(name),
                 };
             }
-            plain.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            plain
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
             plain
         };
         command.args(arguments).env("LANG", lang);
@@ -186,7 +236,12 @@ impl World {
     /// A service's database with the rights of its owner.
     pub(crate) async fn owner(&self, service: &str) -> Db {
         let password = env("BASHU_PG_OWNER_PASSWORD");
-        connect("bashu_owner", &password, &format!("{}{service}", self.prefix)).await
+        connect(
+            "bashu_owner",
+            &password,
+            &format!("{}{service}", self.prefix),
+        )
+        .await
     }
 
     /// A service as it would run here.
@@ -210,7 +265,9 @@ impl World {
     /// Runs one statement in a service's database as its owner.
     pub(crate) async fn plant(&self, service: &str, sql: &str) {
         let db = self.owner(service).await;
-        db.execute(sql, []).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        db.execute(sql, [])
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
         close(db).await;
     }
 
@@ -222,8 +279,10 @@ impl World {
         }
         let db = self.owner(service).await;
         let sql = format!("SELECT ({sql})::text AS answer");
-        let row: Option<Row> =
-            db.one(&sql, []).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        let row: Option<Row> = db
+            .one(&sql, [])
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
         close(db).await;
         row.and_then(|row| row.answer).unwrap_or_default()
     }
@@ -233,7 +292,9 @@ impl Drop for World {
     fn drop(&mut self) {
         let prefix = self.prefix.clone();
         let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
             runtime.unwrap().block_on(async {
                 let admin = admin().await;
                 for service in SERVICES {
@@ -261,14 +322,24 @@ async fn ran(command: Command, typed: &str) -> Ran {
 }
 
 async fn admin() -> Db {
-    connect(&env("BASHU_PG_SUPERUSER"), &env("BASHU_PG_SUPERUSER_PASSWORD"), "postgres").await
+    connect(
+        &env("BASHU_PG_SUPERUSER"),
+        &env("BASHU_PG_SUPERUSER_PASSWORD"),
+        "postgres",
+    )
+    .await
 }
 
 async fn connect(user: &str, password: &str, database: &str) -> Db {
     let (host, port) = (env("BASHU_PG_HOST"), env("BASHU_PG_PORT"));
     let url = format!("postgres://{user}:{password}@{host}:{port}/{database}");
-    let options = DbOptions { url, connections_max: 2 };
-    Db::connect(options, Clock::System, Ids::random()).await.unwrap()
+    let options = DbOptions {
+        url,
+        connections_max: 2,
+    };
+    Db::connect(options, Clock::System, Ids::random())
+        .await
+        .unwrap()
 }
 
 async fn close(db: Db) {
@@ -289,7 +360,10 @@ async fn sweep(admin: &Db) {
     let sql = "SELECT datname::text AS name FROM pg_database WHERE datname LIKE 'test\\_bashu\\_%'";
     let rows: Vec<Row> = admin.all(sql, []).await.unwrap();
     for Row { name } in rows {
-        let made = name.split('_').nth(2).and_then(|text| text.parse::<u64>().ok());
+        let made = name
+            .split('_')
+            .nth(2)
+            .and_then(|text| text.parse::<u64>().ok());
         if made.is_some_and(|made| made + STALE_SECONDS < unix_seconds()) {
             drop_database(admin, &name).await;
         }
@@ -309,10 +383,12 @@ pub(crate) fn free_port() -> u16 {
 /// The finding of a check, about a subject where one is given.
 pub(crate) fn finding<'a>(report: &'a Value, check: &str, subject: &str) -> &'a Value {
     let findings = report["findings"].as_array().unwrap();
-    let about = |one: &&Value| {
-        one["check"] == check && one["subject"].as_str().unwrap().contains(subject)
-    };
-    findings.iter().find(about).unwrap_or_else(|| panic!("no {check} {subject} in {report:#}"))
+    let about =
+        |one: &&Value| one["check"] == check && one["subject"].as_str().unwrap().contains(subject);
+    findings
+        .iter()
+        .find(about)
+        .unwrap_or_else(|| panic!("no {check} {subject} in {report:#}"))
 }
 
 /// A file's text.

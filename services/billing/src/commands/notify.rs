@@ -9,7 +9,7 @@ use kit::types::Union;
 use kit::{Result, Tx};
 use sha2::{Digest, Sha256};
 
-use super::refund::{Progress, learn};
+use super::refunding::{Progress, learn};
 use super::settle::{Booked, Learnt, Paid, is_trade_no, receive};
 use crate::store::{self, DiscrepancyKind, NewDiscrepancy, Notice};
 use crate::wechat::{Notification, Proof, RefundNotice, Sealed, Transaction};
@@ -133,6 +133,7 @@ async fn take_in(tx: &Tx, union: Union, notice: &Notice, paid: &Paid) -> Result<
         Booked::Paid => ("paid", Received::Accepted),
         Booked::Known => ("known", Received::Accepted),
         Booked::GoesBack => ("goes_back", Received::Accepted),
+        Booked::Asked => ("asked", Received::Accepted),
         Booked::Doubtful => ("doubtful", Received::Doubtful("ORDER_DOES_NOT_FIT")),
     };
     store::record_notice(tx, notice, outcome).await?;

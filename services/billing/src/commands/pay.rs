@@ -81,8 +81,8 @@ async fn begin(tx: &Tx, caller: &Caller, input: PayOrder) -> Result<Uuid> {
         Once::First => {}
     }
     let share = store::open_share(tx, input.order, member.id).await?;
-    let open = store::lock_open_payment(tx, input.order).await?;
-    let id = match open {
+    payable(&held.order, share, tx.now())?;
+    let id = match store::lock_open_payment(tx, input.order).await? {
         Some(open) if open.expires_at > tx.now() => open.id,
         Some(_) => return Err(Refusal::PaymentEnding.into()),
         None => start(tx, &held, member, share, input.method).await?,
@@ -109,7 +109,6 @@ fn payable(order: &Order, share: Fen, now: DateTime<Utc>) -> std::result::Result
 }
 
 async fn start(tx: &Tx, held: &Held, member: Member, share: Fen, method: Method) -> Result<Uuid> {
-    payable(&held.order, share, tx.now())?;
     let id = tx.uuid();
     let longest = tx.now() + TimeDelta::minutes(PAYMENT_MINUTES_MAX);
     let payment = Payment {

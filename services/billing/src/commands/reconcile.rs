@@ -122,7 +122,7 @@ async fn heal(billing: &Billing, difference: &Difference) -> Result<()> {
                 })
                 .await?;
             match found {
-                Some(refund) => super::refund::learn_anew(billing, &refund).await,
+                Some(refund) => super::refunding::learn_anew(billing, &refund).await,
                 None => Ok(()),
             }
         }

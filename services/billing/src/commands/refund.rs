@@ -1,26 +1,14 @@
-//! Money that goes back: decided in the command that gives cause, asked of the provider by due
-//! work, done when the provider says so.
+//! Money is to go back: decided in the command that gives cause, and taken off what came.
 
-use chrono::{DateTime, TimeDelta, Utc};
-use kit::due::{After, NewDue};
+use kit::due::NewDue;
 use kit::types::{Fen, OrderId, Union};
 use kit::{Error, Ids, Result, Tx};
 use uuid::Uuid;
 
 use super::Held;
-use crate::domain::{
-    Refund, RefundCause, RefundState, Step, next_refund_query, out_refund_no, refund_done,
-    refund_owed, spread,
-};
+use crate::domain::{Refund, RefundCause, RefundState, Step, out_refund_no, refund_owed, spread};
 use crate::store::{self, DiscrepancyKind, NewDiscrepancy, NewRefund, ReturnLine};
-use crate::wechat::{RefundAnswer, RefundRequest, RefundStatus};
-use crate::{Billing, due, publish};
-
-/// How long a refund waits that the provider does not take for the moment, in seconds: it takes
-/// one a minute of the same payment, and none while our account there is empty.
-const RETRY_SECONDS: i64 = 61;
-/// How often one is asked for again that somebody must look at, in seconds.
-const STUCK_SECONDS: i64 = 3_600;
+use crate::{due, publish};
 
 /// A line that comes back.
 #[derive(Clone, Copy, Debug)]
@@ -212,7 +200,13 @@ async fn owe_for_order(
 }
 
 /// The order after the money of one of its returns has gone back.
-async fn went_back(tx: &Tx, union: Union, held: &mut Held, id: Uuid, fen: Fen) -> Result<()> {
+pub(crate) async fn went_back(
+    tx: &Tx,
+    union: Union,
+    held: &mut Held,
+    id: Uuid,
+    fen: Fen,
+) -> Result<()> {
     let order = held.order.clone().gave_back(fen);
     held.save(
         tx,
@@ -256,290 +250,4 @@ pub(crate) async fn note_stuck(tx: &Tx, id: Uuid, held: &Held) -> Result<()> {
         detail: "the return contradicts its order".to_owned(),
     };
     store::note_discrepancy(tx, &new).await
-}
-
-/// Asks the provider for a refund.
-///
-/// # Errors
-/// When the provider does not answer: the job is run again, and is the same request.
-pub async fn ask_refund(billing: &Billing, id: Uuid) -> Result<After> {
-    let db = &billing.ctx.db;
-    let Some((refund, request)) = db.tx("ask_refund", async |tx| load(tx, id).await).await? else {
-        return Ok(After::Done);
-    };
-    let failure = match billing.wechat.refund(&request).await {
-        Ok(answer) => {
-            let progress = Progress::of(&answer);
-            let union = billing.ctx.union;
-            db.tx("refund_accepted", async |tx| {
-                learn(tx, union, id, &progress).await
-            })
-            .await?;
-            billing.tell();
-            return Ok(After::Done);
-        }
-        Err(failure) => failure,
-    };
-    let Some(code) = failure.code() else {
-        return Err(failure.into());
-    };
-    let now = billing.ctx.clock.now();
-    if code == "FREQUENCY_LIMITED" {
-        return Ok(After::At(now + TimeDelta::seconds(RETRY_SECONDS)));
-    }
-    db.tx("refund_stuck", async |tx| stuck(tx, &refund, code).await)
-        .await?;
-    let pause = if code == "NOT_ENOUGH" {
-        RETRY_SECONDS
-    } else {
-        STUCK_SECONDS
-    };
-    Ok(After::At(now + TimeDelta::seconds(pause)))
-}
-
-async fn load(tx: &Tx, id: Uuid) -> Result<Option<(Refund, RefundRequest)>> {
-    let Some(refund) = store::refund(tx, id).await? else {
-        return Ok(None);
-    };
-    let wanted = match refund.state {
-        RefundState::Requested => true,
-        RefundState::Abnormal => refund.accepted_at.is_none(),
-        RefundState::Processing | RefundState::Done => false,
-    };
-    let Some(transaction_id) = refund.transaction_id.clone().filter(|_| wanted) else {
-        return Ok(None);
-    };
-    let receipt = store::receipt(tx, &transaction_id)
-        .await?
-        .ok_or(Error::NotFound)?;
-    let total = Fen::new(receipt.fen).map_err(|_| Error::internal("a receipt's amount"))?;
-    let request = RefundRequest {
-        transaction_id,
-        out_refund_no: refund.out_refund_no.clone(),
-        refund: refund.fen,
-        total,
-    };
-    Ok(Some((refund, request)))
-}
-
-/// What the provider says of a refund.
-#[derive(Clone, Debug)]
-pub(crate) struct Progress {
-    pub(crate) out_refund_no: String,
-    pub(crate) refund_id: String,
-    pub(crate) status: RefundStatus,
-    pub(crate) fen: i64,
-    /// When the provider took it on, where it says so.
-    pub(crate) accepted_at: Option<DateTime<Utc>>,
-    pub(crate) done_at: Option<DateTime<Utc>>,
-}
-
-impl Progress {
-    fn of(answer: &RefundAnswer) -> Self {
-        Self {
-            out_refund_no: answer.out_refund_no.clone(),
-            refund_id: answer.refund_id.clone(),
-            status: answer.status,
-            fen: answer.amount.refund,
-            accepted_at: Some(answer.create_time.with_timezone(&Utc)),
-            done_at: answer.success_time.map(|at| at.with_timezone(&Utc)),
-        }
-    }
-}
-
-/// Locks a refund after its order.
-async fn lock(tx: &Tx, id: Uuid) -> Result<(Option<Held>, Refund)> {
-    let found = store::refund(tx, id).await?.ok_or(Error::NotFound)?;
-    let held = match found.order {
-        Some(order) => Held::lock(tx, order).await?,
-        None => None,
-    };
-    Ok((held, store::lock_refund(tx, id).await?))
-}
-
-/// Takes in what the provider says of a refund; says whether it fits what we know.
-pub(crate) async fn learn(tx: &Tx, union: Union, id: Uuid, progress: &Progress) -> Result<bool> {
-    let (mut held, refund) = lock(tx, id).await?;
-    if progress.out_refund_no != refund.out_refund_no || progress.fen != refund.fen.get() {
-        return Ok(false);
-    }
-    if refund.state == RefundState::Done {
-        return Ok(true);
-    }
-    let accepted_at = refund
-        .accepted_at
-        .or(progress.accepted_at)
-        .unwrap_or_else(|| tx.now());
-    let first = refund.accepted_at.is_none();
-    let refund = Refund {
-        accepted_at: Some(accepted_at),
-        ..refund
-    };
-    if let Some(held) = held.as_ref().filter(|_| first) {
-        held.step(tx, Step::RefundAccepted, Some(refund.fen))
-            .await?;
-    }
-    super::reconcile::plan_day(tx, kit::types::shanghai_date(accepted_at));
-    let refund_id = Some(progress.refund_id.as_str());
-    match progress.status {
-        RefundStatus::Processing => {
-            let state = RefundState::Processing;
-            store::save_refund(
-                tx,
-                &Refund {
-                    state,
-                    ..refund.clone()
-                },
-                refund_id,
-                None,
-            )
-            .await?;
-            let at = next_refund_query(accepted_at, tx.now());
-            tx.plan(NewDue::new(due::REFUND_QUERY, id, at));
-        }
-        RefundStatus::Success => {
-            let done_at = Some(progress.done_at.unwrap_or_else(|| tx.now()));
-            let done = Refund {
-                state: RefundState::Done,
-                done_at,
-                ..refund
-            };
-            finish(tx, union, held.as_mut(), &done, refund_id).await?;
-        }
-        RefundStatus::Abnormal => {
-            let state = RefundState::Abnormal;
-            let refund = Refund { state, ..refund };
-            store::save_refund(tx, &refund, refund_id, Some("ABNORMAL")).await?;
-            note(tx, held.as_ref(), &refund, "ABNORMAL").await?;
-            let at = tx.now() + TimeDelta::seconds(STUCK_SECONDS);
-            tx.plan(NewDue::new(due::REFUND_QUERY, id, at));
-        }
-        RefundStatus::Closed => again(tx, held.as_ref(), refund).await?,
-    }
-    Ok(true)
-}
-
-async fn finish(
-    tx: &Tx,
-    union: Union,
-    held: Option<&mut Held>,
-    done: &Refund,
-    refund_id: Option<&str>,
-) -> Result<()> {
-    store::save_refund(tx, done, refund_id, None).await?;
-    store::book_transfers(tx, &refund_done(done.id, done.fen, done.order)).await?;
-    store::explain(
-        tx,
-        DiscrepancyKind::RefundStuck,
-        &done.id.to_string(),
-        "the provider has paid it out",
-    )
-    .await?;
-    kit::due::cancel(tx, due::REFUND_QUERY, &done.id.to_string()).await?;
-    kit::due::cancel(tx, due::REFUND, &done.id.to_string()).await?;
-    match held {
-        Some(held) if done.cause.is_of_order() => {
-            went_back(tx, union, held, done.id, done.fen).await
-        }
-        Some(held) => held.step(tx, Step::RefundDone, Some(done.fen)).await,
-        None => Ok(()),
-    }
-}
-
-/// The provider closed it: it is asked for again under another number.
-async fn again(tx: &Tx, held: Option<&Held>, refund: Refund) -> Result<()> {
-    let attempt = refund.attempt + 1;
-    let refund = Refund {
-        attempt,
-        out_refund_no: out_refund_no(refund.id, attempt),
-        state: RefundState::Requested,
-        accepted_at: None,
-        ..refund
-    };
-    store::save_refund(tx, &refund, None, Some("CLOSED")).await?;
-    if let Some(held) = held {
-        held.step(tx, Step::RefundAskedAgain, Some(refund.fen))
-            .await?;
-    }
-    let at = tx.now() + TimeDelta::seconds(RETRY_SECONDS);
-    tx.plan(NewDue::new(due::REFUND, refund.id, at).ordinal(attempt));
-    Ok(())
-}
-
-async fn note(tx: &Tx, held: Option<&Held>, refund: &Refund, code: &str) -> Result<()> {
-    let kind = DiscrepancyKind::RefundStuck;
-    let subject = refund.id.to_string();
-    if store::find_discrepancy(tx, kind, &subject)
-        .await?
-        .is_some_and(|state| state == "open")
-    {
-        return Ok(());
-    }
-    if let Some(held) = held {
-        held.step(tx, Step::RefundStuck, Some(refund.fen)).await?;
-    }
-    let new = NewDiscrepancy {
-        kind,
-        subject,
-        bill_date: None,
-        order: refund.order,
-        ours_fen: Some(refund.fen.get()),
-        theirs_fen: None,
-        detail: code.to_owned(),
-    };
-    store::note_discrepancy(tx, &new).await
-}
-
-async fn stuck(tx: &Tx, refund: &Refund, code: &str) -> Result<()> {
-    let (held, refund) = lock(tx, refund.id).await?;
-    if matches!(refund.state, RefundState::Requested | RefundState::Abnormal) {
-        let state = RefundState::Abnormal;
-        let refund = Refund { state, ..refund };
-        store::save_refund(tx, &refund, None, Some(code)).await?;
-        note(tx, held.as_ref(), &refund, code).await?;
-    }
-    Ok(())
-}
-
-/// Asks the provider what became of a refund.
-///
-/// # Errors
-/// When the provider does not answer: the job is run again.
-pub async fn query_refund(billing: &Billing, id: Uuid) -> Result<After> {
-    let db = &billing.ctx.db;
-    let refund = db
-        .tx("query_refund", async |tx| store::refund(tx, id).await)
-        .await?;
-    let open =
-        refund.filter(|one| matches!(one.state, RefundState::Processing | RefundState::Abnormal));
-    let Some(refund) = open else {
-        return Ok(After::Done);
-    };
-    learn_anew(billing, &refund).await?;
-    let now = billing.ctx.clock.now();
-    let since = refund.accepted_at.unwrap_or(refund.requested_at);
-    // When it is over the row is gone and this changes nothing.
-    Ok(After::At(match refund.state {
-        RefundState::Processing => next_refund_query(since, now),
-        _ => now + TimeDelta::seconds(STUCK_SECONDS),
-    }))
-}
-
-/// Asks the provider about a refund and takes the answer in.
-pub(crate) async fn learn_anew(billing: &Billing, refund: &Refund) -> Result<()> {
-    let answer = match billing.wechat.refund_query(&refund.out_refund_no).await {
-        Ok(answer) => answer,
-        // It was never asked for: the job that asks will.
-        Err(failure) if failure.code() == Some("RESOURCE_NOT_EXISTS") => return Ok(()),
-        Err(failure) => return Err(failure.into()),
-    };
-    let (union, id) = (billing.ctx.union, refund.id);
-    let progress = Progress::of(&answer);
-    let db = &billing.ctx.db;
-    db.tx("refund_learnt", async |tx| {
-        learn(tx, union, id, &progress).await
-    })
-    .await?;
-    billing.tell();
-    Ok(())
 }

@@ -77,7 +77,9 @@ pub(crate) enum Booked {
     Known,
     /// It goes back: it came late, was another amount, or nobody knows what it was for.
     GoesBack,
-    /// It is not believed as it stands: the provider is asked.
+    /// The provider is asked before it is booked.
+    Asked,
+    /// It does not fit what we know: the provider is asked.
     Doubtful,
 }
 
@@ -102,19 +104,23 @@ pub(crate) async fn receive(tx: &Tx, union: Union, paid: &Paid, learnt: Learnt) 
     if paid.total != payment.amount.get() || paid.currency != CURRENCY {
         return differs(tx, held, payment, paid, learnt).await;
     }
-    accept(tx, union, held, payment, paid, learnt).await
+    accept(tx, union, (held, payment), paid, learnt).await
 }
 
 async fn accept(
     tx: &Tx,
     union: Union,
-    mut held: Held,
-    payment: Payment,
+    (mut held, payment): (Held, Payment),
     paid: &Paid,
     learnt: Learnt,
 ) -> Result<Booked> {
     let order = match held.order.clone().receive(paid.paid_at) {
         Received::ForOrder(order) => order,
+        Received::Late(_) if learnt == Learnt::Notification => {
+            // Money that is to go back at once is asked for first.
+            tx.plan(NewDue::new(due::INVESTIGATE, &paid.out_trade_no, tx.now()));
+            return Ok(Booked::Asked);
+        }
         Received::Late(_) => return late(tx, &held, payment, paid, learnt).await,
     };
     held.save(tx, order).await?;
@@ -188,14 +194,14 @@ async fn late(
 ) -> Result<Booked> {
     write_receipt(tx, Some(&payment), paid, ReceiptKind::Late, learnt).await?;
     let (fen, order) = (payment.amount, Some(held.order.id));
-    store::save_payment(
-        tx,
-        &Payment {
-            state: PaymentState::Late,
+    if payment.state != PaymentState::Succeeded {
+        let state = PaymentState::Late;
+        let payment = Payment {
+            state,
             ..payment.clone()
-        },
-    )
-    .await?;
+        };
+        store::save_payment(tx, &payment).await?;
+    }
     store::book_transfers(tx, &receipt_booked(&paid.transaction_id, fen, order, false)).await?;
     held.step(tx, Step::LatePayment, Some(fen)).await?;
     kit::due::cancel(tx, due::QUERY, &payment.id.to_string()).await?;
@@ -310,10 +316,7 @@ pub async fn query_payment(billing: &Billing, id: Uuid) -> Result<After> {
     let Some(payment) = payment.filter(|one| one.state.is_open()) else {
         return Ok(After::Done);
     };
-    let since = match payment.state {
-        PaymentState::Waiting { prepared_at, .. } => prepared_at,
-        _ => payment.created_at,
-    };
+    let since = payment.silent_since();
     let again = After::At(next_query(since, billing.ctx.clock.now()));
     match billing.wechat.query(&payment.out_trade_no).await {
         Ok(transaction) => {
@@ -336,7 +339,7 @@ pub async fn investigate(billing: &Billing, out_trade_no: &str) -> Result<After>
                 "asked: the provider says the amount that was asked for was paid"
             }
             // The discrepancy stays open: money came that should not have come so.
-            Some(Booked::GoesBack | Booked::Doubtful) => return Ok(After::Done),
+            Some(Booked::GoesBack | Booked::Asked | Booked::Doubtful) => return Ok(After::Done),
             None => "asked: the provider says nothing was paid",
         },
         Err(failure) if failure.code() == Some("ORDER_NOT_EXIST") => {

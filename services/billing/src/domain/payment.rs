@@ -70,6 +70,20 @@ impl PaymentState {
     }
 }
 
+impl Payment {
+    /// Since when the provider has been silent about it.
+    pub fn silent_since(&self) -> DateTime<Utc> {
+        match &self.state {
+            PaymentState::Waiting { prepared_at, .. } => *prepared_at,
+            PaymentState::Preparing
+            | PaymentState::Succeeded
+            | PaymentState::Late
+            | PaymentState::Closed
+            | PaymentState::Failed { .. } => self.created_at,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payment {
     pub id: Uuid,

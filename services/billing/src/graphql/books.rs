@@ -168,6 +168,7 @@ pub struct BooksQuery;
 impl BooksQuery {
     /// The days that were compared, newest first.
     #[graphql(complexity = "first.or(last).unwrap_or(1).clamp(1, 100) as usize * child_complexity")]
+    #[expect(clippy::too_many_arguments, reason = "the four of a connection")]
     async fn reconciliations(
         &self,
         ctx: &Context<'_>,
@@ -195,6 +196,7 @@ impl BooksQuery {
 
     /// What somebody must look at, newest first.
     #[graphql(complexity = "first.or(last).unwrap_or(1).clamp(1, 100) as usize * child_complexity")]
+    #[expect(clippy::too_many_arguments, reason = "the four of a connection")]
     async fn discrepancies(
         &self,
         ctx: &Context<'_>,

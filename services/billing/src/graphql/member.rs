@@ -30,6 +30,7 @@ impl Member {
 
     /// What she is to pay or has paid, newest first; for herself and for operators.
     #[graphql(complexity = "first.or(last).unwrap_or(1).clamp(1, 100) as usize * child_complexity")]
+    #[expect(clippy::too_many_arguments, reason = "the four of a connection")]
     async fn orders(
         &self,
         ctx: &Context<'_>,

@@ -239,6 +239,7 @@ impl OrderQuery {
 
     /// The caller's orders, newest first.
     #[graphql(complexity = "first.or(last).unwrap_or(1).clamp(1, 100) as usize * child_complexity")]
+    #[expect(clippy::too_many_arguments, reason = "the four of a connection")]
     async fn my_orders(
         &self,
         ctx: &Context<'_>,

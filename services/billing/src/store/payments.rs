@@ -131,17 +131,20 @@ pub async fn insert_payment(tx: &Tx, payment: &Payment) -> Result<()> {
 /// # Errors
 /// When the database fails or a constraint says no.
 pub async fn save_payment(tx: &Tx, payment: &Payment) -> Result<()> {
-    let (code_url, prepared_at) = match &payment.state {
+    let (mut code_url, mut prepared_at, mut failure) = (None, None, None);
+    match &payment.state {
         PaymentState::Waiting {
-            code_url,
-            prepared_at,
-        } => (Some(code_url.clone()), Some(*prepared_at)),
-        _ => (None, None),
-    };
-    let failure = match &payment.state {
-        PaymentState::Failed { code } => Some(code.clone()),
-        _ => None,
-    };
+            code_url: code,
+            prepared_at: at,
+        } => {
+            (code_url, prepared_at) = (Some(code.clone()), Some(*at));
+        }
+        PaymentState::Failed { code } => failure = Some(code.clone()),
+        PaymentState::Preparing
+        | PaymentState::Succeeded
+        | PaymentState::Late
+        | PaymentState::Closed => {}
+    }
     let ended_at = (!payment.state.is_open()).then(|| tx.now());
     tx.execute(
         "UPDATE payment SET state = $2, code_url = COALESCE($3, code_url),

@@ -1,1 +1,217 @@
-//! To be.
+//! Orders that nobody pays, and money that is faster than their end.
+
+use chrono::TimeDelta;
+use kit::graphql::GlobalId;
+use prost::Message;
+use proto::billing as event;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::world::{World, caller, key, payer};
+
+async fn cancel(world: &World, caller: &kit::access::Caller, order: Uuid, key: Uuid) -> Value {
+    let answer = world
+        .graph(
+            caller,
+            "mutation ($input: CancelOrderInput!) { cancelOrder(input: $input) {
+               order { state closeReason } userErrors { code } } }",
+            json!({ "input": {
+                "orderId": GlobalId::of_uuid("Order", order).0, "idempotencyKey": key } }),
+        )
+        .await;
+    assert_eq!(answer.get("errors"), None, "{answer}");
+    answer["data"]["cancelOrder"].clone()
+}
+
+/// The time to pay is over: the provider closes, then the order does, and says so.
+#[tokio::test]
+async fn an_unpaid_order_is_closed_at_the_provider_and_here() {
+    let world = World::start().await;
+    let order = world.order(&[19_900]).await;
+    let number = world.ready(&order).await;
+    world.advance(TimeDelta::minutes(15));
+    world
+        .until("closed", async || {
+            world.order_state(order.id).await == "closed"
+        })
+        .await;
+    let (status, answer) = world
+        .control(
+            "/sandbox/pay",
+            json!({ "out_trade_no": number, "force": true }),
+        )
+        .await;
+    assert_eq!((status, &answer["code"]), (409, &json!("ORDER_CLOSED")));
+    let published = world.published(order.id).await;
+    assert_eq!(published.len(), 1);
+    let closed = event::OrderClosed::decode(published[0].payload.as_slice()).unwrap();
+    let closed = closed.order.unwrap();
+    assert_eq!(
+        (closed.state(), closed.paid_fen),
+        (event::order::State::Closed, 0)
+    );
+    assert_eq!(world.count("due WHERE kind <> 'reconcile'").await, 0);
+    world.verify().await;
+}
+
+/// An order that nobody began to pay closes without the provider.
+#[tokio::test]
+async fn an_order_without_payment_closes() {
+    let world = World::start().await;
+    let order = world.order(&[100]).await;
+    world.advance(TimeDelta::minutes(14));
+    assert_eq!(world.order_state(order.id).await, "open");
+    world.advance(TimeDelta::minutes(1));
+    world
+        .until("closed", async || {
+            world.order_state(order.id).await == "closed"
+        })
+        .await;
+    world.verify().await;
+}
+
+/// Paid a moment before the end, and the notification lost: asking first finds the money.
+#[tokio::test]
+async fn money_that_was_faster_wins() {
+    let world = World::still().await;
+    let order = world.order(&[19_900]).await;
+    let id =
+        billing::commands::pay_order(&world.billing, &payer(), crate::world::pay(order.id, key()))
+            .await
+            .unwrap();
+    world.work().await;
+    let number = world.trade_no(order.id).await;
+    world
+        .instruct(json!({ "out_trade_no": number, "action": "lose" }))
+        .await;
+    world.payer_pays(&number).await;
+    world.deliver().await;
+    world
+        .db
+        .ctx
+        .db
+        .execute("DELETE FROM due WHERE kind = 'query'", [])
+        .await
+        .unwrap();
+    world.advance(TimeDelta::minutes(15));
+    world.work().await;
+    assert_eq!(world.order_state(order.id).await, "paid");
+    let state = world
+        .text(&format!("SELECT state FROM payment WHERE id = '{id}'"))
+        .await;
+    assert_eq!(state, "succeeded");
+    assert_eq!(world.kinds(order.id).await, ["OrderPaid"]);
+    world.verify().await;
+}
+
+/// The provider is away when the order is to be closed: it stays open until the provider has
+/// spoken, for only then is it known that nothing was paid.
+#[tokio::test]
+async fn nothing_closes_while_the_provider_is_silent() {
+    let world = World::still().await;
+    let order = world.order(&[100]).await;
+    let _id =
+        billing::commands::pay_order(&world.billing, &payer(), crate::world::pay(order.id, key()))
+            .await
+            .unwrap();
+    world.work().await;
+    world
+        .db
+        .ctx
+        .db
+        .execute("DELETE FROM due WHERE kind = 'query'", [])
+        .await
+        .unwrap();
+    world.fault(json!({ "next": 1, "fault": "lose" })).await;
+    world.advance(TimeDelta::minutes(15));
+    world.work().await;
+    assert_eq!(world.order_state(order.id).await, "open");
+    let closing = crate::world::pay(order.id, key());
+    let refused = billing::commands::pay_order(&world.billing, &payer(), closing).await;
+    assert!(format!("{:?}", refused.unwrap_err()).contains("ORDER_CLOSING"));
+    // The answer to the close is lost: the act is done, and asking again finds it so.
+    world
+        .fault(json!({ "next": 1, "fault": "lose", "path_prefix": "/v3/pay/transactions/out" }))
+        .await;
+    world.advance(TimeDelta::seconds(10));
+    world.work().await;
+    world.advance(TimeDelta::seconds(10));
+    world.work().await;
+    assert_eq!(world.order_state(order.id).await, "closed");
+    world.verify().await;
+}
+
+/// The payer gives it up; another may not, and once is once.
+#[tokio::test]
+async fn the_payer_gives_it_up() {
+    let world = World::start().await;
+    let order = world.order(&[100]).await;
+    let _number = world.ready(&order).await;
+    let foreign = cancel(&world, &caller(2), order.id, key()).await;
+    assert_eq!(foreign["userErrors"][0]["code"], "NOT_FOUND");
+    let once = key();
+    let cancelled = cancel(&world, &payer(), order.id, once).await;
+    assert_eq!(
+        cancelled["order"],
+        json!({"state": "CLOSED", "closeReason": "CANCELLED"})
+    );
+    assert_eq!(cancel(&world, &payer(), order.id, once).await, cancelled);
+    let again = cancel(&world, &payer(), order.id, key()).await;
+    assert_eq!(again["userErrors"][0]["code"], "ORDER_CLOSED");
+    let paid = world.paid(&[100]).await;
+    let late = cancel(&world, &payer(), paid.id, key()).await;
+    assert_eq!(late["userErrors"][0]["code"], "ALREADY_PAID");
+    assert_eq!(world.count("audit WHERE act = 'cancel_order'").await, 1);
+    world.verify().await;
+}
+
+/// The seller's hold lapsed: the order ends, unless it was paid.
+#[tokio::test]
+async fn a_lapsed_hold_ends_an_open_order_alone() {
+    let world = World::start().await;
+    let (open, paid) = (world.order(&[100]).await, world.paid(&[100]).await);
+    let events = [
+        world.lapsed(open.id),
+        world.lapsed(paid.id),
+        world.lapsed(open.id),
+    ];
+    world.apply(&events).await.unwrap();
+    world
+        .until("closed", async || {
+            world.order_state(open.id).await == "closed"
+        })
+        .await;
+    assert_eq!(
+        world
+            .text(&format!(
+                "SELECT closing FROM orders WHERE id = '{}'",
+                open.id
+            ))
+            .await,
+        "hold_lapsed"
+    );
+    assert_eq!(world.order_state(paid.id).await, "paid");
+    assert_eq!(world.kinds(open.id).await, ["OrderClosed"]);
+    world.verify().await;
+}
+
+/// A code that outlives its two hours is closed, and the order can be paid by another.
+#[tokio::test]
+async fn an_expired_code_makes_room_for_another() {
+    let world = World::start().await;
+    let order = world.order_for(&[100], 600).await;
+    let first = world.ready(&order).await;
+    world.advance(TimeDelta::minutes(110));
+    world
+        .until("expired", async || {
+            world.count("payment WHERE state = 'closed'").await == 1
+        })
+        .await;
+    assert_eq!(world.order_state(order.id).await, "open");
+    let second = world.ready(&order).await;
+    assert_ne!(first, second);
+    world.payer_pays(&second).await;
+    world.deliver().await;
+    assert_eq!(world.order_state(order.id).await, "paid");
+    world.verify().await;
+}

@@ -14,4 +14,5 @@ mod paying;
 mod races;
 mod refunds;
 mod rights;
+mod seller;
 mod world;

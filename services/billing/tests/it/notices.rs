@@ -1,1 +1,462 @@
-//! To be.
+//! The provider's notifications, true and false.
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use billing::wechat::PrivateKey;
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+
+use crate::world::{MCHID, World, settings};
+
+/// The provider's own hand: signs and seals as it does, with the keys of the sandbox's folder.
+struct Provider {
+    key: PrivateKey,
+    serial: String,
+    apiv3_key: Vec<u8>,
+    appid: String,
+}
+
+/// A notification on its way.
+#[derive(Clone)]
+struct Posted {
+    timestamp: String,
+    nonce: String,
+    signature: String,
+    serial: String,
+    body: String,
+}
+
+impl Provider {
+    fn of(world: &World) -> Self {
+        let read = |path: &str| std::fs::read_to_string(world.data().join(path)).unwrap();
+        Self {
+            key: PrivateKey::from_pem(&read("platform/private_key.pem")).unwrap(),
+            serial: read("platform/serial"),
+            apiv3_key: read(&format!("merchants/{MCHID}/apiv3_key")).into_bytes(),
+            appid: read(&format!("merchants/{MCHID}/appid")),
+        }
+    }
+
+    fn transaction(&self, world: &World, out_trade_no: &str, total: i64) -> Value {
+        json!({
+            "appid": self.appid, "mchid": MCHID, "out_trade_no": out_trade_no,
+            "transaction_id": "4200000000000000001", "trade_type": "NATIVE",
+            "trade_state": "SUCCESS", "bank_type": "OTHERS",
+            "success_time": world.db.ctx.clock.now().to_rfc3339(),
+            "payer": { "openid": "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o" },
+            "amount": { "total": total, "payer_total": total, "currency": "CNY" },
+        })
+    }
+
+    fn seal(&self, world: &World, event_type: &str, plain: &Value) -> Posted {
+        let nonce = "abcdefghijkl";
+        let mut bytes = plain.to_string().into_bytes();
+        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &self.apiv3_key).unwrap());
+        key.seal_in_place_append_tag(
+            Nonce::try_assume_unique_for_key(nonce.as_bytes()).unwrap(),
+            Aad::from(b"transaction"),
+            &mut bytes,
+        )
+        .unwrap();
+        let body = json!({
+            "id": "EV-1", "create_time": world.db.ctx.clock.now().to_rfc3339(),
+            "resource_type": "encrypt-resource", "event_type": event_type, "summary": "支付成功",
+            "resource": {
+                "original_type": "transaction", "algorithm": "AEAD_AES_256_GCM",
+                "ciphertext": STANDARD.encode(bytes), "associated_data": "transaction",
+                "nonce": nonce,
+            },
+        });
+        self.sign(world.db.ctx.clock.now().timestamp(), body.to_string())
+    }
+
+    fn sign(&self, timestamp: i64, body: String) -> Posted {
+        let (timestamp, nonce) = (timestamp.to_string(), "n0nce".to_owned());
+        let message = format!("{timestamp}\n{nonce}\n{body}\n");
+        let signature = self.key.sign(&message).unwrap();
+        Posted {
+            timestamp,
+            nonce,
+            signature,
+            serial: self.serial.clone(),
+            body,
+        }
+    }
+}
+
+impl Posted {
+    async fn to(&self, world: &World, route: &str) -> (u16, Value) {
+        let answer = world
+            .http
+            .post(format!("{}/wechat/notify/{route}", world.rest))
+            .header("wechatpay-timestamp", &self.timestamp)
+            .header("wechatpay-nonce", &self.nonce)
+            .header("wechatpay-signature", &self.signature)
+            .header("wechatpay-serial", &self.serial)
+            .header("content-type", "application/json")
+            .body(self.body.clone())
+            .send()
+            .await
+            .unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or(Value::Null))
+    }
+}
+
+/// No forged notification of the sandbox's pays an order, whatever is forged; each is refused,
+/// and what was signed is looked into and explained.
+#[tokio::test]
+async fn a_forged_notification_pays_nothing() {
+    for (forgery, status) in [
+        ("bad_signature", 401),
+        ("other_serial", 401),
+        ("stale_timestamp", 401),
+        ("signtest", 401),
+        ("bad_tag", 400),
+        ("wrong_mchid", 409),
+        ("wrong_amount", 409),
+        ("wrong_currency", 409),
+        ("unknown_order", 409),
+    ] {
+        let world = World::start().await;
+        let order = world.order(&[19_900]).await;
+        let number = world.ready(&order).await;
+        let told = json!({ "out_trade_no": number, "forgery": forgery });
+        assert_eq!(world.resend(told).await, [status], "{forgery}");
+        world
+            .until(forgery, async || {
+                world.count("due WHERE kind = 'investigate'").await == 0
+            })
+            .await;
+        assert_eq!(world.order_state(order.id).await, "open", "{forgery}");
+        assert_eq!(
+            world.count("receipt").await + world.count("transfer").await,
+            0,
+            "{forgery}"
+        );
+        let signed = status == 409;
+        assert_eq!(
+            world.count("discrepancy").await,
+            i64::from(signed),
+            "{forgery}"
+        );
+        assert_eq!(
+            world.count("discrepancy WHERE state = 'open'").await,
+            0,
+            "{forgery}"
+        );
+        assert_eq!(world.count("notice").await, i64::from(signed), "{forgery}");
+        // The true one still pays.
+        world.payer_pays(&number).await;
+        world.deliver().await;
+        assert_eq!(world.order_state(order.id).await, "paid", "{forgery}");
+        world.verify().await;
+    }
+}
+
+/// The same notification a hundred times, all at once, pays once; freshly signed copies too.
+#[tokio::test]
+async fn a_replayed_notification_pays_once() {
+    let world = World::start().await;
+    let order = world.order(&[19_900]).await;
+    let number = world.ready(&order).await;
+    let provider = Provider::of(&world);
+    let paid = provider.transaction(&world, &number, 19_900);
+    let posted = provider.seal(&world, "TRANSACTION.SUCCESS", &paid);
+    let posts = (0..100).map(|_| posted.to(&world, "payment"));
+    for (status, _) in futures::future::join_all(posts).await {
+        // The one that waits too long for the row comes again by the provider's plan.
+        assert!(status == 204 || status == 503, "{status}");
+    }
+    assert_eq!(world.order_state(order.id).await, "paid");
+    assert_eq!(world.kinds(order.id).await, ["OrderPaid"]);
+    assert_eq!(world.count("receipt").await, 1);
+    assert_eq!(world.balance("wechat_clearing").await, 19_900);
+    assert_eq!(world.count("notice").await, 1);
+    assert!(
+        !world
+            .text("SELECT string_agg(n::text, '') FROM notice n")
+            .await
+            .contains("oUpF8")
+    );
+    world.verify().await;
+    let world = World::start().await;
+    let order = world.order(&[100]).await;
+    let number = world.ready(&order).await;
+    let told = json!({ "out_trade_no": number, "action": "repeat", "times": 20 });
+    world.instruct(told).await;
+    world.payer_pays(&number).await;
+    world.deliver().await;
+    assert_eq!(world.kinds(order.id).await, ["OrderPaid"]);
+    world.verify().await;
+}
+
+/// Only the bytes that were signed are believed, within five minutes, under the key they name.
+#[tokio::test]
+async fn only_the_signed_bytes_are_believed() {
+    let world = World::start().await;
+    let order = world.order(&[19_900]).await;
+    let number = world.ready(&order).await;
+    let provider = Provider::of(&world);
+    let paid = provider.transaction(&world, &number, 19_900);
+    let good = provider.seal(&world, "TRANSACTION.SUCCESS", &paid);
+    let value: Value = serde_json::from_str(&good.body).unwrap();
+    let again = serde_json::to_string_pretty(&value).unwrap();
+    let now = world.db.ctx.clock.now().timestamp();
+    let unbelieved = [
+        Posted {
+            body: again,
+            ..good.clone()
+        },
+        Posted {
+            body: format!("{} ", good.body),
+            ..good.clone()
+        },
+        Posted {
+            serial: "PUB_KEY_ID_0000".to_owned(),
+            ..good.clone()
+        },
+        Posted {
+            nonce: "other".to_owned(),
+            ..good.clone()
+        },
+        Posted {
+            signature: String::new(),
+            ..good.clone()
+        },
+        Posted {
+            signature: format!("WECHATPAY/SIGNTEST/{}", good.signature),
+            ..good.clone()
+        },
+        provider.sign(now - 300, good.body.clone()),
+        provider.sign(now + 300, good.body.clone()),
+    ];
+    for (at, posted) in unbelieved.iter().enumerate() {
+        let (status, answer) = posted.to(&world, "payment").await;
+        assert_eq!((status, &answer["code"]), (401, &json!("FAIL")), "{at}");
+    }
+    // A payment told as a refund, and nonsense that is rightly signed.
+    assert_eq!(good.to(&world, "refund").await.0, 400);
+    for body in ["", "null", "[]", "{}", "\u{0}", r#"{"id":1}"#] {
+        let posted = provider.sign(now, body.to_owned());
+        assert_eq!(posted.to(&world, "payment").await.0, 400, "{body:?}");
+    }
+    let large = provider.sign(now, "x".repeat(billing::rest::NOTIFICATION_BYTES_MAX + 1));
+    let routes_limit = large.to(&world, "payment").await.0;
+    assert!(routes_limit == 413 || routes_limit == 400, "{routes_limit}");
+    assert_eq!(world.count("notice").await, 0);
+    assert_eq!(world.order_state(order.id).await, "open");
+    for skew in [-299, 299] {
+        assert_eq!(
+            provider
+                .sign(now + skew, good.body.clone())
+                .to(&world, "payment")
+                .await
+                .0,
+            204
+        );
+    }
+    assert_eq!(world.order_state(order.id).await, "paid");
+    world.verify().await;
+}
+
+/// A transaction id that pays one order cannot pay another.
+#[tokio::test]
+async fn a_transaction_pays_one_order() {
+    let world = World::start().await;
+    let (first, second) = (world.order(&[100]).await, world.order(&[100]).await);
+    let (one, two) = (world.ready(&first).await, world.ready(&second).await);
+    let provider = Provider::of(&world);
+    for (number, status) in [(&one, 204), (&two, 409)] {
+        let paid = provider.transaction(&world, number, 100);
+        let posted = provider.seal(&world, "TRANSACTION.SUCCESS", &paid);
+        assert_eq!(posted.to(&world, "payment").await.0, status);
+    }
+    assert_eq!(world.order_state(second.id).await, "open");
+    assert_eq!(
+        world
+            .count("discrepancy WHERE kind = 'transaction_reused'")
+            .await,
+        1
+    );
+    world.verify().await;
+}
+
+/// Money for an order nobody here knows is kept apart and given back.
+#[tokio::test]
+async fn money_for_an_unknown_order_goes_back() {
+    let world = World::start().await;
+    let order = world.order(&[19_900]).await;
+    let number = world.ready(&order).await;
+    // As after a restore of the database to the minute before.
+    world
+        .db
+        .ctx
+        .db
+        .execute("DELETE FROM due WHERE kind = 'query'", [])
+        .await
+        .unwrap();
+    world
+        .db
+        .ctx
+        .db
+        .execute("DELETE FROM payment", [])
+        .await
+        .unwrap();
+    world.payer_pays(&number).await;
+    world.deliver().await;
+    world
+        .until("refund asked", async || {
+            world.count("refund WHERE state = 'processing'").await == 1
+        })
+        .await;
+    assert_eq!(world.text("SELECT kind FROM receipt").await, "unknown");
+    assert_eq!(world.balance("refunds_payable").await, -19_900);
+    world.advance(TimeDelta::seconds(3));
+    world.deliver().await;
+    world
+        .until("refund done", async || {
+            world.count("refund WHERE state = 'done'").await == 1
+        })
+        .await;
+    assert_eq!(world.balance("wechat_clearing").await, 0);
+    assert_eq!(world.balance("suspense").await, 0);
+    assert_eq!(world.order_state(order.id).await, "open");
+    assert_eq!(
+        world
+            .count("discrepancy WHERE kind = 'unknown_order'")
+            .await,
+        1
+    );
+    world.verify().await;
+}
+
+/// Money of another amount than was asked for does not pay the order, and goes back.
+#[tokio::test]
+async fn another_amount_goes_back() {
+    let world = World::start().await;
+    let order = world.order(&[19_900]).await;
+    let number = world.ready(&order).await;
+    world
+        .db
+        .ctx
+        .db
+        .execute("UPDATE payment SET fen = 19901", [])
+        .await
+        .unwrap();
+    world.payer_pays(&number).await;
+    world.deliver().await;
+    world
+        .until("refund asked", async || {
+            world.count("refund WHERE state = 'processing'").await == 1
+        })
+        .await;
+    assert_eq!(world.order_state(order.id).await, "open");
+    assert_eq!(world.kinds(order.id).await, Vec::<String>::new());
+    world.advance(TimeDelta::seconds(3));
+    world.deliver().await;
+    world
+        .until("refund done", async || {
+            world.count("refund WHERE state = 'done'").await == 1
+        })
+        .await;
+    assert_eq!(world.text("SELECT cause FROM refund").await, "mismatch");
+    assert_eq!(world.balance("wechat_clearing").await, 0);
+    // Somebody looks at it; the order can be paid by another payment.
+    assert_eq!(
+        world
+            .count("discrepancy WHERE kind = 'amount_differs' AND state = 'open'")
+            .await,
+        1
+    );
+    let number = world.ready(&order).await;
+    world.payer_pays(&number).await;
+    world.deliver().await;
+    assert_eq!(world.order_state(order.id).await, "paid");
+    world.verify().await;
+}
+
+/// Money that comes when the order is closed is booked apart and given back in full.
+#[tokio::test]
+async fn a_late_payment_goes_back() {
+    let world = World::start().await;
+    let order = world.order(&[19_900]).await;
+    let number = world.ready(&order).await;
+    // As if the provider had taken the money after it had said that the order is closed.
+    for sql in [
+        "UPDATE payment SET state = 'closed', ended_at = created_at",
+        "UPDATE orders SET state = 'closed', closing = 'expired', closed_at = close_at",
+        "UPDATE line_share SET state = 'released'",
+        "DELETE FROM due",
+    ] {
+        world.db.ctx.db.execute(sql, []).await.unwrap();
+    }
+    world.advance(TimeDelta::hours(3));
+    world.payer_pays(&number).await;
+    world.deliver().await;
+    world
+        .until("refund asked", async || {
+            world.count("refund WHERE state = 'processing'").await == 1
+        })
+        .await;
+    assert_eq!(world.text("SELECT state FROM payment").await, "late");
+    assert_eq!(world.order_state(order.id).await, "closed");
+    world.advance(TimeDelta::seconds(3));
+    world.deliver().await;
+    world
+        .until("refund done", async || {
+            world.count("refund WHERE state = 'done'").await == 1
+        })
+        .await;
+    assert_eq!(world.balance("wechat_clearing").await, 0);
+    assert_eq!(world.balance("suspense").await, 0);
+    assert_eq!(world.text("SELECT paid_fen FROM orders").await, "0");
+    let steps = world.steps(order.id).await;
+    assert!(
+        steps.ends_with(
+            &[
+                "LATE_PAYMENT",
+                "REFUND_REQUESTED",
+                "REFUND_ACCEPTED",
+                "REFUND_DONE"
+            ]
+            .map(str::to_owned)
+        ),
+        "{steps:?}"
+    );
+    world.verify().await;
+}
+
+/// Settings that are wrong are named; a key of 16 bytes would be AES-128 and is refused.
+#[tokio::test]
+async fn wrong_settings_are_refused() {
+    let world = World::still().await;
+    let good = settings(world.data(), &world.provider, &world.rest).wechat;
+    type Change = fn(&mut billing::WechatSettings);
+    let wrong: [(&str, Change); 8] = [
+        ("apiv3_key", |one| one.apiv3_key = "0123456789abcdef".into()),
+        ("merchant_key", |one| one.merchant_key = "none".into()),
+        ("platform_key", |one| one.platform_key = "none".to_owned()),
+        ("base_url", |one| {
+            one.base_url = "http://api.mch.weixin.qq.com".to_owned()
+        }),
+        ("base_url", |one| {
+            one.base_url = "https://user:word@api.mch.weixin.qq.com".to_owned()
+        }),
+        ("mchid", |one| one.mchid = "1900000050\"".to_owned()),
+        ("notify_url", |one| {
+            one.notify_url = "https://pay.example/?a=b".to_owned()
+        }),
+        ("merchant_serial", |one| {
+            one.merchant_serial = "file:/nowhere".to_owned()
+        }),
+    ];
+    for (field, change) in wrong {
+        let mut wechat = good.clone();
+        change(&mut wechat);
+        let settings = billing::Settings { wechat };
+        let error = billing::Billing::new(world.db.ctx.clone(), &settings, Default::default());
+        assert_eq!(error.unwrap_err().field, format!("billing.wechat.{field}"));
+    }
+}

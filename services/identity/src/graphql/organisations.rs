@@ -211,7 +211,9 @@ pub struct CloseOrganisationInput {
 
 kit::payload! {
     /// What became of the new organisation. The same request again finds it.
-    pub struct CreateOrganisationPayload / CreateOrganisationUserError / CreateOrganisationErrorCode {
+    pub struct CreateOrganisationPayload
+        / CreateOrganisationUserError / CreateOrganisationErrorCode
+    {
         /// The organisation.
         organisation: Organisation,
     }

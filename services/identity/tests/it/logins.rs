@@ -69,7 +69,8 @@ async fn a_code_signs_in() {
 
     let caller = Caller::member(verified.member, verified.login, Language::Zh);
     let query = "{ me { name maskedName maskedPhone roles { role } logins(first: 5) {
-        nodes { id isCurrent } } memberships(first: 5) { nodes { state organisation { name } } } } }";
+        nodes { id isCurrent } }
+        memberships(first: 5) { nodes { state organisation { name } } } } }";
     let me = world.run(&caller, query, json!({})).await;
     assert_eq!(me["name"], "运维一");
     assert_eq!(me["maskedName"], "运*一");

@@ -14,6 +14,7 @@ mod limits;
 mod logins;
 mod organisations;
 mod people;
+mod replica;
 mod resync;
 mod sms;
 mod vault;

@@ -330,8 +330,12 @@ impl PartitionLane {
     async fn scan(&mut self, ctx: &Ctx, consumer: &'static str) -> Result<Turn> {
         if Instant::now() >= self.held_check_at {
             self.held_check_at = Instant::now() + HELD_CHECK;
-            if watermark::load(ctx, consumer, &self.partition).await? != self.stored {
-                return Ok(Turn::Reposition);
+            match watermark::load(ctx, consumer, &self.partition).await {
+                Ok(stored) if stored == self.stored => {}
+                Ok(_) => return Ok(Turn::Reposition),
+                // It looks again in a moment.
+                Err(error) if error.is_transient() => return Ok(Turn::Passed(0)),
+                Err(error) => return Err(error),
             }
         }
         let mut arrived = self.inbox.take(BATCH_RECORDS_MAX).into_iter();

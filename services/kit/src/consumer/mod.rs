@@ -187,7 +187,17 @@ impl<H: Handler> Consumer<H> {
         self.reader.as_mut().is_some_and(Reader::fetch)
     }
 
+    /// Takes in what changed. A reader whose question is not answered reads nothing for ever, so
+    /// that after an error there must be a new one.
     async fn assign(&mut self, assignment: Assignment) -> Result<()> {
+        let taken = self.take_in(assignment).await;
+        if taken.is_err() {
+            self.reset();
+        }
+        taken
+    }
+
+    async fn take_in(&mut self, assignment: Assignment) -> Result<()> {
         match assignment {
             Assignment::Assigned { partitions, reply } => {
                 self.generation += 1;
@@ -212,10 +222,7 @@ impl<H: Handler> Consumer<H> {
                 }
                 Ok(())
             }
-            Assignment::Failed(error) => {
-                self.reset();
-                Err(error.into())
-            }
+            Assignment::Failed(error) => Err(error.into()),
         }
     }
 

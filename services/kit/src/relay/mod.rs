@@ -43,6 +43,8 @@ const STANDBY: Duration = Duration::from_secs(1);
 /// The first pause after an error; doubles up to [`RETRY_DELAY_MAX`].
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
+/// How often the age of what waits is shown.
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
 /// How often an idle relay looks whether its topic still is what it was.
 const TOPIC_CHECK: Duration = Duration::from_secs(10);
 
@@ -99,13 +101,19 @@ impl Relay {
 
     /// Steps until it is stopped.
     pub async fn run(mut self, stop: CancellationToken) {
+        let (ctx, topic) = (self.ctx.clone(), self.topic.clone());
+        tokio::select! {
+            () = self.publish_on() => {}
+            // Beside it, since a step waits for the broker as long as it takes.
+            () = measure_backlog(&ctx, &topic) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn publish_on(&mut self) {
         let mut delay = RETRY_DELAY;
         loop {
-            let stepped = tokio::select! {
-                stepped = self.step() => stepped,
-                () = stop.cancelled() => return,
-            };
-            let pause = match stepped {
+            let pause = match self.step().await {
                 Ok(0) if self.status == Status::Standby => STANDBY,
                 Ok(0) => IDLE,
                 Ok(_) => {
@@ -113,16 +121,20 @@ impl Relay {
                     continue;
                 }
                 Err(error) => {
-                    tracing::error!(topic = self.topic, %error, "the relay starts again");
-                    self.measure_backlog().await;
+                    tracing::error!(
+                        topic = self.topic,
+                        %error,
+                        sqlstate = error.sqlstate(),
+                        "the relay starts again"
+                    );
+                    tokio::time::sleep(delay).await;
                     delay = (delay * 2).min(RETRY_DELAY_MAX);
-                    delay
+                    continue;
                 }
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.ctx.wake.relay.notified() => {}
-                () = stop.cancelled() => return,
             }
         }
     }
@@ -235,7 +247,6 @@ impl Relay {
                 match open.state.open_tick(&self.ctx).await? {
                     Some(ticker) => ticker,
                     None => {
-                        self.measure_age(None);
                         self.check_topic(open).await?;
                         return Ok(0);
                     }
@@ -245,7 +256,6 @@ impl Relay {
         let started = Instant::now();
         self.bus.faults().point("relay.opened").await?;
         let chunk = ticker.next().await?;
-        self.measure_age(chunk.events.first().map(|event| event.occurred_at));
         let published = chunk.events.len();
         let records = Arc::new(stamp(&self.topic, &open.state, &chunk));
         // The next chunk is read while this one is on its way; it is sent after this is stored.
@@ -323,24 +333,23 @@ impl Relay {
             })
             .collect()
     }
+}
 
-    /// Shows how old the oldest event is that waits to be published.
-    fn measure_age(&self, oldest: Option<DateTime<Utc>>) {
-        let age = oldest.map_or(0, |at| {
-            (self.ctx.clock.now() - at).num_milliseconds().max(0)
-        });
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "an age of years would lose a millisecond"
-        )]
-        let seconds = age as f64 / 1_000.0;
-        metrics::gauge!("bashu_outbox_oldest_seconds", "topic" => self.topic.clone()).set(seconds);
-    }
-
-    async fn measure_backlog(&self) {
-        if let Ok(oldest) = oldest_unpublished(&self.ctx).await {
-            self.measure_age(oldest);
+/// Shows again and again how old the oldest event is that waits to be published.
+async fn measure_backlog(ctx: &Ctx, topic: &str) {
+    loop {
+        // A database that is away says nothing; the relay says that it is.
+        if let Ok(oldest) = oldest_unpublished(ctx).await {
+            let waited = oldest.map_or(0, |at| (ctx.clock.now() - at).num_milliseconds());
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "an age of years would lose a millisecond"
+            )]
+            let seconds = waited.max(0) as f64 / 1_000.0;
+            metrics::gauge!("bashu_outbox_oldest_seconds", "topic" => topic.to_owned())
+                .set(seconds);
         }
+        tokio::time::sleep(MEASURE_EVERY).await;
     }
 }
 

@@ -4,6 +4,10 @@
 //! Each race is also shown with its guard off, so that the checker is known to see it.
 
 #![expect(clippy::unwrap_used, reason = "what helps a test may fail it")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test waits for the tasks it spawns"
+)]
 
 mod consumer;
 mod due;
@@ -14,6 +18,7 @@ mod memory;
 mod migrate;
 mod once;
 mod parked;
+mod raw;
 mod relay;
 mod tx;
 mod world;

@@ -3,11 +3,13 @@
 
 use std::sync::atomic::Ordering;
 
+use kit::bus::partition_of;
 use kit::parked::{Parked, RETRY_RECORDS_MAX, discard, list, retry};
-use sea_orm::FromQueryResult;
+use sea_orm::{ConnectionTrait, FromQueryResult, TransactionTrait};
 
 use crate::world::{
-    CHANGED, Copying, FROZEN, POISON, World, change, effect_count, effects, thing, until,
+    CHANGED, Copying, FROZEN, GATED, POISON, World, change, change_in, effect_count, effects,
+    thing, until,
 };
 
 async fn parked(world: &World) -> Vec<Parked> {
@@ -207,6 +209,105 @@ async fn a_retry_beside_a_running_consumer_loses_nothing() {
         (0, 0)
     );
     assert!(effect_count(beta).await > wanted);
+}
+
+/// Records that wait behind no hold: nobody would ever apply them.
+async fn stranded(world: &World) -> i64 {
+    #[derive(FromQueryResult)]
+    struct Count {
+        n: i64,
+    }
+    let sql = "SELECT count(*) AS n FROM parked p WHERE state = 'waiting' AND NOT EXISTS
+                 (SELECT 1 FROM parked_key k WHERE k.consumer = p.consumer
+                    AND k.topic = p.topic AND k.key = p.key)";
+    let count = world.beta.ctx.db.one::<Count>(sql, []).await.unwrap();
+    count.unwrap().n
+}
+
+/// Whether a session of beta's database waits for a lock.
+async fn someone_waits(world: &World, watcher: &kit::Db) -> bool {
+    #[derive(FromQueryResult)]
+    struct Count {
+        n: i64,
+    }
+    let sql = "SELECT count(*) AS n FROM pg_stat_activity
+               WHERE datname = $1 AND wait_event_type = 'Lock'";
+    let count = watcher.one::<Count>(sql, [world.beta.name().into()]).await;
+    count.unwrap().unwrap().n > 0
+}
+
+/// The retry is about to drop the hold while the consumer meets a record of the key: the
+/// consumer waits, and applies it when the key is free. Reading the hold without a lock it would
+/// put the record behind a hold that is gone.
+#[tokio::test]
+async fn a_record_that_meets_the_end_of_a_hold_is_applied() {
+    let (world, copying) = poisoned().await;
+    let beta = &world.beta.ctx;
+    let applied = "UPDATE parked SET state = 'applied'";
+    beta.db.execute(applied, []).await.unwrap();
+    let retry = beta.db.pool().begin().await.unwrap();
+    let lock = "SELECT 1 FROM parked_key FOR UPDATE";
+    retry.execute_unprepared(lock).await.unwrap();
+    world.change(thing(1)).await;
+    world.publish().await;
+    let mut consumer = world.consumer(copying);
+    let watcher = world.beta.superuser().await;
+    until(&mut consumer, async || {
+        someone_waits(&world, &watcher).await || !parked(&world).await.is_empty()
+    })
+    .await;
+    let drop = "DELETE FROM parked_key";
+    retry.execute_unprepared(drop).await.unwrap();
+    retry.commit().await.unwrap();
+    until(&mut consumer, async || {
+        versions(&world, 1).await == [1, 6] || stranded(&world).await > 0
+    })
+    .await;
+    assert_eq!((stranded(&world).await, parked(&world).await.len()), (0, 0));
+}
+
+/// The consumer has put a record behind the hold and not committed when the retry finds nothing
+/// left: the retry waits, and applies that one too.
+#[tokio::test]
+async fn a_retry_that_meets_a_record_on_its_way_waits_for_it() {
+    let (world, copying) = poisoned().await;
+    let (alpha, beta) = (&world.alpha.ctx, &world.beta.ctx);
+    copying.repaired.store(true, Ordering::SeqCst);
+    let home = partition_of(thing(1).as_bytes(), 2);
+    let neighbour = (10..)
+        .map(thing)
+        .find(|id| partition_of(id.as_bytes(), 2) == home);
+    alpha
+        .db
+        .tx("both", async |tx| {
+            change_in(tx, thing(1), CHANGED, b"fine").await?;
+            change_in(tx, neighbour.unwrap(), CHANGED, GATED).await
+        })
+        .await
+        .unwrap();
+    world.publish().await;
+    let first = parked(&world).await[0].id;
+    let watcher = world.beta.superuser().await;
+    let operator = world.beta.process().await;
+    let mut consumer = world.consumer(copying.clone());
+    let flowing = until(&mut consumer, async || {
+        versions(&world, 1).await.len() == 6 || stranded(&world).await > 0
+    });
+    let retrying = async {
+        copying.gate.reached.notified().await;
+        retry(&operator, &copying, first).await.unwrap()
+    };
+    let opening = async {
+        while !someone_waits(&world, &watcher).await {
+            tokio::task::yield_now().await;
+        }
+        copying.gate.open.notify_one();
+    };
+    let ((), retried, ()) = tokio::join!(flowing, retrying, opening);
+    assert_eq!((retried.error, stranded(&world).await), (None, 0));
+    assert_eq!(versions(&world, 1).await, [1, 2, 3, 4, 5, 6]);
+    assert_eq!(held_keys(&world).await, 0);
+    assert!(effect_count(beta).await >= 6);
 }
 
 /// A record is given up with a reason that the audit keeps; what waits behind it is retried.

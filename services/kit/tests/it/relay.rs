@@ -90,7 +90,8 @@ async fn late_commits_keep_their_order_and_are_not_skipped() {
         kit::Result::Ok(())
     };
     let (late, early) = tokio::join!(late, early);
-    (late.unwrap(), early.unwrap());
+    late.unwrap();
+    early.unwrap();
     let by_xid = "SELECT array_position(array_agg(version ORDER BY xid, id), 3)::bigint AS n
                   FROM outbox WHERE version > 1";
     assert_eq!(
@@ -369,6 +370,33 @@ async fn slots_are_emptied_only_of_what_is_published() {
     assert_eq!(number(ctx, rows).await, 0);
     let log = world.log().await;
     assert_eq!((events(&log), log_problems(&log)), (4, Vec::new()));
+}
+
+/// An event that commits into an old slot after the last tick is not emptied away with it.
+#[tokio::test]
+async fn a_late_event_in_an_old_slot_is_not_lost() {
+    let world = World::new().await;
+    let ctx = &world.alpha.ctx;
+    let old = ctx.clock.now().timestamp().div_euclid(600).rem_euclid(4);
+    world.change(thing(1)).await;
+    ctx.clock.advance(chrono::TimeDelta::seconds(1_200));
+    let hold = world.kafka.bus.faults().hold_at("relay.stored");
+    let mut relay = world.relay();
+    let stepping = async { relay.step().await.unwrap() };
+    let late = async {
+        hold.reached().await;
+        let insert = format!(
+            "INSERT INTO outbox (slot, event_id, kind, key, version, must_understand, payload,
+               occurred_at) VALUES ({old}, gen_random_uuid(), '{CHANGED}', '\\x09', 1, false,
+               '', now())"
+        );
+        ctx.db.execute(&insert, []).await.unwrap();
+        hold.release();
+    };
+    let (published, ()) = tokio::join!(stepping, late);
+    assert_eq!(published, 1);
+    publish_all(&mut relay).await;
+    assert_eq!(events(&world.log().await), 2);
 }
 
 /// The partitions of a topic are frozen.

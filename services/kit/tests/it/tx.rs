@@ -87,7 +87,8 @@ async fn a_deadlock_is_survived() {
             .await
     };
     let (one, other) = tokio::join!(cross(1, 2), cross(2, 1));
-    (one.unwrap(), other.unwrap());
+    one.unwrap();
+    other.unwrap();
     assert!(
         first_time.load(Ordering::SeqCst) > 2,
         "nobody was the victim"

@@ -23,6 +23,8 @@ pub(crate) const FROZEN: &str = "alpha.v1.ThingFrozen";
 pub(crate) const UNKNOWN: &str = "alpha.v1.Unknown";
 /// A payload that the copying handler cannot apply until it is repaired.
 pub(crate) const POISON: &[u8] = b"poison";
+/// A payload whose handler waits at its gate.
+pub(crate) const GATED: &[u8] = b"gated";
 /// How long a condition may take to come true before the test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -234,6 +236,13 @@ pub(crate) fn events(tails: &[Tail]) -> usize {
     ids.len()
 }
 
+/// Where a handler waits in the middle of its transaction.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    pub(crate) reached: tokio::sync::Notify,
+    pub(crate) open: tokio::sync::Notify,
+}
+
 /// Beta's handler: copies each thing and leaves one row for each effect.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Copying {
@@ -241,8 +250,8 @@ pub(crate) struct Copying {
     pub(crate) repaired: Arc<AtomicBool>,
     /// So many calls fail for the moment first.
     pub(crate) away: Arc<AtomicU32>,
-    /// The records that the handler was called with, also those of calls that failed.
-    pub(crate) calls: Arc<AtomicU32>,
+    /// Calls that wait in their transaction until they are let through.
+    pub(crate) gate: Arc<Gate>,
 }
 
 impl Handler for Copying {
@@ -263,7 +272,6 @@ impl Handler for Copying {
     }
 
     async fn apply(&self, tx: &Tx, records: &[Record]) -> Result<()> {
-        self.calls.fetch_add(1, Ordering::SeqCst);
         let less = |left: u32| left.checked_sub(1);
         if self
             .away
@@ -278,6 +286,10 @@ impl Handler for Copying {
             }
             if record.payload == b"panic" && !self.repaired.load(Ordering::SeqCst) {
                 panic!("a test says so");
+            }
+            if record.payload == GATED {
+                self.gate.reached.notify_one();
+                self.gate.open.notified().await;
             }
             apply_one(tx, record).await?;
         }

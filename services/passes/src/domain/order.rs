@@ -76,7 +76,7 @@ impl Pass {
             State::AwaitingPayment(Hold::Refused) => Change::none(self),
             State::AwaitingPayment(Hold::Held | Hold::Lapsed) => self.fulfil(at, payment),
             // Its stock may be another's by now, so it is not given after all.
-            State::Lapsed if given_back => Change::none(self),
+            State::Lapsed if order.refunded == order.total => Change::none(self),
             State::Lapsed => {
                 let effects = vec![Effect::FulfilmentRefused("LAPSED")];
                 Change {
@@ -90,8 +90,7 @@ impl Pass {
 
     fn fulfil(self, at: DateTime<Utc>, payment: &Payment<'_>) -> Change {
         if payment.erased {
-            let effects = vec![Effect::FulfilmentRefused("MEMBER_ERASED")];
-            return self.become_state(State::AwaitingPayment(Hold::Refused), effects);
+            return self.refuse("MEMBER_ERASED");
         }
         let terms = payment.terms;
         if let Some(activate_by) = terms
@@ -103,7 +102,7 @@ impl Pass {
             return self.live(at, life, vec![Effect::StockSold, deadline]);
         }
         let window = match payment.continues_at {
-            Some(end) => credential::dates::DateRange::lasting(end, terms.duration),
+            Some(end) => terms.window_from(end),
             None => terms.window(shanghai_date(at)),
         };
         match window {
@@ -111,11 +110,17 @@ impl Pass {
                 let life = Life::Usable(Usable::Active { window });
                 self.live(at, life, vec![Effect::StockSold])
             }
-            None => {
-                let effects = vec![Effect::FulfilmentRefused("BEYOND_THE_CALENDAR")];
-                self.become_state(State::AwaitingPayment(Hold::Refused), effects)
-            }
+            None => self.refuse("BEYOND_THE_CALENDAR"),
         }
+    }
+
+    /// It is paid and cannot be given. Where nothing was paid nothing has to go back first.
+    fn refuse(self, reason: &'static str) -> Change {
+        if self.price.is_zero() {
+            return self.lapse();
+        }
+        let effects = vec![Effect::FulfilmentRefused(reason)];
+        self.become_state(State::AwaitingPayment(Hold::Refused), effects)
     }
 
     fn closed(self, order: &Order) -> Result<Change, Contradiction> {

@@ -83,7 +83,7 @@ pub struct Freeze {
 impl Refund {
     /// What billing knows the return by: the same request of the same line, the same id.
     pub fn return_id(&self, line: Uuid) -> Uuid {
-        kit::Ids::derive(line, "return", self.ordinal)
+        Uuid::new_v5(&line, format!("return/{}", self.ordinal).as_bytes())
     }
 }
 

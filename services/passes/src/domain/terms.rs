@@ -5,6 +5,7 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use credential::dates::{DateRange, Span};
 use credential::rules::Rules;
+use credential::token::Minute;
 use kit::types::{Fen, shanghai_date};
 
 /// The longest name, in characters.
@@ -112,8 +113,13 @@ pub struct Terms {
 impl Terms {
     /// The days of a pass that is activated on `day`.
     pub fn window(&self, day: NaiveDate) -> Option<DateRange> {
-        let start = credential::dates::add_days(day, self.start_delay_days)?;
-        DateRange::lasting(start, self.duration)
+        self.window_from(credential::dates::add_days(day, self.start_delay_days)?)
+    }
+
+    /// The days of a pass whose first day is `start`; `None` beyond what a credential can say.
+    pub fn window_from(&self, start: NaiveDate) -> Option<DateRange> {
+        let window = DateRange::lasting(start, self.duration)?;
+        (window.until() <= Minute::MAX.instant()).then_some(window)
     }
 
     /// The first date on which a pass paid at `paid` can no longer be activated by its holder.

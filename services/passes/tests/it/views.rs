@@ -213,7 +213,8 @@ async fn a_product_shows_all_of_its_terms() {
         activation { mode within { unit count } } duration { unit count }
         refundLadder { days feePercent unusedOnly }
         rules { allVenues totalChongqing totalSichuan daily documentCheck graceMinutes
-          venueLimits { daily total } blackouts { start end } suspensions { dates { start } } } } }";
+          venueLimits { daily total } blackouts { start end }
+          suspensions { dates { start } } } } }";
     let anyone = Caller::anonymous(Language::En);
     let shown = world.ask(&anyone, query, json!({ "id": product })).await;
     assert_eq!(

@@ -118,9 +118,9 @@ proptest! {
             let state = change.pass.entitlement().map(|right| right.state);
             prop_assert!(!revoked || state == Some(EntitlementState::Revoked), "{:?}", step);
             revoked |= state == Some(EntitlementState::Revoked);
-            if let Some(RefundState::Returned { fee, back, .. } | RefundState::Done { fee, back, .. })
-                = change.pass.refund().map(|refund| refund.state)
-            {
+            use RefundState::{Done, Returned};
+            let asked = change.pass.refund().map(|refund| refund.state);
+            if let Some(Returned { fee, back, .. } | Done { fee, back, .. }) = asked {
                 prop_assert_eq!(fee.add(back).unwrap(), change.pass.price);
             }
             let waits = matches!(change.pass.state, State::AwaitingPayment(_));

@@ -266,6 +266,37 @@ fn a_payment_for_who_is_forgotten_is_given_back() {
     );
 }
 
+/// Where nothing was paid, nothing has to go back before the stock does; and what no credential
+/// could say is not given.
+#[test]
+fn what_cannot_be_given_is_refused() {
+    let now = at("2026-04-01");
+    let gift = Terms {
+        price: Fen::ZERO,
+        ..terms()
+    };
+    let pass = bought(&gift, now);
+    let told = order(&pass, OrderState::Paid { at: now });
+    let erased = Payment {
+        erased: true,
+        ..payment(&gift)
+    };
+    let lapsed = pass.follow(&told, &erased).unwrap();
+    assert_eq!(lapsed.effects, [Effect::StockBack]);
+    let again = lapsed.pass.follow(&told, &erased).unwrap();
+    assert!(!again.changed && again.effects.is_empty());
+    let pass = bought(&terms(), at("2055-06-01"));
+    let late = OrderState::Paid {
+        at: at("2055-06-01"),
+    };
+    let told = order(&pass, late);
+    let refused = pass.follow(&told, &payment(&terms())).unwrap();
+    assert_eq!(
+        refused.effects,
+        [Effect::FulfilmentRefused("BEYOND_THE_CALENDAR")]
+    );
+}
+
 #[test]
 fn a_refund_waits_for_the_count_and_for_leases() {
     let (now, terms) = (at("2026-04-01"), terms());
