@@ -76,7 +76,7 @@ impl TestWorld {
             std::fs::write(own.join("env"), text)?;
             for service in SERVICES {
                 sql(&format!(
-                    "CREATE DATABASE \"{}{service}\"",
+                    "CREATE DATABASE \"{}{service}\" OWNER bashu_owner",
                     world.prefix_of(union)
                 ))?;
             }

@@ -1,6 +1,8 @@
 //! Who may do what, by identity's replica: a withdrawal bites, an older event changes nothing,
 //! and no key counts that the root did not sign.
 
+#![expect(clippy::unwrap_used, reason = "what helps a test may fail it")]
+
 use chrono::{TimeDelta, TimeZone, Utc};
 use credential::keyset::{Algorithm, Issuer, Key, KeyId, KeySet, KeyState, Purpose};
 use ed25519_dalek::SigningKey;
