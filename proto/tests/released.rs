@@ -3,6 +3,8 @@
 //! `released/v1.binpb` holds the descriptors of the last release. `BASHU_RELEASE=1 cargo test -p
 //! proto` writes today's there, and only after they were found compatible.
 
+#![expect(clippy::unwrap_used, reason = "what helps a test may fail it")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -85,10 +87,11 @@ fn shape(field: &FieldDescriptor) -> String {
         .containing_oneof()
         .map(|one| one.name().to_owned())
         .unwrap_or_default();
-    let kind = match field.kind() {
-        prost_reflect::Kind::Message(message) => message.full_name().to_owned(),
-        prost_reflect::Kind::Enum(values) => values.full_name().to_owned(),
-        scalar => format!("{scalar:?}"),
+    let kind = field.kind();
+    let kind = match (kind.as_message(), kind.as_enum()) {
+        (Some(message), _) => message.full_name().to_owned(),
+        (None, Some(values)) => values.full_name().to_owned(),
+        (None, None) => format!("{kind:?}"),
     };
     format!("{:?} {kind} {oneof}", field.cardinality())
 }
@@ -131,6 +134,7 @@ fn nothing_released_was_changed() {
             found.join("\n")
         );
     }
+    #[expect(clippy::disallowed_methods, reason = "how a release is written")]
     if std::env::var("BASHU_RELEASE").is_ok() {
         std::fs::write(&path, new.encode_to_vec()).unwrap();
     }

@@ -1,6 +1,8 @@
 //! The journeys that must always work, on real processes and real servers: what `make run` shows
 //! a person, with every answer checked, and the invariants afterwards.
 
+#![expect(clippy::unwrap_used, reason = "what helps a test may fail it")]
+
 use std::process::Command;
 
 use tests::{TestWorld, root, variable};

@@ -20,7 +20,7 @@ const REMEMBERED_MAX: usize = 20_000;
 
 /// A gate whose assertion holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Session {
+pub(crate) struct Asserted {
     pub(crate) gate: GateId,
     pub(crate) venue: VenueId,
     pub(crate) enrolment: i32,
@@ -30,7 +30,7 @@ pub(crate) struct Session {
 
 /// The assertions of the last minute.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Gates(Arc<Mutex<HashMap<[u8; 32], Session>>>);
+pub(crate) struct Gates(Arc<Mutex<HashMap<[u8; 32], Asserted>>>);
 
 impl Gates {
     /// The gate that signed this.
@@ -38,12 +38,12 @@ impl Gates {
     /// # Errors
     /// [`Refusal::GateNotRecognised`] for everything that no key of an enrolled gate of this union
     /// signed for this minute.
-    pub(crate) async fn verify(&self, ctx: &Ctx, assertion: Option<&str>) -> Result<Session> {
+    pub(crate) async fn verify(&self, ctx: &Ctx, assertion: Option<&str>) -> Result<Asserted> {
         let text = assertion.ok_or(Refusal::GateNotRecognised)?;
         let hash: [u8; 32] = Sha256::digest(text).into();
         let now = ctx.clock.now().timestamp();
-        if let Some(session) = self.remembered(&hash, now) {
-            return Ok(session);
+        if let Some(asserted) = self.remembered(&hash, now) {
+            return Ok(asserted);
         }
         let refused = |reason: gate_key::Invalid| {
             tracing::info!(%reason, "a gate's assertion was refused");
@@ -59,30 +59,30 @@ impl Gates {
         if assertion.enrolment != key.enrolment {
             return Err(Refusal::GateNotRecognised.into());
         }
-        let session = Session {
+        let asserted = Asserted {
             gate: assertion.gate,
             venue,
             enrolment: assertion.enrolment,
             expires_at: assertion.expires_at + gate_key::CLOCK_SKEW_SECONDS_MAX,
         };
-        self.remember(hash, session, now);
-        Ok(session)
+        self.remember(hash, asserted, now);
+        Ok(asserted)
     }
 
-    fn remembered(&self, hash: &[u8; 32], now: i64) -> Option<Session> {
+    fn remembered(&self, hash: &[u8; 32], now: i64) -> Option<Asserted> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(hash)
             .copied()
-            .filter(|session| now < session.expires_at)
+            .filter(|asserted| now < asserted.expires_at)
     }
 
-    fn remember(&self, hash: [u8; 32], session: Session, now: i64) {
+    fn remember(&self, hash: [u8; 32], asserted: Asserted, now: i64) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= REMEMBERED_MAX {
-            all.retain(|_, session| now < session.expires_at);
+            all.retain(|_, asserted| now < asserted.expires_at);
         }
         if all.len() < REMEMBERED_MAX {
-            all.insert(hash, session);
+            all.insert(hash, asserted);
         }
     }
 }

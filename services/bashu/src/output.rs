@@ -110,7 +110,7 @@ impl Output {
         let configuration = error
             .chain()
             .find_map(|cause| cause.downcast_ref::<ConfigError>());
-        let text = format!("{error:#}");
+        let text = chain(error.chain());
         let line = match (self.json, configuration) {
             (true, None) => serde_json::json!({ "error": text }).to_string(),
             (true, Some(wrong)) => {
@@ -154,6 +154,21 @@ impl Output {
         bar.set_prefix(what.choose(self.language).to_owned());
         bar
     }
+}
+
+/// A chain of causes in one line; what a cause has said already is not said again.
+pub(crate) fn chain<'a>(
+    causes: impl Iterator<Item = &'a (dyn std::error::Error + 'static)>,
+) -> String {
+    let mut text = String::new();
+    for cause in causes.map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// Rows under headings, columns as wide as their widest cell. Put the longest column last.

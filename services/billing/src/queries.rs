@@ -9,7 +9,9 @@ use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
 use crate::domain::{Line, Order, Payment, Refund};
-use crate::store::{self, ORDER, OrderRow, PAYMENT, PERSONS, PaymentRow};
+use crate::store::{
+    self, LINE, LineRow, ORDER, OrderRow, PAYMENT, PERSONS, PaymentRow, REFUND, RefundRow,
+};
 
 #[derive(FromQueryResult)]
 struct StateRow {
@@ -83,10 +85,10 @@ async fn is_operator(tx: &Tx, caller: &Caller) -> Result<bool> {
     }
 }
 
-/// A page of a member's orders, newest first: her own, and an operator's view of hers.
+/// A page of a member's orders, newest first; none for everybody but herself and operators.
 ///
 /// # Errors
-/// Unauthenticated; not found when they are another's.
+/// Unauthenticated.
 pub async fn orders(
     tx: &Tx,
     caller: &Caller,
@@ -96,7 +98,7 @@ pub async fn orders(
     let member = access::member(tx, caller).await?;
     let of = of.unwrap_or(member.id);
     if of != member.id && !is_same(tx, member, of).await? && !is_operator(tx, caller).await? {
-        return Err(Error::NotFound);
+        return Ok(Vec::new());
     }
     let (sign, direction) = if page.backwards {
         (">", "ASC")
@@ -135,27 +137,47 @@ async fn is_same(tx: &Tx, member: Member, other: MemberId) -> Result<bool> {
     Ok(row.is_some_and(|row| row.found))
 }
 
-/// The lines of an order.
+/// The lines of orders, those of each in their order.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn lines(tx: &Tx, order: OrderId) -> Result<Vec<Line>> {
-    store::lines(tx, order).await
+pub async fn lines(db: &Db, orders: Vec<Uuid>) -> Result<Vec<(OrderId, Line)>> {
+    let sql = format!(
+        "SELECT {LINE} FROM order_line l WHERE l.order_id = ANY ($1) ORDER BY l.order_id, l.ordinal"
+    );
+    let rows = db.all::<LineRow>(&sql, [orders.into()]).await?;
+    rows.into_iter().map(LineRow::line).collect()
 }
 
-/// The last payment of an order that money could come by, or else the last there was.
+/// Of each order the payment that succeeded, or else the last that was begun.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn last_payment(tx: &Tx, order: OrderId) -> Result<Option<Payment>> {
+pub async fn last_payments(db: &Db, orders: Vec<Uuid>) -> Result<Vec<Payment>> {
     let sql = format!(
-        "SELECT {PAYMENT} FROM payment p WHERE p.order_id = $1
-         ORDER BY p.state = 'succeeded' DESC, p.created_at DESC, p.id DESC LIMIT 1"
+        "SELECT DISTINCT ON (p.order_id) {PAYMENT} FROM payment p WHERE p.order_id = ANY ($1)
+         ORDER BY p.order_id, p.state = 'succeeded' DESC, p.created_at DESC, p.id DESC"
     );
-    tx.one::<PaymentRow>(&sql, [order.0.into()])
-        .await?
-        .map(PaymentRow::payment)
-        .transpose()
+    let rows = db.all::<PaymentRow>(&sql, [orders.into()]).await?;
+    rows.into_iter().map(PaymentRow::payment).collect()
+}
+
+/// The refunds of orders, oldest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn refunds(db: &Db, orders: Vec<Uuid>) -> Result<Vec<(OrderId, Refund)>> {
+    let sql = format!(
+        "SELECT {REFUND} FROM refund r WHERE r.order_id = ANY ($1) ORDER BY r.requested_at, r.id"
+    );
+    let rows = db.all::<RefundRow>(&sql, [orders.into()]).await?;
+    let refunds = rows.into_iter().map(RefundRow::refund);
+    refunds
+        .filter_map(|refund| match refund {
+            Ok(refund) => refund.order.map(|order| Ok((order, refund))),
+            Err(error) => Some(Err(error)),
+        })
+        .collect()
 }
 
 /// A payment by its id.
@@ -164,14 +186,6 @@ pub async fn last_payment(tx: &Tx, order: OrderId) -> Result<Option<Payment>> {
 /// When the database fails.
 pub async fn payment(tx: &Tx, id: Uuid) -> Result<Option<Payment>> {
     store::payment(tx, id).await
-}
-
-/// The refunds of an order.
-///
-/// # Errors
-/// When the database fails.
-pub async fn refunds(tx: &Tx, order: OrderId) -> Result<Vec<Refund>> {
-    store::refunds_of_order(tx, order).await
 }
 
 /// The order with this number, for its payer and for operators.

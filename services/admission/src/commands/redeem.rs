@@ -25,7 +25,7 @@ use crate::domain::entitlement::GRANT_MINUTES_MAX;
 use crate::domain::redemption::{Origin, Redemption};
 use crate::domain::scan::{Attempt, ScanId};
 use crate::error::Refusal;
-use crate::gates::Session;
+use crate::gates::Asserted;
 use crate::store::desk::{Alarm, Figures, GateState, Left, Opened};
 use crate::store::entitlement::Wanted;
 use crate::{Admission, publish, store};
@@ -67,8 +67,8 @@ pub fn lanes(ctx: &Ctx) -> Lanes {
 /// scan's number was used for another code; `Overloaded` when the venue's queue is full.
 pub async fn redeem(service: &Admission, caller: &Caller, scanned: Scanned) -> Result<Redemption> {
     let assertion = caller.gate_assertion.as_deref();
-    let session = service.gates.verify(&service.ctx, assertion).await?;
-    check_gate(&session, &scanned)?;
+    let asserted = service.gates.verify(&service.ctx, assertion).await?;
+    check_gate(&asserted, &scanned)?;
     let attempt = Attempt {
         id: scanned.id,
         token_hash: Sha256::digest(&scanned.text).into(),
@@ -78,15 +78,15 @@ pub async fn redeem(service: &Admission, caller: &Caller, scanned: Scanned) -> R
         document: scanned.document,
         device_at: scanned.device_at,
     };
-    service.lanes.run(session.venue, attempt).await
+    service.lanes.run(asserted.venue, attempt).await
 }
 
-fn check_gate(session: &Session, scanned: &Scanned) -> Result<()> {
+fn check_gate(asserted: &Asserted, scanned: &Scanned) -> Result<()> {
     let id = scanned.id;
-    if (id.gate, id.enrolment) != (session.gate, session.enrolment) {
+    if (id.gate, id.enrolment) != (asserted.gate, asserted.enrolment) {
         return Err(Refusal::GateMismatch.into());
     }
-    if scanned.venue.is_some_and(|venue| venue != session.venue) {
+    if scanned.venue.is_some_and(|venue| venue != asserted.venue) {
         return Err(Refusal::GateOfAnotherVenue.into());
     }
     Ok(())

@@ -255,7 +255,9 @@ mod tests {
     proptest! {
         /// Whatever the order and the repetition, the newest word is what is known.
         #[test]
-        fn any_order_ends_with_the_newest(words in prop::collection::vec((1i64..3, 1i64..6), 1..20)) {
+        fn any_order_ends_with_the_newest(
+            words in prop::collection::vec((1i64..3, 1i64..6), 1..20),
+        ) {
             let mut one = unseen();
             for (epoch, version) in &words {
                 one.apply(7, word(*epoch, *version, State::Active)).unwrap();

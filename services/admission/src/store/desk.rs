@@ -167,7 +167,8 @@ async fn accounts(
     let rows: Vec<Uses> = tx
         .all(
             "SELECT entitlement,
-               COALESCE(sum(persons) FILTER (WHERE counted_on = $3 AND venue = $2), 0) AS today_here,
+               COALESCE(sum(persons) FILTER (WHERE counted_on = $3 AND venue = $2), 0)
+                 AS today_here,
                COALESCE(sum(persons) FILTER (WHERE counted_on = $3), 0) AS today,
                COALESCE(sum(persons) FILTER (WHERE counted_on = $4 AND venue = $2), 0)
                  AS yesterday_here,
@@ -178,7 +179,12 @@ async fn accounts(
              WHERE entitlement = ANY ($1) AND decision = 'admit' AND direction = 'entry'
                AND voided_at IS NULL
              GROUP BY entitlement",
-            [ids.clone().into(), venue.id.uuid().into(), today.into(), yesterday.into()],
+            [
+                ids.clone().into(),
+                venue.id.uuid().into(),
+                today.into(),
+                yesterday.into(),
+            ],
         )
         .await?;
     let mut histories: BTreeMap<i64, History> = rows

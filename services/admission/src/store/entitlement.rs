@@ -13,8 +13,8 @@ use uuid::Uuid;
 use crate::domain::entitlement::{Entitlement, Grant, Granted, State};
 
 const COLUMNS: &str = "id, epoch, version, home, scope, state, valid_from, valid_until, \
-    gen AS generation, persons, document_check, rules_version, freeze_version, order_id, first_used_at, blocked, \
-    block_version";
+    gen AS generation, persons, document_check, rules_version, freeze_version, order_id, \
+    first_used_at, blocked, block_version";
 
 #[derive(Clone, Debug, FromQueryResult)]
 struct Row {

@@ -18,16 +18,14 @@ const POLL: Duration = Duration::from_millis(20);
 const REQUEST_CODE: &str = "mutation ($phone: String!) { requestLoginCode(input: { phone: $phone }) \
     { userErrors { code message } } }";
 const LOGIN: &str = "mutation ($phone: String!, $code: String!) { login(input: { phone: $phone, \
-    code: $code }) { tokens { memberId accessToken refreshToken } userErrors { code message } } }";
+    code: $code }) { tokens { accessToken refreshToken } userErrors { code message } } }";
 const REFRESH: &str = "mutation ($token: String!) { refreshLogin(input: { refreshToken: $token }) \
-    { tokens { memberId accessToken refreshToken } userErrors { code message } } }";
+    { tokens { accessToken refreshToken } userErrors { code message } } }";
 
 /// A signed-in person.
 #[derive(Clone, Debug)]
 pub(crate) struct Persona {
     pub(crate) client: Client,
-    /// The opaque id in the graph.
-    pub(crate) member_id: String,
 }
 
 /// Signs in by a code, as on a phone.
@@ -76,7 +74,6 @@ fn signed_in(
     write_private(&token_file(world, union, phone), &refresh)?;
     Ok(Persona {
         client: anonymous.signed_in(&text(payload, "/tokens/accessToken")?),
-        member_id: text(payload, "/tokens/memberId")?,
     })
 }
 

@@ -4,7 +4,7 @@ use kit::config::{Config, ConfigError};
 use kit::graphql::Mode;
 use serde_json::Value;
 
-use super::Finding;
+use super::{Finding, chain};
 use crate::output::Text;
 use crate::registry;
 
@@ -15,7 +15,7 @@ pub(super) fn refused(error: &anyhow::Error) -> Finding {
     let field = error
         .downcast_ref::<ConfigError>()
         .map(|wrong| wrong.field.clone());
-    let why = format!("{error:#}");
+    let why = chain(error.as_ref());
     Finding::fail(
         CHECK,
         field.unwrap_or_default(),

@@ -78,14 +78,5 @@ impl Finding {
 
 /// The chain of an error in one line.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let more = inner.to_string();
-        if !text.ends_with(&more) {
-            text = format!("{text}: {more}");
-        }
-        source = inner.source();
-    }
-    text
+    crate::output::chain(std::iter::successors(Some(error), |error| error.source()))
 }

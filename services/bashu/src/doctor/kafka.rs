@@ -24,10 +24,10 @@ pub(super) async fn examine(stack: &Stack, opened: &[(&'static Known, Ctx)]) -> 
     }
     let broker = match Broker::new(&stack.config) {
         Ok(broker) => broker,
-        Err(error) => return with(findings, away(&format!("{error:#}"))),
+        Err(error) => return with(findings, away(&chain(error.as_ref()))),
     };
     if let Err(error) = broker.ask(Broker::names).await {
-        return with(findings, away(&format!("{error:#}")));
+        return with(findings, away(&chain(error.as_ref())));
     }
     let found = Text::new("应答正常", "it answers");
     findings.push(Finding::ok(
@@ -45,7 +45,7 @@ pub(super) async fn examine(stack: &Stack, opened: &[(&'static Known, Ctx)]) -> 
                 findings.extend(lags(&name, &topic, opened).await);
             }
             Ok(None) => findings.push(missing(known.name, ctx, &name).await),
-            Err(error) => findings.push(away(&format!("{error:#}"))),
+            Err(error) => findings.push(away(&chain(error.as_ref()))),
         }
     }
     findings

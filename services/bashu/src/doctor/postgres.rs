@@ -33,7 +33,7 @@ struct Server {
 pub(super) async fn examine(stack: &Stack, known: &'static Known) -> (Vec<Finding>, Option<Ctx>) {
     let ctx = match stack.ctx(known).await {
         Ok(ctx) => ctx,
-        Err(error) => return (vec![away(known.name, &format!("{error:#}"))], None),
+        Err(error) => return (vec![away(known.name, &chain(error.as_ref()))], None),
     };
     let mut findings = match server(&ctx, known.name, stack.config.mode).await {
         Ok(findings) => findings,

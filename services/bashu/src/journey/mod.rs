@@ -32,6 +32,9 @@ pub(crate) async fn play(world: &World, say: &Say) -> Result<()> {
         validation::play(world, union, &bought, say)
             .await
             .with_context(|| format!("journey 3 in union {union}"))?;
+        purchase::read_back(&bought, say)
+            .await
+            .with_context(|| format!("the history of journey 1 in union {union}"))?;
     }
     Ok(())
 }

@@ -30,6 +30,9 @@ const CODE_URL: &str = "query ($id: ID!) { order(id: $id) { payment { state code
 const PASS: &str = "query ($id: ID!) { pass(id: $id) { state start end credential { text \
     validUntil documentCheck } } }";
 
+const HISTORY: &str = "query ($id: ID!) { pass(id: $id) { usesCount venuesToday(first: 3) { nodes \
+    { venue { name } admits message } } } }";
+
 /// What was bought.
 #[derive(Debug)]
 pub(crate) struct Bought {
@@ -175,4 +178,42 @@ async fn wait_for_code(client: &Client, pass: &str) -> Result<Value> {
         tokio::time::sleep(POLL).await;
     }
     bail!("no code {} s after the payment", CODE_TIMEOUT.as_secs())
+}
+
+/// What the member reads afterwards on her phone: how often she went, and where she can go now.
+///
+/// # Errors
+/// When her own history does not show the entry.
+pub(crate) async fn read_back(bought: &Bought, say: &Say) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        let data = bought
+            .member
+            .client
+            .send(HISTORY, json!({ "id": bought.pass_id }))
+            .await?;
+        let pass = &data["pass"];
+        if pass["usesCount"].as_i64().unwrap_or_default() > 0 {
+            let places = pass["venuesToday"]["nodes"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            let first = places
+                .first()
+                .ok_or_else(|| anyhow!("the pass opens nothing"))?;
+            let told = format!(
+                "{} 次 / uses; {}: {}",
+                pass["usesCount"],
+                text(first, "/venue/name")?,
+                text(first, "/message")?
+            );
+            say.answer("pass.usage, pass.venuesToday", began.elapsed(), &told);
+            return Ok(());
+        }
+        ensure!(
+            began.elapsed() < CODE_TIMEOUT,
+            "the entry is missing from her history: {data}"
+        );
+        tokio::time::sleep(POLL).await;
+    }
 }

@@ -3,6 +3,7 @@
 //! Input becomes values that cannot be invalid here; what they mean is decided behind it.
 
 pub mod books;
+mod loader;
 pub mod member;
 pub mod orders;
 pub mod payments;
@@ -33,7 +34,10 @@ fn builder(mode: Mode) -> SchemaBuilder<Query, Mutation, EmptySubscription> {
 
 /// The schema over a service.
 pub fn schema(billing: &Billing, mode: Mode) -> BillingSchema {
-    builder(mode).data(billing.clone()).finish()
+    builder(mode)
+        .data(billing.clone())
+        .data(loader::parts(billing.ctx.clone()))
+        .finish()
 }
 
 /// The subgraph's SDL; needs no database.

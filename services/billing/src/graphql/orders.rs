@@ -148,15 +148,8 @@ impl Order {
     #[graphql(complexity = "10 * child_complexity")]
     async fn lines(&self, ctx: &Context<'_>) -> Result<Vec<OrderLine>> {
         let (billing, caller) = scope(ctx)?;
-        let id = self.order.id;
-        let lines = graph(
-            caller,
-            billing
-                .ctx
-                .db
-                .tx("order_lines", async |tx| queries::lines(tx, id).await)
-                .await,
-        )?;
+        let found = graph(caller, load(ctx, LinesOf(self.order.id)).await)?;
+        let lines = found.unwrap_or_default();
         let line = |line: domain::Line| OrderLine {
             id: GlobalId::of_uuid("OrderLine", line.id),
             member: line.member.into(),

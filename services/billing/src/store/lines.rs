@@ -10,7 +10,8 @@ use super::{PERSONS, amount, broken};
 use crate::domain::{Line, Payer, Share, ShareState, Source};
 
 #[derive(FromQueryResult)]
-struct LineRow {
+pub(crate) struct LineRow {
+    order_id: Uuid,
     id: Uuid,
     member: Uuid,
     item: String,
@@ -22,34 +23,35 @@ struct LineRow {
     returned_fen: i64,
 }
 
+/// Every column of a line, for `FROM order_line l`.
+pub(crate) const LINE: &str = "l.order_id, l.id, l.member, l.item, l.product, l.entitlement,
+    l.title_zh, l.title_en, l.price_fen, l.returned_fen";
+
+impl LineRow {
+    pub(crate) fn line(self) -> Result<(OrderId, Line)> {
+        let line = Line {
+            id: self.id,
+            member: MemberId(self.member),
+            item: self.item,
+            product: self.product,
+            entitlement: self.entitlement,
+            title_zh: self.title_zh,
+            title_en: self.title_en,
+            price: amount(self.price_fen)?,
+            returned: amount(self.returned_fen)?,
+        };
+        Ok((OrderId(self.order_id), line))
+    }
+}
+
 /// The lines of an order, in their order.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn lines(tx: &Tx, order: OrderId) -> Result<Vec<Line>> {
-    let rows = tx
-        .all::<LineRow>(
-            "SELECT id, member, item, product, entitlement, title_zh, title_en, price_fen,
-               returned_fen
-             FROM order_line WHERE order_id = $1 ORDER BY ordinal",
-            [order.0.into()],
-        )
-        .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(Line {
-                id: row.id,
-                member: MemberId(row.member),
-                item: row.item,
-                product: row.product,
-                entitlement: row.entitlement,
-                title_zh: row.title_zh,
-                title_en: row.title_en,
-                price: amount(row.price_fen)?,
-                returned: amount(row.returned_fen)?,
-            })
-        })
-        .collect()
+    let sql = format!("SELECT {LINE} FROM order_line l WHERE l.order_id = $1 ORDER BY l.ordinal");
+    let rows = tx.all::<LineRow>(&sql, [order.0.into()]).await?;
+    rows.into_iter().map(|row| Ok(row.line()?.1)).collect()
 }
 
 #[derive(FromQueryResult)]

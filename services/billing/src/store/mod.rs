@@ -31,12 +31,13 @@ pub use reconcile::{
     Outcome, ask_reconciliation, close_differences, finish_reconciliation, own_movements,
 };
 pub use refunds::{
-    NewRefund, RefundLine, insert_refund, lock_refund, refund, refund_by_number, refund_lines,
-    refunds_of_order, save_refund,
+    NewRefund, RefundLine, insert_refund, lock_refund, refund, refund_by_number, refund_lines, save_refund,
 };
 
+pub(crate) use lines::{LINE, LineRow};
 pub(crate) use orders::{ORDER, OrderRow};
 pub(crate) use payments::{PAYMENT, PaymentRow};
+pub(crate) use refunds::{REFUND, RefundRow};
 
 /// The rows that say a person is the same one: the member and all merged into her.
 pub(crate) const PERSONS: &str = "WITH RECURSIVE person (id) AS (

@@ -80,18 +80,6 @@ pub async fn lock_refund(tx: &Tx, id: Uuid) -> Result<Refund> {
         .ok_or(Error::NotFound)
 }
 
-/// The refunds of an order, oldest first.
-///
-/// # Errors
-/// When the database fails.
-pub async fn refunds_of_order(tx: &Tx, order: OrderId) -> Result<Vec<Refund>> {
-    let sql = format!(
-        "SELECT {REFUND} FROM refund r WHERE r.order_id = $1 ORDER BY r.requested_at, r.id"
-    );
-    let rows = tx.all::<RefundRow>(&sql, [order.0.into()]).await?;
-    rows.into_iter().map(RefundRow::refund).collect()
-}
-
 /// What goes back for a line.
 #[derive(Clone, Debug, FromQueryResult)]
 pub struct RefundLine {

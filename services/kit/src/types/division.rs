@@ -389,10 +389,12 @@ mod tests {
         assert_eq!(count(day("2025-11-05"), chongqing), 38);
         assert_eq!(count(day("2025-11-06"), chongqing), 37);
         let today = day("2026-04-01");
-        let prefecture = |code: u32| code / 10_000 == 51 && code % 100 == 0 && code != 510_000;
+        let prefecture =
+            |code: u32| code / 10_000 == 51 && code.is_multiple_of(100) && code != 510_000;
         assert_eq!(count(today, prefecture), 21);
         assert_eq!(
-            count(today, |code| code / 10_000 == 51 && code % 100 != 0),
+            count(today, |code| code / 10_000 == 51
+                && !code.is_multiple_of(100)),
             183
         );
     }

@@ -196,13 +196,24 @@ async fn a_zombie_relay_is_fenced() {
     hold.reached().await;
     kill_lock_session(&world).await;
     let stale = stored_counters(&world).await;
-    world.publish().await;
+    let mut successor = world.relay();
+    publish_all(&mut successor).await;
     for n in 0..20 {
         world.change(thing(n)).await;
     }
-    world.publish().await;
-    hold.release();
-    let (mut zombie, woken) = asleep.await.unwrap();
+    // It wakes while its successor is in the middle of a tick of its own.
+    let tick = world.kafka.bus.faults().hold_at("relay.opened");
+    let waking = async {
+        tick.reached().await;
+        hold.release();
+        let woken = asleep.await.unwrap();
+        tick.release();
+        woken
+    };
+    let (published, (mut zombie, woken)) = tokio::join!(successor.step(), waking);
+    assert_eq!(published.unwrap(), 20);
+    publish_all(&mut successor).await;
+    drop(successor);
     assert!(
         woken.is_err(),
         "the zombie believed that it had stored something"
