@@ -24,11 +24,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use chrono::{DateTime, Utc};
 use kit::Ctx;
 use kit::bus::Bus;
-use kit::consumer::Consumer;
 use kit::graphql::{EdgeOptions, GatewayKey, Mode};
 use kit::migrate::{KIT, Migration, REPLICA};
 use kit::redis::Cache;
-use kit::relay::Relay;
 use kit::replica::{Keys, Replica, Roots};
 use serde::Deserialize;
 
@@ -109,45 +107,20 @@ impl Admission {
         mode: Mode,
         (roots, bus): (Roots, &Bus),
     ) -> kit::serve::Service {
-        let keys = self.keys.clone();
-        let access_keys = keys.access().clone();
         let edge = EdgeOptions {
             ctx: self.ctx.clone(),
             gateway_key,
-            access_keys: access_keys.clone(),
+            access_keys: self.keys.access().clone(),
             mode,
         };
-        let (relay_bus, grants_bus, replica_bus) = (bus.clone(), bus.clone(), bus.clone());
-        let (grants, replica) = (self.grants(), Replica::new(roots));
         kit::serve::Service::new(self.ctx.clone())
             .graphql(kit::graphql::router(schema(self, mode), edge))
             .due(self.work())
             .migrations(ALL_MIGRATIONS)
-            .access_keys(access_keys)
-            .add_loop("keys", move |ctx, stop| {
-                kit::replica::keys_loop(ctx, keys.clone(), stop)
-            })
-            .add_loop("relay", move |ctx, stop| {
-                let relay = Relay::new(ctx, relay_bus.clone());
-                async move {
-                    relay.run(stop).await;
-                    Ok(())
-                }
-            })
-            .add_loop("grants", move |ctx, stop| {
-                let consumer = Consumer::new(ctx, grants_bus.clone(), grants);
-                async move {
-                    consumer.run(stop).await;
-                    Ok(())
-                }
-            })
-            .add_loop("replica", move |ctx, stop| {
-                let consumer = Consumer::new(ctx, replica_bus.clone(), replica.clone());
-                async move {
-                    consumer.run(stop).await;
-                    Ok(())
-                }
-            })
+            .keys(&self.keys)
+            .relay(bus)
+            .consume(bus, self.grants())
+            .consume(bus, Replica::new(roots))
     }
 }
 

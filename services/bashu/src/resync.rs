@@ -2,6 +2,8 @@
 //! small transactions, beside a running service. It repairs a topic that was wiped and consumers
 //! that missed something; it changes no aggregate.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result};
 use kit::Ctx;
 use kit::resync::Source;
@@ -10,6 +12,10 @@ use serde::Serialize;
 use crate::output::{Outcome, Output, Text, table};
 use crate::registry;
 use crate::stack::{Operator, Stack};
+
+/// How long a running relay may take to publish it all before that is only told.
+const PUBLISH_MAX: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(100);
 
 /// What `bashu resync` is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -48,7 +54,7 @@ pub(crate) async fn run(args: ResyncArgs, output: Output, operator: &Operator) -
         _ => say(&ctx, &admission::AdmissionSource::new(union), output).await,
     }
     .with_context(|| format!("resync of {}", known.name))?;
-    let waiting = kit::relay::oldest_unpublished(&ctx).await?.is_some();
+    let waiting = !published(&ctx, output).await?;
     let said = Said {
         service: known.name,
         transactions,
@@ -71,6 +77,19 @@ pub(crate) async fn run(args: ResyncArgs, output: Output, operator: &Operator) -
         format!("{}{note}", table(&headings, &rows))
     })?;
     Ok(Outcome::Well)
+}
+
+/// Whether all is published before long: with a relay that runs it is.
+async fn published(ctx: &Ctx, output: Output) -> Result<bool> {
+    let spinner = output.spinner(&Text::new("等待发布", "waiting for the relay"));
+    let began = Instant::now();
+    let mut published = false;
+    while !published && began.elapsed() < PUBLISH_MAX {
+        tokio::time::sleep(POLL).await;
+        published = kit::relay::oldest_unpublished(ctx).await?.is_none();
+    }
+    spinner.finish_and_clear();
+    Ok(published)
 }
 
 async fn say<S: Source>(ctx: &Ctx, source: &S, output: Output) -> kit::Result<u64> {

@@ -8,10 +8,9 @@ use anyhow::{Context, Result, bail};
 use ed25519_dalek::VerifyingKey;
 use kit::bus::{Bus, KafkaOptions};
 use kit::config::Config;
-use kit::graphql::{EdgeOptions, Mode};
-use kit::migrate::{KIT, REPLICA};
+use kit::graphql::Mode;
 use kit::redis::Cache;
-use kit::replica::{Keys, Replica, Roots};
+use kit::replica::{Keys, Roots};
 use kit::serve::{Process, Service};
 use kit::telemetry::{Telemetry, TelemetryOptions};
 use kit::types::Union;
@@ -160,23 +159,8 @@ async fn open(config: &Config, name: &'static str, bus: &Bus) -> Result<Service>
         admission::NAME => {
             let settings = config.section(name)?;
             let keys = Keys::new(ctx.union, roots.clone());
-            let edge = EdgeOptions {
-                ctx: ctx.clone(),
-                gateway_key: key,
-                access_keys: keys.access().clone(),
-                mode: config.mode,
-            };
-            let admission =
-                admission::Admission::new(ctx.clone(), keys.clone(), Some(cache), settings);
-            let schema = admission::schema(&admission, config.mode);
-            Service::new(ctx)
-                .graphql(kit::graphql::router(schema, edge))
-                .migrations(&[KIT, REPLICA, admission::MIGRATIONS])
-                .due(admission.work())
-                .keys(&keys)
-                .relay(bus)
-                .consume(bus, admission.grants())
-                .consume(bus, Replica::new(roots))
+            let admission = admission::Admission::new(ctx, keys, Some(cache), settings);
+            admission.service(key, config.mode, (roots, bus))
         }
         other => bail!("{other} is no service"),
     })

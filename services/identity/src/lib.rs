@@ -209,34 +209,17 @@ impl Identity {
             access_keys: self.keys.access().clone(),
             mode,
         };
-        let (keys, partitions) = (self.keys.clone(), self.partitions);
-        let (relay_bus, consumer_bus) = (bus.clone(), bus.clone());
+        let partitions = self.partitions;
         kit::serve::Service::new(self.ctx.clone())
             .graphql(kit::graphql::router(schema(self, mode), edge))
             .rest(rest::routes(self), kit::http::REST_BODY_BYTES_MAX)
             .due(due::Jobs(self.clone()))
             .migrations(ALL_MIGRATIONS)
-            .access_keys(self.keys.access().clone())
-            .add_loop("keys", move |ctx, stop| {
-                kit::replica::keys_loop(ctx, keys.clone(), stop)
-            })
+            .keys(&self.keys)
             .add_loop("heartbeat", move |ctx, stop| {
                 due::heartbeat_loop(ctx, partitions, stop)
             })
-            .add_loop("relay", move |ctx, stop| {
-                let relay = kit::relay::Relay::new(ctx, relay_bus.clone());
-                async move {
-                    relay.run(stop).await;
-                    Ok(())
-                }
-            })
-            .add_loop("consumer", move |ctx, stop| {
-                let bus = consumer_bus.clone();
-                let consumer = kit::consumer::Consumer::new(ctx, bus, consumers::Entitlements);
-                async move {
-                    consumer.run(stop).await;
-                    Ok(())
-                }
-            })
+            .relay(bus)
+            .consume(bus, consumers::Entitlements)
     }
 }

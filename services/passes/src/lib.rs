@@ -128,38 +128,13 @@ impl Passes {
             access_keys: keys.access().clone(),
             mode,
         };
-        let (relay_bus, follower_bus, replica_bus) = (bus.clone(), bus.clone(), bus.clone());
-        let (follower, replica) = (self.follower(), Replica::new(roots));
-        let access_keys = keys.access().clone();
         kit::serve::Service::new(self.ctx.clone())
             .graphql(kit::graphql::router(graphql::schema(self, mode), edge))
             .due(self.timers())
             .migrations(ALL_MIGRATIONS)
-            .access_keys(access_keys)
-            .add_loop("keys", move |ctx, stop| {
-                kit::replica::keys_loop(ctx, keys.clone(), stop)
-            })
-            .add_loop("relay", move |ctx, stop| {
-                let relay = kit::relay::Relay::new(ctx, relay_bus.clone());
-                async move {
-                    relay.run(stop).await;
-                    Ok(())
-                }
-            })
-            .add_loop("follower", move |ctx, stop| {
-                let consumer = kit::consumer::Consumer::new(ctx, follower_bus.clone(), follower);
-                async move {
-                    consumer.run(stop).await;
-                    Ok(())
-                }
-            })
-            .add_loop("replica", move |ctx, stop| {
-                let consumer =
-                    kit::consumer::Consumer::new(ctx, replica_bus.clone(), replica.clone());
-                async move {
-                    consumer.run(stop).await;
-                    Ok(())
-                }
-            })
+            .keys(&keys)
+            .relay(bus)
+            .consume(bus, self.follower())
+            .consume(bus, Replica::new(roots))
     }
 }

@@ -15,14 +15,18 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const BOMB_LEVELS: u32 = 12;
 /// Aliases of one field: above the gateway's limit.
 const ALIASES: u32 = 200;
+const BODY: &str = "gateway.body";
 /// A body above every limit of the gateway, in bytes.
 const BODY_BYTES: usize = 3 * 1024 * 1024;
 
-/// One request that must be refused, and by which statuses.
+/// One request that must be refused, and how.
 struct Trap {
     check: &'static str,
     request: reqwest::RequestBuilder,
     refusals: &'static [StatusCode],
+    /// Whether an answer of errors without data is a refusal too: a document that is read and
+    /// found invalid has status 200 in GraphQL over HTTP.
+    by_errors: bool,
     zh: &'static str,
     en: &'static str,
     to_do: Text,
@@ -35,6 +39,7 @@ impl Trap {
             check,
             request,
             refusals,
+            by_errors: false,
             zh: "",
             en: "",
             to_do: replace(),
@@ -43,6 +48,13 @@ impl Trap {
 
     fn refused_by(self, refusals: &'static [StatusCode]) -> Self {
         Self { refusals, ..self }
+    }
+
+    fn or_by_errors(self) -> Self {
+        Self {
+            by_errors: true,
+            ..self
+        }
     }
 
     fn called(self, zh: &'static str, en: &'static str) -> Self {
@@ -85,31 +97,47 @@ async fn spring(address: &str, trap: Trap) -> Finding {
         check,
         request,
         refusals,
+        by_errors,
         zh,
         en,
         to_do,
     } = trap;
-    let answer = match request.send().await {
-        Ok(answer) => answer.status(),
+    let answered = match request.send().await {
+        Ok(answer) => {
+            let status = answer.status();
+            let refused = refusals.contains(&status)
+                || (by_errors && is_refusal(&answer.text().await.unwrap_or_default()));
+            Some((status.to_string(), refused))
+        }
         // It hung up on a body that it did not want.
-        Err(error) if check == "gateway.body" && !error.is_timeout() => {
-            StatusCode::PAYLOAD_TOO_LARGE
-        }
-        Err(_) => {
-            let found = Text::new(format!("{zh}：没有应答"), format!("{en}: no answer"));
-            return Finding::fail(check, address, found, to_do);
-        }
+        Err(error) if check == BODY && !error.is_timeout() => Some(("-".to_owned(), true)),
+        Err(_) => None,
     };
-    let text = |word_zh: &str, word_en: &str| {
+    let text = |word_zh: &str, word_en: &str, status: &str| {
         Text::new(
-            format!("{zh}：{word_zh}（{answer}）"),
-            format!("{en}: {word_en} ({answer})"),
+            format!("{zh}：{word_zh}（{status}）"),
+            format!("{en}: {word_en} ({status})"),
         )
     };
-    if refusals.contains(&answer) {
-        return Finding::ok(check, address, text("被拒绝", "refused"));
+    match answered {
+        Some((status, true)) => Finding::ok(check, address, text("被拒绝", "refused", &status)),
+        Some((status, false)) => Finding::fail(
+            check,
+            address,
+            text("没有被拒绝", "not refused", &status),
+            to_do,
+        ),
+        None => Finding::fail(check, address, text("没有应答", "no answer", "-"), to_do),
     }
-    Finding::fail(check, address, text("没有被拒绝", "not refused"), to_do)
+}
+
+/// Whether a body holds errors and nothing else.
+fn is_refusal(body: &str) -> bool {
+    let Ok(answer) = serde_json::from_str::<Value>(body) else {
+        return false;
+    };
+    let errors = answer.get("errors").and_then(Value::as_array);
+    errors.is_some_and(|errors| !errors.is_empty()) && answer.get("data").is_none_or(Value::is_null)
 }
 
 fn traps(http: &Client, url: &str, mode: Mode) -> Vec<Trap> {
@@ -123,7 +151,7 @@ fn traps(http: &Client, url: &str, mode: Mode) -> Vec<Trap> {
             "网关的 mode 改为 production",
             "set the gateway's mode to production",
         );
-        traps.push(trap.called("自省", "introspection"));
+        traps.push(trap.or_by_errors().called("自省", "introspection"));
     }
     traps
 }
@@ -156,7 +184,7 @@ fn transport(http: &Client, url: &str) -> Vec<Trap> {
         Trap::new("gateway.token", bad_token)
             .refused_by(&[StatusCode::UNAUTHORIZED])
             .called("坏令牌", "a token that is present and bad"),
-        Trap::new("gateway.body", http.post(url).json(&large))
+        Trap::new(BODY, http.post(url).json(&large))
             .refused_by(&[StatusCode::PAYLOAD_TOO_LARGE, StatusCode::BAD_REQUEST])
             .called("3 MiB 的请求体", "a body of 3 MiB"),
     ]
@@ -168,10 +196,13 @@ fn documents(http: &Client, url: &str) -> Vec<Trap> {
     let typename = json!({ "query": "{ __typename }" });
     vec![
         Trap::new("gateway.fragments", post(&json!({ "query": bomb() })))
+            .or_by_errors()
             .called("成倍展开的片段", "fragments that double at each level"),
         Trap::new("gateway.aliases", post(&json!({ "query": aliases() })))
+            .or_by_errors()
             .called("大量别名", "hundreds of aliases"),
         Trap::new("gateway.batch", post(&json!([typename, typename])))
+            .or_by_errors()
             .called("批量请求", "a batch of requests"),
     ]
 }
@@ -201,4 +232,24 @@ fn bomb() -> String {
 fn aliases() -> String {
     let fields: Vec<String> = (0..ALIASES).map(|n| format!("a{n}: __typename")).collect();
     format!("{{ {} }}", fields.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Only errors without data are a refusal: a part that failed is an answer.
+    #[test]
+    fn a_refusal_is_errors_without_data() {
+        assert!(is_refusal(r#"{"errors":[{"message":"no"}]}"#));
+        assert!(is_refusal(r#"{"data":null,"errors":[{"message":"no"}]}"#));
+        for answer in [
+            r#"{"data":{}}"#,
+            r#"{"data":{},"errors":[{}]}"#,
+            r#"{"errors":[]}"#,
+            "",
+        ] {
+            assert!(!is_refusal(answer), "{answer}");
+        }
+    }
 }

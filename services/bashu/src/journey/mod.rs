@@ -18,18 +18,17 @@ use crate::say::Say;
 /// When a step does not answer what it must.
 pub(crate) async fn play(world: &World, say: &Say) -> Result<()> {
     for union in Union::ALL {
-        say.title(&format!(
-            "{} 旅程一：职工买年票 / a member buys a pass",
-            union.name_zh()
-        ));
+        let name = union.name_zh();
+        say.title(&format!("{name} 场馆准备 / a venue gets ready"));
+        let mut venue = validation::prepare(world, union, say)
+            .await
+            .with_context(|| format!("the venue of union {union}"))?;
+        say.title(&format!("{name} 旅程一：职工买年票 / a member buys a pass"));
         let bought = purchase::play(world, union, say)
             .await
             .with_context(|| format!("journey 1 in union {union}"))?;
-        say.title(&format!(
-            "{} 旅程三：场馆验票 / a venue validates",
-            union.name_zh()
-        ));
-        validation::play(world, union, &bought, say)
+        say.title(&format!("{name} 旅程三：场馆验票 / a venue validates"));
+        validation::play(&mut venue, &bought, say)
             .await
             .with_context(|| format!("journey 3 in union {union}"))?;
         purchase::read_back(&bought, say)

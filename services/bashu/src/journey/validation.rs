@@ -27,27 +27,53 @@ const FIGURES: &str = "query ($venue: ID!, $from: NaiveDate!, $until: NaiveDate!
 const VENUE: &str = "query ($id: ID!) { venue(id: $id) { name occupancy passProducts(first: 5) \
     { nodes { name } } } }";
 
+/// A venue with an enrolled gate and its people.
+#[derive(Debug)]
+pub(crate) struct Venue {
+    id: String,
+    gate: Gate,
+    manager: Client,
+    staff: Client,
+}
+
+/// Makes and enrols the gate, and opens the shift of a member of staff.
+///
+/// # Errors
+/// When the gateway refuses something.
+pub(crate) async fn prepare(world: &World, union: Union, say: &Say) -> Result<Venue> {
+    let manager = persona::again(world, union, &office_phone(union, "VENUE_MANAGER")).await?;
+    let staff = persona::again(world, union, &office_phone(union, "VENUE_STAFF")).await?;
+    let id = venues::id_of(&manager.client, venues::open_always(union)).await?;
+    let gate = Gate::named(world, union, &manager.client, &id, "journey").await?;
+    say.step("createGate, enrolGate  闸机已用自己的密钥注册 / enrolled with its own key");
+    shift(&staff.client, &id, say).await?;
+    Ok(Venue {
+        id,
+        gate,
+        manager: manager.client,
+        staff: staff.client,
+    })
+}
+
 /// Plays it with the pass of journey 1.
 ///
 /// # Errors
 /// When a step does not answer what it must.
-pub(crate) async fn play(world: &World, union: Union, bought: &Bought, say: &Say) -> Result<()> {
-    let manager = persona::again(world, union, &office_phone(union, "VENUE_MANAGER")).await?;
-    let staff = persona::again(world, union, &office_phone(union, "VENUE_STAFF")).await?;
-    let venue = venues::id_of(&manager.client, venues::open_always(union)).await?;
-    let mut gate = Gate::named(world, union, &manager.client, &venue, "journey").await?;
-    say.step("createGate, enrolGate  闸机已用自己的密钥注册 / enrolled with its own key");
-
-    shift(&staff.client, &venue, say).await?;
-    let first = admitted(&mut gate, bought, say).await?;
-    denied(&mut gate, bought, &first, say).await?;
-    repeated(&gate, bought, &first.0, say).await?;
-    looked_up(&staff.client, &venue, bought, say).await?;
-    let manager = &manager.client;
-    shift(manager, &venue, say).await?;
-    taken_back(manager, &mut gate, bought, &first.1, say).await?;
-    figures(&staff.client, &venue, say).await?;
-    for person in [&staff.client, manager] {
+pub(crate) async fn play(venue: &mut Venue, bought: &Bought, say: &Say) -> Result<()> {
+    let Venue {
+        id,
+        gate,
+        manager,
+        staff,
+    } = venue;
+    let first = admitted(gate, bought, say).await?;
+    denied(gate, bought, &first, say).await?;
+    repeated(gate, bought, &first.0, say).await?;
+    looked_up(staff, id, bought, say).await?;
+    shift(manager, id, say).await?;
+    taken_back(manager, gate, bought, &first.1, say).await?;
+    figures(staff, id, say).await?;
+    for person in [staff, manager] {
         person.run(CLOSE_SHIFT, json!({})).await?;
     }
     Ok(())

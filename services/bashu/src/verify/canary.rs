@@ -195,15 +195,16 @@ async fn database(
     {
         spinner.set_message(format!("{}.{table}.{name}", ctx.service));
         scanned.columns += 1;
+        let cell = format!("scanned.{name}");
         let bytes = if is_bytes {
-            name.clone()
+            cell.clone()
         } else {
-            format!("convert_to({name}::text, 'UTF8')")
+            format!("convert_to({cell}::text, 'UTF8')")
         };
         let sql = format!(
-            "SELECT count(*) AS rows FROM {table} WHERE {name} IS NOT NULL AND EXISTS (
-               SELECT 1 FROM UNNEST($1::bytea[]) AS needle (bytes)
-               WHERE position(needle.bytes IN {bytes}) > 0)"
+            "SELECT count(*) AS rows FROM {table} AS scanned WHERE {cell} IS NOT NULL AND EXISTS (
+               SELECT 1 FROM UNNEST($1::bytea[]) AS needles (needle)
+               WHERE position(needles.needle IN {bytes}) > 0)"
         );
         let hits: Option<Hits> = ctx.db.one(&sql, [needles.clone().into()]).await?;
         if let Some(Hits { rows: rows @ 1.. }) = hits {

@@ -320,7 +320,7 @@ fn human(report: &Report, language: Language) -> String {
     }
     out.push_str(&match language {
         Language::Zh => format!("联合会 {unions}：核对 {checked} 项，{broken} 项不成立"),
-        Language::En => format!("unions {unions}: {checked} promises checked, {broken} broken"),
+        Language::En => format!("union {unions}: {checked} promises checked, {broken} broken"),
     });
     out
 }

@@ -229,13 +229,16 @@ async fn nothing_may_exist_in_both_unions() {
 async fn the_canary_is_found_wherever_it_stands() {
     const CANARY: &str = "张三丰13900000000";
     let world = World::ready().await;
+    told(&world).await;
     let log = world.folder.join("bashu.log");
     std::fs::write(&log, "{\"message\":\"nothing\"}\n").unwrap();
     let path = log.display().to_string();
-    let search = [
-        "verify", "--settle", "0", "--canary", CANARY, "--log", &path,
-    ];
-    let clean = world.bashu(&search).await.well();
+    let search = |settle| {
+        [
+            "verify", "--settle", settle, "--canary", CANARY, "--log", &path,
+        ]
+    };
+    let clean = carried(&world, world.bashu(&search("50"))).await.well();
     assert!(
         clean["scanned"]["columns"].as_u64().unwrap() > 100,
         "{clean}"
@@ -246,7 +249,7 @@ async fn the_canary_is_found_wherever_it_stands() {
     let bytes = hex::encode(CANARY);
     std::fs::write(&log, format!("{{\"message\":\"{bytes}\"}}\n")).unwrap();
 
-    let found = world.bashu(&search).await;
+    let found = world.bashu(&search("0")).await;
     assert_eq!(found.code, 1);
     assert!(
         !found.out.contains(CANARY) && !found.out.contains(&bytes),

@@ -187,6 +187,8 @@ async fn finish(tx: &Tx, union: kit::types::Union, id: OrderId) -> Result<()> {
     held.step(tx, Step::Closed, None).await?;
     held.emit_state(tx, union).await?;
     kit::due::cancel(tx, due::CLOSE, &id.to_string()).await?;
+    // Of what was not paid nothing can come back.
+    store::early_returns(tx, id).await?;
     tx.audit(AuditRow::system("close_order", id));
     Ok(())
 }

@@ -112,7 +112,11 @@ async fn heal(billing: &Billing, difference: &Difference) -> Result<()> {
             }
             Ok(())
         }
-        DifferenceKind::MissingHere | DifferenceKind::StateDiffers => {
+        DifferenceKind::AmountDiffers => Ok(()),
+        DifferenceKind::MissingThere if !difference.is_refund => Ok(()),
+        DifferenceKind::MissingHere
+        | DifferenceKind::MissingThere
+        | DifferenceKind::StateDiffers => {
             let number = &difference.number;
             let found = billing
                 .ctx
@@ -126,7 +130,6 @@ async fn heal(billing: &Billing, difference: &Difference) -> Result<()> {
                 None => Ok(()),
             }
         }
-        DifferenceKind::MissingThere | DifferenceKind::AmountDiffers => Ok(()),
     }
 }
 

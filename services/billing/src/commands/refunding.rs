@@ -2,6 +2,7 @@
 //! notification or when asked.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use kit::audit::AuditRow;
 use kit::due::{After, NewDue};
 use kit::types::{Fen, Union};
 use kit::{Error, Result, Tx};
@@ -126,6 +127,13 @@ pub(crate) async fn learn(tx: &Tx, union: Union, id: Uuid, progress: &Progress) 
         return Ok(false);
     }
     if refund.state == RefundState::Done {
+        // Its end was told before its beginning: the day it counts for is the provider's.
+        if let Some(at) = progress
+            .accepted_at
+            .filter(|at| refund.accepted_at != Some(*at))
+        {
+            store::date_refund(tx, id, at).await?;
+        }
         return Ok(true);
     }
     let accepted_at = refund
@@ -190,6 +198,7 @@ async fn finish(
 ) -> Result<()> {
     store::save_refund(tx, done, refund_id, None).await?;
     store::book_transfers(tx, &refund_done(done.id, done.fen, done.order)).await?;
+    tx.audit(AuditRow::system("refund_done", done.id));
     store::explain(
         tx,
         DiscrepancyKind::RefundStuck,

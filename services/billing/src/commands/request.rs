@@ -110,8 +110,12 @@ async fn take_in(tx: &Tx, union: Union, fresh: Vec<Requested>) -> Result<()> {
         })
         .collect();
     store::insert_orders(tx, &new).await?;
+    let taken: Vec<(OrderId, Fen)> = new
+        .iter()
+        .map(|one| (one.order.id, one.order.total))
+        .collect();
+    store::first_steps(tx, &taken, Step::Requested).await?;
     for NewOrder { order, .. } in &new {
-        store::step(tx, order.id, Step::Requested, Some(order.total)).await?;
         if order.total.is_zero() {
             settle_free(tx, union, order.clone()).await?;
         } else {

@@ -5,6 +5,7 @@
 //! provider: it is noted, and the provider is asked.
 
 use chrono::{DateTime, Utc};
+use kit::audit::AuditRow;
 use kit::due::{After, NewDue};
 use kit::types::{Fen, Union};
 use kit::{Error, Result, Tx};
@@ -114,6 +115,10 @@ async fn accept(
     paid: &Paid,
     learnt: Learnt,
 ) -> Result<Booked> {
+    if payment.amount != held.order.total {
+        // An order of several payers is paid when its last share is: there is none yet.
+        return Err(Error::internal("a payment of a part of its order"));
+    }
     let order = match held.order.clone().receive(paid.paid_at) {
         Received::ForOrder(order) => order,
         Received::Late(_) if learnt == Learnt::Notification => {
@@ -176,6 +181,9 @@ async fn write_receipt(
         paid_at: paid.paid_at,
     };
     super::reconcile::plan_day(tx, kit::types::shanghai_date(paid.paid_at));
+    let kind = kind.as_str();
+    let learnt = serde_json::json!({ "kind": kind, "learnt_by": learnt.as_str() });
+    tx.audit(AuditRow::system("book_receipt", &paid.transaction_id).detail(learnt));
     if store::insert_receipt(tx, &receipt).await? {
         Ok(())
     } else {

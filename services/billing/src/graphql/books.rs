@@ -29,6 +29,7 @@ pub enum ReconciliationState {
     Running,
     /// The books agree.
     Clean,
+    /// They do not: see the differences.
     Differences,
 }
 
@@ -38,6 +39,7 @@ pub enum ReconciliationState {
 pub struct Reconciliation {
     /// A day in Shanghai.
     pub date: NaiveDate,
+    /// What came of it.
     pub state: ReconciliationState,
     /// How often it has been compared.
     pub runs: i32,
@@ -47,9 +49,13 @@ pub struct Reconciliation {
     pub rows: i32,
     /// Movements that are alike in both.
     pub matched: i32,
+    /// Paid, by the bill.
     pub paid: Money,
+    /// Given back, by the bill.
     pub refunded: Money,
+    /// What the provider kept.
     pub fees: Money,
+    /// When it was compared last.
     pub ran_at: Option<DateTime<Utc>>,
 }
 
@@ -99,16 +105,21 @@ impl Reconciliation {
 /// Something between the provider and us that is not as it should be.
 #[derive(Debug, SimpleObject)]
 pub struct Discrepancy {
+    /// The discrepancy's id.
     pub id: ID,
     /// For programs, such as `missing_here`.
     pub kind: String,
     /// A transaction, a refund's number, or our number of an order at the provider.
     pub subject: String,
+    /// The amount in our book.
     pub ours: Option<Money>,
+    /// The amount at the provider.
     pub theirs: Option<Money>,
     /// Whether it has been explained.
     pub explained: bool,
+    /// What came of it.
     pub explanation: Option<String>,
+    /// When it was seen first.
     pub found_at: DateTime<Utc>,
 }
 
@@ -130,19 +141,26 @@ impl From<DiscrepancyRow> for Discrepancy {
 /// What kind of thing an account holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 pub enum LedgerAccountKind {
+    /// What we have: debits raise it.
     Asset,
+    /// What we owe: credits raise it.
     Liability,
+    /// What it cost.
     Expense,
 }
 
 /// An account of the ledger.
 #[derive(Debug, SimpleObject)]
 pub struct LedgerAccount {
+    /// For programs.
     pub code: String,
+    /// What it holds.
     pub kind: LedgerAccountKind,
     /// In the caller's language.
     pub name: String,
+    /// All that was booked to its debit.
     pub debits: Money,
+    /// All that was booked to its credit.
     pub credits: Money,
 }
 

@@ -30,10 +30,7 @@ pub(super) struct RefundsOf(pub(super) OrderId);
 
 type Loaded<K, V> = std::result::Result<HashMap<K, V>, Arc<Error>>;
 
-fn gathered<K: Hash + Eq, V>(
-    rows: Vec<(OrderId, V)>,
-    key: fn(OrderId) -> K,
-) -> HashMap<K, Vec<V>> {
+fn gathered<K: Hash + Eq, V>(rows: Vec<(OrderId, V)>, key: fn(OrderId) -> K) -> HashMap<K, Vec<V>> {
     let mut found: HashMap<K, Vec<V>> = HashMap::new();
     for (order, row) in rows {
         found.entry(key(order)).or_default().push(row);
@@ -58,8 +55,13 @@ impl Loader<PaymentOf> for Parts {
 
     async fn load(&self, keys: &[PaymentOf]) -> Loaded<PaymentOf, Payment> {
         let ids = keys.iter().map(|key| key.0.0).collect();
-        let rows = queries::last_payments(&self.0.db, ids).await.map_err(Arc::new)?;
-        Ok(rows.into_iter().map(|one| (PaymentOf(one.order), one)).collect())
+        let rows = queries::last_payments(&self.0.db, ids)
+            .await
+            .map_err(Arc::new)?;
+        Ok(rows
+            .into_iter()
+            .map(|one| (PaymentOf(one.order), one))
+            .collect())
     }
 }
 

@@ -22,13 +22,15 @@ impl From<MemberId> for Member {
     }
 }
 
+/// A person; its home is identity.
 #[Object]
 impl Member {
+    /// The member's id.
     async fn id(&self) -> &ID {
         &self.id
     }
 
-    /// What she is to pay or has paid, newest first; for herself and for operators.
+    /// What she is to pay or has paid, newest first; empty for everybody but herself and operators.
     #[graphql(complexity = "first.or(last).unwrap_or(1).clamp(1, 100) as usize * child_complexity")]
     #[expect(clippy::too_many_arguments, reason = "the four of a connection")]
     async fn orders(
@@ -47,6 +49,7 @@ impl Member {
 #[derive(Debug, SimpleObject)]
 #[graphql(unresolvable)]
 pub struct Organisation {
+    /// The organisation's id.
     pub id: ID,
 }
 

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use kit::graphql::{Connection, Cursor, GlobalId, Money, Page, to_graphql};
 use kit::types::{EntitlementId, MemberId};
 
+use super::loader::{LinesOf, PaymentOf, RefundsOf, load};
 use super::member::{Member, Organisation};
 use super::payments::Payment;
 use super::refunds::Refund;
@@ -19,6 +20,7 @@ pub enum OrderState {
     Open,
     /// It waits for the provider to say that nothing comes any longer.
     Closing,
+    /// The money is here.
     Paid,
     /// It ended unpaid, or was given back as a whole.
     Closed,
@@ -44,21 +46,27 @@ pub enum OrderCloseReason {
 pub struct Order {
     #[graphql(skip)]
     pub(crate) order: domain::Order,
+    /// The order's id.
     pub id: ID,
     /// 受理号: what people quote.
     pub number: String,
+    /// What it waits for, or how it ended.
     pub state: OrderState,
     /// Why it ended or is ending unpaid.
     pub close_reason: Option<OrderCloseReason>,
+    /// What there is to pay.
     pub total: Money,
     /// What has been paid for it.
     pub paid: Money,
     /// What of it has gone back.
     pub refunded: Money,
+    /// When it was taken in.
     pub created_at: DateTime<Utc>,
     /// When it is closed if nobody has paid.
     pub close_at: DateTime<Utc>,
+    /// When it was paid.
     pub paid_at: Option<DateTime<Utc>>,
+    /// When it ended.
     pub closed_at: Option<DateTime<Utc>>,
 }
 
@@ -94,11 +102,13 @@ impl From<domain::Order> for Order {
 /// One person, one thing, one price.
 #[derive(Debug, SimpleObject)]
 pub struct OrderLine {
+    /// The line's id.
     pub id: ID,
     /// Whom it is for.
     pub member: Member,
     /// What it is, in the caller's language.
     pub title: String,
+    /// What it costs.
     pub price: Money,
     /// What of it has gone back or is on its way.
     pub returned: Money,
@@ -110,17 +120,20 @@ pub struct OrderLine {
 #[derive(Debug, SimpleObject)]
 #[graphql(unresolvable)]
 pub struct Pass {
+    /// The pass's id.
     pub id: ID,
 }
 
 /// Something that happened to an order.
 #[derive(Debug, SimpleObject)]
 pub struct OrderStep {
+    /// When it happened.
     pub at: DateTime<Utc>,
     /// For programs.
     pub code: &'static str,
     /// What happened, in the caller's language.
     pub what: &'static str,
+    /// How much money it was about.
     pub amount: Option<Money>,
 }
 
@@ -147,7 +160,7 @@ impl Order {
     /// What it is for.
     #[graphql(complexity = "10 * child_complexity")]
     async fn lines(&self, ctx: &Context<'_>) -> Result<Vec<OrderLine>> {
-        let (billing, caller) = scope(ctx)?;
+        let (_, caller) = scope(ctx)?;
         let found = graph(caller, load(ctx, LinesOf(self.order.id)).await)?;
         let lines = found.unwrap_or_default();
         let line = |line: domain::Line| OrderLine {
@@ -168,34 +181,20 @@ impl Order {
 
     /// The payment that succeeded, or else the last that was begun.
     async fn payment(&self, ctx: &Context<'_>) -> Result<Option<Payment>> {
-        let (billing, caller) = scope(ctx)?;
-        let id = self.order.id;
-        let payment = graph(
-            caller,
-            billing
-                .ctx
-                .db
-                .tx("order_payment", async |tx| {
-                    queries::last_payment(tx, id).await
-                })
-                .await,
-        )?;
+        let (_, caller) = scope(ctx)?;
+        let payment = graph(caller, load(ctx, PaymentOf(self.order.id)).await)?;
         Ok(payment.map(Into::into))
     }
 
     /// What went back, is on its way, or is to go, oldest first.
     async fn refunds(&self, ctx: &Context<'_>) -> Result<Vec<Refund>> {
-        let (billing, caller) = scope(ctx)?;
-        let id = self.order.id;
-        let refunds = graph(
-            caller,
-            billing
-                .ctx
-                .db
-                .tx("order_refunds", async |tx| queries::refunds(tx, id).await)
-                .await,
-        )?;
-        Ok(refunds.into_iter().map(Into::into).collect())
+        let (_, caller) = scope(ctx)?;
+        let refunds = graph(caller, load(ctx, RefundsOf(self.order.id)).await)?;
+        Ok(refunds
+            .unwrap_or_default()
+            .into_iter()
+            .map(Into::into)
+            .collect())
     }
 
     /// What happened to it, oldest first.

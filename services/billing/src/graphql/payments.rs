@@ -29,6 +29,7 @@ pub enum PaymentState {
     Preparing,
     /// The payer can pay.
     Waiting,
+    /// It paid the order.
     Succeeded,
     /// It came too late and goes back.
     Late,
@@ -41,9 +42,13 @@ pub enum PaymentState {
 /// One attempt to pay.
 #[derive(Debug, SimpleObject)]
 pub struct Payment {
+    /// The payment's id.
     pub id: ID,
+    /// How it is paid.
     pub method: PaymentMethod,
+    /// What it waits for, or how it ended.
     pub state: PaymentState,
+    /// How much is paid by it.
     pub amount: Money,
     /// What the QR code shows, while the payer can pay.
     pub code_url: Option<String>,
@@ -79,7 +84,9 @@ impl From<domain::Payment> for Payment {
 /// Which order to pay, and how.
 #[derive(Debug, InputObject)]
 pub struct PayOrderInput {
+    /// An order of the caller's.
     pub order_id: ID,
+    /// How it is to be paid.
     pub method: PaymentMethod,
     /// Minted by the client: the same key is the same payment.
     pub idempotency_key: Uuid,
@@ -96,13 +103,19 @@ kit::payload! {
     refuses {
         /// There is no such order of the caller's; one just placed may still arrive.
         OrderNotSeenYet,
+        /// It has been paid.
         AlreadyPaid,
+        /// It ended unpaid.
         OrderClosed,
+        /// It is being closed.
         OrderClosing,
+        /// Its time is over.
         TooLateToPay,
+        /// This way of paying is not available yet.
         MethodUnavailable,
         /// The last code is just expiring; try again shortly.
         PaymentEnding,
+        /// No part of it is the caller's to pay.
         NothingToPay,
     }
 }
@@ -110,6 +123,7 @@ kit::payload! {
 /// Which order to give up.
 #[derive(Debug, InputObject)]
 pub struct CancelOrderInput {
+    /// An order of the caller's.
     pub order_id: ID,
     /// Minted by the client: the same key is the same request.
     pub idempotency_key: Uuid,
@@ -121,7 +135,12 @@ kit::payload! {
         /// The order: closed, being closed, or paid after all.
         order: Order,
     }
-    refuses { AlreadyPaid, OrderClosed }
+    refuses {
+        /// It has been paid.
+        AlreadyPaid,
+        /// It has ended before.
+        OrderClosed,
+    }
 }
 
 /// What a payer can do.

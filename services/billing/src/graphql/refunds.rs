@@ -16,6 +16,7 @@ pub enum RefundState {
     Processing,
     /// It does not go on by itself; somebody looks at it.
     Abnormal,
+    /// The money is back.
     Done,
 }
 
@@ -38,11 +39,17 @@ pub enum RefundCause {
 /// Money that goes back.
 #[derive(Debug, SimpleObject)]
 pub struct Refund {
+    /// The refund's id.
     pub id: ID,
+    /// How much goes back.
     pub amount: Money,
+    /// How far it is.
     pub state: RefundState,
+    /// Why it goes back.
     pub cause: RefundCause,
+    /// When it was decided.
     pub requested_at: DateTime<Utc>,
+    /// When the money was back.
     pub done_at: Option<DateTime<Utc>>,
 }
 

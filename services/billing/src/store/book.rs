@@ -90,6 +90,27 @@ pub async fn step(tx: &Tx, order: OrderId, step: Step, fen: Option<Fen>) -> Resu
     Ok(())
 }
 
+/// Begins the timelines of orders that were taken in together.
+///
+/// # Errors
+/// When the database fails.
+pub async fn first_steps(tx: &Tx, orders: &[(OrderId, Fen)], step: Step) -> Result<()> {
+    let ids: Vec<Uuid> = orders.iter().map(|(id, _)| id.0).collect();
+    let totals: Vec<i64> = orders.iter().map(|(_, total)| total.get()).collect();
+    tx.execute(
+        "INSERT INTO order_step (order_id, at, code, fen)
+         SELECT o, $3, $4, f FROM UNNEST($1::uuid[], $2::bigint[]) AS t (o, f)",
+        [
+            ids.into(),
+            totals.into(),
+            tx.now().into(),
+            step.code().into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
 /// The timeline of an order.
 ///
 /// # Errors

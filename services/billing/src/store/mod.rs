@@ -9,7 +9,7 @@ mod payments;
 mod reconcile;
 mod refunds;
 
-pub use book::{book_transfers, is_booked, step, steps};
+pub use book::{book_transfers, first_steps, is_booked, step, steps};
 pub use lines::{
     EarlyEnd, EarlyReturn, ReturnLine, early_end, early_ends, early_return, early_returns,
     line_return, lines, mark_shares, open_share, return_line, shares,
@@ -31,7 +31,8 @@ pub use reconcile::{
     Outcome, ask_reconciliation, close_differences, finish_reconciliation, own_movements,
 };
 pub use refunds::{
-    NewRefund, RefundLine, insert_refund, lock_refund, refund, refund_by_number, refund_lines, save_refund,
+    NewRefund, RefundLine, date_refund, insert_refund, lock_refund, refund, refund_by_number,
+    refund_lines, save_refund,
 };
 
 pub(crate) use lines::{LINE, LineRow};

@@ -185,3 +185,13 @@ pub async fn save_refund(
     }
     Ok(())
 }
+
+/// Corrects when the provider took a refund on.
+///
+/// # Errors
+/// When the database fails.
+pub async fn date_refund(tx: &Tx, id: Uuid, accepted_at: DateTime<Utc>) -> Result<()> {
+    let sql = "UPDATE refund SET accepted_at = $2 WHERE id = $1";
+    tx.execute(sql, [id.into(), accepted_at.into()]).await?;
+    Ok(())
+}

@@ -15,4 +15,5 @@ mod races;
 mod refunds;
 mod rights;
 mod seller;
+mod settings;
 mod world;

@@ -7,7 +7,7 @@ use billing::wechat::PrivateKey;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
-use crate::world::{MCHID, World, settings};
+use crate::world::{MCHID, World};
 
 /// The provider's own hand: signs and seals as it does, with the keys of the sandbox's folder.
 struct Provider {
@@ -428,35 +428,44 @@ async fn a_late_payment_goes_back() {
     world.verify().await;
 }
 
-/// Settings that are wrong are named; a key of 16 bytes would be AES-128 and is refused.
+/// What was found by asking is told of later, and a delayed notification changes nothing.
 #[tokio::test]
-async fn wrong_settings_are_refused() {
-    let world = World::still().await;
-    let good = settings(world.data(), &world.provider, &world.rest).wechat;
-    type Change = fn(&mut billing::WechatSettings);
-    let wrong: [(&str, Change); 8] = [
-        ("apiv3_key", |one| one.apiv3_key = "0123456789abcdef".into()),
-        ("merchant_key", |one| one.merchant_key = "none".into()),
-        ("platform_key", |one| one.platform_key = "none".to_owned()),
-        ("base_url", |one| {
-            one.base_url = "http://api.mch.weixin.qq.com".to_owned()
-        }),
-        ("base_url", |one| {
-            one.base_url = "https://user:word@api.mch.weixin.qq.com".to_owned()
-        }),
-        ("mchid", |one| one.mchid = "1900000050\"".to_owned()),
-        ("notify_url", |one| {
-            one.notify_url = "https://pay.example/?a=b".to_owned()
-        }),
-        ("merchant_serial", |one| {
-            one.merchant_serial = "file:/nowhere".to_owned()
-        }),
-    ];
-    for (field, change) in wrong {
-        let mut wechat = good.clone();
-        change(&mut wechat);
-        let settings = billing::Settings { wechat };
-        let error = billing::Billing::new(world.db.ctx.clone(), &settings, Default::default());
-        assert_eq!(error.unwrap_err().field, format!("billing.wechat.{field}"));
-    }
+async fn a_notification_that_comes_after_the_answer_changes_nothing() {
+    let world = World::start().await;
+    let order = world.order(&[19_900]).await;
+    let number = world.ready(&order).await;
+    let delay = json!({ "out_trade_no": number, "action": "delay", "delay_ms": 60_000 });
+    world.instruct(delay).await;
+    world.payer_pays(&number).await;
+    world.advance(TimeDelta::seconds(5));
+    world
+        .until("asked", async || {
+            world.order_state(order.id).await == "paid"
+        })
+        .await;
+    world.advance(TimeDelta::seconds(60));
+    world.deliver().await;
+    assert_eq!(world.text("SELECT outcome FROM notice").await, "known");
+    assert_eq!(world.kinds(order.id).await, ["OrderPaid"]);
+    world.verify().await;
+}
+
+/// A signed notification of other money for an order that is paid books nothing unasked.
+#[tokio::test]
+async fn talk_of_more_money_is_asked_about() {
+    let world = World::start().await;
+    let order = world.paid(&[19_900]).await;
+    let number = world.trade_no(order.id).await;
+    let provider = Provider::of(&world);
+    let mut paid = provider.transaction(&world, &number, 19_900);
+    paid["transaction_id"] = json!("4200000000000000099");
+    let posted = provider.seal(&world, "TRANSACTION.SUCCESS", &paid);
+    assert_eq!(posted.to(&world, "payment").await.0, 204);
+    let open = "due WHERE kind = 'investigate'";
+    world
+        .until("asked", async || world.count(open).await == 0)
+        .await;
+    assert_eq!(world.count("receipt").await, 1);
+    assert_eq!(world.count("refund").await, 0);
+    world.verify().await;
 }

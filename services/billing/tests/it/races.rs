@@ -201,3 +201,38 @@ async fn a_close_races_a_payment() {
     world.work().await;
     world.verify().await;
 }
+
+/// Looks whether a cause is booked and books it if not, as a careless program would.
+async fn book(world: &World, number: i32, before: &Barrier, after: &Barrier) -> u64 {
+    let sql = format!(
+        "INSERT INTO transfer (cause, debit, credit, fen, at)
+         SELECT 'receipt/{number}', 'wechat_clearing', 'prepaid', 100, now()
+         WHERE NOT EXISTS (SELECT 1 FROM transfer WHERE cause = 'receipt/{number}')"
+    );
+    let booked = world.db.ctx.db.tx("careless", async |tx| {
+        before.wait().await;
+        let rows = tx.execute(&sql, []).await?;
+        after.wait().await;
+        Ok(rows)
+    });
+    booked.await.unwrap_or(0)
+}
+
+/// Without the constraint on a transfer's cause, two that look and then book do so twice.
+#[tokio::test]
+async fn without_the_constraint_money_is_booked_twice() {
+    let world = World::still().await;
+    let (two, alone) = (Barrier::new(2), Barrier::new(1));
+    for number in 0..20 {
+        let (one, other) = tokio::join!(
+            book(&world, number, &two, &alone),
+            book(&world, number, &two, &alone)
+        );
+        assert_eq!(one + other, 1, "the constraint lets one through");
+    }
+    let owner = world.db.owner().await;
+    let sql = "ALTER TABLE transfer DROP CONSTRAINT transfer_cause_once";
+    owner.execute(sql, []).await.unwrap();
+    let (one, other) = tokio::join!(book(&world, 99, &two, &two), book(&world, 99, &two, &two));
+    assert_eq!(one + other, 2, "the race is there to be guarded against");
+}

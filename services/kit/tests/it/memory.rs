@@ -12,7 +12,7 @@ use crate::world::{
     CHANGED, Copying, THINGS, TOPIC, change, effect_count, effects, problems, thing,
 };
 
-const SEEDS: std::ops::Range<u64> = 1..6;
+const SEEDS: std::ops::Range<u64> = 1..4;
 
 fn memory(bus: &Bus) -> &Memory {
     match bus {
