@@ -26,6 +26,7 @@ pub enum Refusal {
     PersonRepeated,
     ListSize,
     TooManyFailures,
+    TooManyLookUps,
     MemberNotFound,
     MembershipNotFound,
     MembershipEnded,
@@ -53,7 +54,7 @@ struct Said {
 }
 
 /// In the order of the enum.
-static SAID: [Said; 36] = [
+static SAID: [Said; 37] = [
     Said {
         refusal: Refusal::NameInvalid,
         code: "NAME_INVALID",
@@ -200,6 +201,13 @@ static SAID: [Said; 36] = [
         field: "",
         zh: "核对失败次数过多，请一小时后再试。",
         en: "Too many failed look-ups; please try again in an hour.",
+    },
+    Said {
+        refusal: Refusal::TooManyLookUps,
+        code: "TOO_MANY_LOOK_UPS",
+        field: "",
+        zh: "查询次数已达上限，请稍后再试。",
+        en: "Too many look-ups; please try again later.",
     },
     Said {
         refusal: Refusal::MemberNotFound,

@@ -119,6 +119,8 @@ impl Identity {
         let http = reqwest::Client::builder()
             .timeout(SMS_TIMEOUT)
             .no_proxy()
+            // A redirect would carry phone and code to wherever it points.
+            .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|_| ConfigError::new("identity.sms", "no HTTP client can be made"))?;
         let keys = Keys::new(ctx.union, roots);

@@ -103,6 +103,8 @@ CREATE TABLE due (
     run_at        timestamptz NOT NULL,
     attempts      int NOT NULL DEFAULT 0,
     claimed_until timestamptz,
+    -- How often it was planned: a plan made while it runs is not lost when it ends.
+    asked         int NOT NULL DEFAULT 1,
     last_error    text,
     created_at    timestamptz NOT NULL,
     UNIQUE (kind, subject, ordinal)

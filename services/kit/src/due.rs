@@ -3,7 +3,10 @@
 //!
 //! A job runs at least once, so what it does must be the same when done twice: the number of an
 //! outside request derives from the row ([`Job::request_no`]). Jobs hold no transaction while
-//! they run; they open their own for what they learn.
+//! they run; they open their own for what they learn. What is planned again while its row runs
+//! makes the row run once more.
+
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
@@ -13,11 +16,12 @@ use uuid::Uuid;
 use crate::{Ctx, Error, Result, Tx};
 
 /// Jobs claimed in one step, at most.
-pub const JOBS_MAX: i64 = 64;
-/// Jobs of one step that run at the same time.
-const JOBS_AT_ONCE: usize = 8;
-/// How long a claim lasts: a job whose process died is run again after it.
-pub const CLAIM_SECONDS: i64 = 60;
+pub const JOBS_MAX: usize = 64;
+/// Jobs of one process and service that run at the same time.
+pub const JOBS_AT_ONCE: usize = 16;
+/// How long a claim lasts: a job whose process died is run again after it. Longer than any one
+/// job should take; one that takes longer may run twice at once, which each job bears.
+pub const CLAIM_SECONDS: i64 = 120;
 /// The longest pause between two attempts of a failing job.
 pub const RETRY_DELAY_SECONDS_MAX: i64 = 300;
 const ERROR_CHARS_MAX: usize = 300;
@@ -78,6 +82,14 @@ impl Job {
     }
 }
 
+/// A claimed row, and how often it had been planned when it was claimed.
+#[derive(Clone, Debug, FromQueryResult)]
+pub(crate) struct Claimed {
+    #[sea_orm(nested)]
+    job: Job,
+    asked: i32,
+}
+
 /// What becomes of the row after a job ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
@@ -98,21 +110,24 @@ pub(crate) async fn insert(tx: &Tx, rows: &[NewDue]) -> Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
-    let ids: Vec<Uuid> = rows
+    // One row each, and always in the same order: two transactions never wait for each other.
+    let rows: BTreeMap<Uuid, &NewDue> = rows
         .iter()
-        .map(|row| due_id(row.kind, &row.subject, row.ordinal))
+        .map(|row| (due_id(row.kind, &row.subject, row.ordinal), row))
         .collect();
-    let kinds: Vec<String> = rows.iter().map(|row| row.kind.to_owned()).collect();
-    let subjects: Vec<String> = rows.iter().map(|row| row.subject.clone()).collect();
-    let ordinals: Vec<i32> = rows.iter().map(|row| row.ordinal).collect();
-    let payloads: Vec<String> = rows.iter().map(|row| row.payload.to_string()).collect();
-    let times: Vec<DateTime<Utc>> = rows.iter().map(|row| row.at).collect();
+    let ids: Vec<Uuid> = rows.keys().copied().collect();
+    let kinds: Vec<String> = rows.values().map(|row| row.kind.to_owned()).collect();
+    let subjects: Vec<String> = rows.values().map(|row| row.subject.clone()).collect();
+    let ordinals: Vec<i32> = rows.values().map(|row| row.ordinal).collect();
+    let payloads: Vec<String> = rows.values().map(|row| row.payload.to_string()).collect();
+    let times: Vec<DateTime<Utc>> = rows.values().map(|row| row.at).collect();
     tx.execute(
         "INSERT INTO due (id, kind, subject, ordinal, payload, run_at, created_at)
          SELECT i, k, s, o, p::jsonb, a, $7
          FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::int[], $5::text[], $6::timestamptz[])
-           AS t (i, k, s, o, p, a)
-         ON CONFLICT (kind, subject, ordinal) DO NOTHING",
+           WITH ORDINALITY AS t (i, k, s, o, p, a, n) ORDER BY n
+         ON CONFLICT (kind, subject, ordinal) DO UPDATE SET asked = due.asked + 1,
+           run_at = LEAST(due.run_at, EXCLUDED.run_at)",
         [
             ids.into(),
             kinds.into(),
@@ -147,56 +162,79 @@ pub async fn cancel(tx: &Tx, kind: &str, subject: &str) -> Result<()> {
     Ok(())
 }
 
-/// Claims what is due now and runs it; the number of jobs run. Two processes never claim the
-/// same row.
+/// Claims up to `jobs_max` rows that are due now. Two processes never claim the same row.
 ///
 /// # Errors
-/// When the database fails; the errors of jobs stay in their rows.
-pub async fn step<W: Work>(ctx: &Ctx, work: &W) -> Result<usize> {
-    let jobs = ctx
-        .db
+/// When the database fails.
+pub(crate) async fn claim(ctx: &Ctx, jobs_max: usize) -> Result<Vec<Claimed>> {
+    let limit = i64::try_from(jobs_max).unwrap_or(i64::MAX);
+    ctx.db
         .tx("due_claim", async |tx| {
-            tx.all::<Job>(
+            tx.all::<Claimed>(
                 "UPDATE due SET claimed_until = $2, attempts = attempts + 1
                  WHERE id IN (SELECT id FROM due
                     WHERE run_at <= $1 AND (claimed_until IS NULL OR claimed_until < $1)
                     ORDER BY run_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-                 RETURNING id, kind, subject, ordinal, payload, attempts, run_at, created_at",
+                 RETURNING id, kind, subject, ordinal, payload, attempts, run_at, created_at, asked",
                 [
                     tx.now().into(),
                     (tx.now() + TimeDelta::seconds(CLAIM_SECONDS)).into(),
-                    JOBS_MAX.into(),
+                    limit.into(),
                 ],
             )
             .await
         })
-        .await?;
+        .await
+}
+
+/// Claims what is due now, runs it, and waits for all of it; the number of jobs run. A process
+/// runs [`crate::serve::due_loop`] instead, in which a slow job holds up no other.
+///
+/// # Errors
+/// When the database fails; the errors of jobs stay in their rows.
+pub async fn step<W: Work>(ctx: &Ctx, work: &W) -> Result<usize> {
+    let jobs = claim(ctx, JOBS_MAX).await?;
     let count = jobs.len();
-    let mut runs = futures::stream::iter(jobs.into_iter().map(|job| run_one(ctx, work, job)))
-        .buffer_unordered(JOBS_AT_ONCE);
-    while let Some(result) = runs.next().await {
-        result?;
-    }
+    futures::stream::iter(jobs)
+        .for_each_concurrent(JOBS_AT_ONCE, |claimed| run_one(ctx, work, claimed))
+        .await;
     Ok(count)
 }
 
-async fn run_one<W: Work>(ctx: &Ctx, work: &W, job: Job) -> Result<()> {
-    match work.run(&job).await {
+/// Runs a claimed job. What cannot be written about its end is logged: the claim runs out and
+/// the job runs again.
+pub(crate) async fn run_one<W: Work>(ctx: &Ctx, work: &W, claimed: Claimed) {
+    if let Err(error) = run_and_settle(ctx, work, &claimed).await {
+        tracing::warn!(kind = claimed.job.kind, %error, "the end of due work is not on record");
+    }
+}
+
+async fn run_and_settle<W: Work>(ctx: &Ctx, work: &W, claimed: &Claimed) -> Result<()> {
+    let (id, asked) = (claimed.job.id, claimed.asked);
+    let settled = match work.run(&claimed.job).await {
         Ok(After::Done) => {
-            ctx.db
-                .execute("DELETE FROM due WHERE id = $1", [job.id.into()])
-                .await?;
+            let done = "DELETE FROM due WHERE id = $1 AND asked = $2";
+            ctx.db.execute(done, [id.into(), asked.into()]).await?
         }
         Ok(After::At(at)) => {
             ctx.db
                 .execute(
-                    "UPDATE due SET run_at = $2, claimed_until = NULL, attempts = 0,
-                       last_error = NULL WHERE id = $1",
-                    [job.id.into(), at.into()],
+                    "UPDATE due SET run_at = $3, claimed_until = NULL, attempts = 0,
+                       last_error = NULL WHERE id = $1 AND asked = $2",
+                    [id.into(), asked.into(), at.into()],
                 )
-                .await?;
+                .await?
         }
-        Err(error) => postpone(ctx, &job, &error).await?,
+        Err(error) => return postpone(ctx, &claimed.job, &error).await,
+    };
+    if settled == 0 {
+        // It was planned again while it ran: once more, now.
+        let again = "UPDATE due SET run_at = LEAST(run_at, $2), claimed_until = NULL, attempts = 0
+                     WHERE id = $1";
+        ctx.db
+            .execute(again, [id.into(), ctx.clock.now().into()])
+            .await?;
+        ctx.wake.due.notify_one();
     }
     Ok(())
 }

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures::StreamExt;
 use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -321,22 +323,30 @@ pub fn on_termination() -> Result<CancellationToken> {
     Ok(stop)
 }
 
-/// Runs due work when a hint or the time says so, until `stop`.
+/// Runs due work when a hint or the time says so, until `stop`; up to [`due::JOBS_AT_ONCE`] jobs
+/// side by side, so that a slow one holds up no other. Jobs that run at `stop` end first.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn due_loop<W: due::Work>(ctx: Ctx, work: Arc<W>, stop: CancellationToken) -> Result<()> {
-    let full = usize::try_from(due::JOBS_MAX).unwrap_or(usize::MAX);
+    let mut running = FuturesUnordered::new();
     while !stop.is_cancelled() {
-        if due::step(&ctx, &*work).await? >= full {
-            continue;
-        }
+        let free = due::JOBS_AT_ONCE - running.len();
+        let claimed = due::claim(&ctx, free).await?;
+        let more = claimed.len() == free;
+        running.extend(
+            claimed
+                .into_iter()
+                .map(|job| due::run_one(&ctx, &*work, job)),
+        );
         tokio::select! {
             () = stop.cancelled() => {}
-            () = ctx.wake.due.notified() => {}
-            () = tokio::time::sleep(Duration::from_millis(DUE_POLL_MS)) => {}
+            Some(()) = running.next() => {}
+            () = ctx.wake.due.notified(), if !more => {}
+            () = tokio::time::sleep(Duration::from_millis(DUE_POLL_MS)), if !more => {}
         }
     }
+    while running.next().await.is_some() {}
     Ok(())
 }
 

@@ -179,10 +179,15 @@ impl Follower {
         commands::follow_orders(tx, self.union, &followed).await
     }
 
+    /// Only the own union's admission answers a freeze: another's count says nothing of the gates
+    /// that opened here.
     async fn freezes(&self, tx: &Tx, records: &[Record]) -> Result<()> {
+        let own = i32::from(self.union.code());
         let answers = of(records, FREEZE_APPLIED)
-            .map(|record| {
-                let event: gate::FreezeApplied = record.decode()?;
+            .map(|record| record.decode::<gate::FreezeApplied>())
+            .filter(|event| event.as_ref().map_or(true, |event| event.union == own))
+            .map(|event| {
+                let event = event?;
                 let leases_until = (event.leases_open_until > 0)
                     .then(|| instant(event.leases_open_until))
                     .transpose()?;

@@ -172,6 +172,7 @@ async fn what_cannot_be_paid_says_why() {
 /// payment comes to be when the provider is itself again.
 #[tokio::test]
 async fn a_provider_that_fails_is_asked_again() {
+    let world = World::start().await;
     for fault in [
         "lose",
         "system_error",
@@ -181,20 +182,18 @@ async fn a_provider_that_fails_is_asked_again() {
         "stale_timestamp",
         "signtest",
     ] {
-        let world = World::start().await;
-        world.fault(json!({ "next": 1, "fault": fault })).await;
+        let native = "/v3/pay/transactions/native";
+        world
+            .fault(json!({ "next": 1, "fault": fault, "path_prefix": native }))
+            .await;
         let order = world.order(&[100]).await;
-        let began = world.billing.clone();
-        let id = billing::commands::pay_order(&began, &payer(), crate::world::pay(order.id, key()))
+        let asked = crate::world::pay(order.id, key());
+        let id = billing::commands::pay_order(&world.billing, &payer(), asked)
             .await
             .unwrap();
+        let failed = format!("due WHERE subject = '{id}' AND last_error IS NOT NULL");
         world
-            .until(fault, async || {
-                world
-                    .count("due WHERE kind = 'prepare' AND last_error IS NOT NULL")
-                    .await
-                    == 1
-            })
+            .until(fault, async || world.count(&failed).await == 1)
             .await;
         let state = format!("SELECT state FROM payment WHERE id = '{id}'");
         assert_eq!(world.text(&state).await, "preparing", "{fault}");
@@ -202,8 +201,8 @@ async fn a_provider_that_fails_is_asked_again() {
         world
             .until(fault, async || world.text(&state).await == "waiting")
             .await;
-        world.verify().await;
     }
+    world.verify().await;
 }
 
 /// A "no" of the provider ends the payment, and the next one begins anew.

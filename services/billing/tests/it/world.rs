@@ -26,7 +26,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 /// How long a condition is waited for.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_millis(20);
 pub(crate) const MCHID: &str = "1900000050";
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -214,11 +216,12 @@ impl World {
         F: AsyncFnMut() -> bool,
     {
         let deadline = Instant::now() + PATIENCE;
+        let mut looks = tokio::time::interval(LOOK);
         while !condition().await {
             assert!(Instant::now() < deadline, "it never came true: {what}");
             // Work that was put off for seconds of the manual clock does not come by itself.
             self.db.ctx.wake.due.notify_one();
-            tokio::task::yield_now().await;
+            looks.tick().await;
         }
     }
 

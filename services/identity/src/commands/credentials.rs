@@ -21,6 +21,10 @@ use crate::vault::{Cell, Vault, hmac};
 
 /// Entitlements that a desk is shown at once.
 const DESK_ENTITLEMENTS_MAX: i64 = 20;
+/// Look-ups of one staff member in an hour: one a minute, more than a desk ever needs.
+pub const LOOK_UPS_PER_HOUR_MAX: i32 = 60;
+/// Look-ups of one staff member in a day, so that nobody walks through all members.
+pub const LOOK_UPS_PER_DAY_MAX: i32 = 300;
 /// Look-ups of one staff member in a day after which somebody should have a look.
 pub const LOOK_UPS_PER_DAY_ALARM: i32 = 100;
 
@@ -95,7 +99,8 @@ pub struct DeskLookUp {
 ///
 /// # Errors
 /// Staff of the venue's company only. One refusal for a wrong name and a wrong number, after as
-/// much work; ten of them in an hour, and the staff member must wait.
+/// much work; ten of them in an hour, or too many look-ups of any kind, and the staff member
+/// must wait.
 pub async fn mint_desk_credentials(
     ctx: &Ctx,
     vault: &Vault,
@@ -109,12 +114,7 @@ pub async fn mint_desk_credentials(
                 .await?
                 .member;
             let failures = may_look_up(tx, staff.id.0).await?;
-            let day = Counter {
-                scope: "desk_look_ups",
-                subject: staff.id.0.as_bytes(),
-                window: TimeDelta::days(1),
-            };
-            if day.add(tx, 1).await? == LOOK_UPS_PER_DAY_ALARM {
+            if count_look_up(tx, staff.id).await? == LOOK_UPS_PER_DAY_ALARM {
                 tracing::warn!(member = %staff.id, "a staff member looks up very many people");
                 metrics::counter!("bashu_identity_look_up_alarms_total").increment(1);
                 tx.audit(staff.audit("desk_look_ups_alarm", look_up.venue_organisation));
@@ -147,6 +147,23 @@ pub async fn mint_desk_credentials(
         })
         .await;
     settled(result)
+}
+
+/// Counts a look-up, found or not; how many there were today. One too many is refused, and what
+/// is refused is rolled back and so not counted.
+async fn count_look_up(tx: &Tx, staff: MemberId) -> Result<i32> {
+    let counter = |scope, window| Counter {
+        scope,
+        subject: staff.0.as_bytes(),
+        window,
+    };
+    let hour = counter("desk_look_ups_hour", TimeDelta::hours(1));
+    let day = counter("desk_look_ups", TimeDelta::days(1));
+    let (in_hour, in_day) = (hour.add(tx, 1).await?, day.add(tx, 1).await?);
+    if in_hour > LOOK_UPS_PER_HOUR_MAX || in_day > LOOK_UPS_PER_DAY_MAX {
+        return Err(Refusal::TooManyLookUps.into());
+    }
+    Ok(in_day)
 }
 
 async fn find(tx: &Tx, vault: &Vault, look_up: &DeskLookUp) -> Result<Option<PersonRow>> {

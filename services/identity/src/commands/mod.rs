@@ -58,7 +58,14 @@ impl Failures {
     }
 
     pub(crate) async fn count(&self, tx: &Tx) -> Result<()> {
-        metrics::counter!("bashu_identity_look_ups_failed_total").increment(1);
-        self.counter().add(tx, 1).await.map(|_| ())
+        self.count_all(tx, 1).await.map(|_| ())
+    }
+
+    /// Counts each of these; whether there are not more of them than were left. Where there are,
+    /// who asked may not be told which they are.
+    pub(crate) async fn count_all(&self, tx: &Tx, failed: usize) -> Result<bool> {
+        metrics::counter!("bashu_identity_look_ups_failed_total").increment(failed as u64);
+        let failed = i32::try_from(failed).unwrap_or(FAILURES_PER_HOUR_MAX + 1);
+        Ok(self.counter().add(tx, failed).await? <= FAILURES_PER_HOUR_MAX)
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! A person is found by her document, never by her name: who is there already gets another
 //! membership, and her name must be the same. What does not match is answered alike whatever it
-//! is that differs, and counted for the officer who asks, so that nobody can try numbers out.
+//! is that differs, and each counted for the officer who asks, so that nobody can try numbers
+//! out. Who gives a person a phone can sign in as her: an officer may only where the person is
+//! new or the officer's own already; elsewhere the phone is left out, and nothing tells so.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +14,7 @@ use kit::{Ctx, Error, Result, Tx};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
-use super::may_look_up;
+use super::{may_look_up, settled};
 use crate::domain::identifier::{Document, Phone};
 use crate::domain::membership::{Membership, Standing};
 use crate::domain::name::PersonName;
@@ -22,6 +24,7 @@ use crate::store::organisations::{self, Lock};
 use crate::store::people::{
     self as store, Blind, NewDocumentRow, NewPersonRow, NewPhoneRow, PersonRow,
 };
+use crate::store::roles;
 use crate::vault::{Cell, SealingKey, Vault};
 
 /// People in one call of the graph.
@@ -43,20 +46,23 @@ pub struct NewPerson {
 
 /// Who of a list was refused, and why: the place in the list, from zero.
 pub type Refused = Vec<(usize, Refusal)>;
+/// The memberships in the order of the list, or what is wrong with whom.
+type Added = std::result::Result<Vec<Membership>, Refused>;
 
 /// Adds people to an organisation, all or none: the memberships in the order of the list, or
 /// what is wrong with whom. A membership that is open already is answered as it is.
 ///
 /// # Errors
 /// Officers of the organisation and operators only; refused as a whole when the organisation is
-/// closed, the list has the wrong size, or the officer failed too often.
+/// closed, the list has the wrong size, or the officer failed too often: also when more of the
+/// list do not match than the officer may still get wrong, and then nobody is named.
 pub async fn add_members(
     ctx: &Ctx,
     vault: &Vault,
     caller: &Caller,
     organisation: OrganisationId,
     people: &[NewPerson],
-) -> Result<std::result::Result<Vec<Membership>, Refused>> {
+) -> Result<Added> {
     if people.is_empty() || people.len() > BATCH_MAX {
         return Err(Refusal::ListSize.into());
     }
@@ -65,34 +71,55 @@ pub async fn add_members(
         let result = ctx
             .db
             .tx("add_members", async |tx| {
-                let by = officer_or_operator(tx, caller, organisation).await?;
-                let failures = may_look_up(tx, by.id.0).await?;
-                open_organisation(tx, organisation).await?;
-                match place_all(tx, vault, organisation, people).await? {
-                    Ok(placed) => {
-                        let made = placed.save(tx, vault, organisation, people).await?;
-                        tx.audit(
-                            by.audit("add_members", organisation)
-                                .detail(serde_json::json!({ "memberships": made.len() })),
-                        );
-                        Ok(Ok(made))
-                    }
-                    Err(refused) => {
-                        if refused
-                            .iter()
-                            .any(|(_, why)| *why == Refusal::PersonNotMatched)
-                        {
-                            failures.count(tx).await?;
-                        }
-                        tx.audit(by.audit("add_members_refused", organisation));
-                        Ok(Err(refused))
-                    }
-                }
+                add(tx, vault, caller, organisation, people).await
             })
             .await;
         match result {
             Err(error) if is_race(&error) && attempt < RACE_ATTEMPTS_MAX => attempt += 1,
-            other => return other,
+            other => return settled(other),
+        }
+    }
+}
+
+async fn add(
+    tx: &Tx,
+    vault: &Vault,
+    caller: &Caller,
+    organisation: OrganisationId,
+    people: &[NewPerson],
+) -> Result<std::result::Result<Added, Refusal>> {
+    let by = By::of(tx, caller, organisation).await?;
+    let failures = may_look_up(tx, by.member().id.0).await?;
+    open_organisation(tx, organisation).await?;
+    let blinds = Blinds::of(vault, people);
+    // Before anybody is looked up, so that a list refused for this tells nothing of who is there.
+    let repeated = blinds.repeated();
+    if !repeated.is_empty() {
+        tx.audit(by.member().audit("add_members_refused", organisation));
+        return Ok(Ok(Err(repeated)));
+    }
+    match place_all(tx, vault, by, people, &blinds).await? {
+        Ok(placed) => {
+            let made = placed.save(tx, vault, organisation, people).await?;
+            tx.audit(
+                by.member()
+                    .audit("add_members", organisation)
+                    .detail(serde_json::json!({ "memberships": made.len() })),
+            );
+            Ok(Ok(Ok(made)))
+        }
+        Err(refused) => {
+            let may_be_told = failures.count_all(tx, refused.len()).await?;
+            tx.audit(
+                by.member()
+                    .audit("add_members_refused", organisation)
+                    .detail(serde_json::json!({ "not_matched": refused.len() })),
+            );
+            Ok(if may_be_told {
+                Ok(Err(refused))
+            } else {
+                Err(Refusal::TooManyFailures)
+            })
         }
     }
 }
@@ -109,6 +136,32 @@ fn is_race(error: &Error) -> bool {
     )
 }
 
+/// Who changes something, and by which office.
+#[derive(Clone, Copy, Debug)]
+enum By {
+    Operator(access::Member),
+    /// Of the organisation or of one above it.
+    Officer(access::Member),
+}
+
+impl By {
+    async fn of(tx: &Tx, caller: &Caller, organisation: OrganisationId) -> Result<Self> {
+        match access::operator(tx, caller).await {
+            Ok(operator) => Ok(Self::Operator(operator.member)),
+            Err(Error::Forbidden(_)) => access::office(tx, caller, &[Role::Officer], organisation)
+                .await
+                .map(Self::Officer),
+            Err(error) => Err(error),
+        }
+    }
+
+    const fn member(self) -> access::Member {
+        match self {
+            Self::Operator(member) | Self::Officer(member) => member,
+        }
+    }
+}
+
 /// An officer of the organisation or of one above it, or an operator.
 ///
 /// # Errors
@@ -118,13 +171,7 @@ pub(crate) async fn officer_or_operator(
     caller: &Caller,
     organisation: OrganisationId,
 ) -> Result<access::Member> {
-    match access::operator(tx, caller).await {
-        Ok(operator) => Ok(operator.member),
-        Err(Error::Forbidden(_)) => {
-            access::office(tx, caller, &[Role::Officer], organisation).await
-        }
-        Err(error) => Err(error),
-    }
+    By::of(tx, caller, organisation).await.map(By::member)
 }
 
 async fn open_organisation(tx: &Tx, id: OrganisationId) -> Result<()> {
@@ -148,42 +195,67 @@ struct Placed {
     places: Vec<Place>,
 }
 
+/// What the documents and phones of a list are found by, in its order.
+struct Blinds {
+    documents: Vec<Option<Blind>>,
+    phones: Vec<Option<Blind>>,
+}
+
+impl Blinds {
+    fn of(vault: &Vault, people: &[NewPerson]) -> Self {
+        let document = |person: &NewPerson| {
+            let document = person.document.as_ref()?;
+            Some(vault.blind_document(document))
+        };
+        let phone = |person: &NewPerson| person.phone.as_ref().map(|it| vault.blind_phone(it));
+        Self {
+            documents: people.iter().map(document).collect(),
+            phones: people.iter().map(phone).collect(),
+        }
+    }
+
+    /// Who of the list has a document or a phone of somebody before her in it.
+    fn repeated(&self) -> Refused {
+        let mut seen = HashSet::new();
+        let mut repeated = Vec::new();
+        for (at, of_person) in self.documents.iter().zip(&self.phones).enumerate() {
+            let (document, phone) = of_person;
+            let given = [document, phone].into_iter().flatten();
+            // Both are taken down, whichever of them is there already.
+            if given.fold(false, |twice, it| !seen.insert(*it) || twice) {
+                repeated.push((at, Refusal::PersonRepeated));
+            }
+        }
+        repeated
+    }
+}
+
 async fn place_all(
     tx: &Tx,
     vault: &Vault,
-    organisation: OrganisationId,
+    by: By,
     people: &[NewPerson],
+    blinds: &Blinds,
 ) -> Result<std::result::Result<Placed, Refused>> {
-    let documents = blinds(people, |person| {
-        person
-            .document
-            .as_ref()
-            .map(|document| vault.blind_document(document))
-    });
-    let phones = blinds(people, |person| {
-        person.phone.as_ref().map(|phone| vault.blind_phone(phone))
-    });
+    let Blinds { documents, phones } = blinds;
     // Phones first: who commits the same person between the two statements is then found by her
     // document, and not taken for a stranger who has her phone.
-    let taken = store::by_phones(tx, &given(&phones)).await?;
-    let known = store::by_documents(tx, &given(&documents)).await?;
+    let taken = store::by_phones(tx, &given(phones)).await?;
+    let known = store::by_documents(tx, &given(documents)).await?;
     let members: Vec<Uuid> = known.values().map(|person| person.member).collect();
-    let reachable: HashSet<Uuid> = store::with_phone(tx, &members).await?.into_iter().collect();
-    let nameless = Nameless::load(tx, vault, organisation, people, &taken).await?;
+    let may_get_phone = may_get_phone(tx, by, members).await?;
+    let nameless = Nameless::load(tx, vault, people, &taken).await?;
 
-    let mut seen = HashSet::new();
     let mut places = Vec::with_capacity(people.len());
     let mut refused = Vec::new();
     for (at, person) in people.iter().enumerate() {
-        let twice = [documents[at], phones[at]]
-            .into_iter()
-            .flatten()
-            .any(|it| !seen.insert(it));
         let owner = phones[at].and_then(|blind| taken.get(&blind)).copied();
         let found = documents[at].and_then(|blind| known.get(&blind));
         let place = match found {
-            _ if twice => Err(Refusal::PersonRepeated),
-            Some(row) => known_place(vault, person, row, owner, reachable.contains(&row.member)),
+            Some(row) => {
+                let may_get_phone = may_get_phone.contains(&row.member);
+                known_place(vault, person, row, owner, may_get_phone)
+            }
             None => match (owner, person.document.is_none()) {
                 (None, _) => Ok(Place::New),
                 (Some(owner), true) => nameless.place(owner, person),
@@ -202,12 +274,24 @@ async fn place_all(
     })
 }
 
+/// Those of these people who have no phone and whom `by` may give one.
+async fn may_get_phone(tx: &Tx, by: By, members: Vec<Uuid>) -> Result<HashSet<Uuid>> {
+    let reachable: HashSet<Uuid> = store::with_phone(tx, &members).await?.into_iter().collect();
+    let mut without = members;
+    without.retain(|member| !reachable.contains(member));
+    let may = match by {
+        By::Operator(_) => without,
+        By::Officer(officer) => roles::answered_for(tx, officer.id, &without).await?,
+    };
+    Ok(may.into_iter().collect())
+}
+
 fn known_place(
     vault: &Vault,
     person: &NewPerson,
     row: &PersonRow,
     owner: Option<Uuid>,
-    reachable: bool,
+    may_get_phone: bool,
 ) -> std::result::Result<Place, Refusal> {
     let same = stored_name(vault, row).is_ok_and(|name| same_text(name.as_str(), &person.name));
     let foreign = owner.is_some_and(|owner| owner != row.member);
@@ -215,7 +299,7 @@ fn known_place(
         return Err(Refusal::PersonNotMatched);
     }
     // A phone that is there already stays: another officer cannot take a person's login away.
-    let gets_phone = person.phone.is_some() && !reachable;
+    let gets_phone = person.phone.is_some() && may_get_phone;
     Ok(Place::Known {
         person: row.clone(),
         gets_phone,
@@ -229,7 +313,6 @@ impl Nameless {
     async fn load(
         tx: &Tx,
         vault: &Vault,
-        organisation: OrganisationId,
         people: &[NewPerson],
         taken: &HashMap<Blind, Uuid>,
     ) -> Result<Self> {
@@ -244,7 +327,6 @@ impl Nameless {
                 rows.insert(*owner, (row, name));
             }
         }
-        tracing::debug!(%organisation, people = rows.len(), "people known by phone");
         Ok(Self(rows))
     }
 
@@ -401,10 +483,6 @@ pub(crate) fn stored_name(vault: &Vault, row: &PersonRow) -> Result<PersonName> 
 /// Whether two names are the same, in constant time.
 pub(crate) fn same_text(stored: &str, given: &PersonName) -> bool {
     stored.as_bytes().ct_eq(given.as_str().as_bytes()).into()
-}
-
-fn blinds(people: &[NewPerson], blind: impl Fn(&NewPerson) -> Option<Blind>) -> Vec<Option<Blind>> {
-    people.iter().map(blind).collect()
 }
 
 fn given(blinds: &[Option<Blind>]) -> Vec<Blind> {

@@ -125,6 +125,8 @@ kit::payload! {
         PersonNotMatched,
         /// Ten people did not match within the hour.
         TooManyFailures,
+        /// Sixty look-ups within the hour, or three hundred within the day.
+        TooManyLookUps,
         /// The person is known, but has nothing that can be used now.
         NothingUsable,
     }

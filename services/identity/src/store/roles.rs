@@ -91,6 +91,39 @@ pub async fn held_in(tx: &Tx, organisation: OrganisationId) -> Result<Vec<Held>>
     rows.into_iter().map(Row::read).collect()
 }
 
+/// Those of these people whom an officer answers for: the organisation that added them first is
+/// one of the officer's, they are in it still, and they hold no role anywhere. Whoever adds a
+/// person to a second organisation does not come to answer for her by that.
+///
+/// # Errors
+/// When the database fails.
+pub async fn answered_for(tx: &Tx, officer: MemberId, members: &[Uuid]) -> Result<Vec<Uuid>> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        member: Uuid,
+    }
+    if members.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = tx
+        .all::<Row>(
+            "WITH first AS (
+               SELECT DISTINCT ON (member) member, organisation FROM membership
+               WHERE member = ANY ($2) ORDER BY member, created_at, id
+             )
+             SELECT f.member FROM first f JOIN organisation o ON o.id = f.organisation
+             WHERE EXISTS (SELECT 1 FROM membership s WHERE s.member = f.member
+                           AND s.organisation = f.organisation AND s.until IS NULL)
+               AND EXISTS (SELECT 1 FROM role r WHERE r.member = $1 AND r.role = 'officer'
+                           AND r.withdrawn_at IS NULL AND r.organisation = ANY (o.path))
+               AND NOT EXISTS (SELECT 1 FROM role r WHERE r.member = f.member
+                               AND r.withdrawn_at IS NULL)",
+            [officer.0.into(), members.to_vec().into()],
+        )
+        .await?;
+    Ok(rows.into_iter().map(|row| row.member).collect())
+}
+
 /// How many operators there are.
 ///
 /// # Errors

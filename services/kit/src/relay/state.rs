@@ -32,8 +32,12 @@ impl Lock {
     }
 
     /// Gives the right up before it is dropped, so that another can have it at once.
-    pub(super) async fn release(self) {
-        // A session that cannot be closed has ended, and the lock with it.
+    pub(super) async fn release(mut self) {
+        // A session that cannot answer has ended, and the lock with it.
+        let _ = sqlx::query("SELECT pg_advisory_unlock($1)")
+            .bind(LOCK_KEY)
+            .execute(&mut self.0)
+            .await;
         let _ = self.0.close().await;
     }
 
@@ -300,7 +304,8 @@ pub(super) async fn oldest_unpublished(ctx: &Ctx) -> Result<Option<DateTime<Utc>
         .db
         .one(
             "SELECT min(o.occurred_at) AS at FROM outbox o, outbox_relay r
-             WHERE r.shard = $1 AND NOT pg_visible_in_snapshot(o.xid, r.s1)",
+             WHERE r.shard = $1 AND o.xid >= pg_snapshot_xmin(r.s1)
+               AND NOT pg_visible_in_snapshot(o.xid, r.s1)",
             [SHARD.into()],
         )
         .await?;

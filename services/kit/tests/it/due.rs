@@ -220,3 +220,98 @@ async fn work_is_cancelled_or_goes_on() {
     assert_eq!(work.rang(), ["b"]);
     assert_eq!(rows(ctx).await, 0);
 }
+
+/// Plans its own row again while it runs, the first time, as another command would.
+struct AskedAgain {
+    ctx: Ctx,
+    runs: AtomicUsize,
+}
+
+impl Work for AskedAgain {
+    async fn run(&self, job: &Job) -> Result<After> {
+        if self.runs.fetch_add(1, Ordering::SeqCst) == 0 {
+            plan(&self.ctx, &[after(&self.ctx, 0, &job.subject)]).await;
+        }
+        Ok(After::Done)
+    }
+}
+
+/// What is planned while its row runs is not lost with the end of that run: the row runs once
+/// more, and then it is gone.
+#[tokio::test]
+async fn work_planned_while_it_runs_runs_again() {
+    let test = database().await;
+    let work = AskedAgain {
+        ctx: test.ctx.clone(),
+        runs: AtomicUsize::new(0),
+    };
+    plan(&test.ctx, &[after(&test.ctx, 0, "a")]).await;
+    assert_eq!(due::step(&test.ctx, &work).await.unwrap(), 1);
+    assert_eq!(rows(&test.ctx).await, 1, "the second plan was lost");
+    assert_eq!(due::step(&test.ctx, &work).await.unwrap(), 1);
+    assert_eq!(work.runs.load(Ordering::SeqCst), 2);
+    assert_eq!(rows(&test.ctx).await, 0);
+}
+
+/// One job waits until another has run.
+struct SlowAndQuick {
+    quick_ran: tokio::sync::Notify,
+    slow_ended: tokio::sync::Notify,
+}
+
+impl Work for SlowAndQuick {
+    async fn run(&self, job: &Job) -> Result<After> {
+        if job.subject == "slow" {
+            self.quick_ran.notified().await;
+            self.slow_ended.notify_one();
+        } else {
+            self.quick_ran.notify_one();
+        }
+        Ok(After::Done)
+    }
+}
+
+/// A job that takes long holds up nothing that becomes due after it was claimed.
+#[tokio::test]
+async fn a_slow_job_holds_up_no_other() {
+    let test = database().await;
+    let work = std::sync::Arc::new(SlowAndQuick {
+        quick_ran: tokio::sync::Notify::new(),
+        slow_ended: tokio::sync::Notify::new(),
+    });
+    plan(&test.ctx, &[after(&test.ctx, 0, "slow")]).await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let running = tokio::spawn(kit::serve::due_loop(
+        test.ctx.clone(),
+        work.clone(),
+        stop.clone(),
+    ));
+    let claimed = async {
+        while test
+            .ctx
+            .db
+            .one::<Claim>(CLAIMED, [])
+            .await
+            .unwrap()
+            .unwrap()
+            .n
+            == 0
+        {
+            tokio::task::yield_now().await;
+        }
+        plan(&test.ctx, &[after(&test.ctx, 0, "quick")]).await;
+        work.slow_ended.notified().await;
+    };
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(20), claimed).await;
+    assert!(waited.is_ok(), "the quick job waited for the slow one");
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(rows(&test.ctx).await, 0);
+}
+
+const CLAIMED: &str = "SELECT count(*) AS n FROM due WHERE claimed_until IS NOT NULL";
+
+#[derive(FromQueryResult)]
+struct Claim {
+    n: i64,
+}

@@ -8,8 +8,8 @@ use kit::types::EntitlementId;
 use kit::{Ctx, Result, Tx};
 
 use super::{TermsBook, carry_out};
-use crate::domain::{BILLING_REMINDER_HOURS, Change, Pass, State};
-use crate::store;
+use crate::domain::{BILLING_REMINDER_HOURS, Change, FREEZE_REMINDER_HOURS, Pass, State, Terms};
+use crate::{publish, store};
 
 /// The kind of the row that ends a hold.
 pub const HOLD: &str = "hold";
@@ -66,8 +66,9 @@ pub async fn end_activation(ctx: &Ctx, id: EntitlementId) -> Result<After> {
         .await
 }
 
-/// The last lease is over, or admission's answer is overdue: what is known here decides. Where
-/// billing's answer is overdue it is told again.
+/// The last lease is over: what was counted decides. Where admission's answer is overdue an alarm
+/// is raised and the freeze said again, as often as it takes; where billing's is, it is told
+/// again.
 ///
 /// # Errors
 /// When the database fails.
@@ -78,6 +79,9 @@ pub async fn end_count(ctx: &Ctx, id: EntitlementId) -> Result<After> {
             let known = store::uses_counted(tx, id).await?;
             let mut book = TermsBook::default();
             let terms = book.of(tx, &pass).await?;
+            if pass.awaits_count() {
+                return ask_again(tx, ctx, &pass, terms);
+            }
             let change = pass.count_over(known, tx.now(), terms).or_remind();
             let waits = change.pass.refund_overdue();
             carry(tx, ctx, change, "end_count").await?;
@@ -87,6 +91,22 @@ pub async fn end_count(ctx: &Ctx, id: EntitlementId) -> Result<After> {
             ))
         })
         .await
+}
+
+/// Says the freeze again, since admission answers each that it hears, and alarms when the answer
+/// is overdue: the refund waits, however long.
+fn ask_again(tx: &Tx, ctx: &Ctx, pass: &Pass, terms: &Terms) -> Result<After> {
+    if pass.count_overdue(tx.now()) {
+        tx.audit(AuditRow::system("count_overdue", pass.id));
+        metrics::counter!("bashu_passes_counts_overdue_total").increment(1);
+        tracing::error!(pass = %pass.id, "a refund waits: admission has not answered its freeze");
+    }
+    if let Some(right) = publish::entitlement(pass, terms, ctx.union)? {
+        tx.emit(right);
+    }
+    Ok(After::At(
+        tx.now() + TimeDelta::hours(FREEZE_REMINDER_HOURS),
+    ))
 }
 
 impl Change {

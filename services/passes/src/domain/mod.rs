@@ -21,7 +21,9 @@ pub use pass::{
     Usable,
 };
 pub use product::{Product, ProductState};
-pub use refund::{BILLING_REMINDER_HOURS, Cause, Freeze, Refund, RefundState};
+pub use refund::{
+    BILLING_REMINDER_HOURS, Cause, FREEZE_REMINDER_HOURS, Freeze, Refund, RefundState,
+};
 pub use sale::{Buyer, NewPass, Offer, Renewal, Stock};
 pub use terms::{Activation, AfterDeadline, Ladder, Names, RefundStep, Terms, TermsFault};
 pub use venue::{Today, Venue, Visit};

@@ -11,9 +11,11 @@ use super::pass::{Change, Effect, Life, Pass, State, Timer, Usable};
 use super::terms::{Terms, fee_of};
 use crate::error::Refusal;
 
-/// How long admission may take to answer a freeze, in hours: a lease lasts four at most, and
-/// what it brings needs some time.
+/// How long admission may take to answer a freeze before somebody is alarmed, in hours: a lease
+/// lasts four at most, and what it brings needs some time.
 pub const FREEZE_ANSWER_HOURS_MAX: i64 = 8;
+/// How long after an alarm admission is asked again, in hours, and the next alarm raised.
+pub const FREEZE_REMINDER_HOURS: i64 = 1;
 /// What a gate that comes back from a lease needs to deliver its scans, in minutes.
 pub const LEASE_MARGIN_MINUTES: i64 = 10;
 /// How long billing may take before it is told again, in hours.
@@ -243,12 +245,29 @@ impl Pass {
         self.live(at, life, vec![Effect::Plan(Timer::Leases, end)])
     }
 
-    /// The last lease is over, or admission's answer is overdue: what is known now decides.
+    /// The last lease is over: what was counted and what is known now decide. Nothing decides
+    /// without admission's count: while it is silent its gates may not know of the freeze, and
+    /// the pass would both go back and open doors.
     pub fn count_over(self, known: u32, now: DateTime<Utc>, terms: &Terms) -> Change {
-        match self.counting() {
-            Some((.., freeze)) => self.settle(freeze.counted.unwrap_or(0).max(known), now, terms),
+        match self.counting().and_then(|(.., freeze)| freeze.counted) {
+            Some(counted) => self.settle(counted.max(known), now, terms),
             None => Change::none(self),
         }
+    }
+
+    /// Admission has not answered the freeze, whether or not it should have by now.
+    pub fn awaits_count(&self) -> bool {
+        self.counting()
+            .is_some_and(|(.., freeze)| freeze.counted.is_none())
+    }
+
+    /// Admission has not answered the freeze in time: somebody must look at it.
+    pub fn count_overdue(&self, now: DateTime<Utc>) -> bool {
+        let deadline = TimeDelta::hours(FREEZE_ANSWER_HOURS_MAX);
+        self.awaits_count()
+            && self
+                .refund()
+                .is_some_and(|refund| refund.requested_at + deadline <= now)
     }
 
     fn counting(&self) -> Option<(DateTime<Utc>, Usable, Refund, Freeze)> {

@@ -128,7 +128,7 @@ pub(super) struct PassRulesInput {
     /// Venues that do not take part for a time.
     #[graphql(default)]
     suspensions: Vec<PassSuspensionInput>,
-    /// Whether a visit must be reserved.
+    /// Whether a visit must be reserved: false, since no visit can be reserved yet.
     #[graphql(default)]
     reservation_required: bool,
     /// Whether the holder's document is looked at: a real-name pass.

@@ -61,6 +61,8 @@ pub(super) struct PassRefund {
     state: PassRefundState,
     /// When it was asked for.
     requested_at: DateTime<Utc>,
+    /// The count of its uses is overdue: somebody was alarmed, and nothing is paid before it.
+    overdue: bool,
     /// The entries that were counted; null while they are.
     uses: Option<u32>,
     /// What is kept; null while it is not known, or when refused.
@@ -249,10 +251,12 @@ impl Pass {
     /// The last request to give it back.
     async fn refund(&self, ctx: &Context<'_>) -> Option<PassRefund> {
         let refund = self.0.refund()?;
+        let now = service(ctx).ok()?.ctx.clock.now();
         let money = |fen: Fen| Some(Money::from(fen));
         let none = PassRefund {
             state: PassRefundState::Counting,
             requested_at: refund.requested_at,
+            overdue: self.0.count_overdue(now),
             uses: None,
             fee: None,
             amount: None,

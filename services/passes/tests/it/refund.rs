@@ -141,22 +141,82 @@ async fn a_refund_waits_for_leases() {
     world.verify().await;
 }
 
-/// Admission does not answer: after its deadline what is known here decides, and billing is told
-/// again until it answers.
+/// Admission does not answer: nothing goes back without its count, however long it takes. After
+/// the deadline an alarm is raised and the freeze said again, each hour.
 #[tokio::test]
-async fn nothing_waits_for_ever() {
+async fn no_refund_settles_without_the_count() {
     let world = World::new().await;
     let product = world.product(json!({})).await;
     let id = world.bought(&caller(1), &product).await;
     let _ = ask(&world, &id).await;
+    let version = freeze(&world).await;
+    let alarms = "SELECT count(*) AS count FROM audit WHERE act = 'count_overdue'";
     world.ctx().clock.advance(TimeDelta::hours(7));
     world.due().await;
+    let refund = &world.pass(&caller(1), &id).await["refund"];
     assert_eq!(
-        world.pass(&caller(1), &id).await["refund"]["state"],
-        "COUNTING"
+        (&refund["state"], &refund["overdue"]),
+        (&json!("COUNTING"), &json!(false))
     );
-    world.ctx().clock.advance(TimeDelta::hours(1));
+    assert_eq!(world.count(alarms).await, 0);
+    for hours in [1, 1, 40] {
+        world.ctx().clock.advance(TimeDelta::hours(hours));
+        world.due().await;
+        assert_eq!(freeze(&world).await, version, "the same freeze, said again");
+        let refund = &world.pass(&caller(1), &id).await["refund"];
+        assert_eq!(
+            (&refund["state"], &refund["overdue"]),
+            (&json!("COUNTING"), &json!(true))
+        );
+    }
+    assert_eq!(world.count(alarms).await, 3);
+    world.verify().await;
+    // It was scanned while the freeze was not heard of: the count decides, and nothing goes back.
+    world
+        .tell(&[world.counted(&id, version, 1, 0)])
+        .await
+        .unwrap();
+    let pass = world.pass(&caller(1), &id).await;
+    assert_eq!(
+        (&pass["state"], &pass["refund"]["state"]),
+        (&json!("ACTIVE"), &json!("REFUSED"))
+    );
+    let _ = world.emitted().await;
+    world.ctx().clock.advance(TimeDelta::hours(2));
     world.due().await;
+    assert!(world.emitted().await.is_empty(), "nobody waits any longer");
+    world.verify().await;
+}
+
+/// Another union's admission counts its own gates: its answer settles nothing here.
+#[tokio::test]
+async fn another_unions_count_is_no_answer() {
+    let world = World::new().await;
+    let product = world.product(json!({})).await;
+    let id = world.bought(&caller(1), &product).await;
+    let _ = ask(&world, &id).await;
+    let version = freeze(&world).await;
+    let theirs = world.counted_by(51, &id, version, 0);
+    world.tell(&[theirs]).await.unwrap();
+    let state = async || world.pass(&caller(1), &id).await["refund"]["state"].clone();
+    assert_eq!(state().await, "COUNTING");
+    let ours = world.counted_by(50, &id, version, 0);
+    world.tell(&[ours]).await.unwrap();
+    assert_eq!(state().await, "RETURNED");
+}
+
+/// Billing does not answer: it is told again until it does, of the same return.
+#[tokio::test]
+async fn billing_is_told_until_it_answers() {
+    let world = World::new().await;
+    let product = world.product(json!({})).await;
+    let id = world.bought(&caller(1), &product).await;
+    let _ = ask(&world, &id).await;
+    let version = freeze(&world).await;
+    world
+        .tell(&[world.counted(&id, version, 0, 0)])
+        .await
+        .unwrap();
     let first: LineReturned = world.last().await;
     world.ctx().clock.advance(TimeDelta::hours(25));
     world.due().await;

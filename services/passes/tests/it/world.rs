@@ -357,14 +357,29 @@ impl World {
     }
 
     pub(crate) fn counted(&self, pass: &str, freeze: i64, uses: u32, leases_until: i64) -> Record {
-        let id = entitlement(pass);
-        let event = gate::FreezeApplied {
-            entitlement_id: id.0,
+        self.freeze_applied(gate::FreezeApplied {
+            entitlement_id: entitlement(pass).0,
             freeze_version: freeze,
             uses,
             leases_open_until: leases_until,
             union: 50,
-        };
+        })
+    }
+
+    /// A union's admission answers a freeze; it has no lease open.
+    pub(crate) fn counted_by(&self, union: i32, pass: &str, freeze: i64, uses: u32) -> Record {
+        self.freeze_applied(gate::FreezeApplied {
+            entitlement_id: entitlement(pass).0,
+            freeze_version: freeze,
+            uses,
+            leases_open_until: 0,
+            union,
+        })
+    }
+
+    fn freeze_applied(&self, event: gate::FreezeApplied) -> Record {
+        let id = EntitlementId(event.entitlement_id);
+        let freeze = event.freeze_version;
         let payload = prost::Message::encode_to_vec(&event);
         self.record(
             "bashu.admission.v1.FreezeApplied",
@@ -437,7 +452,7 @@ pub(crate) fn entitlement(pass: &str) -> EntitlementId {
 const PRODUCT: &str = "product { id version scope name state available draft { version } }";
 const PASS: &str = "pass { id number state start end lastDay activateBy payBy reason \
     price { amountFen } order { id } product { id version } \
-    refund { state uses fee { amountFen } amount { amountFen } reason } }";
+    refund { state overdue uses fee { amountFen } amount { amountFen } reason } }";
 
 /// A pass that begins at payment, for a year, 200 yuan, one for each member.
 pub(crate) fn usual_terms(change: &Value) -> Value {

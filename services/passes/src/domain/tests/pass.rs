@@ -316,6 +316,11 @@ fn a_refund_waits_for_the_count_and_for_leases() {
         !other.changed,
         "an answer to another freeze counts for nothing"
     );
+    // Silence decides nothing, however long: admission may not know of the freeze.
+    let late = now + TimeDelta::days(9);
+    let silent = asked.pass.clone().count_over(0, late, &terms);
+    assert!(!silent.changed && silent.pass.count_overdue(late));
+    assert!(!silent.pass.count_overdue(now + TimeDelta::hours(7)));
     let lease = now + TimeDelta::hours(2);
     let waits = asked
         .pass
