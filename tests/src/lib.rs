@@ -123,7 +123,7 @@ fn sql(statement: &str) -> Result<()> {
         ])
         .args([
             "-U",
-            &variable("BASHU_PG_OWNER")?,
+            &variable("BASHU_PG_SUPERUSER")?,
             "-d",
             "postgres",
             "-qc",

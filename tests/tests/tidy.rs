@@ -98,7 +98,8 @@ fn domains_are_pure() {
             let line = line.trim_start();
             !line.starts_with("//")
                 && [
-                    "async ", ".await", "sea_orm", "tokio", "serde", "rand::", "reqwest", "rdkafka",
+                    "async ", "await;", "await?", "sea_orm", "tokio", "serde", "rand::", "reqwest",
+                    "rdkafka",
                 ]
                 .iter()
                 .any(|word| line.contains(word))

@@ -113,6 +113,14 @@ CREATE TABLE entitlement (
 CREATE INDEX entitlement_order ON entitlement (order_id) WHERE order_id IS NOT NULL;
 CREATE INDEX entitlement_blocked ON entitlement (id) WHERE blocked;
 
+-- The numbers that people quote for orders, as billing tells them.
+CREATE TABLE order_number (
+    order_id uuid PRIMARY KEY,
+    number   text NOT NULL,
+    epoch    bigint NOT NULL
+);
+CREATE INDEX order_number_quoted ON order_number (number);
+
 -- The products' public state, and the entry rules of each of their versions.
 CREATE TABLE product (
     scope         bigint PRIMARY KEY,
@@ -216,6 +224,7 @@ CREATE INDEX redemption_history ON redemption (entitlement, venue, counted_on) I
 CREATE INDEX redemption_of_entitlement ON redemption (entitlement, at)
     WHERE entitlement IS NOT NULL;
 CREATE INDEX redemption_of_venue ON redemption (venue, at, id);
+CREATE INDEX redemption_by_hand ON redemption (venue, at) WHERE overridden;
 
 -- Who of an entitlement is inside a venue that scans exits, as of one Shanghai day.
 CREATE TABLE presence (

@@ -1,5 +1,6 @@
-//! What admission does when it hears of entitlements and products: it keeps its replica, counts
-//! the uses of what is frozen, and clears what it had blocked. Nothing of the holder is kept.
+//! What admission does when it hears of entitlements, products and orders: it keeps its replica,
+//! counts the uses of what is frozen, and clears what it had blocked. Of an order it keeps the
+//! number that people quote, of the holder nothing.
 
 use std::collections::BTreeSet;
 
@@ -10,6 +11,7 @@ use kit::event::Record;
 use kit::replica::id;
 use kit::types::{EntitlementId, OrderId, Union};
 use kit::{Error, Result, Tx};
+use proto::billing::{OrderClosed, OrderPaid};
 use proto::passes::{ProductChanged, product_changed};
 use proto::v1::{EntitlementChanged, entitlement};
 use uuid::Uuid;
@@ -18,12 +20,17 @@ use crate::commands;
 use crate::commands::entitlement::Word;
 use crate::domain::entitlement::{Granted, State};
 use crate::store;
+use crate::store::order::NumberedOrder;
 use crate::store::product::Product;
 
 const ENTITLEMENT: &str = "bashu.v1.EntitlementChanged";
 const PRODUCT: &str = "bashu.passes.v1.ProductChanged";
+const ORDER_PAID: &str = "bashu.billing.v1.OrderPaid";
+const ORDER_CLOSED: &str = "bashu.billing.v1.OrderClosed";
+/// The longest number of an order, in bytes.
+const ORDER_NUMBER_BYTES_MAX: usize = 40;
 
-/// The handler of the topics that grant entitlements.
+/// The handler of the topics that grant entitlements, and number the orders they come from.
 #[derive(Clone, Copy, Debug)]
 pub struct Grants {
     union: Union,
@@ -42,11 +49,11 @@ impl Handler for Grants {
     }
 
     fn topics(&self) -> &'static [&'static str] {
-        &["passes.v1"]
+        &["passes.v1", "billing.v1"]
     }
 
     fn handles(&self, kind: &str) -> bool {
-        [ENTITLEMENT, PRODUCT].contains(&kind)
+        [ENTITLEMENT, PRODUCT, ORDER_PAID, ORDER_CLOSED].contains(&kind)
     }
 
     /// A freeze or a revocation never waits behind a record that could not be applied.
@@ -62,15 +69,35 @@ impl Handler for Grants {
 
     async fn apply(&self, tx: &Tx, records: &[Record]) -> Result<()> {
         let mut words = Vec::new();
+        let mut orders = Vec::new();
         for record in records {
             match record.kind.as_str() {
                 ENTITLEMENT => words.push(word(record)?),
                 PRODUCT => product(tx, record).await?,
+                ORDER_PAID | ORDER_CLOSED => orders.push(numbered(record)?),
                 other => return Err(Error::permanent(format!("{other} grants nothing"))),
             }
         }
+        store::order::save_numbers(tx, &orders).await?;
         commands::entitlement::apply_words(tx, self.union, words).await
     }
+}
+
+/// The number of an order, and nothing else of it.
+fn numbered(record: &Record) -> Result<NumberedOrder> {
+    let order = match record.kind.as_str() {
+        ORDER_PAID => record.decode::<OrderPaid>()?.order,
+        _ => record.decode::<OrderClosed>()?.order,
+    };
+    let order = order.ok_or_else(|| Error::permanent("an order's event without its order"))?;
+    if order.number.is_empty() || order.number.len() > ORDER_NUMBER_BYTES_MAX {
+        return Err(Error::permanent("an order without a number of our kind"));
+    }
+    Ok(NumberedOrder {
+        order: OrderId(id(&order.id)?),
+        number: order.number,
+        epoch: record.epoch,
+    })
 }
 
 /// The granter's word, without the holder.

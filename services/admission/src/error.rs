@@ -26,13 +26,16 @@ pub enum Refusal {
     NothingToOverride,
     AlreadyOverridden,
     OverrideNotAllowed,
+    DenialTooOld,
+    OverriddenLately,
+    TooManyOverrides,
     NotAdmitted,
     AlreadyVoided,
 }
 
 impl Refusal {
     /// Every refusal.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::VenueNameTaken,
         Self::OrganisationUnknown,
         Self::TooManyGates,
@@ -48,6 +51,9 @@ impl Refusal {
         Self::NothingToOverride,
         Self::AlreadyOverridden,
         Self::OverrideNotAllowed,
+        Self::DenialTooOld,
+        Self::OverriddenLately,
+        Self::TooManyOverrides,
         Self::NotAdmitted,
         Self::AlreadyVoided,
     ];
@@ -70,6 +76,9 @@ impl Refusal {
             Self::NothingToOverride => "NOTHING_TO_OVERRIDE",
             Self::AlreadyOverridden => "ALREADY_OVERRIDDEN",
             Self::OverrideNotAllowed => "OVERRIDE_NOT_ALLOWED",
+            Self::DenialTooOld => "DENIAL_TOO_OLD",
+            Self::OverriddenLately => "OVERRIDDEN_LATELY",
+            Self::TooManyOverrides => "TOO_MANY_OVERRIDES",
             Self::NotAdmitted => "NOT_ADMITTED",
             Self::AlreadyVoided => "ALREADY_VOIDED",
         }
@@ -92,9 +101,14 @@ impl Refusal {
             Self::NothingToOverride
             | Self::AlreadyOverridden
             | Self::OverrideNotAllowed
+            | Self::DenialTooOld
             | Self::NotAdmitted
             | Self::AlreadyVoided => "redemptionId",
-            Self::GateNotRecognised | Self::GateDisabled | Self::TooManyLookUps => "",
+            Self::OverriddenLately => "passNumber",
+            Self::GateNotRecognised
+            | Self::GateDisabled
+            | Self::TooManyLookUps
+            | Self::TooManyOverrides => "",
         }
     }
 
@@ -104,6 +118,8 @@ impl Refusal {
             self,
             Self::NoOpenShift
                 | Self::TooManyLookUps
+                | Self::OverriddenLately
+                | Self::TooManyOverrides
                 | Self::OrganisationUnknown
                 | Self::GateDisabled
         )
@@ -120,12 +136,15 @@ impl Refusal {
             Self::GateDisabled => "此检票口已停用，请联系场馆管理员。",
             Self::GateMismatch => "扫码编号中的设备与发出请求的设备不符。",
             Self::GateOfAnotherVenue => "此检票口不属于该场馆。",
-            Self::ScanIdReused => "此扫码编号已用于另一个码，已记录并告警。",
+            Self::ScanIdReused => "此扫码编号已用于另一次扫码，已记录并告警。",
             Self::NoOpenShift => "请先在该场馆签到上岗。",
             Self::TooManyLookUps => "查询次数过多，请稍后再试。",
             Self::NothingToOverride => "这次扫码没有可放行的有效凭证。",
             Self::AlreadyOverridden => "这次扫码已被放行过。",
             Self::OverrideNotAllowed => "该凭证已冻结、作废或无人确认，不能人工放行。",
+            Self::DenialTooOld => "这次扫码已过去太久，不能再放行；请重新扫码。",
+            Self::OverriddenLately => "该凭证几分钟前已在本场馆人工放行过，请稍后再试。",
+            Self::TooManyOverrides => "您在本班次的人工放行次数已达上限，请联系其他主管。",
             Self::NotAdmitted => "这次扫码没有入园记录，无需撤销。",
             Self::AlreadyVoided => "这条入园记录已被撤销。",
         }
@@ -147,7 +166,7 @@ impl Refusal {
             Self::GateMismatch => "The scan id names another device than the one that asks.",
             Self::GateOfAnotherVenue => "This gate belongs to another venue.",
             Self::ScanIdReused => {
-                "This scan id was used for another code; it has been recorded and reported."
+                "This scan id was used for another scan; it has been recorded and reported."
             }
             Self::NoOpenShift => "Please open a shift at this venue first.",
             Self::TooManyLookUps => "Too many look-ups; please try again later.",
@@ -155,6 +174,13 @@ impl Refusal {
             Self::AlreadyOverridden => "That scan has been overridden before.",
             Self::OverrideNotAllowed => {
                 "A frozen, revoked or unconfirmed entitlement cannot be let in by hand."
+            }
+            Self::DenialTooOld => "That scan is too long ago to be let in; please scan again.",
+            Self::OverriddenLately => {
+                "This pass was let in here by hand a few minutes ago; please try again later."
+            }
+            Self::TooManyOverrides => {
+                "You have let in by hand as often as one shift allows; ask another supervisor."
             }
             Self::NotAdmitted => "That scan admitted nobody; there is nothing to void.",
             Self::AlreadyVoided => "That admission has been voided before.",

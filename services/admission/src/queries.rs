@@ -64,6 +64,12 @@ impl Listed {
 /// # Errors
 /// Bad input for another list's cursor; when the database fails.
 pub async fn venues(service: &Admission, filter: &VenueFilter, page: &Page) -> Result<Vec<Listed>> {
+    // Distances are from a point of the grid, with or without a cache: a page has one key for
+    // everybody nearby, and its cursors fit the next one.
+    let filter = &VenueFilter {
+        near: filter.near.map(Wgs84::on_grid),
+        ..filter.clone()
+    };
     let load = async || page_of_venues(&service.ctx, filter, page).await;
     let rows = match &service.cache {
         Some(cache) => {
@@ -169,6 +175,14 @@ pub async fn venues_by_id(ctx: &Ctx, ids: Vec<Uuid>) -> Result<Vec<Venue>> {
     );
     let rows: Vec<VenueRow> = ctx.db.all(&sql, [ids.into()]).await?;
     rows.into_iter().map(Venue::try_from).collect()
+}
+
+/// These gates, in no order; absent ones are left out.
+///
+/// # Errors
+/// When the database fails.
+pub async fn gates_by_id(ctx: &Ctx, ids: &[GateId]) -> Result<Vec<Gate>> {
+    store::gate::of_ids(&ctx.db, ids).await
 }
 
 /// People inside a venue that scans exits, today.

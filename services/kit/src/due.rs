@@ -175,7 +175,8 @@ pub(crate) async fn claim(ctx: &Ctx, jobs_max: usize) -> Result<Vec<Claimed>> {
                  WHERE id IN (SELECT id FROM due
                     WHERE run_at <= $1 AND (claimed_until IS NULL OR claimed_until < $1)
                     ORDER BY run_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-                 RETURNING id, kind, subject, ordinal, payload, attempts, run_at, created_at, asked",
+                 RETURNING id, kind, subject, ordinal, payload, attempts, run_at, created_at,
+                   asked",
                 [
                     tx.now().into(),
                     (tx.now() + TimeDelta::seconds(CLAIM_SECONDS)).into(),

@@ -2,7 +2,8 @@
 //! topics of their own on the real Kafka.
 //!
 //! ```ignore
-//! // services/<name>/Cargo.toml: [dev-dependencies] kit = { workspace = true, features = ["testing"] }
+//! // services/<name>/Cargo.toml, [dev-dependencies]:
+//! // kit = { workspace = true, features = ["testing"] }
 //! let test = kit::testing::db("passes", &[kit::migrate::KIT, kit::migrate::REPLICA, MINE]).await;
 //! let ctx = &test.ctx; // application role, clock at 2026-04-01T02:00:00Z, seeded ids
 //! ctx.clock.advance(chrono::TimeDelta::minutes(15));

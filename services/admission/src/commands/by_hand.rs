@@ -1,8 +1,9 @@
 //! What supervisors do by hand: let somebody in against the rules, and take an admission back.
 //! Each leaves an audit row with its reason, and takes the locks of a scan in their order.
 
+use chrono::TimeDelta;
 use credential::rules::{Decision, Direction, Hints, Remaining};
-use kit::access::{self, Caller, VenueManager};
+use kit::access::{self, Caller, Member, VenueManager};
 use kit::once::{self, Once, Request};
 use kit::types::{EntitlementId, GateId, MemberId, VenueId, shanghai_date};
 use kit::{Ctx, Error, Result, Tx};
@@ -10,7 +11,7 @@ use uuid::Uuid;
 
 use super::as_absent;
 use super::redeem::{add, count};
-use super::shift::on_shift;
+use super::shift::{SHIFT_HOURS_MAX, on_shift};
 use crate::domain::entitlement::{Entitlement, Grant};
 use crate::domain::redemption::{Limits, Origin, REASON_CHARS_MAX, Redemption, Void};
 use crate::domain::venue::{Venue, is_line};
@@ -18,6 +19,14 @@ use crate::error::{Refusal, bad_input, recorded};
 use crate::store::desk::Figures;
 use crate::store::shift::Shift;
 use crate::{publish, store};
+
+/// How long ago a denial may be that is overridden, in minutes: who was denied still stands there.
+pub const DENIAL_MINUTES_MAX: i64 = 30;
+/// Overrides of one supervisor at one venue within the longest time a shift lasts, at most.
+pub const OVERRIDES_PER_SHIFT_MAX: i64 = 50;
+/// How long after it was let in a pass that was looked up is not let in again at the venue, in
+/// minutes.
+pub const LOOKED_UP_MINUTES_MIN: i64 = 10;
 
 /// What a supervisor lets in: a scan that was denied, or a pass that was looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +68,7 @@ pub async fn override_admission(
             }
             let shift = on_shift(tx, manager.member, venue.id).await?;
             check_denial(tx, denial.as_ref()).await?;
+            check_bounds(tx, manager.member, (venue.id, what)).await?;
             let one = known
                 .into_values()
                 .next()
@@ -118,6 +128,33 @@ async fn check_denial(tx: &Tx, denial: Option<&Redemption>) -> Result<()> {
     }
     if store::redemption::is_overridden(tx, denial.id).await? {
         return Err(Refusal::AlreadyOverridden.into());
+    }
+    if denial.at + TimeDelta::minutes(DENIAL_MINUTES_MAX) <= tx.now() {
+        return Err(Refusal::DenialTooOld.into());
+    }
+    Ok(())
+}
+
+/// An override is paid for: nobody makes them without bound. Under the venue's lock, so that two
+/// at once are counted one after the other.
+async fn check_bounds(
+    tx: &Tx,
+    manager: Member,
+    (venue, what): (VenueId, Overridden),
+) -> Result<()> {
+    if let Overridden::LookedUp { pass, .. } = what {
+        let since = tx.now() - TimeDelta::minutes(LOOKED_UP_MINUTES_MIN);
+        if store::redemption::looked_up_since(tx, venue, pass, since).await? {
+            return Err(Refusal::OverriddenLately.into());
+        }
+    }
+    // Who closes a shift and opens another does not begin anew.
+    let since = tx.now() - TimeDelta::hours(SHIFT_HOURS_MAX);
+    let made = store::redemption::overrides_since(tx, venue, manager.id, since).await?;
+    if made >= OVERRIDES_PER_SHIFT_MAX {
+        metrics::counter!("bashu_admission_overrides_refused_total").increment(1);
+        tracing::warn!(venue = %venue.uuid(), "a supervisor overrides more than a shift allows");
+        return Err(Refusal::TooManyOverrides.into());
     }
     Ok(())
 }
@@ -193,7 +230,7 @@ fn let_in(
 /// Takes an admission back: it counts no more, and nobody is paid for it.
 ///
 /// # Errors
-/// When the caller is no supervisor of that venue's company, it admitted nobody or was voided.
+/// When the caller is no supervisor at work there, it admitted nobody or was voided.
 pub async fn void_redemption(
     ctx: &Ctx,
     caller: &Caller,
@@ -219,6 +256,7 @@ pub async fn void_redemption(
                 Once::Done(id) => return load_outcome(tx, &id).await,
                 Once::Refused(code) => return Err(recorded(&code)),
             }
+            on_shift(tx, manager.member, venue.id).await?;
             // Read again: it may have been voided before the locks were held.
             let one = store::redemption::load(tx, id).await?;
             let pass = one.entitlement.ok_or(Refusal::NotAdmitted)?;

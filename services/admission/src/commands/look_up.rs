@@ -1,9 +1,12 @@
 //! Staff at work look up how a pass stands, by its number or its order's: never whose it is. Each
 //! look-up is counted and recorded before it is answered.
 
+use std::collections::BTreeSet;
+use std::fmt;
+
 use chrono::{DateTime, TimeDelta};
 use kit::access::Caller;
-use kit::types::{EntitlementId, OrderId, VenueId};
+use kit::types::{EntitlementId, OrderId, OrganisationId, VenueId};
 use kit::{Ctx, Error, Result};
 
 use super::shift::at_work;
@@ -17,25 +20,58 @@ pub const LOOK_UPS_MAX: i32 = 30;
 pub const LOOK_UP_WINDOW_MINUTES: i64 = 10;
 /// Entitlements of one order that are shown, at most.
 const ORDER_ENTITLEMENTS_MAX: i64 = 50;
+/// The longest 受理号, in bytes.
+const QUOTED_BYTES_MAX: usize = 40;
 /// Uses of one entitlement that are shown, at most: the newest.
 pub const USES_SHOWN_MAX: i64 = 20;
 
-/// What staff type: a pass's number, or an order's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What staff type: a pass's number, or what names its order.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Number {
     Pass(EntitlementId),
     Order(OrderId),
+    /// 受理号, the number that people quote: `B50-20260401-000123-7`.
+    Quoted(String),
 }
 
 impl Number {
-    /// Sixteen hexadecimal digits, or an order's id; `None` for anything else.
+    /// Sixteen hexadecimal digits, an order's number or its id; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let is_pass = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         if is_pass {
             return text.parse().ok().map(Self::Pass);
         }
+        if is_quoted(text) {
+            return Some(Self::Quoted(text.to_ascii_uppercase()));
+        }
         text.parse().ok().map(Self::Order)
+    }
+}
+
+/// Whether a text looks like a 受理号: the letter and union, date, count and check digit. Billing
+/// alone says whether there is such an order.
+fn is_quoted(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix(['B', 'b']) else {
+        return false;
+    };
+    let parts: Vec<&str> = rest.split('-').collect();
+    let digits = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let [union, date, _, check] = parts.as_slice() else {
+        return false;
+    };
+    text.len() <= QUOTED_BYTES_MAX
+        && (union.len(), date.len(), check.len()) == (2, 8, 1)
+        && parts.iter().all(digits)
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pass(id) => id.fmt(f),
+            Self::Order(id) => id.fmt(f),
+            Self::Quoted(number) => f.write_str(number),
+        }
     }
 }
 
@@ -44,7 +80,15 @@ impl Number {
 pub struct Found {
     pub entitlement: Entitlement,
     /// The newest admissions, exits and voided ones included.
-    pub uses: Vec<Redemption>,
+    pub uses: Vec<Use>,
+}
+
+/// A use of an entitlement as staff of one company see it.
+#[derive(Clone, Debug)]
+pub struct Use {
+    pub redemption: Redemption,
+    /// At a venue of their own company. Of another's they see when and where, and no more.
+    pub own: bool,
 }
 
 /// Finds entitlements by number for staff at work at a venue.
@@ -55,11 +99,59 @@ pub async fn look_up(
     ctx: &Ctx,
     caller: &Caller,
     venue: VenueId,
-    number: Number,
+    number: &Number,
 ) -> Result<Vec<Found>> {
     // Counted first and in a transaction of its own, so that no failure is free.
-    let window = TimeDelta::minutes(LOOK_UP_WINDOW_MINUTES);
+    let company = count_look_up(ctx, caller, venue, number).await?;
     ctx.db
+        .tx("look_up", async |tx| {
+            let ids = match number {
+                Number::Pass(id) => vec![*id],
+                Number::Order(order) => {
+                    store::entitlement::ids_of_order(tx, *order, ORDER_ENTITLEMENTS_MAX).await?
+                }
+                Number::Quoted(number) => {
+                    let max = ORDER_ENTITLEMENTS_MAX;
+                    store::entitlement::ids_of_order_number(tx, number, max).await?
+                }
+            };
+            let known = store::entitlement::lock(tx, &ids).await?;
+            let mut used = Vec::with_capacity(known.len());
+            for (id, entitlement) in known {
+                let uses = store::redemption::of_entitlement(tx, id, USES_SHOWN_MAX).await?;
+                used.push((entitlement, uses));
+            }
+            let venues: BTreeSet<VenueId> = used
+                .iter()
+                .flat_map(|(_, uses)| uses.iter().map(|one| one.venue))
+                .collect();
+            let own = store::venue::of_company(tx, company, venues).await?;
+            let seen = |redemption: Redemption| Use {
+                own: own.contains(&redemption.venue),
+                redemption,
+            };
+            Ok(used
+                .into_iter()
+                .map(|(entitlement, uses)| Found {
+                    entitlement,
+                    uses: uses.into_iter().map(seen).collect(),
+                })
+                .collect())
+        })
+        .await
+}
+
+/// Counts a look-up and records it with what was looked up, whoever it may turn out to be; the
+/// company at whose venue the caller is at work.
+async fn count_look_up(
+    ctx: &Ctx,
+    caller: &Caller,
+    venue: VenueId,
+    number: &Number,
+) -> Result<OrganisationId> {
+    let window = TimeDelta::minutes(LOOK_UP_WINDOW_MINUTES);
+    let (count, company) = ctx
+        .db
         .tx("count_look_up", async |tx| {
             let at = store::venue::load(tx, venue).await?;
             let (staff, _) = at_work(tx, caller, &at).await?;
@@ -71,37 +163,15 @@ pub async fn look_up(
             let scope = "admission.look_up";
             let count =
                 store::staff::count_attempt(tx, scope, subject.as_bytes(), window_at).await?;
-            tx.audit(
-                staff
-                    .member
-                    .audit("look_up", venue)
-                    .detail(serde_json::json!({ "refused": count > LOOK_UPS_MAX })),
-            );
-            Ok(count > LOOK_UPS_MAX)
+            let detail = serde_json::json!({
+                "number": number.to_string(), "refused": count > LOOK_UPS_MAX,
+            });
+            tx.audit(staff.member.audit("look_up", venue).detail(detail));
+            Ok((count, at.organisation))
         })
-        .await
-        .and_then(|refused| {
-            if refused {
-                Err(Refusal::TooManyLookUps.into())
-            } else {
-                Ok(())
-            }
-        })?;
-    ctx.db
-        .tx("look_up", async |tx| {
-            let ids = match number {
-                Number::Pass(id) => vec![id],
-                Number::Order(order) => {
-                    store::entitlement::ids_of_order(tx, order, ORDER_ENTITLEMENTS_MAX).await?
-                }
-            };
-            let known = store::entitlement::lock(tx, &ids).await?;
-            let mut found = Vec::with_capacity(known.len());
-            for (id, entitlement) in known {
-                let uses = store::redemption::of_entitlement(tx, id, USES_SHOWN_MAX).await?;
-                found.push(Found { entitlement, uses });
-            }
-            Ok(found)
-        })
-        .await
+        .await?;
+    if count > LOOK_UPS_MAX {
+        return Err(Refusal::TooManyLookUps.into());
+    }
+    Ok(company)
 }

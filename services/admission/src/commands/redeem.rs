@@ -1,6 +1,7 @@
 //! The scan of a credential at a gate. Every scan of a gate that is known and in service gets a
 //! decision, which is stored with its number for ever: the same number again is answered the
-//! same, and with another code it is refused and raises an alarm.
+//! same, and with another code, direction or party it is refused and raises an
+//! alarm.
 //!
 //! What needs no state (who asks, what the code says, whether its signature holds) is looked at
 //! outside the venue's lane, as many scans at once as there are cores; what needs state is
@@ -64,7 +65,7 @@ pub fn lanes(ctx: &Ctx) -> Lanes {
 ///
 /// # Errors
 /// A refusal when the gate is not who it says, not in service or of another venue, and when the
-/// scan's number was used for another code; `Overloaded` when the venue's queue is full.
+/// scan's number was used for another scan; `Overloaded` when the venue's queue is full.
 pub async fn redeem(service: &Admission, caller: &Caller, scanned: Scanned) -> Result<Redemption> {
     let assertion = caller.gate_assertion.as_deref();
     let asserted = service.gates.verify(&service.ctx, assertion).await?;
@@ -215,14 +216,17 @@ impl<'a> Batch<'a> {
         attempt: &Attempt,
         before: &Redemption,
     ) -> Result<std::result::Result<ScanId, Refusal>> {
-        let same = matches!(&before.origin,
+        let same_code = matches!(&before.origin,
             Origin::Scan { token_hash, .. } if *token_hash == attempt.token_hash);
-        if same {
+        let persons = attempt.persons.get();
+        if same_code && (before.direction, before.persons) == (attempt.direction, persons) {
             return Ok(Ok(attempt.id));
         }
+        let direction = store::redemption::direction_text(attempt.direction);
+        let other = format!("{}/{direction}/{persons}", hex::encode(attempt.token_hash));
         let alarm = Alarm {
-            // The same other code again is the same alarm.
-            id: Ids::derive(before.id, &hex::encode(attempt.token_hash), 0),
+            // The same other scan again is the same alarm.
+            id: Ids::derive(before.id, &other, 0),
             venue: before.venue,
             gate: before.gate,
             redemption: before.id,

@@ -15,6 +15,8 @@ use crate::store::shift::Shift;
 
 /// How long a shift lasts when nobody closes it, in hours.
 pub const SHIFT_HOURS_MAX: i64 = 14;
+/// How often a shift is opened against others of the same person at the same moment.
+const OPEN_ATTEMPTS_MAX: usize = 3;
 /// The due work that ends a shift.
 pub(crate) const CLOSE_SHIFT: &str = "close_shift";
 
@@ -42,27 +44,36 @@ pub async fn open_shift(
                     return Err(Refusal::GateDisabled.into());
                 }
             }
-            if let Some(open) = store::shift::lock_open(tx, staff.member.id).await? {
-                if open.venue == venue && open.gate == gate && tx.now() < open.closes_at {
-                    return Ok(open);
+            // Her other request may open one at the same moment: then its row decides.
+            for _ in 0..OPEN_ATTEMPTS_MAX {
+                if let Some(open) = store::shift::lock_open(tx, staff.member.id).await? {
+                    if open.venue == venue && open.gate == gate && tx.now() < open.closes_at {
+                        return Ok(open);
+                    }
+                    end(tx, &open, tx.now()).await?;
                 }
-                end(tx, &open, tx.now()).await?;
+                let shift = new_shift(tx, staff.member, (venue, gate));
+                if store::shift::insert(tx, &shift).await? {
+                    tx.plan(NewDue::new(CLOSE_SHIFT, shift.id, shift.closes_at));
+                    tx.audit(staff.member.audit("open_shift", shift.id));
+                    return Ok(shift);
+                }
             }
-            let shift = Shift {
-                id: tx.uuid(),
-                venue,
-                gate,
-                member: staff.member.id,
-                opened_at: tx.now(),
-                closes_at: tx.now() + TimeDelta::hours(SHIFT_HOURS_MAX),
-                closed_at: None,
-            };
-            store::shift::insert(tx, &shift).await?;
-            tx.plan(NewDue::new(CLOSE_SHIFT, shift.id, shift.closes_at));
-            tx.audit(staff.member.audit("open_shift", shift.id));
-            Ok(shift)
+            Err(Error::Unavailable("this person's shift is being changed"))
         })
         .await
+}
+
+fn new_shift(tx: &Tx, member: Member, (venue, gate): (VenueId, Option<GateId>)) -> Shift {
+    Shift {
+        id: tx.uuid(),
+        venue,
+        gate,
+        member: member.id,
+        opened_at: tx.now(),
+        closes_at: tx.now() + TimeDelta::hours(SHIFT_HOURS_MAX),
+        closed_at: None,
+    }
 }
 
 /// Closes the person's open shift; `None` when there is none.

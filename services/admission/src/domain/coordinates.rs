@@ -29,6 +29,14 @@ const LONGITUDE_E7: std::ops::RangeInclusive<i32> = 970_000_000..=1_105_000_000;
 const AXIS_METRES: f64 = 6_378_245.0;
 const ECCENTRICITY: f64 = 0.006_693_421_622_965_943;
 
+/// The step of the grid that points are looked around from, in 1e-7 degrees: about 100 metres.
+pub const GRID_E7: i32 = 10_000;
+
+/// Coordinates here are positive and far below the greatest number.
+const fn snapped(value_e7: i32) -> i32 {
+    (value_e7 + GRID_E7 / 2) / GRID_E7 * GRID_E7
+}
+
 impl Wgs84 {
     /// `None` outside the two provinces and their surroundings.
     pub fn new(latitude: f64, longitude: f64) -> Option<Self> {
@@ -61,6 +69,15 @@ impl Wgs84 {
     /// Degrees east.
     pub fn longitude(self) -> f64 {
         f64::from(self.longitude_e7) / E7
+    }
+
+    /// The nearest point of a grid of [`GRID_E7`], at most some 75 metres away.
+    #[must_use]
+    pub const fn on_grid(self) -> Self {
+        Self {
+            latitude_e7: snapped(self.latitude_e7),
+            longitude_e7: snapped(self.longitude_e7),
+        }
     }
 
     /// The great-circle distance, in metres.
@@ -140,6 +157,20 @@ mod tests {
             let metres = here.metres_to(there);
             assert!((200.0..700.0).contains(&metres), "{metres}");
         }
+    }
+
+    /// Points of one neighbourhood are looked around from the same one, which is near them.
+    #[test]
+    fn the_grid_is_near_and_coarse() {
+        let here = Wgs84::new(29.561_9, 106.550_4).unwrap();
+        let next = Wgs84::new(29.562_2, 106.549_7).unwrap();
+        assert_eq!(here.on_grid(), next.on_grid());
+        assert_eq!(here.on_grid(), here.on_grid().on_grid());
+        for point in [here, next] {
+            assert!(point.metres_to(point.on_grid()) < 80.0);
+        }
+        let far = Wgs84::new(29.563_2, 106.549_7).unwrap();
+        assert_ne!(far.on_grid(), here.on_grid());
     }
 
     /// Chengdu's Tianfu Square to Chongqing's Liberation Monument is some 270 km.

@@ -27,8 +27,9 @@ pub type Schema = async_graphql::Schema<Query, Mutation, EmptySubscription>;
 /// The schema that serves.
 pub fn schema(admission: &Admission, mode: Mode) -> Schema {
     let builder = Schema::build(Query, Mutation::default(), EmptySubscription);
-    let venues = loader::venues(admission.ctx.clone());
-    kit::graphql::limits(builder.data(admission.clone()).data(venues), mode).finish()
+    let (venues, gates) = loader::loaders(&admission.ctx);
+    let builder = builder.data(admission.clone()).data(venues).data(gates);
+    kit::graphql::limits(builder, mode).finish()
 }
 
 /// The subgraph's SDL, which needs no database.

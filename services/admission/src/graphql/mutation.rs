@@ -139,6 +139,12 @@ kit::payload! {
         AlreadyOverridden,
         /// The pass is frozen, revoked or unconfirmed.
         OverrideNotAllowed,
+        /// The scan is too long ago: it must be made again.
+        DenialTooOld,
+        /// The pass that was looked up was let in here a few minutes ago.
+        OverriddenLately,
+        /// As many as one shift allows.
+        TooManyOverrides,
     }
 }
 
@@ -149,6 +155,8 @@ kit::payload! {
         redemption: Redemption,
     }
     refuses {
+        /// The supervisor has no open shift there.
+        NoOpenShift,
         /// The scan admitted nobody.
         NotAdmitted,
         /// It was taken back before.
@@ -347,7 +355,7 @@ impl People {
             let venue = venue_id(&input.venue_id)?;
             let number = Number::parse(&input.number)
                 .ok_or_else(|| bad_input("number", "the number of a pass or an order"))?;
-            commands::look_up::look_up(&service_of(ctx)?.ctx, caller_of(ctx)?, venue, number).await
+            commands::look_up::look_up(&service_of(ctx)?.ctx, caller_of(ctx)?, venue, &number).await
         };
         let done = done.await.map(|found| {
             let passes: Vec<LookedUpPass> = found.into_iter().map(LookedUpPass).collect();
@@ -370,7 +378,7 @@ impl People {
         };
         let done = done
             .await
-            .map(|one| OverrideAdmissionPayload::done(Redemption(one)));
+            .map(|one| OverrideAdmissionPayload::done(Redemption::of(one)));
         OverrideAdmissionPayload::from_result(language(ctx), done)
     }
 
@@ -388,7 +396,7 @@ impl People {
         };
         let done = done
             .await
-            .map(|one| VoidRedemptionPayload::done(Redemption(one)));
+            .map(|one| VoidRedemptionPayload::done(Redemption::of(one)));
         VoidRedemptionPayload::from_result(language(ctx), done)
     }
 }
@@ -401,7 +409,7 @@ fn overridden(input: &OverrideAdmissionInput) -> KitResult<Overridden> {
                 venue: venue_id(venue)?,
                 pass,
             }),
-            Some(Number::Order(_)) | None => {
+            Some(Number::Order(_) | Number::Quoted(_)) | None => {
                 Err(bad_input("passNumber", "the sixteen digits of a pass"))
             }
         },

@@ -128,7 +128,7 @@ impl Query {
             return Ok(None);
         };
         let found = seen::redemption(service(ctx)?, caller(ctx)?, id).await?;
-        Ok(found.map(Redemption))
+        Ok(found.map(Redemption::of))
     }
 
     /// A venue's scans by time, denials included, for its staff and operators; empty for others.
@@ -151,7 +151,7 @@ impl Query {
             Some(venue) => queries::redemptions(&service(ctx)?.ctx, venue, &page).await?,
             None => Vec::new(),
         };
-        Ok(page.connection(found, |one| Cursor::at(one.at, one.id), Redemption))
+        Ok(page.connection(found, |one| Cursor::at(one.at, one.id), Redemption::of))
     }
 
     /// A venue's figures per day, hour and gate, from one Shanghai date up to, and without,

@@ -52,7 +52,7 @@ pub(super) enum RedeemErrorCode {
     GateMismatch,
     /// The gate is another venue's.
     GateOfAnotherVenue,
-    /// The scan's number was used for another code.
+    /// The scan's number was used for another scan: another code, direction or party.
     ScanIdReused,
     /// What the input names is absent.
     NotFound,
@@ -91,7 +91,7 @@ impl RedeemPayload {
             remaining: answer.remaining,
             hints: answer.hints,
             next_try_at: answer.next_try_at,
-            redemption: Some(Redemption(one)),
+            redemption: Some(Redemption::of(one)),
             user_errors: Vec::new(),
         })
     }

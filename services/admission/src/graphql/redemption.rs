@@ -7,9 +7,8 @@ use kit::graphql::{GlobalId, Language};
 
 use super::stub::Pass;
 use super::venue::{Gate, Venue};
-use super::{language, loader, service};
+use super::{language, loader};
 use crate::domain::redemption::{Origin, Redemption as RedemptionState};
-use crate::queries;
 
 /// What the gate does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
@@ -226,7 +225,32 @@ fn explanation(one: &RedemptionState, language: Language) -> String {
 
 /// A scan and what it was answered.
 #[derive(Clone, Debug)]
-pub(super) struct Redemption(pub(super) RedemptionState);
+pub(super) struct Redemption(RedemptionState, Seen);
+
+/// How much of a redemption the caller may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    /// She runs the venue, oversees all, or is the gate itself.
+    Whole,
+    /// It happened at another company's venue: when and where, not at which gate and why.
+    Outside,
+}
+
+impl Redemption {
+    /// For whom its venue concerns, as the command or query has made sure.
+    pub(super) fn of(one: RedemptionState) -> Self {
+        Self(one, Seen::Whole)
+    }
+
+    /// For staff of a company, of whose `own` venues it may be.
+    pub(super) fn seen(one: RedemptionState, own: bool) -> Self {
+        Self(one, if own { Seen::Whole } else { Seen::Outside })
+    }
+
+    fn is_whole(&self) -> bool {
+        self.1 == Seen::Whole
+    }
+}
 
 /// A scan of a credential and what it was answered, or a supervisor's override.
 #[Object]
@@ -294,14 +318,13 @@ impl Redemption {
             .map(Venue::of))
     }
 
-    /// At which gate.
+    /// At which gate; null at another company's venue.
     #[graphql(complexity = "5 + child_complexity")]
     async fn gate(&self, ctx: &Context<'_>) -> Result<Option<Gate>> {
-        let gates = queries::gates(&service(ctx)?.ctx, self.0.venue).await?;
-        Ok(gates
-            .into_iter()
-            .find(|gate| gate.id == self.0.gate)
-            .map(Gate))
+        if !self.is_whole() {
+            return Ok(None);
+        }
+        Ok(loader::gate(ctx, self.0.gate).await?.map(Gate))
     }
 
     /// Whether a supervisor let the person in against the rules.
@@ -309,11 +332,11 @@ impl Redemption {
         self.0.is_overridden()
     }
 
-    /// Why it was overridden.
+    /// Why it was overridden; null at another company's venue.
     async fn override_reason(&self) -> Option<&str> {
         match &self.0.origin {
-            Origin::Override { reason, .. } => Some(reason),
-            Origin::Scan { .. } => None,
+            Origin::Override { reason, .. } if self.is_whole() => Some(reason),
+            Origin::Override { .. } | Origin::Scan { .. } => None,
         }
     }
 
@@ -327,9 +350,10 @@ impl Redemption {
         self.0.void.as_ref().map(|void| void.at)
     }
 
-    /// Why it was taken back.
+    /// Why it was taken back; null at another company's venue.
     async fn void_reason(&self) -> Option<&str> {
-        self.0.void.as_ref().map(|void| void.reason.as_str())
+        let void = self.0.void.as_ref().filter(|_| self.is_whole());
+        void.map(|void| void.reason.as_str())
     }
 
     /// False for a use whose grant never arrived: nobody is paid for it.

@@ -7,7 +7,7 @@ use kit::types::GateId;
 
 use super::redemption::Redemption;
 use super::stub::Pass;
-use crate::commands::look_up::Found;
+use crate::commands::look_up::{Found, Use};
 use crate::domain::entitlement::{Grant, State};
 use crate::queries::Figure;
 use crate::store::shift::Shift as ShiftRow;
@@ -138,6 +138,7 @@ impl LookedUpPass {
     /// Its newest uses, voided ones included, at most 20.
     #[graphql(complexity = "20 * child_complexity")]
     async fn uses(&self) -> Vec<Redemption> {
-        self.0.uses.iter().cloned().map(Redemption).collect()
+        let shown = |one: &Use| Redemption::seen(one.redemption.clone(), one.own);
+        self.0.uses.iter().map(shown).collect()
     }
 }

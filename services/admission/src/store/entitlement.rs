@@ -276,7 +276,7 @@ pub(crate) async fn uses(tx: &Tx, ids: &[EntitlementId]) -> Result<BTreeMap<Enti
         .collect())
 }
 
-/// Ids of an order's entitlements, or of the one of that number.
+/// Ids of an order's entitlements.
 pub(crate) async fn ids_of_order(
     tx: &Tx,
     order: OrderId,
@@ -290,6 +290,29 @@ pub(crate) async fn ids_of_order(
         .all(
             "SELECT id FROM entitlement WHERE order_id = $1 ORDER BY id LIMIT $2",
             [order.uuid().into(), rows_max.into()],
+        )
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| EntitlementId::from_i64(row.id))
+        .collect())
+}
+
+/// Ids of the entitlements of the order that people quote by this number.
+pub(crate) async fn ids_of_order_number(
+    tx: &Tx,
+    number: &str,
+    rows_max: i64,
+) -> Result<Vec<EntitlementId>> {
+    #[derive(FromQueryResult)]
+    struct Id {
+        id: i64,
+    }
+    let rows: Vec<Id> = tx
+        .all(
+            "SELECT e.id FROM order_number n JOIN entitlement e ON e.order_id = n.order_id
+             WHERE n.number = $1 ORDER BY e.id LIMIT $2",
+            [number.into(), rows_max.into()],
         )
         .await?;
     Ok(rows

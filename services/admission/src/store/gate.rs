@@ -168,3 +168,11 @@ pub(crate) async fn of_venue(db: &kit::Db, venue: VenueId) -> Result<Vec<Gate>> 
     let rows: Vec<GateRow> = db.all(&sql, [venue.uuid().into()]).await?;
     rows.into_iter().map(Gate::try_from).collect()
 }
+
+/// These gates, in no order.
+pub(crate) async fn of_ids(db: &kit::Db, ids: &[GateId]) -> Result<Vec<Gate>> {
+    let sql = format!("SELECT {COLUMNS} FROM gate WHERE id = ANY ($1)");
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    let rows: Vec<GateRow> = db.all(&sql, [ids.into()]).await?;
+    rows.into_iter().map(Gate::try_from).collect()
+}

@@ -4,6 +4,7 @@
 pub(crate) mod desk;
 pub(crate) mod entitlement;
 pub(crate) mod gate;
+pub(crate) mod order;
 pub(crate) mod product;
 pub(crate) mod redemption;
 pub(crate) mod shift;

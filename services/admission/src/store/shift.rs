@@ -68,22 +68,24 @@ pub(crate) async fn lock(tx: &Tx, id: Uuid) -> Result<Option<Shift>> {
     Ok(row.map(Shift::from))
 }
 
-/// Adds a shift.
-pub(crate) async fn insert(tx: &Tx, shift: &Shift) -> Result<()> {
-    tx.execute(
-        "INSERT INTO shift (id, venue, gate, member, opened_at, closes_at)
-         VALUES ($1, $2, $3, $4, $5, $6)",
-        [
-            shift.id.into(),
-            shift.venue.uuid().into(),
-            shift.gate.map(GateId::uuid).into(),
-            shift.member.uuid().into(),
-            shift.opened_at.into(),
-            shift.closes_at.into(),
-        ],
-    )
-    .await?;
-    Ok(())
+/// Adds a shift; false when the person has an open one that could not be seen before.
+pub(crate) async fn insert(tx: &Tx, shift: &Shift) -> Result<bool> {
+    let added = tx
+        .execute(
+            "INSERT INTO shift (id, venue, gate, member, opened_at, closes_at)
+             VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (member) WHERE closed_at IS NULL DO NOTHING",
+            [
+                shift.id.into(),
+                shift.venue.uuid().into(),
+                shift.gate.map(GateId::uuid).into(),
+                shift.member.uuid().into(),
+                shift.opened_at.into(),
+                shift.closes_at.into(),
+            ],
+        )
+        .await?;
+    Ok(added == 1)
 }
 
 /// Ends a shift.

@@ -200,3 +200,23 @@ pub(crate) async fn after(tx: &Tx, after: Uuid, rows_max: i64) -> Result<Vec<Ven
     let rows: Vec<VenueRow> = tx.all(&sql, [after.into(), rows_max.into()]).await?;
     rows.into_iter().map(Venue::try_from).collect()
 }
+
+/// Those of the venues that a company runs.
+pub(crate) async fn of_company(
+    tx: &Tx,
+    company: OrganisationId,
+    venues: BTreeSet<VenueId>,
+) -> Result<BTreeSet<VenueId>> {
+    #[derive(FromQueryResult)]
+    struct Id {
+        id: Uuid,
+    }
+    let venues: Vec<Uuid> = venues.into_iter().map(VenueId::uuid).collect();
+    let rows: Vec<Id> = tx
+        .all(
+            "SELECT id FROM venue WHERE id = ANY ($1) AND organisation = $2",
+            [venues.into(), company.uuid().into()],
+        )
+        .await?;
+    Ok(rows.into_iter().map(|row| VenueId(row.id)).collect())
+}

@@ -2,6 +2,7 @@
 
 use admission::commands::by_hand::void_redemption;
 use admission::commands::redeem::Scanned;
+use admission::commands::shift::open_shift;
 use admission::commands::venue::{suspend_venue, update_venue};
 use admission::domain::opening::Opening;
 use admission::domain::venue::Details;
@@ -117,6 +118,9 @@ async fn a_void_corrects_the_number_inside_and_never_below_zero() {
     let stays = world.enter(&door, &world.token(1)).await;
     let leaves = world.enter(&door, &world.token(2)).await;
     let exit = world.leave(&door, &world.token(2)).await;
+    open_shift(world.ctx(), &world.manager, door.venue, None)
+        .await
+        .unwrap();
     for (one, left) in [(&leaves, 1), (&stays, 0), (&exit, 1)] {
         let key = world.uuid();
         void_redemption(world.ctx(), &world.manager, key, one.id, "mistake")

@@ -79,6 +79,9 @@ async fn a_void_is_not_counted() {
     let door = world.door("博物馆").await;
     world.grant(1).await;
     let used = world.enter(&door, &world.token(1)).await;
+    admission::commands::shift::open_shift(world.ctx(), &world.manager, door.venue, None)
+        .await
+        .unwrap();
     let key = world.uuid();
     let voided = admission::commands::by_hand::void_redemption(
         world.ctx(),

@@ -15,8 +15,8 @@ use crate::dev::{World, write_private};
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
 
-const REQUEST_CODE: &str = "mutation ($phone: String!) { requestLoginCode(input: { phone: $phone }) \
-    { userErrors { code message } } }";
+const REQUEST_CODE: &str = "mutation ($phone: String!) { requestLoginCode(input: \
+    { phone: $phone }) { userErrors { code message } } }";
 const LOGIN: &str = "mutation ($phone: String!, $code: String!) { login(input: { phone: $phone, \
     code: $code }) { tokens { accessToken refreshToken } userErrors { code message } } }";
 const REFRESH: &str = "mutation ($token: String!) { refreshLogin(input: { refreshToken: $token }) \

@@ -65,7 +65,8 @@ fn terms(union: Union) -> [Value; 3] {
             "nameZh": format!("{place_zh}博物馆季票"),
             "nameEn": format!("{place_en} museum season pass"),
             "descriptionZh": "三个月内参观博物馆，每馆四次；九十天内激活，逾期自动激活。",
-            "descriptionEn": "Three months of museums, four visits to each; starts by itself after 90 days.",
+            "descriptionEn": "Three months of museums, four visits to each; \
+                starts by itself after 90 days.",
             "priceFen": 8_800,
             "saleLimit": 5_000,
             "memberLimit": 2,
@@ -81,7 +82,8 @@ fn terms(union: Union) -> [Value; 3] {
             "nameZh": format!("{place_zh}世界遗产二十次卡"),
             "nameEn": format!("{place_en} heritage card, twenty visits"),
             "descriptionZh": "两省市世界遗产共二十次，每省不超过十二次；五一、国庆不可用。",
-            "descriptionEn": "Twenty heritage visits, at most twelve in each province; not on May Day and National Day.",
+            "descriptionEn": "Twenty heritage visits, at most twelve in each province; \
+                not on May Day and National Day.",
             "priceFen": 31_800,
             "saleLimit": 1_000,
             "memberLimit": 1,

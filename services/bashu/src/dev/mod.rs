@@ -110,7 +110,7 @@ async fn start_and_play(
             .await
             .with_context(|| format!("the demonstration world of union {union}"))?;
     }
-    journey::play(world, say).await
+    journey::play(world, args.members, say).await
 }
 
 async fn all_ready(children: &mut [Running], say: &Say) -> Result<()> {

@@ -16,7 +16,7 @@ use crate::say::Say;
 ///
 /// # Errors
 /// When a step does not answer what it must.
-pub(crate) async fn play(world: &World, say: &Say) -> Result<()> {
+pub(crate) async fn play(world: &World, members: u32, say: &Say) -> Result<()> {
     for union in Union::ALL {
         let name = union.name_zh();
         say.title(&format!("{name} 场馆准备 / a venue gets ready"));
@@ -24,7 +24,7 @@ pub(crate) async fn play(world: &World, say: &Say) -> Result<()> {
             .await
             .with_context(|| format!("the venue of union {union}"))?;
         say.title(&format!("{name} 旅程一：职工买年票 / a member buys a pass"));
-        let bought = purchase::play(world, union, say)
+        let bought = purchase::play(world, union, members, say)
             .await
             .with_context(|| format!("journey 1 in union {union}"))?;
         say.title(&format!("{name} 旅程三：场馆验票 / a venue validates"));

@@ -14,8 +14,9 @@ use crate::demo::{member_phone, products};
 use crate::dev::World;
 use crate::say::Say;
 
-/// Members who take turns, so that a journey played often meets no limit on login codes.
-const MEMBERS_TAKING_TURNS: i64 = 1_400;
+/// Seconds of one member's turn: they take turns, so that a journey played often meets no limit
+/// on login codes.
+const TURN_SECONDS: i64 = 20;
 /// How long money may take to become a code.
 const CODE_TIMEOUT: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(10);
@@ -45,12 +46,12 @@ pub(crate) struct Bought {
     pub(crate) paid_at: Instant,
 }
 
-/// Plays it.
+/// Plays it with one of the demonstration's `members`.
 ///
 /// # Errors
 /// When a step does not answer what it must.
-pub(crate) async fn play(world: &World, union: Union, say: &Say) -> Result<Bought> {
-    let turn = Clock::System.now().timestamp() / 20 % MEMBERS_TAKING_TURNS;
+pub(crate) async fn play(world: &World, union: Union, members: u32, say: &Say) -> Result<Bought> {
+    let turn = Clock::System.now().timestamp() / TURN_SECONDS % i64::from(members);
     let phone = member_phone(union, u32::try_from(turn)?);
     let began = Instant::now();
     let member = persona::by_code(world, union, &phone).await?;

@@ -43,6 +43,13 @@ const fn ordinal(reason: CloseReason) -> i32 {
 
 /// Marks an open order as being closed and plans the close.
 pub(crate) async fn begin(tx: &Tx, held: &mut Held, reason: CloseReason) -> Result<()> {
+    if let OrderState::Open {
+        closing: Some(begun),
+    } = held.order.state
+    {
+        // It is being closed: asked again, in case the row that does it is gone.
+        tx.plan(NewDue::new(due::CLOSE, held.order.id, tx.now()).ordinal(ordinal(begun)));
+    }
     if matches!(held.order.state, OrderState::Open { closing: None }) {
         let order = held
             .order
@@ -131,11 +138,11 @@ pub async fn close_order(billing: &Billing, id: OrderId) -> Result<After> {
         Begun::TooEarly(at) => return Ok(After::At(at)),
         Begun::Open(open) => open,
     };
-    if let Some(payment) = open
-        && billing.end_at_provider(&payment).await?
-    {
-        return Ok(After::Done);
+    if let Some(payment) = open {
+        billing.end_at_provider(&payment).await?;
     }
+    // Whatever came: money that paid the order has ended it, money that did not fit goes back and
+    // leaves it to be closed here.
     let union = billing.ctx.union;
     db.tx("close_order", async |tx| finish(tx, union, id).await)
         .await?;
@@ -220,9 +227,7 @@ pub async fn expire_payment(billing: &Billing, id: Uuid) -> Result<After> {
     let Some(payment) = payment.filter(|one| one.state.is_open()) else {
         return Ok(After::Done);
     };
-    if billing.end_at_provider(&payment).await? {
-        return Ok(After::Done);
-    }
+    billing.end_at_provider(&payment).await?;
     db.tx("payment_expired", async |tx| {
         let held = Held::lock(tx, payment.order)
             .await?
@@ -240,27 +245,27 @@ pub async fn expire_payment(billing: &Billing, id: Uuid) -> Result<After> {
 }
 
 impl Billing {
-    /// Makes sure that no money comes by a payment any longer; whether it had come.
-    pub(crate) async fn end_at_provider(&self, payment: &Payment) -> Result<bool> {
+    /// Makes sure that no money comes by a payment any longer, and books what had come.
+    pub(crate) async fn end_at_provider(&self, payment: &Payment) -> Result<()> {
         let number = &payment.out_trade_no;
         match self.wechat.query(number).await {
             Ok(transaction) => {
                 if self.book(&transaction, Learnt::Query).await?.is_some() {
-                    return Ok(true);
+                    return Ok(());
                 }
             }
             Err(failure) if failure.code() == Some("ORDER_NOT_EXIST") => {}
             Err(failure) => return Err(failure.into()),
         }
         match self.wechat.close(number).await {
-            Ok(()) => Ok(false),
+            Ok(()) => Ok(()),
             Err(failure) => match failure.code() {
-                Some("ORDER_CLOSED" | "ORDER_NOT_EXIST" | "RESOURCE_NOT_EXISTS") => Ok(false),
+                Some("ORDER_CLOSED" | "ORDER_NOT_EXIST" | "RESOURCE_NOT_EXISTS") => Ok(()),
                 Some("ORDERPAID") => {
                     let transaction = self.wechat.query(number).await?;
                     let booked = self.book(&transaction, Learnt::Query).await?;
                     booked
-                        .map(|_| true)
+                        .map(|_| ())
                         .ok_or(Error::Unavailable("the provider's answers disagree"))
                 }
                 Some(_) | None => Err(failure.into()),

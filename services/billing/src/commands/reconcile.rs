@@ -29,10 +29,18 @@ fn ready_at(date: NaiveDate) -> Option<DateTime<Utc>> {
         .map(|next| day_start(next) + TimeDelta::minutes(READY_MINUTES))
 }
 
-/// Plans the comparison of a day on which money moves; planned already, it stays.
-pub fn plan_day(tx: &Tx, date: NaiveDate) {
+fn plan_day(tx: &Tx, date: NaiveDate) {
     if let Some(at) = ready_at(date) {
         tx.plan(NewDue::new(due::RECONCILE, date, at.max(tx.now())));
+    }
+}
+
+/// Money was learnt of that moved at `at`: a day that has been compared is compared again. One
+/// that has not is planned by the day before it, so that bookings do not meet on its row.
+pub(crate) fn moved(tx: &Tx, at: DateTime<Utc>) {
+    let date = shanghai_date(at);
+    if ready_at(date).is_some_and(|ready| ready <= tx.now()) {
+        plan_day(tx, date);
     }
 }
 

@@ -133,6 +133,7 @@ pub(crate) async fn learn(tx: &Tx, union: Union, id: Uuid, progress: &Progress) 
             .filter(|at| refund.accepted_at != Some(*at))
         {
             store::date_refund(tx, id, at).await?;
+            super::reconcile::moved(tx, at);
         }
         return Ok(true);
     }
@@ -149,7 +150,14 @@ pub(crate) async fn learn(tx: &Tx, union: Union, id: Uuid, progress: &Progress) 
         held.step(tx, Step::RefundAccepted, Some(refund.fen))
             .await?;
     }
-    super::reconcile::plan_day(tx, kit::types::shanghai_date(accepted_at));
+    if first {
+        // From now on one row asks about it until it is over.
+        if progress.status != RefundStatus::Success {
+            let at = next_refund_query(accepted_at, tx.now());
+            tx.plan(NewDue::new(due::REFUND_QUERY, id, at));
+        }
+        super::reconcile::moved(tx, accepted_at);
+    }
     let refund_id = Some(progress.refund_id.as_str());
     match progress.status {
         RefundStatus::Processing => {
@@ -164,8 +172,6 @@ pub(crate) async fn learn(tx: &Tx, union: Union, id: Uuid, progress: &Progress) 
                 None,
             )
             .await?;
-            let at = next_refund_query(accepted_at, tx.now());
-            tx.plan(NewDue::new(due::REFUND_QUERY, id, at));
         }
         RefundStatus::Success => {
             let done_at = Some(progress.done_at.unwrap_or_else(|| tx.now()));
@@ -181,8 +187,6 @@ pub(crate) async fn learn(tx: &Tx, union: Union, id: Uuid, progress: &Progress) 
             let refund = Refund { state, ..refund };
             store::save_refund(tx, &refund, refund_id, Some("ABNORMAL")).await?;
             note(tx, held.as_ref(), &refund, "ABNORMAL").await?;
-            let at = tx.now() + TimeDelta::seconds(STUCK_SECONDS);
-            tx.plan(NewDue::new(due::REFUND_QUERY, id, at));
         }
         RefundStatus::Closed => again(tx, held.as_ref(), refund).await?,
     }

@@ -8,7 +8,7 @@ use kit::types::{Fen, OrderId, Union, shanghai_date};
 use kit::{Error, Result, Tx};
 use uuid::Uuid;
 
-use super::{Held, ends, reconcile};
+use super::{Held, ends};
 use crate::domain::{
     Line, Order, OrderNumber, OrderState, Payer, Received, Source, Step, request_total,
 };
@@ -122,7 +122,6 @@ async fn take_in(tx: &Tx, union: Union, fresh: Vec<Requested>) -> Result<()> {
             tx.plan(NewDue::new(due::CLOSE, order.id, order.close_at));
         }
     }
-    reconcile::plan_day(tx, today);
     ends::apply_early(tx, union, new.iter().map(|one| one.order.id.0).collect()).await
 }
 

@@ -180,7 +180,7 @@ async fn write_receipt(
         learnt_by: learnt.as_str(),
         paid_at: paid.paid_at,
     };
-    super::reconcile::plan_day(tx, kit::types::shanghai_date(paid.paid_at));
+    super::reconcile::moved(tx, paid.paid_at);
     let kind = kind.as_str();
     let learnt = serde_json::json!({ "kind": kind, "learnt_by": learnt.as_str() });
     tx.audit(AuditRow::system("book_receipt", &paid.transaction_id).detail(learnt));

@@ -104,6 +104,37 @@ async fn money_that_was_faster_wins() {
     world.verify().await;
 }
 
+/// Money that does not fit what was asked, first seen when the order is to be closed: it goes back,
+/// and the order is closed all the same, so that the seller has its stock again.
+#[tokio::test]
+async fn money_of_another_amount_does_not_keep_an_order_open() {
+    let world = World::still().await;
+    let order = world.order(&[19_900]).await;
+    let id =
+        billing::commands::pay_order(&world.billing, &payer(), crate::world::pay(order.id, key()))
+            .await
+            .unwrap();
+    world.work().await;
+    let number = world.trade_no(order.id).await;
+    world
+        .instruct(json!({ "out_trade_no": number, "action": "lose" }))
+        .await;
+    world.payer_pays(&number).await;
+    world.deliver().await;
+    for statement in [
+        "DELETE FROM due WHERE kind = 'query'".to_owned(),
+        format!("UPDATE payment SET fen = 19800 WHERE id = '{id}'"),
+    ] {
+        world.db.ctx.db.execute(&statement, []).await.unwrap();
+    }
+    world.advance(TimeDelta::minutes(15));
+    world.work().await;
+    assert_eq!(world.order_state(order.id).await, "closed");
+    assert_eq!(world.kinds(order.id).await, ["OrderClosed"]);
+    assert_eq!(world.count("due WHERE kind = 'close'").await, 0);
+    assert_eq!(world.count("refund").await, 1, "the money does not go back");
+}
+
 /// The provider is away when the order is to be closed: it stays open until the provider has
 /// spoken, for only then is it known that nothing was paid.
 #[tokio::test]

@@ -67,7 +67,8 @@ async fn orders_are_their_payers() {
     let operator = world.operator().await;
     let timeline = "query ($number: String!) { orderTimeline(number: $number) {
         number state total { amountFen } payment { state codeUrl }
-        lines { title price { amountFen } pass { id } } timeline { code what amount { amountFen } } } }";
+        lines { title price { amountFen } pass { id } }
+        timeline { code what amount { amountFen } } } }";
     for reader in [&payer(), &operator] {
         let typed = json!({ "number": format!(" {} ", number.to_lowercase()) });
         let answer = world.graph(reader, timeline, typed).await;

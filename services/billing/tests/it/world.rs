@@ -133,6 +133,7 @@ impl World {
     /// Everything runs, due work included.
     pub(crate) async fn start() -> Self {
         let mut world = Self::still().await;
+        world.billing.open().await.unwrap();
         let (ctx, jobs) = (
             world.db.ctx.clone(),
             Arc::new(due::Jobs(world.billing.clone())),

@@ -220,9 +220,10 @@ impl Blinds {
         let mut repeated = Vec::new();
         for (at, of_person) in self.documents.iter().zip(&self.phones).enumerate() {
             let (document, phone) = of_person;
-            let given = [document, phone].into_iter().flatten();
             // Both are taken down, whichever of them is there already.
-            if given.fold(false, |twice, it| !seen.insert(*it) || twice) {
+            let given = [document, phone].into_iter().flatten();
+            let repeats = given.filter(|it| !seen.insert(**it)).count();
+            if repeats > 0 {
                 repeated.push((at, Refusal::PersonRepeated));
             }
         }

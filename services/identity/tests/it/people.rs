@@ -33,7 +33,7 @@ async fn add_all(world: &World, organisation: &str, people: Vec<Value>) -> Value
         .await
 }
 
-fn with(person: Value, field: &str, value: Value) -> Value {
+pub(crate) fn with(person: Value, field: &str, value: Value) -> Value {
     let mut person = person;
     person[field] = value;
     person

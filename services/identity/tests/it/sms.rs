@@ -1,5 +1,10 @@
 //! The code on its way to the phone, through the provider's stand-in.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use axum::response::Redirect;
+use axum::routing::post;
 use identity::due::Jobs;
 use kit::access::Caller;
 use kit::graphql::Language;
@@ -88,4 +93,43 @@ async fn a_code_reaches_its_phone() {
     assert_eq!(world.count(left).await, 0);
     stop.send(()).unwrap();
     serving.await.unwrap().unwrap();
+}
+
+/// A provider that points elsewhere is a provider that refuses: phone and code stay here.
+#[tokio::test]
+async fn a_code_does_not_follow_a_redirect() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let followed = Arc::new(AtomicU32::new(0));
+    let (at_send, at_elsewhere) = (Arc::clone(&asked), Arc::clone(&followed));
+    let send = move || async move {
+        at_send.fetch_add(1, Ordering::SeqCst);
+        Redirect::temporary("/elsewhere")
+    };
+    let elsewhere = move || async move {
+        at_elsewhere.fetch_add(1, Ordering::SeqCst);
+    };
+    let routes = axum::Router::new()
+        .route("/sms/send", post(send))
+        .route("/elsewhere", post(elsewhere));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the provider runs beside the test"
+    )]
+    let serving = tokio::spawn(axum::serve(listener, routes).into_future());
+    let world = World::with(settings(&url)).await;
+    let input = json!({ "phone": OPERATOR_PHONE });
+    let caller = Caller::anonymous(Language::En);
+    let selection = "request { expiresInSeconds }";
+    world
+        .mutate(&caller, "requestLoginCode", selection, input)
+        .await;
+    let jobs = Jobs(world.identity.clone());
+    while kit::due::step(&world.identity.ctx, &jobs).await.unwrap() > 0 {}
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    assert_eq!(followed.load(Ordering::SeqCst), 0);
+    let left = "SELECT count(*) AS count FROM due WHERE kind = 'sms_login_code'";
+    assert_eq!(world.count(left).await, 1, "asked again later");
+    serving.abort();
 }

@@ -181,7 +181,9 @@ fn defaults() -> serde_json::Value {
         "mode": "production",
         "log": "info",
         "data_dir": "data",
-        "postgres": { "host": "127.0.0.1", "port": 5432, "user": "bashu_app", "connections_max": 10 },
+        "postgres": {
+            "host": "127.0.0.1", "port": 5432, "user": "bashu_app", "connections_max": 10,
+        },
         "kafka": { "brokers": "127.0.0.1:9092", "partitions": 12 },
         "redis_url": "redis://127.0.0.1:6379/0",
         "listen": { "address": "127.0.0.1", "base_port": 25_000 },

@@ -9,7 +9,8 @@ use crate::world::{Answer, TouchErrorCode, World};
 
 async fn touch(world: &World, fail: &str, language: &str) -> Answer {
     let query = format!(
-        "mutation {{ touch(fail: \"{fail}\") {{ node {{ id }} userErrors {{ code field message }} }} }}"
+        "mutation {{ touch(fail: \"{fail}\") {{ node {{ id }} \
+         userErrors {{ code field message }} }} }}"
     );
     world
         .query(&query)

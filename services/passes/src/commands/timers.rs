@@ -79,7 +79,7 @@ pub async fn end_count(ctx: &Ctx, id: EntitlementId) -> Result<After> {
             let known = store::uses_counted(tx, id).await?;
             let mut book = TermsBook::default();
             let terms = book.of(tx, &pass).await?;
-            if pass.awaits_count() {
+            if pass.lacks_count() {
                 return ask_again(tx, ctx, &pass, terms);
             }
             let change = pass.count_over(known, tx.now(), terms).or_remind();

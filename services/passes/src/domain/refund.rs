@@ -256,7 +256,7 @@ impl Pass {
     }
 
     /// Admission has not answered the freeze, whether or not it should have by now.
-    pub fn awaits_count(&self) -> bool {
+    pub fn lacks_count(&self) -> bool {
         self.counting()
             .is_some_and(|(.., freeze)| freeze.counted.is_none())
     }
@@ -264,7 +264,7 @@ impl Pass {
     /// Admission has not answered the freeze in time: somebody must look at it.
     pub fn count_overdue(&self, now: DateTime<Utc>) -> bool {
         let deadline = TimeDelta::hours(FREEZE_ANSWER_HOURS_MAX);
-        self.awaits_count()
+        self.lacks_count()
             && self
                 .refund()
                 .is_some_and(|refund| refund.requested_at + deadline <= now)

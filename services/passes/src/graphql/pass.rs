@@ -160,6 +160,7 @@ fn state_of(pass: &DomainPass, today: NaiveDate) -> PassState {
     }
 }
 
+/// One person's annual pass.
 #[Object]
 impl Pass {
     /// The pass's id.

@@ -220,6 +220,7 @@ impl From<&Rules> for PassRules {
     }
 }
 
+/// An annual pass that can be bought.
 #[Object]
 impl PassProduct {
     /// The product's id.

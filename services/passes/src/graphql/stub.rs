@@ -30,6 +30,7 @@ impl Order {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Member(pub(super) MemberId);
 
+/// A member, whose home is identity.
 #[Object]
 impl Member {
     /// The member's id.
@@ -58,6 +59,7 @@ impl Member {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Venue(pub(super) Uuid);
 
+/// A venue, whose home is admission.
 #[Object]
 impl Venue {
     /// The venue's id.

@@ -224,6 +224,49 @@ pub(crate) async fn is_overridden(tx: &Tx, id: Uuid) -> Result<bool> {
     Ok(row.is_some_and(|row| row.found))
 }
 
+/// Whether staff looked the entitlement up and let it in at the venue since then; a void took
+/// nobody in.
+pub(crate) async fn looked_up_since(
+    tx: &Tx,
+    venue: VenueId,
+    pass: EntitlementId,
+    since: DateTime<Utc>,
+) -> Result<bool> {
+    #[derive(FromQueryResult)]
+    struct Found {
+        found: bool,
+    }
+    let row = tx
+        .one::<Found>(
+            "SELECT EXISTS (SELECT 1 FROM redemption WHERE venue = $1 AND at > $3 AND overridden
+               AND entitlement = $2 AND overrides IS NULL AND voided_at IS NULL) AS found",
+            [venue.uuid().into(), pass.to_i64().into(), since.into()],
+        )
+        .await?;
+    Ok(row.is_some_and(|row| row.found))
+}
+
+/// How often a supervisor has let in by hand at the venue since then, voided ones included.
+pub(crate) async fn overrides_since(
+    tx: &Tx,
+    venue: VenueId,
+    by: MemberId,
+    since: DateTime<Utc>,
+) -> Result<i64> {
+    #[derive(FromQueryResult)]
+    struct Made {
+        made: i64,
+    }
+    let row = tx
+        .one::<Made>(
+            "SELECT count(*) AS made FROM redemption
+             WHERE venue = $1 AND at > $3 AND overridden AND override_by = $2",
+            [venue.uuid().into(), by.uuid().into(), since.into()],
+        )
+        .await?;
+    Ok(row.map_or(0, |row| row.made))
+}
+
 /// Writes back what a later version changed: the void, the pay and the number inside.
 pub(crate) async fn save(tx: &Tx, one: &Redemption) -> Result<()> {
     let void = one.void.as_ref();
