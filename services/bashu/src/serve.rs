@@ -8,7 +8,6 @@ use anyhow::{Context, Result, bail};
 use ed25519_dalek::VerifyingKey;
 use kit::bus::{Bus, KafkaOptions};
 use kit::config::Config;
-use kit::graphql::Mode;
 use kit::redis::Cache;
 use kit::replica::{Keys, Roots};
 use kit::serve::{Process, Service};
@@ -19,8 +18,6 @@ use kit::{Clock, Ctx, Db, Ids};
 /// The services of a union, in the order in which they are started.
 pub(crate) const SERVICES: [&str; 4] =
     [identity::NAME, passes::NAME, billing::NAME, admission::NAME];
-/// Copies of each record a production cluster keeps; a development broker is alone.
-const REPLICATION: i32 = 3;
 
 /// What `bashu serve` is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -100,11 +97,7 @@ pub(crate) fn bus(config: &Config) -> Bus {
         brokers: config.kafka.brokers.clone(),
         prefix: config.kafka.prefix.clone(),
         partitions: config.kafka.partitions,
-        replication: if config.mode == Mode::Production {
-            REPLICATION
-        } else {
-            1
-        },
+        replication: crate::stack::replication(config.mode),
         instance: None,
     })
 }

@@ -13,7 +13,7 @@ use crate::registry::Known;
 /// Connections of one command to one database, at most.
 const CONNECTIONS_MAX: u32 = 3;
 /// Copies of each topic's partitions in production.
-pub(crate) const REPLICATION: i32 = 3;
+const REPLICATION: i32 = 3;
 
 /// A configured union.
 #[derive(Clone, Debug)]
@@ -70,10 +70,15 @@ impl Stack {
 
     /// Copies that each partition should have.
     pub(crate) fn replication(&self) -> i32 {
-        match self.config.mode {
-            Mode::Development => 1,
-            Mode::Production => REPLICATION,
-        }
+        replication(self.config.mode)
+    }
+}
+
+/// Copies that each partition has: a development broker is alone.
+pub(crate) const fn replication(mode: Mode) -> i32 {
+    match mode {
+        Mode::Development => 1,
+        Mode::Production => REPLICATION,
     }
 }
 

@@ -20,10 +20,10 @@ pub mod wechat;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kit::Ctx;
 use kit::config::ConfigError;
 use kit::migrate::{KIT, Migration, REPLICA};
 use kit::replica::{Keys, Replica, Roots};
-use kit::{Ctx, Result};
 use serde::Deserialize;
 use tokio::sync::Notify;
 
@@ -74,7 +74,7 @@ impl Billing {
         ctx: Ctx,
         settings: &Settings,
         roots: Roots,
-    ) -> std::result::Result<Self, ConfigError> {
+    ) -> Result<Self, ConfigError> {
         let merchant = Merchant::load(&settings.wechat)?;
         let client = Client::new(merchant, ctx.clock.clone(), ctx.ids.clone())
             .map_err(|_| ConfigError::new("billing.wechat", "no HTTP client can be made"))?;
@@ -113,40 +113,15 @@ impl Billing {
             access_keys: self.keys.access().clone(),
             mode,
         };
-        let keys = self.keys.clone();
-        let (relay_bus, sellers_bus, replica_bus) = (bus.clone(), bus.clone(), bus.clone());
-        let (union, roots) = (self.ctx.union, self.roots.clone());
+        let union = self.ctx.union;
         kit::serve::Service::new(self.ctx.clone())
             .graphql(kit::graphql::router(schema(self, mode), edge))
             .rest(rest::routes(self), rest::NOTIFICATION_BYTES_MAX)
             .due(due::Jobs(self.clone()))
             .migrations(ALL_MIGRATIONS)
-            .access_keys(self.keys.access().clone())
-            .add_loop("keys", move |ctx, stop| {
-                kit::replica::keys_loop(ctx, keys.clone(), stop)
-            })
-            .add_loop("relay", move |ctx, stop| {
-                let relay = kit::relay::Relay::new(ctx, relay_bus.clone());
-                async move {
-                    relay.run(stop).await;
-                    Ok(())
-                }
-            })
-            .add_loop("replica", move |ctx, stop| {
-                let handler = Replica::new(roots.clone());
-                let consumer = kit::consumer::Consumer::new(ctx, replica_bus.clone(), handler);
-                async move {
-                    consumer.run(stop).await;
-                    Result::Ok(())
-                }
-            })
-            .add_loop("sellers", move |ctx, stop| {
-                let handler = consumers::Sellers { union };
-                let consumer = kit::consumer::Consumer::new(ctx, sellers_bus.clone(), handler);
-                async move {
-                    consumer.run(stop).await;
-                    Ok(())
-                }
-            })
+            .keys(&self.keys)
+            .relay(bus)
+            .consume(bus, Replica::new(self.roots.clone()))
+            .consume(bus, consumers::Sellers { union })
     }
 }
