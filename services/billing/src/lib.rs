@@ -70,11 +70,7 @@ impl Billing {
     ///
     /// # Errors
     /// Names the setting that is wrong.
-    pub fn new(
-        ctx: Ctx,
-        settings: &Settings,
-        roots: Roots,
-    ) -> Result<Self, ConfigError> {
+    pub fn new(ctx: Ctx, settings: &Settings, roots: Roots) -> Result<Self, ConfigError> {
         let merchant = Merchant::load(&settings.wechat)?;
         let client = Client::new(merchant, ctx.clock.clone(), ctx.ids.clone())
             .map_err(|_| ConfigError::new("billing.wechat", "no HTTP client can be made"))?;
