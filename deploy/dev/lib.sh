@@ -14,12 +14,14 @@ fail() { printf 'deploy/dev: %s\n' "$*" >&2; exit 1; }
 elapsed() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f s", b - a }'; }
 secret() { od -An -N18 -tx1 /dev/urandom | tr -d ' \n'; }
 
-# The unions of a world: `run` is both, `test` is one of its own, so that they live side by side.
+# The unions of a world: `run` is both, `test` is one of its own, so that they live side by side;
+# load and faults have one union each, since the two share nothing but an exchange.
 unions() {
   case "$1" in
     run) echo "50 51" ;;
     test) echo test ;;
-    *) fail "there is no world '$1': say run or test" ;;
+    bench | chaos) echo 50 ;;
+    *) fail "there is no world '$1': say run, test, bench or chaos" ;;
   esac
 }
 

@@ -60,7 +60,7 @@ pub(crate) struct DemoArgs {
 pub(crate) async fn run(args: DemoArgs) -> Result<()> {
     let say = Say::terminal();
     let world = World::prepare(&args.world)?;
-    for union in Union::ALL {
+    for union in world.unions() {
         load(&world, union, args.world.members, &say).await?;
     }
     Ok(())
@@ -194,9 +194,9 @@ async fn ensure_offices(
 }
 
 /// Who a person can be.
-pub(crate) fn print_logins(say: &Say) {
+pub(crate) fn print_logins(unions: impl Iterator<Item = Union>, say: &Say) {
     say.line("登录手机号（验证码见短信箱）/ phones to sign in with (codes are in the inbox):");
-    for union in Union::ALL {
+    for union in unions {
         say.line(&format!(
             "{union}  普通职工 members  {} … {}",
             member_phone(union, 0),

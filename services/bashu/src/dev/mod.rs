@@ -45,9 +45,23 @@ pub(crate) struct DevArgs {
     /// Members of the demonstration world, in each union
     #[arg(long, default_value_t = 1500)]
     pub(crate) members: u32,
+    /// The unions to run
+    #[arg(long = "union", value_name = "50|51", value_parser = union_of,
+          default_values_t = Union::ALL)]
+    pub(crate) unions: Vec<Union>,
     /// End after the journeys instead of staying up
     #[arg(long)]
     pub(crate) once: bool,
+    /// Only write the configurations and run the migrations: another program starts the processes
+    #[arg(long, conflicts_with = "once")]
+    pub(crate) prepare: bool,
+}
+
+fn union_of(text: &str) -> Result<Union, String> {
+    Union::ALL
+        .into_iter()
+        .find(|union| union.to_string() == text)
+        .ok_or_else(|| "50 or 51".to_owned())
 }
 
 /// Starts everything, plays, stays, stops.
@@ -59,9 +73,12 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
     let began = Instant::now();
     let stop = kit::serve::on_termination()?;
     let world = World::prepare(&args)?;
-    for union in Union::ALL {
+    for union in world.unions() {
         let ran = crate::migrate::union(&world.config(union)?).await?;
         say.step(&format!("union {union}: {ran} migrations run"));
+    }
+    if args.prepare {
+        return Ok(());
     }
     let mut children = Vec::new();
     let outcome = tokio::select! {
@@ -95,17 +112,17 @@ async fn start_and_play(
     say: &Say,
 ) -> Result<()> {
     children.push(Running::start(sandbox(world))?);
-    for union in Union::ALL {
+    for union in world.unions() {
         children.push(Running::start(services(world, union)?)?);
     }
     all_ready(children, say).await?;
     // Only now, so that they find identity's keys at their first look.
     let before = children.len();
-    for union in Union::ALL {
+    for union in world.unions() {
         children.push(Running::start(gateway(args, world, union))?);
     }
     all_ready(&mut children[before..], say).await?;
-    for union in Union::ALL {
+    for union in world.unions() {
         demo::load(world, union, args.members, say)
             .await
             .with_context(|| format!("the demonstration world of union {union}"))?;

@@ -28,6 +28,7 @@ pub(crate) struct World {
     supergraph: PathBuf,
     own_program: PathBuf,
     port_offset: u16,
+    unions: Vec<Union>,
 }
 
 impl World {
@@ -43,20 +44,26 @@ impl World {
                 .with_context(|| format!("{} is missing", args.supergraph.display()))?,
             own_program: std::env::current_exe()?,
             port_offset: args.port_offset,
+            unions: args.unions.clone(),
         };
         private_folder(&world.sandbox_folder())?;
         sandbox::provision(&world.sandbox_folder())?;
         let mut roots = BTreeMap::new();
-        for union in Union::ALL {
+        for union in world.unions() {
             private_folder(&world.keys(union))?;
             roots.insert(union, crate::keys::root_of(&world.keys(union))?);
         }
-        for union in Union::ALL {
+        for union in world.unions() {
             let text = world.services_settings(union, &roots)?;
             write_private(&world.config_path(union), &text)?;
             write_private(&world.gateway_path(union), &world.gateway_settings(union)?)?;
         }
         Ok(world)
+    }
+
+    /// The unions that run here.
+    pub(crate) fn unions(&self) -> impl Iterator<Item = Union> + use<> {
+        self.unions.clone().into_iter()
     }
 
     fn union_folder(&self, union: Union) -> PathBuf {
@@ -287,7 +294,7 @@ impl World {
     /// Says where to go and whom to be.
     pub(crate) fn print_addresses(&self, say: &Say) {
         say.title("两会已就绪 / both unions are up");
-        for union in Union::ALL {
+        for union in self.unions() {
             let gateway = self.gateway(union);
             say.line(&format!("{}  http://{gateway}/graphql", union.name_zh()));
         }
@@ -295,7 +302,7 @@ impl World {
             "支付与短信沙箱 / payer and SMS inbox  http://{}/",
             self.sandbox()
         ));
-        crate::demo::print_logins(say);
+        crate::demo::print_logins(self.unions(), say);
         say.line("Ctrl-C 停止 / Ctrl-C stops");
     }
 }

@@ -7,17 +7,16 @@ mod purchase;
 mod validation;
 
 use anyhow::{Context, Result};
-use kit::types::Union;
 
 use crate::dev::World;
 use crate::say::Say;
 
-/// Plays journey 1 and the online half of journey 3 in both unions.
+/// Plays journey 1 and the online half of journey 3 in each union of the world.
 ///
 /// # Errors
 /// When a step does not answer what it must.
 pub(crate) async fn play(world: &World, members: u32, say: &Say) -> Result<()> {
-    for union in Union::ALL {
+    for union in world.unions() {
         let name = union.name_zh();
         say.title(&format!("{name} 场馆准备 / a venue gets ready"));
         let mut venue = validation::prepare(world, union, say)
