@@ -12,12 +12,12 @@ export CARGO_TARGET_DIR ?= $(cache)/target
 gateway_dir := $(CARGO_TARGET_DIR)/gateway
 # hive-router pins crates that declare a newer Rust than they need.
 flags := --locked --ignore-rust-version
-scripts := *.sh up down with check deps build test schema ci compose ../../.ci/run
+scripts := *.sh up down with check deps build test bench chaos schema ci compose ../../.ci/run
 binaries := $(CURDIR)/.dev/bin
 export BASHU_GATEWAY_BIN := $(binaries)/bashu-gateway
 export BASHU_BIN := $(binaries)/bashu
 
-.PHONY: help deps build run status stop test fmt lint schema schema-check deny ci
+.PHONY: help deps build run status stop test bench sim chaos fmt lint schema schema-check deny ci
 
 help: ## Show what each target does
 	@echo "Bashu. First time: make run"
@@ -58,6 +58,17 @@ lint: ## Run clippy (warnings are errors), and shellcheck where installed
 	@cargo clippy -p gateway --all-targets --target-dir "$(gateway_dir)" $(flags) -- -D warnings
 	@if command -v shellcheck >/dev/null; then cd deploy/dev && shellcheck -s bash $(scripts); \
 	  else echo "   shellcheck is not installed: the scripts of deploy/dev were not checked"; fi
+
+bench: deps ## Measure one union under load, in a world of its own; ONLY=redeem,buy runs parts
+	@deploy/dev/bench $(if $(ONLY),--only $(ONLY)) $(BENCH_FLAGS)
+
+sim: deps ## Play seeded stories of a whole union and kill its sagas at every point (SIM_SEED, SIM_SEEDS)
+	@echo "== sim: SIM_SEED=7 plays one seed, SIM_SEEDS=5000 as many; else 500, optimised"
+	@$(if $(SIM_SEED),SIM_SEED=$(SIM_SEED),SIM_SEEDS=$(or $(SIM_SEEDS),500)) deploy/dev/with test -- \
+	  cargo test --release -p tests --test sim $(flags) -- --nocapture $(if $(SIM_SEED),every_promise)
+
+chaos: deps ## Kill, stop and cut everything under load, then compare (CHAOS_SEED, KILLS, ONLY=kill,pause,link,clock,disk)
+	@deploy/dev/chaos
 
 schema: build ## Write the subgraphs' SDL and the supergraph into schema/
 	@deploy/dev/schema write

@@ -45,7 +45,9 @@ kafka_start() {
   local union=$1 folder="$2/kafka" from=$EPOCHREALTIME
   mkdir -p "$folder"
   if ! alive "$folder"; then
+    # Clients are told the advertised port: a proxy's, where one stands before the broker.
     sed -e "s|@port@|$kafka_port|; s|@controller@|$controller_port|; s|@data@|$folder/data|" \
+      -e "s|@advertised@|${BASHU_KAFKA_ADVERTISED_PORT:-$kafka_port}|" \
       "$here/kafka/server.properties" >"$folder/server.properties"
     # The controller lets the lease of a broker that vanished run out before the next may register.
     [[ ! -f $folder/prepared || -f $folder/data/.kafka_cleanshutdown ]] ||

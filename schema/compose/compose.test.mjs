@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import test from "node:test";
@@ -59,4 +59,16 @@ test("what cannot be composed is said by file or by code", (context) => {
   assert.match(within(context, {}).run().said, /no subgraph schema/);
   assert.match(within(context, { "Bad-Name.graphql": identity }).run().said, /lower-case/);
   assert.match(within(context, { "identity.graphql": identity }).run("--what").said, /--what/);
+});
+
+// Directives of authorisation have been bypassed by way of interfaces, fragments and `@requires`
+// before: here each subgraph decides for itself, so that there is nothing to bypass.
+test("no field's protection rests on a directive of the graph", () => {
+  const folder = join(dirname(program), "..");
+  const files = readdirSync(folder).filter((name) => name.endsWith(".graphql"));
+  assert.ok(files.includes("supergraph.graphql") && files.length > 4, files.join());
+  for (const name of files) {
+    const text = readFileSync(join(folder, name), "utf8");
+    assert.doesNotMatch(text, /@(authenticated|policy)\b(?!")|@requiresScopes\(/, name);
+  }
 });

@@ -3,11 +3,19 @@
 //! A world has databases and topics under a prefix of its own on the test servers, so that it
 //! runs beside anything else. A missing server or program fails, it never skips.
 
+pub mod load;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+
+/// The world's ports stand away from those of `make run`.
+const PORT_OFFSET: u16 = 3_000;
+/// Processes beside each other whose worlds have ports of their own.
+const PORT_RANGES: u32 = 50;
+const PORTS_PER_RANGE: u32 = 100;
 
 /// The checkout.
 pub fn root() -> PathBuf {
@@ -42,6 +50,16 @@ impl TestWorld {
     /// # Errors
     /// When the test servers are not up.
     pub fn new(name: &str) -> Result<Self> {
+        let shared = variable("BASHU_REDIS_URL")?;
+        let server = shared.strip_suffix("/0").unwrap_or(&shared);
+        Self::with_redis(name, &[format!("{server}/1"), format!("{server}/2")])
+    }
+
+    /// The same, with a Redis of its own at each union's address.
+    ///
+    /// # Errors
+    /// When the test servers are not up.
+    pub fn with_redis(name: &str, addresses: &[String; 2]) -> Result<Self> {
         let prefix = format!("{name}_{}_", std::process::id());
         let folder = root().join(".dev/test").join(name);
         // What an earlier run left belongs to databases that are gone.
@@ -49,7 +67,7 @@ impl TestWorld {
             std::fs::remove_dir_all(&folder)?;
         }
         let world = Self { folder, prefix };
-        for union in ["50", "51"] {
+        for (union, redis) in UNIONS.into_iter().zip(addresses) {
             let own = world.folder.join(union);
             std::fs::create_dir_all(&own)?;
             let mut values = BTreeMap::new();
@@ -64,10 +82,7 @@ impl TestWorld {
             ] {
                 values.insert(key.to_owned(), variable(key)?);
             }
-            let redis = variable("BASHU_REDIS_URL")?;
-            let database = if union == "50" { "/1" } else { "/2" };
-            let redis = redis.strip_suffix("/0").unwrap_or(&redis).to_owned() + database;
-            values.insert("BASHU_REDIS_URL".to_owned(), redis);
+            values.insert("BASHU_REDIS_URL".to_owned(), redis.clone());
             values.insert("BASHU_PREFIX".to_owned(), world.prefix_of(union));
             let text: String = values
                 .iter()
@@ -88,6 +103,41 @@ impl TestWorld {
         format!("{}{union}_", self.prefix)
     }
 
+    /// What is added to every port, so that worlds of processes beside each other do not meet.
+    pub fn port_offset() -> u16 {
+        let range = std::process::id() % PORT_RANGES * PORTS_PER_RANGE;
+        PORT_OFFSET + u16::try_from(range).unwrap_or_default()
+    }
+
+    /// `bashu` as `make test` built it, in the checkout, seeing none of this process's settings.
+    ///
+    /// # Errors
+    /// When nobody says where it is.
+    pub fn program() -> Result<Command> {
+        let mut command = Command::new(variable("BASHU_BIN")?);
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BASHU_")) {
+            command.env_remove(name);
+        }
+        command.current_dir(root());
+        Ok(command)
+    }
+
+    /// Runs `bashu` with these arguments, and a union's configuration or none; whether it went
+    /// well, and all it said.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub fn bashu(&self, union: Option<&str>, arguments: &[&str]) -> Result<(bool, String)> {
+        let mut command = Self::program()?;
+        if let Some(union) = union {
+            command.env("BASHU_CONFIG", self.config(union));
+        }
+        let output = command.args(arguments).output()?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        Ok((output.status.success(), said))
+    }
+
     /// Where a union's configuration is, once `bashu dev` has written it.
     pub fn config(&self, union: &str) -> PathBuf {
         self.folder.join(union).join("bashu.toml")
@@ -97,7 +147,7 @@ impl TestWorld {
 impl Drop for TestWorld {
     /// The world's databases go with it, whether its test went well or not.
     fn drop(&mut self) {
-        for union in ["50", "51"] {
+        for union in UNIONS {
             for service in SERVICES {
                 let name = format!("{}{service}", self.prefix_of(union));
                 if let Err(error) = sql(&format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)"))
@@ -109,6 +159,7 @@ impl Drop for TestWorld {
     }
 }
 
+const UNIONS: [&str; 2] = ["50", "51"];
 /// Databases of a union.
 const SERVICES: [&str; 4] = ["identity", "passes", "billing", "admission"];
 

@@ -2,7 +2,8 @@
 //! services behind it. The demonstration world and the journeys go through it, so that whatever
 //! they make or show, a person can make and see by the same door.
 
-use std::time::Duration;
+use std::fmt;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
@@ -11,21 +12,48 @@ use serde_json::{Value, json};
 pub(crate) const GATE_HEADER: &str = "x-bashu-gate";
 /// How long one answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// A connection that rested for longer is not used again: the gateway closes one after five
+/// seconds, and what is sent at that moment has no answer.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(3);
+/// How long a patient client asks again, and how long it waits in between.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(200);
+/// Codes that leave open what became of a request.
+const UNANSWERED: [&str; 4] = [
+    "SUBGRAPH_REQUEST_TIMEOUT",
+    "GATEWAY_TIMEOUT",
+    "OVERLOADED",
+    "UNAVAILABLE",
+];
 
 /// One signed-in (or anonymous) client of one union's gateway.
 #[derive(Clone, Debug)]
-pub(crate) struct Client {
+pub struct Client {
     http: reqwest::Client,
     url: String,
     token: Option<String>,
     gate: Option<String>,
     language: &'static str,
+    patient: bool,
+}
+
+/// Nothing is known of what became of a request.
+#[derive(Debug)]
+struct Unanswered;
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the gateway has no answer")
+    }
 }
 
 impl Client {
     /// An anonymous client of the gateway at `address`, `host:port`.
-    pub(crate) fn new(address: &str) -> Result<Self> {
-        let http = reqwest::Client::builder().timeout(ANSWER_TIMEOUT).build()?;
+    pub fn new(address: &str) -> Result<Self> {
+        let http = reqwest::Client::builder()
+            .timeout(ANSWER_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIME_MAX)
+            .build()?;
         let url = format!("http://{address}/graphql");
         Ok(Self {
             http,
@@ -33,11 +61,22 @@ impl Client {
             token: None,
             gate: None,
             language: "zh",
+            patient: false,
         })
     }
 
+    /// The same client asking again, for a while, what was not answered: only for what acts once
+    /// however often it is asked, as all do that carry an idempotency key or a scan id.
+    #[must_use]
+    pub fn patient(&self) -> Self {
+        Self {
+            patient: true,
+            ..self.clone()
+        }
+    }
+
     /// The same client with an access token.
-    pub(crate) fn signed_in(&self, token: &str) -> Self {
+    pub fn signed_in(&self, token: &str) -> Self {
         Self {
             token: Some(token.to_owned()),
             ..self.clone()
@@ -64,28 +103,47 @@ impl Client {
     ///
     /// # Errors
     /// When there is no answer, or it has top-level errors.
-    pub(crate) async fn send(&self, query: &str, variables: Value) -> Result<Value> {
+    pub async fn send(&self, query: &str, variables: Value) -> Result<Value> {
+        let body = json!({ "query": query, "variables": variables });
+        let began = Instant::now();
+        loop {
+            match self.ask(&body).await {
+                Err(error) if self.patient && error.is::<Unanswered>() => {
+                    if began.elapsed() > PATIENCE {
+                        return Err(error);
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn ask(&self, body: &Value) -> Result<Value> {
         let mut request = self
             .http
             .post(&self.url)
             .header("accept-language", self.language)
-            .json(&json!({ "query": query, "variables": variables }));
+            .json(body);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
         if let Some(assertion) = &self.gate {
             request = request.header(GATE_HEADER, assertion);
         }
-        let response = request
-            .send()
-            .await
-            .context("the gateway does not answer")?;
+        let response = request.send().await.context(Unanswered)?;
         let status = response.status();
-        let text = response.text().await?;
+        let text = response.text().await.context(Unanswered)?;
         let mut answer: Value = serde_json::from_str(&text)
             .with_context(|| format!("the gateway answered {status}: {text}"))?;
         if let Some(errors) = answer.get("errors").filter(|errors| !errors.is_null()) {
-            bail!("the gateway answered {status}: {errors}");
+            let error = anyhow!("the gateway answered {status}: {errors}");
+            let codes = errors.as_array().into_iter().flatten();
+            let mut codes = codes.filter_map(|error| error["extensions"]["code"].as_str());
+            if codes.any(|code| UNANSWERED.contains(&code)) {
+                return Err(error.context(Unanswered));
+            }
+            return Err(error);
         }
         Ok(answer["data"].take())
     }
@@ -95,7 +153,7 @@ impl Client {
     ///
     /// # Errors
     /// When there is no answer, or it has errors of either kind.
-    pub(crate) async fn run(&self, query: &str, variables: Value) -> Result<Value> {
+    pub async fn run(&self, query: &str, variables: Value) -> Result<Value> {
         let payload = only_field(self.send(query, variables).await?)?;
         match payload.get("userErrors").and_then(Value::as_array) {
             Some(errors) if !errors.is_empty() => {
@@ -125,7 +183,7 @@ pub(crate) fn only_field(data: Value) -> Result<Value> {
 ///
 /// # Errors
 /// When it is not there.
-pub(crate) fn text(value: &Value, pointer: &str) -> Result<String> {
+pub fn text(value: &Value, pointer: &str) -> Result<String> {
     value
         .pointer(pointer)
         .and_then(Value::as_str)

@@ -181,7 +181,8 @@ CREATE TABLE refund (
     CONSTRAINT refund_out_refund_no UNIQUE (out_refund_no),
     CONSTRAINT refund_cause CHECK (cause IN
         ('returned', 'refused', 'late', 'mismatch', 'unknown')),
-    CONSTRAINT refund_state CHECK (state IN ('requested', 'processing', 'abnormal', 'done')),
+    CONSTRAINT refund_state CHECK (state IN
+        ('requested', 'processing', 'abnormal', 'given_up', 'done')),
     CONSTRAINT refund_fen CHECK (fen >= 0 AND (fen = 0) = (transaction_id IS NULL)),
     CONSTRAINT refund_done CHECK ((state = 'done') = (done_at IS NOT NULL))
 ) WITH (fillfactor = 80);
@@ -218,7 +219,7 @@ CREATE INDEX notice_out_trade_no ON notice (out_trade_no);
 CREATE TABLE discrepancy (
     id           uuid PRIMARY KEY,
     kind         text NOT NULL,
-    -- A transaction id, refund number or notification's id.
+    -- A transaction id, refund or its number, notification's id, day, or day and line of its bill.
     subject      text NOT NULL,
     bill_date    date,
     order_id     uuid,
@@ -232,7 +233,8 @@ CREATE TABLE discrepancy (
     CONSTRAINT discrepancy_once UNIQUE (kind, subject),
     CONSTRAINT discrepancy_kind CHECK (kind IN ('amount_differs', 'currency_differs',
         'merchant_differs', 'unknown_order', 'missing_here', 'missing_there', 'state_differs',
-        'late_payment', 'refund_stuck', 'transaction_reused')),
+        'late_payment', 'refund_stuck', 'transaction_reused', 'bill_row_unreadable',
+        'bill_summary_differs', 'bill_unreadable', 'fee_differs')),
     CONSTRAINT discrepancy_state CHECK (state IN ('open', 'explained')),
     CONSTRAINT discrepancy_explained CHECK
         ((state = 'explained') = (explained_at IS NOT NULL AND explanation IS NOT NULL))

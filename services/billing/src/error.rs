@@ -23,11 +23,13 @@ pub enum Refusal {
     NothingToPay,
     /// The day is not over, or lies too far back.
     NoBillForDate,
+    /// The money has gone back.
+    AlreadyRefunded,
 }
 
 impl Refusal {
     /// Every refusal.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::OrderNotSeenYet,
         Self::AlreadyPaid,
         Self::OrderClosed,
@@ -37,6 +39,7 @@ impl Refusal {
         Self::PaymentEnding,
         Self::NothingToPay,
         Self::NoBillForDate,
+        Self::AlreadyRefunded,
     ];
 
     /// The code of the graph and of the idempotency record.
@@ -51,6 +54,7 @@ impl Refusal {
             Self::PaymentEnding => "PAYMENT_ENDING",
             Self::NothingToPay => "NOTHING_TO_PAY",
             Self::NoBillForDate => "NO_BILL_FOR_DATE",
+            Self::AlreadyRefunded => "ALREADY_REFUNDED",
         }
     }
 
@@ -70,6 +74,7 @@ impl Refusal {
             | Self::NothingToPay => "orderId",
             Self::MethodUnavailable => "method",
             Self::NoBillForDate => "date",
+            Self::AlreadyRefunded => "refundId",
         }
     }
 
@@ -108,6 +113,10 @@ impl Refusal {
             Self::NoBillForDate => (
                 "该日期没有可对账的账单。",
                 "There is no bill to reconcile with for this date.",
+            ),
+            Self::AlreadyRefunded => (
+                "该笔退款已到账。",
+                "The money of this refund has already gone back.",
             ),
         }
     }

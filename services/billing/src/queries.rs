@@ -224,6 +224,9 @@ pub struct DiscrepancyRow {
     pub order_id: Option<Uuid>,
     pub ours_fen: Option<i64>,
     pub theirs_fen: Option<i64>,
+    pub detail: String,
+    /// The refund that is stuck.
+    pub refund: Option<Uuid>,
     pub state: String,
     pub explanation: Option<String>,
     pub found_at: DateTime<Utc>,
@@ -231,8 +234,10 @@ pub struct DiscrepancyRow {
 
 const RECONCILIATION: &str = "date, state, runs, bill_sha1, rows, matched, differences, paid_fen,
     refunded_fen, fee_fen, ran_at";
-const DISCREPANCY: &str = "id, kind, subject, order_id, ours_fen, theirs_fen, state, explanation,
-    found_at";
+const DISCREPANCY: &str = "id, kind, subject, order_id, ours_fen, theirs_fen, detail,
+    CASE WHEN kind = 'refund_stuck' THEN
+      (SELECT r.id FROM refund r WHERE r.id = subject::uuid) END AS refund,
+    state, explanation, found_at";
 /// Differences of one day that are listed, at most.
 const DIFFERENCES_MAX: i64 = 500;
 

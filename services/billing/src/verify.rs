@@ -131,8 +131,13 @@ pub const INVARIANTS: &[Invariant] = &[
                 SELECT 1 FROM due d WHERE d.kind = 'query' AND d.subject = p.id::text))
               UNION ALL
               SELECT f.out_refund_no, 'waits and is not asked about'
-              FROM refund f WHERE f.state <> 'done' AND NOT EXISTS (
+              FROM refund f WHERE f.state NOT IN ('given_up', 'done') AND NOT EXISTS (
                 SELECT 1 FROM due d WHERE d.kind IN ('refund', 'refund_query')
+                  AND d.subject = f.id::text)
+              UNION ALL
+              SELECT f.out_refund_no, 'waits for a person and nobody is told'
+              FROM refund f WHERE f.state = 'given_up' AND NOT EXISTS (
+                SELECT 1 FROM discrepancy d WHERE d.kind = 'refund_stuck' AND d.state = 'open'
                   AND d.subject = f.id::text)",
     },
 ];

@@ -20,6 +20,9 @@ const ENVIRONMENT_PREFIX: &str = "BASHU_GATEWAY_";
 /// Names with our prefix that are no keys: the file to read, and where a launcher finds us.
 const NO_KEYS: [&str; 2] = ["config", "bin"];
 
+/// How far health and metrics are from the graph, in ports, unless told otherwise.
+const OPERATIONS_PORTS_AHEAD: u16 = 10;
+
 /// Environment of the router's own library that would weaken it behind this configuration's back.
 const FORBIDDEN_ENVIRONMENT: [&str; 1] = ["ROUTER_DISABLE_INT_VALUE_RANGE_VALIDATION"];
 
@@ -51,6 +54,7 @@ impl Union {
         }
     }
 
+    /// Where the graph is.
     fn default_listen(self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], 14_000 + u16::from(self.number())))
     }
@@ -128,6 +132,7 @@ impl Default for Limits {
 struct Written {
     union: Union,
     listen: Option<SocketAddr>,
+    operations: Option<SocketAddr>,
     #[serde(default)]
     mode: Mode,
     supergraph: PathBuf,
@@ -148,7 +153,10 @@ struct Written {
 /// A configuration that has been checked.
 pub(crate) struct Settings {
     pub(crate) union: Union,
+    /// Of the graph.
     pub(crate) listen: SocketAddr,
+    /// Of health and metrics, which no proxy passes on.
+    pub(crate) operations: SocketAddr,
     pub(crate) mode: Mode,
     /// Absolute.
     pub(crate) supergraph: PathBuf,
@@ -170,6 +178,7 @@ impl fmt::Debug for Settings {
             .debug_struct("Settings")
             .field("union", &self.union)
             .field("listen", &self.listen)
+            .field("operations", &self.operations)
             .field("mode", &self.mode)
             .field("supergraph", &self.supergraph)
             .field("subgraphs", &self.subgraphs)
@@ -209,8 +218,17 @@ fn check(written: Written) -> Result<Settings, ConfigError> {
     let listen = written
         .listen
         .unwrap_or_else(|| written.union.default_listen());
-    if !listen.ip().is_loopback() || listen.port() == 0 {
-        return Err(bad("listen", "must be a loopback address with a port"));
+    let operations = written.operations.unwrap_or_else(|| {
+        let port = listen.port().wrapping_add(OPERATIONS_PORTS_AHEAD);
+        SocketAddr::new(listen.ip(), port)
+    });
+    for (field, address) in [("listen", listen), ("operations", operations)] {
+        if !address.ip().is_loopback() || address.port() == 0 {
+            return Err(bad(field, "must be a loopback address with a port"));
+        }
+    }
+    if listen == operations {
+        return Err(bad("operations", "must not be where the graph is"));
     }
     let documents = match (written.mode, written.documents) {
         (Mode::Production, None) => {
@@ -230,6 +248,7 @@ fn check(written: Written) -> Result<Settings, ConfigError> {
     Ok(Settings {
         union: written.union,
         listen,
+        operations,
         mode: written.mode,
         supergraph: absolute("supergraph", &written.supergraph)?,
         subgraphs,

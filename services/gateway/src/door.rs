@@ -22,11 +22,6 @@ use crate::router_config::GRAPH_PATH;
 use crate::sign::Signer;
 use crate::token::{self, Caller, TokenFlaw};
 
-/// Whether the process runs.
-pub(crate) const LIVE_PATH: &str = "/live";
-/// Whether it can answer requests.
-pub(crate) const READY_PATH: &str = "/ready";
-
 /// Longest `Accept-Language` that is passed on.
 const LANGUAGE_BYTES_MAX: usize = 256;
 /// Longest gate assertion.
@@ -42,7 +37,7 @@ pub(crate) struct Facts {
     pub(crate) address: IpAddr,
     /// Whose token it carries.
     pub(crate) caller: Option<Caller>,
-    /// `Authorization` as it was sent; a member's or the staff's token that was found good.
+    /// `Authorization` with a token that was found good, the scheme spelt as subgraphs want it.
     pub(crate) authorization: Option<String>,
     pub(crate) accept_language: Option<String>,
     /// The client's own trace where it has one, a new one elsewhere.
@@ -87,24 +82,22 @@ impl Door {
         })
     }
 
-    /// Facts of a request for the graph, or why it is refused; `None` for a health check.
+    /// Facts of a request for the graph, or why it is refused.
     pub(crate) async fn receive(
         &self,
         request: &WebRequest<DefaultError>,
-    ) -> Result<Option<Facts>, (Refusal, Locale)> {
+    ) -> Result<Facts, (Refusal, Locale)> {
         let headers = request.headers();
         let accept_language =
             text(headers, "accept-language").filter(|value| value.len() <= LANGUAGE_BYTES_MAX);
         let locale = Locale::from_accept_language(accept_language.as_deref());
-        match request.path() {
-            LIVE_PATH | READY_PATH => return Ok(None),
-            GRAPH_PATH => {}
-            _ => return Err((Refusal::NotFound, locale)),
+        if request.path() != GRAPH_PATH {
+            return Err((Refusal::NotFound, locale));
         }
         let address = self.address_of(request);
-        let caller = self.authenticate(headers).await;
+        let authenticated = self.authenticate(headers).await;
         let mut wanted = vec![(Bucket::Address(address), 1)];
-        if let Ok(Some(caller)) = &caller {
+        if let Ok(Some((caller, _))) = &authenticated {
             wanted.push((Bucket::Login(caller.login.clone()), 1));
         }
         // Without Redis requests pass: their own services limit what is dear.
@@ -112,14 +105,13 @@ impl Door {
             return Err((Refusal::RateLimited { retry_after_s }, locale));
         }
         let refused = |refusal| (refusal, locale);
-        let caller = caller.map_err(refused)?;
+        let (caller, authorization) = authenticated.map_err(refused)?.unzip();
         let gate = gate_assertion(headers).map_err(refused)?;
         if !is_query_shallow(request.query_string()) {
             return Err(refused(Refusal::TooComplex));
         }
-        let authorization = caller.as_ref().and_then(|_| text(headers, "authorization"));
         let traceparent = traceparent(headers);
-        Ok(Some(Facts {
+        Ok(Facts {
             locale,
             address,
             caller,
@@ -127,7 +119,7 @@ impl Door {
             accept_language,
             traceparent,
             gate,
-        }))
+        })
     }
 
     /// Counts what a document asks for beyond its one request.
@@ -167,8 +159,9 @@ impl Door {
         task.await.unwrap_or(Verdict::Lost)
     }
 
-    /// The caller of a good token, `None` without a token; a bad one is never taken for none.
-    async fn authenticate(&self, headers: &HeaderMap) -> Result<Option<Caller>, Refusal> {
+    /// The caller of a good token and the header to pass on, `None` without a token; a bad one is
+    /// never taken for none.
+    async fn authenticate(&self, headers: &HeaderMap) -> Result<Option<(Caller, String)>, Refusal> {
         let mut values = headers.get_all("authorization");
         let Some(value) = values.next() else {
             return Ok(None);
@@ -187,7 +180,7 @@ impl Door {
             checked = self.check(token);
         }
         match checked {
-            Some(Ok(caller)) => Ok(Some(caller)),
+            Some(Ok(caller)) => Ok(Some((caller, format!("Bearer {token}")))),
             Some(Err(flaw)) => {
                 tracing::info!(target: "bashu::gateway", %flaw, "token refused");
                 Err(Refusal::Unauthenticated)

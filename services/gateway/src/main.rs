@@ -14,6 +14,7 @@ mod keys;
 mod limiter;
 mod locale;
 mod nesting;
+mod operations;
 mod plugin;
 mod refusal;
 mod router_config;
@@ -66,6 +67,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         println!("configuration is good: {settings:?}");
         return Ok(());
     }
+    let operations = settings.operations;
     let background = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(BACKGROUND_THREADS)
         .thread_name("background")
@@ -73,7 +75,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         .build()?;
     let door = door::Door::new(settings, background.handle().clone())?;
     plugin::install(door);
-    server::run(router)?;
+    server::run(router, operations)?;
     background.shutdown_background();
     Ok(())
 }

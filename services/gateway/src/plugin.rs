@@ -88,8 +88,7 @@ impl RouterPlugin for Plugin {
     ) -> OnHttpRequestHookFuture<'req> {
         Box::pin(async move {
             match self.door.receive(&payload.router_http_request).await {
-                Ok(None) => payload.proceed(),
-                Ok(Some(facts)) => {
+                Ok(facts) => {
                     payload.context.insert(facts);
                     payload.on_end(|end| end.map_response(private).proceed())
                 }

@@ -149,6 +149,13 @@ const TEXTS: &[(&str, Text)] = &[
         },
     ),
     (
+        "BAD_INPUT",
+        Text {
+            zh: "输入有误",
+            en: "The input cannot be read",
+        },
+    ),
+    (
         "CSRF_PREVENTION_FAILED",
         Text {
             zh: "请求须使用 application/json 或带 x-bashu-preflight 请求头",

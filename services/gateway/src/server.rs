@@ -1,9 +1,9 @@
 //! Runs the router as a library. This follows the library's own entry point, with some things
-//! changed: its configuration is ours and comes from memory, its health paths are the ones that
-//! all services of the project have, there is no landing page, its threads have a larger stack,
-//! and signals are ours.
+//! changed: its configuration is ours and comes from memory, health and metrics have a listener of
+//! their own, there is no landing page, its threads have a larger stack, and signals are ours.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hive_router::background_tasks::BackgroundTasksManager;
@@ -24,7 +24,7 @@ use hive_router::{
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::door::{LIVE_PATH, READY_PATH};
+use crate::operations;
 use crate::plugin::Plugin;
 
 /// Stack of a thread that serves requests. The router's futures alone take much of the usual
@@ -32,22 +32,32 @@ use crate::plugin::Plugin;
 const STACK_BYTES: usize = 16 * 1_024 * 1_024;
 
 /// Serves until the process is told to end, then lets running requests finish.
-pub(crate) fn run(config: HiveRouterConfig) -> Result<(), RouterInitError> {
+pub(crate) fn run(config: HiveRouterConfig, operations: SocketAddr) -> Result<(), RouterInitError> {
     init_rustls_crypto_provider();
     ntex::rt::System::build()
         .name("gateway")
         .stack_size(STACK_BYTES)
         .build(ntex::rt::DefaultRuntime)
-        .block_on(serve(config.into_static()))
+        .block_on(serve(config.into_static(), operations))
 }
 
-async fn serve(config: &'static HiveRouterConfig) -> Result<(), RouterInitError> {
+async fn serve(
+    config: &'static HiveRouterConfig,
+    address: SocketAddr,
+) -> Result<(), RouterInitError> {
     let telemetry = Telemetry::init_global(config)?;
     let mut tasks = BackgroundTasksManager::new();
     let registry = PluginRegistry::new().register::<Plugin>();
     let (shared, schema) =
         configure_app_from_config(config, telemetry.context.clone(), &mut tasks, registry).await?;
-    let served = listen(config, &telemetry, Arc::clone(&shared), schema).await;
+    let counted = telemetry
+        .prometheus
+        .as_ref()
+        .and_then(PrometheusRuntime::to_attached);
+    let operations = operations::serve(address, Arc::clone(&schema), counted)
+        .map_err(|error| RouterInitError::HttpServerBindError(address.to_string(), error))?;
+    let served = listen(config, Arc::clone(&shared), schema).await;
+    operations.stop(true).await;
     tasks.graceful_shutdown().await;
     telemetry.graceful_shutdown().await;
     invoke_shutdown_hooks(&shared).await;
@@ -56,30 +66,19 @@ async fn serve(config: &'static HiveRouterConfig) -> Result<(), RouterInitError>
 
 async fn listen(
     config: &'static HiveRouterConfig,
-    telemetry: &Telemetry,
     shared: Arc<RouterSharedState>,
     schema: Arc<SchemaState>,
 ) -> Result<(), RouterInitError> {
-    let prometheus = telemetry
-        .prometheus
-        .as_ref()
-        .and_then(PrometheusRuntime::to_attached);
-    let mut paths = RouterPaths::new(config.graphql_path().to_owned(), None, None);
-    LIVE_PATH.clone_into(&mut paths.health);
-    READY_PATH.clone_into(&mut paths.readiness);
-    paths.detect_conflicts(&prometheus)?;
+    // Its own health paths are there too, but the door lets in none but the graph's.
+    let paths = RouterPaths::new(config.graphql_path().to_owned(), None, None);
     let connections = LongLivedClientLimitService::new(config);
     let compression = ResponseCompressionService::new(config);
     let address = config.address();
     let drain = config.shutdown_timeout();
     let server = web::HttpServer::new(async move || {
-        let prometheus = prometheus.clone();
-        let metrics_path = prometheus
-            .as_ref()
-            .map(|attached| attached.endpoint.clone());
         web::App::new()
             .middleware(connections.clone())
-            .middleware(PluginService::new(paths.clone(), metrics_path))
+            .middleware(PluginService::new(paths.clone(), None))
             .middleware(RequestSummaryService::new(&paths.graphql))
             .middleware(RequestIdentifiersService)
             // The last is the outermost: it alone meets what is really sent.
@@ -87,7 +86,7 @@ async fn listen(
             .state(Arc::clone(&shared))
             .state(Arc::clone(&schema))
             .state(Arc::clone(&shared.telemetry_context))
-            .configure(|app| configure_ntex_app(app, &paths, prometheus))
+            .configure(|app| configure_ntex_app(app, &paths, None))
             .default_service(web::to(async || web::HttpResponse::NotFound()))
     });
     let service = SharedCfg::new("GATEWAY").add(build_http_service_config(config));

@@ -1,9 +1,12 @@
 //! The signature by which a subgraph knows that a request came through the gateway. It covers
-//! method, subgraph, time, a nonce, the body and both identities. It does not hide anything:
-//! secrecy between machines is the network's business.
+//! method, subgraph, time, a nonce, the body, both identities, the client's address and the
+//! language. Not `traceparent`, which names a trace and decides nothing, and which the router's
+//! telemetry writes anew after us. It does not hide anything: secrecy between machines is the
+//! network's business.
 
 use std::fmt;
 
+use hive_router::http::header::{ACCEPT_LANGUAGE, AUTHORIZATION};
 use hive_router::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use hmac::{Hmac, Mac as _};
 use sha2::{Digest as _, Sha256};
@@ -51,18 +54,18 @@ impl Signer {
 
     /// Puts time, nonce and signature among `headers`, in place of whatever stood there.
     pub(crate) fn sign(&self, signed: Signed<'_>, headers: &mut HeaderMap) {
-        let authorization = header_bytes(headers, &hive_router::http::header::AUTHORIZATION);
-        let gate = header_bytes(headers, &GATE);
-        let text = format!(
-            "{FORM}\n{}\n{}\n{}\n{}\n{}\n{}\n{}",
+        let mut text = format!(
+            "{FORM}\n{}\n{}\n{}\n{}\n{}",
             signed.method,
             signed.subgraph,
             signed.at_s,
             signed.nonce,
             hex::encode(Sha256::digest(signed.body)),
-            hex::encode(Sha256::digest(authorization)),
-            hex::encode(Sha256::digest(gate)),
         );
+        for name in [AUTHORIZATION, GATE, CLIENT, ACCEPT_LANGUAGE] {
+            text.push('\n');
+            text.push_str(&hex::encode(Sha256::digest(header_bytes(headers, &name))));
+        }
         let mut mac = self.keyed.clone();
         mac.update(text.as_bytes());
         let signature = hex::encode(mac.finalize().into_bytes());
@@ -79,10 +82,10 @@ impl Signer {
     }
 }
 
-fn header_bytes(headers: &HeaderMap, name: &HeaderName) -> Vec<u8> {
+fn header_bytes<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a [u8] {
     headers
         .get(name)
-        .map(|value| value.as_bytes().to_vec())
+        .map(HeaderValue::as_bytes)
         .unwrap_or_default()
 }
 
@@ -97,6 +100,8 @@ mod tests {
     fn the_signed_form_is_fixed() {
         let mut headers = HeaderMap::new();
         headers.insert("authorization", HeaderValue::from_static("Bearer t"));
+        headers.insert("x-bashu-client", HeaderValue::from_static("203.0.113.7"));
+        headers.insert("accept-language", HeaderValue::from_static("en-GB"));
         headers.insert("x-bashu-signature", HeaderValue::from_static("forged"));
         let signed = Signed {
             method: &Method::POST,
@@ -111,5 +116,5 @@ mod tests {
         assert_eq!(headers["x-bashu-signature"], EXPECTED);
     }
 
-    const EXPECTED: &str = "808b34ff8c3ba026fce1a95242b9c8637746ffc92614d2f651e0f934edc86b70";
+    const EXPECTED: &str = "f68d9fdb60655d1cc7b87c5f9db90986b6f8c6ebe3865634dcce717869bc17a3";
 }

@@ -5,11 +5,14 @@
 //! office refuses when identity has not been heard of for [`FRESH_SECONDS`]. In identity itself
 //! the replica's names are views over its own tables.
 
+use chrono::TimeDelta;
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
 use crate::audit::AuditRow;
 use crate::graphql::Language;
+use crate::replica;
+use crate::token::CLOCK_SKEW_SECONDS_MAX;
 use crate::types::{LoginId, MemberId, OrganisationId};
 use crate::{Error, Result, Tx};
 
@@ -341,14 +344,23 @@ pub async fn organisations_with(
         .collect())
 }
 
+/// Whether identity was heard of in every partition that the replica reads. An instant ahead of
+/// our own clock proves nothing; identity itself, which needs no replica, says `infinity`.
 async fn fresh(tx: &Tx) -> Result<()> {
+    let oldest = tx.now() - TimeDelta::seconds(FRESH_SECONDS);
+    let latest = tx.now() + TimeDelta::seconds(CLOCK_SKEW_SECONDS_MAX);
     let row = tx
         .one::<Found>(
-            "SELECT COALESCE(min(at) > $1::timestamptz - make_interval(secs => $2), false) AS found
+            "SELECT COALESCE(bool_and(at > $1 AND (at <= $2 OR at = 'infinity')), false)
+                 AND NOT EXISTS (SELECT 1 FROM watermark w
+                   WHERE w.consumer = $3 AND w.topic = $4
+                     AND w.part NOT IN (SELECT part FROM replica_heartbeat)) AS found
              FROM replica_heartbeat",
             [
-                tx.now().into(),
-                f64::from(i32::try_from(FRESH_SECONDS).unwrap_or(i32::MAX)).into(),
+                oldest.into(),
+                latest.into(),
+                replica::CONSUMER.into(),
+                replica::TOPIC.into(),
             ],
         )
         .await?;

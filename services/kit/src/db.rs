@@ -11,12 +11,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rand::Rng;
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend,
-    FromQueryResult, IsolationLevel, Statement, TransactionTrait, Value,
+    AccessMode, ConnectOptions, ConnectionTrait, DatabaseConnection, DatabaseTransaction,
+    DbBackend, FromQueryResult, IsolationLevel, Statement, TransactionTrait, Value,
 };
 use uuid::Uuid;
 
 use crate::audit::AuditRow;
+use crate::bus::{Defect, Faults};
 use crate::ctx::Wake;
 use crate::due::NewDue;
 use crate::event::NewEvent;
@@ -43,6 +44,7 @@ pub struct Db {
     clock: Clock,
     ids: Ids,
     wake: Wake,
+    faults: Faults,
 }
 
 /// How to reach a database.
@@ -86,6 +88,7 @@ impl Db {
             clock,
             ids,
             wake: Wake::default(),
+            faults: Faults::default(),
         })
     }
 
@@ -99,6 +102,12 @@ impl Db {
 
     pub(crate) fn wake(&self) -> &Wake {
         &self.wake
+    }
+
+    /// Where a test or the simulation says at which point of a transaction or a job of this
+    /// database the process shall die.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// Runs `work` in one transaction called `name`, again after a passing conflict. On `Ok` the
@@ -117,16 +126,11 @@ impl Db {
         let mut attempt = 1;
         loop {
             let started = std::time::Instant::now();
-            let result = self.attempt(work.clone()).await;
+            let result = self.attempt(name, work.clone()).await;
             record_transaction(name, started.elapsed(), &result);
             match result {
                 Err(error) if error.is_retryable() && attempt < TX_ATTEMPTS_MAX => {
-                    let base = RETRY_DELAY_MS << attempt;
-                    let jitter = {
-                        #[expect(clippy::disallowed_methods, reason = "jitter decides nothing")]
-                        rand::rng().random_range(0..base)
-                    };
-                    tokio::time::sleep(Duration::from_millis(base + jitter)).await;
+                    pause(attempt).await;
                     attempt += 1;
                 }
                 Ok(value) => return Ok(value),
@@ -135,21 +139,28 @@ impl Db {
         }
     }
 
-    async fn attempt<T, F>(&self, work: F) -> Result<T>
+    async fn attempt<T, F>(&self, name: &'static str, work: F) -> Result<T>
     where
         F: AsyncFnOnce(&Tx) -> Result<T>,
     {
         let tx = self.begin().await?;
         let result = work(&tx).await;
-        self.end(tx, result).await
+        self.end_as(name, tx, result).await
     }
 
     /// [`Db::tx`] in two halves and without a second attempt, for code that is generic over what
     /// runs inside: the compiler cannot yet show that a closure there may move between threads.
     pub(crate) async fn end<T>(&self, tx: Tx, result: Result<T>) -> Result<T> {
+        self.end_as("", tx, result).await
+    }
+
+    async fn end_as<T>(&self, name: &'static str, tx: Tx, result: Result<T>) -> Result<T> {
         match result {
             Ok(value) => {
+                // A crash before the commit drops the transaction, and the server undoes it.
+                self.faults.point_of("tx.before_commit", name).await?;
                 tx.commit(&self.wake).await?;
+                self.faults.point_of("tx.committed", name).await?;
                 Ok(value)
             }
             Err(Error::Refused(refusal)) => {
@@ -166,16 +177,33 @@ impl Db {
     }
 
     pub(crate) async fn begin(&self) -> Result<Tx> {
-        let inner = self
-            .pool
-            .begin_with_config(Some(IsolationLevel::ReadCommitted), None)
-            .await?;
+        let inner = self.open(IsolationLevel::ReadCommitted, None).await?;
         Ok(Tx {
             inner,
             now: self.clock.now(),
             ids: self.ids.clone(),
+            faults: self.faults.clone(),
             pending: Mutex::new(Pending::default()),
         })
+    }
+
+    /// Begins a transaction, in a task of its own, so that a caller who is dropped meanwhile drops
+    /// a whole transaction and not half a `BEGIN`: sqlx (0.9) counts one only when the server has
+    /// answered, and would give the connection back to the pool inside an open one, in which the
+    /// next statement of somebody else is lost.
+    pub(crate) async fn open(
+        &self,
+        isolation: IsolationLevel,
+        access: Option<AccessMode>,
+    ) -> Result<DatabaseTransaction> {
+        let pool = self.pool.clone();
+        let begin = async move { pool.begin_with_config(Some(isolation), access).await };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it ends by itself within ACQUIRE_TIMEOUT and one round trip"
+        )]
+        let begun = tokio::spawn(begin).await;
+        Ok(begun.map_err(|error| Error::internal(error.to_string()))??)
     }
 
     /// Rows of a query outside any transaction; for reading only.
@@ -224,6 +252,16 @@ impl Db {
     }
 }
 
+/// Waits between a failed attempt of a transaction and the next.
+pub(crate) async fn pause(attempt: u32) {
+    let base = RETRY_DELAY_MS << attempt;
+    let jitter = {
+        #[expect(clippy::disallowed_methods, reason = "jitter decides nothing")]
+        rand::rng().random_range(0..base)
+    };
+    tokio::time::sleep(Duration::from_millis(base + jitter)).await;
+}
+
 fn record_transaction<T>(name: &'static str, took: Duration, result: &Result<T>) {
     let outcome = match result {
         Ok(_) => "ok",
@@ -245,6 +283,7 @@ pub struct Tx {
     inner: DatabaseTransaction,
     now: DateTime<Utc>,
     ids: Ids,
+    faults: Faults,
     pending: Mutex<Pending>,
 }
 
@@ -320,6 +359,11 @@ impl Tx {
     /// Plans work for later, in this transaction.
     pub fn plan(&self, due: NewDue) {
         self.pending(|pending| pending.due.push(due));
+    }
+
+    /// Whether a test switched this mistake on.
+    pub(crate) fn has(&self, defect: Defect) -> bool {
+        self.faults.has(defect)
     }
 
     pub(crate) fn open_once(&self, open: OpenOnce) {

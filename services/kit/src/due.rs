@@ -13,6 +13,7 @@ use futures::StreamExt;
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
+use crate::bus::is_crash;
 use crate::{Ctx, Error, Result, Tx};
 
 /// Jobs claimed in one step, at most.
@@ -174,7 +175,7 @@ pub(crate) async fn claim(ctx: &Ctx, jobs_max: usize) -> Result<Vec<Claimed>> {
                 "UPDATE due SET claimed_until = $2, attempts = attempts + 1
                  WHERE id IN (SELECT id FROM due
                     WHERE run_at <= $1 AND (claimed_until IS NULL OR claimed_until < $1)
-                    ORDER BY run_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+                    ORDER BY run_at, id LIMIT $3 FOR UPDATE SKIP LOCKED)
                  RETURNING id, kind, subject, ordinal, payload, attempts, run_at, created_at,
                    asked",
                 [
@@ -202,6 +203,18 @@ pub async fn step<W: Work>(ctx: &Ctx, work: &W) -> Result<usize> {
     Ok(count)
 }
 
+/// [`step`] with one job only, so that a seed alone decides what comes after what.
+///
+/// # Errors
+/// As [`step`], and when a job died at a point where a test wanted it to.
+pub async fn step_one<W: Work>(ctx: &Ctx, work: &W) -> Result<usize> {
+    let jobs = claim(ctx, 1).await?;
+    for claimed in &jobs {
+        run_and_settle(ctx, work, claimed).await?;
+    }
+    Ok(jobs.len())
+}
+
 /// Runs a claimed job. What cannot be written about its end is logged: the claim runs out and
 /// the job runs again.
 pub(crate) async fn run_one<W: Work>(ctx: &Ctx, work: &W, claimed: Claimed) {
@@ -212,7 +225,11 @@ pub(crate) async fn run_one<W: Work>(ctx: &Ctx, work: &W, claimed: Claimed) {
 
 async fn run_and_settle<W: Work>(ctx: &Ctx, work: &W, claimed: &Claimed) -> Result<()> {
     let (id, asked) = (claimed.job.id, claimed.asked);
-    let settled = match work.run(&claimed.job).await {
+    let faults = ctx.db.faults();
+    faults.point("due.claimed").await?;
+    let ran = work.run(&claimed.job).await;
+    faults.point("due.ran").await?;
+    let settled = match ran {
         Ok(After::Done) => {
             let done = "DELETE FROM due WHERE id = $1 AND asked = $2";
             ctx.db.execute(done, [id.into(), asked.into()]).await?
@@ -226,6 +243,8 @@ async fn run_and_settle<W: Work>(ctx: &Ctx, work: &W, claimed: &Claimed) -> Resu
                 )
                 .await?
         }
+        // Nobody is left to write anything down: the claim runs out.
+        Err(error) if is_crash(&error) => return Err(error),
         Err(error) => return postpone(ctx, &claimed.job, &error).await,
     };
     if settled == 0 {

@@ -29,6 +29,12 @@ impl Ids {
         Self(Arc::new(Mutex::new(ChaCha20Rng::seed_from_u64(seed))))
     }
 
+    /// Begins anew as [`Ids::seeded`] would, for all who share this source.
+    #[cfg(feature = "testing")]
+    pub fn reseed(&self, seed: u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = ChaCha20Rng::seed_from_u64(seed);
+    }
+
     /// A UUID version 7: ids made later sort later.
     pub fn uuid(&self, now: DateTime<Utc>) -> Uuid {
         let mut random = [0u8; 10];

@@ -5,28 +5,33 @@
 //! repeated or re-sent event does nothing twice. Personal data never comes this way.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate, Utc};
-use credential::keyset::{
-    self, Issuer, KeySet, KeyState, Purpose, SignedKeySet, TestIssuer, Update,
-};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use credential::keyset::{self, Issuer, Update};
 use ed25519_dalek::VerifyingKey;
 use proto::identity as event;
-use sea_orm::FromQueryResult;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::consumer::Handler;
 use crate::event::Record;
-use crate::token::{AccessKey, AccessKeys};
-use crate::types::Union;
-use crate::{Ctx, Db, Error, Result, Tx};
+use crate::token::LIFE_SECONDS_MAX;
+use crate::{Error, Result, Tx};
+
+mod keys;
+
+use keys::{KeySetRow, believed, signed, verify};
+pub use keys::{Keys, keys_loop};
 
 /// The topic identity alone writes.
 pub const TOPIC: &str = "identity.v1";
+/// The name under which it is read here.
+pub const CONSUMER: &str = "replica";
+
+/// How long a withdrawn login is remembered, in seconds. Its last token was signed before it was
+/// withdrawn and lives for [`LIFE_SECONDS_MAX`]; the rest is room for clocks that differ.
+pub const WITHDRAWN_SECONDS: i64 = 6 * LIFE_SECONDS_MAX;
+/// Withdrawn logins forgotten with one heartbeat, at most.
+const FORGOTTEN_ROWS_MAX: i64 = 1_000;
 
 /// The public halves of the unions' offline roots: what every key set must be signed by.
 pub type Roots = BTreeMap<Issuer, VerifyingKey>;
@@ -53,7 +58,7 @@ const HEARTBEAT: &str = "bashu.identity.v1.Heartbeat";
 
 impl Handler for Replica {
     fn name(&self) -> &'static str {
-        "replica"
+        CONSUMER
     }
 
     fn topics(&self) -> &'static [&'static str] {
@@ -266,31 +271,48 @@ async fn role(tx: &Tx, record: &Record) -> Result<()> {
 
 async fn login(tx: &Tx, record: &Record) -> Result<()> {
     let event: event::LoginWithdrawn = record.decode()?;
+    let at = instant(event.withdrawn_at)?;
+    // Said again after a resync: no token of it lives any more.
+    if at < forgotten_before(tx) {
+        return Ok(());
+    }
     tx.execute(
         "INSERT INTO replica_withdrawn_login (id, withdrawn_at) VALUES ($1, $2)
          ON CONFLICT (id) DO NOTHING",
-        [id(&event.id)?.into(), instant(event.withdrawn_at)?.into()],
+        [id(&event.id)?.into(), at.into()],
     )
     .await?;
     Ok(())
+}
+
+fn forgotten_before(tx: &Tx) -> DateTime<Utc> {
+    tx.now() - TimeDelta::seconds(WITHDRAWN_SECONDS)
 }
 
 async fn heartbeat(tx: &Tx, record: &Record) -> Result<()> {
     let event: event::Heartbeat = record.decode()?;
+    // A clock that ran ahead there would speak for identity long after it fell silent.
+    let at = instant(event.at)?.min(tx.now());
     tx.execute(
         "INSERT INTO replica_heartbeat AS r (part, at) VALUES ($1, $2)
-         ON CONFLICT (part) DO UPDATE SET at = EXCLUDED.at WHERE r.at < EXCLUDED.at",
-        [record.partition.into(), instant(event.at)?.into()],
+         ON CONFLICT (part) DO UPDATE SET at = EXCLUDED.at WHERE r.at < EXCLUDED.at OR r.at > $3",
+        [record.partition.into(), at.into(), tx.now().into()],
+    )
+    .await?;
+    forget_withdrawn(tx).await
+}
+
+/// Forgets logins whose last token has ended. Partitions beat side by side: each leaves the rows
+/// that another holds.
+async fn forget_withdrawn(tx: &Tx) -> Result<()> {
+    tx.execute(
+        "DELETE FROM replica_withdrawn_login WHERE id IN
+           (SELECT id FROM replica_withdrawn_login WHERE withdrawn_at < $1
+            LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        [forgotten_before(tx).into(), FORGOTTEN_ROWS_MAX.into()],
     )
     .await?;
     Ok(())
-}
-
-#[derive(FromQueryResult)]
-struct KeySetRow {
-    issuer: i16,
-    bytes: Vec<u8>,
-    signature: Vec<u8>,
 }
 
 impl Replica {
@@ -305,19 +327,18 @@ impl Replica {
                 [issuer.into()],
             )
             .await?;
-        let held = held
-            .map(|row| verify(&self.roots, &self::signed(row.bytes, &row.signature)?))
-            .transpose()?;
+        let held = held.and_then(|row| believed(&self.roots, row));
         match keyset::update(held.as_ref(), offered) {
             Err(contradiction) => Err(Error::permanent(contradiction.to_string())),
             Ok(Update::Keep) => Ok(()),
             Ok(Update::Replace(set)) => {
                 let version = i64::try_from(set.version()).unwrap_or(i64::MAX);
                 tx.execute(
-                    "INSERT INTO replica_key_set (issuer, version, bytes, signature)
+                    "INSERT INTO replica_key_set AS r (issuer, version, bytes, signature)
                      VALUES ($1, $2, $3, $4)
                      ON CONFLICT (issuer) DO UPDATE SET version = EXCLUDED.version,
-                       bytes = EXCLUDED.bytes, signature = EXCLUDED.signature",
+                       bytes = EXCLUDED.bytes, signature = EXCLUDED.signature
+                     WHERE r.version <= EXCLUDED.version",
                     [
                         issuer.into(),
                         version.into(),
@@ -330,129 +351,4 @@ impl Replica {
             }
         }
     }
-}
-
-fn signed(bytes: Vec<u8>, signature: &[u8]) -> Result<SignedKeySet> {
-    let root_signature = signature
-        .try_into()
-        .map_err(|_| Error::permanent("a root signature is not 64 bytes"))?;
-    Ok(SignedKeySet {
-        bytes,
-        root_signature,
-    })
-}
-
-/// The set, if the root of the issuer it names has signed it. Each root is tried: the issuer is
-/// known only once a signature holds.
-fn verify(roots: &Roots, signed: &SignedKeySet) -> Result<KeySet> {
-    for (issuer, root) in roots {
-        if let Ok(set) = signed.verify(root, TestIssuer::Refuse)
-            && set.issuer() == *issuer
-        {
-            return Ok(set);
-        }
-    }
-    Err(Error::permanent(
-        "no root that we know has signed this key set",
-    ))
-}
-
-/// The key sets a service verifies with, read from its replica and held in memory.
-#[derive(Clone)]
-pub struct Keys {
-    roots: Roots,
-    union: Union,
-    held: Arc<RwLock<BTreeMap<Issuer, Arc<KeySet>>>>,
-    access: AccessKeys,
-}
-
-impl fmt::Debug for Keys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys")
-            .field("issuers", &self.roots.keys())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Keys {
-    /// No keys yet: see [`Keys::load`].
-    pub fn new(union: Union, roots: Roots) -> Self {
-        Self {
-            roots,
-            union,
-            held: Arc::default(),
-            access: AccessKeys::default(),
-        }
-    }
-
-    /// The keys that verify access tokens of the own union, kept up to date by [`Keys::load`].
-    pub fn access(&self) -> &AccessKeys {
-        &self.access
-    }
-
-    /// Reads the sets from the replica; called every second, and when a key is not known.
-    ///
-    /// # Errors
-    /// When the database fails, or a stored set is not what a root signed.
-    pub async fn load(&self, db: &Db) -> Result<()> {
-        let rows = db
-            .all::<KeySetRow>("SELECT issuer, bytes, signature FROM replica_key_set", [])
-            .await?;
-        let mut sets = BTreeMap::new();
-        for row in rows {
-            let set = verify(&self.roots, &signed(row.bytes, &row.signature)?)?;
-            if i16::from(set.issuer().nibble()) != row.issuer {
-                return Err(Error::internal("a key set is kept under another issuer"));
-            }
-            sets.insert(set.issuer(), Arc::new(set));
-        }
-        let own = sets
-            .values()
-            .find(|set| set.issuer().nibble() == self.union.issuer());
-        self.access
-            .replace(own.into_iter().flat_map(|set| access_keys(set)));
-        *self.held.write().unwrap_or_else(PoisonError::into_inner) = sets;
-        Ok(())
-    }
-
-    /// The newest set of an issuer.
-    pub fn of(&self, issuer: Issuer) -> Option<Arc<KeySet>> {
-        self.held
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&issuer)
-            .cloned()
-    }
-}
-
-/// The keys of a set that verify access tokens, under the names that tokens give them.
-fn access_keys(set: &KeySet) -> Vec<AccessKey> {
-    set.keys()
-        .iter()
-        .filter(|key| key.purpose == Purpose::Access && key.state != KeyState::Revoked)
-        .map(|key| AccessKey {
-            kid: key.kid.to_string(),
-            public: key.public.to_bytes(),
-            not_before: key.not_before,
-            not_after: key.not_after,
-        })
-        .collect()
-}
-
-/// How often the key sets are read again, in milliseconds: a revoked key is dead this much later.
-const LOAD_MS: u64 = 1_000;
-
-/// Keeps `keys` up to date until `stop`.
-///
-/// # Errors
-/// When the database fails, or a stored set is not what a root signed.
-pub async fn keys_loop(ctx: Ctx, keys: Keys, stop: CancellationToken) -> Result<()> {
-    while !stop.is_cancelled() {
-        keys.load(&ctx.db).await?;
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(Duration::from_millis(LOAD_MS)) => {}
-        }
-    }
-    Ok(())
 }

@@ -3,6 +3,7 @@
 //! It repairs a topic that was wiped and a log that lost its end, sagas included, because
 //! handlers act on the state they see. It changes no aggregate and no version.
 
+use crate::db::{TX_ATTEMPTS_MAX, pause};
 use crate::{Ctx, Result, Tx};
 
 /// Aggregates said again in one transaction, at most.
@@ -40,9 +41,7 @@ pub async fn run<S: Source>(
         let mut after = None;
         let mut steps = 0;
         loop {
-            let tx = ctx.db.begin().await?;
-            let result = source.resync(&tx, aggregate, after).await;
-            after = ctx.db.end(tx, result).await?;
+            after = step(ctx, source, aggregate, after).await?;
             steps += 1;
             progress(aggregate, steps);
             if after.is_none() {
@@ -52,4 +51,26 @@ pub async fn run<S: Source>(
         total += steps;
     }
     Ok(total)
+}
+
+/// One transaction, again after a conflict that passes: commands take the same rows in an order of
+/// their own, so that now and then the two wait for each other.
+async fn step<S: Source>(
+    ctx: &Ctx,
+    source: &S,
+    aggregate: &str,
+    after: Option<Vec<u8>>,
+) -> Result<Option<Vec<u8>>> {
+    let mut attempt = 1;
+    loop {
+        let tx = ctx.db.begin().await?;
+        let result = source.resync(&tx, aggregate, after.clone()).await;
+        match ctx.db.end(tx, result).await {
+            Err(error) if error.is_retryable() && attempt < TX_ATTEMPTS_MAX => {
+                pause(attempt).await;
+                attempt += 1;
+            }
+            ended => return ended,
+        }
+    }
 }

@@ -331,14 +331,24 @@ pub fn on_termination() -> Result<CancellationToken> {
 pub async fn due_loop<W: due::Work>(ctx: Ctx, work: Arc<W>, stop: CancellationToken) -> Result<()> {
     let mut running = FuturesUnordered::new();
     while !stop.is_cancelled() {
+        let mut more = true;
         let free = due::JOBS_AT_ONCE - running.len();
-        let claimed = due::claim(&ctx, free).await?;
-        let more = claimed.len() == free;
-        running.extend(
-            claimed
-                .into_iter()
-                .map(|job| due::run_one(&ctx, &*work, job)),
-        );
+        if free > 0 {
+            let mut claiming = std::pin::pin!(due::claim(&ctx, free));
+            // The jobs that run go on meanwhile: they may hold the connections it waits for.
+            let claimed = loop {
+                tokio::select! {
+                    claimed = &mut claiming => break claimed?,
+                    Some(()) = running.next() => {}
+                }
+            };
+            more = claimed.len() == free;
+            running.extend(
+                claimed
+                    .into_iter()
+                    .map(|job| due::run_one(&ctx, &*work, job)),
+            );
+        }
         tokio::select! {
             () = stop.cancelled() => {}
             Some(()) = running.next() => {}

@@ -44,6 +44,8 @@ const STALE_SECONDS: u64 = 3_600;
 /// A template that is older than this is made again, in seconds.
 const TEMPLATE_SECONDS_MAX: u64 = 86_400;
 const TOPIC_DROP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the end of a test waits for its database to be dropped.
+const DATABASE_DROP_WAIT: Duration = Duration::from_secs(1);
 
 /// The instant at which a test's clock stands: 2026-04-01T02:00:00Z, ten in the morning in
 /// Chongqing.
@@ -154,7 +156,7 @@ impl TestDb {
 impl Drop for TestDb {
     fn drop(&mut self) {
         let name = self.name.clone();
-        blocking(async move {
+        blocking(DATABASE_DROP_WAIT, async move {
             let mut admin = Role::Superuser.connect("postgres").await;
             execute(
                 &mut admin,
@@ -210,7 +212,7 @@ impl TestKafka {
 impl Drop for TestKafka {
     fn drop(&mut self) {
         let (brokers, prefix) = (self.brokers.clone(), self.prefix.clone());
-        blocking(async move {
+        blocking(TOPIC_DROP_TIMEOUT, async move {
             let admin: AdminClient<DefaultClientContext> = match ClientConfig::new()
                 .set("bootstrap.servers", &brokers)
                 .create()
@@ -417,9 +419,14 @@ async fn execute(admin: &mut PgConnection, sql: &str) {
     }
 }
 
-/// Runs `work` to its end from a place that cannot wait: a thread with a runtime of its own.
-fn blocking(work: impl Future<Output = ()> + Send + 'static) {
-    let thread = std::thread::spawn(move || {
+/// Runs `work` from a place that cannot await, on a thread with a runtime of its own, and waits for
+/// it a little. Not for ever: this thread may be the one that must go on for the work to end. A
+/// connection of the test's that is just being opened is opened no further while its runtime stands
+/// still here, and PostgreSQL drops no database before that handshake is over. What is late goes on
+/// when the test, and with it its runtime, has ended.
+fn blocking(wait: Duration, work: impl Future<Output = ()> + Send + 'static) {
+    let (ended, end) = std::sync::mpsc::channel();
+    let _thread = std::thread::spawn(move || {
         match tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -427,9 +434,11 @@ fn blocking(work: impl Future<Output = ()> + Send + 'static) {
             Ok(runtime) => runtime.block_on(work),
             Err(error) => tracing::warn!(%error, "a test could not clean up after itself"),
         }
+        // Nobody listens any more when it was late.
+        let _ = ended.send(());
     });
     // A failure to clean up is swept by a later run and must not hide the test's own.
-    let _ = thread.join();
+    let _ = end.recv_timeout(wait);
 }
 
 fn unix_seconds() -> u64 {

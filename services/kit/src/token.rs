@@ -37,15 +37,10 @@ pub fn issuer(union: Union) -> String {
     format!("bashu-{}", union.code())
 }
 
-/// The key id of a union's `number`-th access key: `1-7`.
-pub fn key_id(union: Union, number: u32) -> String {
-    format!("{:x}-{number}", union.issuer())
-}
-
 /// A key that verifies access tokens, as the root-signed key set lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessKey {
-    /// See [`key_id`].
+    /// A [`credential::keyset::KeyId`] in text.
     pub kid: String,
     /// The Ed25519 public key.
     pub public: [u8; 32],

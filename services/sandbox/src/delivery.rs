@@ -36,6 +36,17 @@ impl Sandbox {
         Ok(done)
     }
 
+    /// As [`Sandbox::step`], but one notification only, so that nothing happens side by side.
+    pub async fn step_one(&self) -> Result<usize, Error> {
+        let mut done = self.finish_refunds().map_err(|_lost| Error::JournalLost)?;
+        for notice in self.claim(1) {
+            self.deliver(notice).await;
+            done += 1;
+        }
+        self.0.journal.settle().await?;
+        Ok(done)
+    }
+
     /// Steps for ever, posting in parallel, woken by new work.
     pub(crate) async fn drive(&self) -> Infallible {
         let mut running = JoinSet::new();

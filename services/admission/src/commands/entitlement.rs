@@ -23,8 +23,12 @@ pub(crate) struct Word {
     pub(crate) granted: Granted,
 }
 
-/// Takes the words of a batch, in their order; the entitlements are locked all at once.
+/// Takes the words of a batch, in their order; the entitlements are locked all at once. Only the
+/// own union grants here: another's rights are in its tokens, and nothing that it says takes an id.
 pub(crate) async fn apply_words(tx: &Tx, union: Union, words: Vec<Word>) -> Result<()> {
+    if words.iter().any(|word| word.home != union) {
+        return Err(Error::permanent("a grant of another union"));
+    }
     let wanted: Wanted = words
         .iter()
         .map(|word| (word.id, (word.home, word.scope)))
@@ -37,9 +41,8 @@ pub(crate) async fn apply_words(tx: &Tx, union: Union, words: Vec<Word>) -> Resu
         let one = known
             .get_mut(&word.id)
             .ok_or_else(|| Error::internal("a locked entitlement vanished"))?;
-        if one.home != word.home {
-            return Err(Error::permanent("an entitlement of two unions"));
-        }
+        one.claim(word.home)
+            .map_err(|_| Error::permanent("an entitlement of two unions"))?;
         let applied = one
             .apply(word.scope, word.granted)
             .map_err(|_| Error::permanent("a revoked entitlement cannot come back"))?;

@@ -79,7 +79,8 @@ pub enum Applied {
     },
 }
 
-/// A revoked entitlement cannot come back in the same epoch.
+/// A revoked entitlement cannot come back in the same epoch, and one that a union answers for is
+/// no other's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contradiction;
 
@@ -93,6 +94,25 @@ impl Entitlement {
             grant: Grant::Unseen,
             first_used_at: None,
             block_version: 0,
+        }
+    }
+
+    /// The union that grants it says so. A credential alone makes nobody's claim good: whoever
+    /// shows one of another union with this id first takes it from nobody.
+    ///
+    /// # Errors
+    /// When another union answers for it already.
+    pub fn claim(&mut self, home: Union) -> Result<(), Contradiction> {
+        if self.home == home {
+            return Ok(());
+        }
+        match &self.grant {
+            // Nothing was admitted with it, so there is nothing that the other union owes.
+            Grant::Unseen if self.first_used_at.is_none() => {
+                self.home = home;
+                Ok(())
+            }
+            Grant::Unseen | Grant::Blocked | Grant::Granted(_) => Err(Contradiction),
         }
     }
 
@@ -238,6 +258,18 @@ mod tests {
         assert_eq!(cleared, Ok(Applied::Changed { cleared: true }));
         assert_eq!(one.block_version, 2);
         assert!(!one.block(), "granted: nothing to block");
+    }
+
+    #[test]
+    fn a_credential_alone_claims_nothing() {
+        let mut one = Entitlement::unseen(EntitlementId(1), Union::Sichuan, 7);
+        assert_eq!(one.claim(Union::Chongqing), Ok(()));
+        assert_eq!(one.home, Union::Chongqing);
+        one.apply(7, word(1, 1, State::Active)).unwrap();
+        assert_eq!(one.claim(Union::Sichuan), Err(Contradiction));
+        let mut used = unseen();
+        used.first_used_at = Some(DateTime::<Utc>::UNIX_EPOCH);
+        assert_eq!(used.claim(Union::Sichuan), Err(Contradiction));
     }
 
     #[test]

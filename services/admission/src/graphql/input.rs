@@ -6,10 +6,9 @@ use std::num::NonZeroU16;
 use async_graphql::{ID, InputObject};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, NaiveDate, Utc};
 use credential::rules::Hours;
 use kit::Result;
-use kit::graphql::GlobalId;
+use kit::graphql::{Date, GlobalId, Instant};
 use kit::types::{GateId, OrganisationId, VenueId};
 use uuid::Uuid;
 
@@ -78,7 +77,7 @@ pub(super) struct VenueOpeningInput {
 #[derive(Clone, Debug, InputObject)]
 pub(super) struct VenueExceptionInput {
     /// The Shanghai date.
-    date: NaiveDate,
+    date: Date,
     /// Left out: it is closed.
     hours: Option<VenueHoursInput>,
 }
@@ -112,7 +111,7 @@ impl VenueOpeningInput {
         }
         let mut exceptions = BTreeMap::new();
         for one in &self.exceptions {
-            if exceptions.insert(one.date, hours(&one.hours)?).is_some() {
+            if exceptions.insert(one.date.0, hours(&one.hours)?).is_some() {
                 return Err(bad_input("opening.exceptions", "a date stands there twice"));
             }
         }
@@ -308,7 +307,7 @@ pub(super) struct RedeemInput {
     /// In or out.
     direction: ScanDirection,
     /// The device's own clock.
-    device_time: DateTime<Utc>,
+    device_time: Instant,
     /// How many persons go.
     #[graphql(default = 1)]
     persons: u16,
@@ -340,7 +339,7 @@ impl RedeemInput {
             direction: self.direction.into(),
             persons,
             document: self.document.into(),
-            device_at: self.device_time,
+            device_at: self.device_time.0,
             venue: venue.transpose()?,
         })
     }

@@ -1,8 +1,7 @@
 //! What can be asked.
 
 use async_graphql::{Context, ID, InputObject, Object, Result};
-use chrono::NaiveDate;
-use kit::graphql::{Connection, Cursor, GlobalId, Page};
+use kit::graphql::{Connection, Cursor, Date, GlobalId, Page};
 use kit::types::{GateId, VenueId};
 use uuid::Uuid;
 
@@ -161,13 +160,13 @@ impl Query {
         &self,
         ctx: &Context<'_>,
         venue_id: ID,
-        from: NaiveDate,
-        until: NaiveDate,
+        from: Date,
+        until: Date,
     ) -> Result<Vec<VenueFigure>> {
         let Some(venue) = seen_venue(ctx, &venue_id).await? else {
             return Ok(Vec::new());
         };
-        let figures = queries::figures(&service(ctx)?.ctx, venue, from, until).await?;
+        let figures = queries::figures(&service(ctx)?.ctx, venue, from.0, until.0).await?;
         Ok(figures.into_iter().map(VenueFigure::from).collect())
     }
 

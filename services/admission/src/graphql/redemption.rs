@@ -1,9 +1,9 @@
 //! Scans and what they were answered, as the graph shows them.
 
 use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use credential::rules::{self, Decision, Direction, DocumentReading, Reason};
-use kit::graphql::{GlobalId, Language};
+use kit::graphql::{Date, GlobalId, Language};
 
 use super::stub::Pass;
 use super::venue::{Gate, Venue};
@@ -296,8 +296,8 @@ impl Redemption {
     }
 
     /// The Shanghai date on which it counts.
-    async fn counted_on(&self) -> NaiveDate {
-        self.0.counted_on
+    async fn counted_on(&self) -> Date {
+        self.0.counted_on.into()
     }
 
     /// The pass; null when the code could not be read or believed.

@@ -1,8 +1,8 @@
 //! Shifts, figures and look-ups as the graph shows them.
 
 use async_graphql::{Enum, ID, Object, SimpleObject};
-use chrono::{DateTime, NaiveDate, Utc};
-use kit::graphql::GlobalId;
+use chrono::{DateTime, Utc};
+use kit::graphql::{Date, GlobalId};
 use kit::types::GateId;
 
 use super::redemption::Redemption;
@@ -48,7 +48,7 @@ impl From<ShiftRow> for Shift {
 #[derive(Clone, Debug, SimpleObject)]
 pub(super) struct VenueFigure {
     /// The Shanghai date.
-    day: NaiveDate,
+    day: Date,
     /// The hour, 0 to 23, Shanghai time.
     hour: i32,
     /// The gate's id.
@@ -64,7 +64,7 @@ pub(super) struct VenueFigure {
 impl From<Figure> for VenueFigure {
     fn from(figure: Figure) -> Self {
         Self {
-            day: figure.day,
+            day: figure.day.into(),
             hour: figure.hour.into(),
             gate_id: GlobalId::of_uuid("Gate", figure.gate.uuid()),
             what: figure.what,

@@ -1,9 +1,9 @@
 //! Venues and gates as the graph shows them.
 
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use credential::rules::Hours;
-use kit::graphql::GlobalId;
+use kit::graphql::{Date, GlobalId};
 use kit::types::{division, shanghai_date};
 
 use super::stub::Organisation;
@@ -45,7 +45,7 @@ pub(super) struct VenueDayHours {
 #[derive(Clone, Debug, SimpleObject)]
 pub(super) struct VenueOpeningException {
     /// The Shanghai date.
-    date: NaiveDate,
+    date: Date,
     /// `09:00-17:00`, Shanghai time; null when it is closed.
     hours: Option<String>,
 }
@@ -156,7 +156,7 @@ impl Venue {
             .into_iter()
             .flatten()
             .map(|(date, hours)| VenueOpeningException {
-                date: *date,
+                date: (*date).into(),
                 hours: hours.map(hours_text),
             })
             .collect())

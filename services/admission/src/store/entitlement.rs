@@ -139,8 +139,9 @@ pub(crate) async fn save(tx: &Tx, all: &[&Entitlement]) -> Result<()> {
     sorted.sort_by_key(|one| one.id.to_i64());
     let columns = Columns::of(&sorted);
     tx.execute(
-        "UPDATE entitlement e SET epoch = t.epoch, version = t.version, scope = t.scope,
-           state = t.state, valid_from = t.valid_from, valid_until = t.valid_until, gen = t.gen,
+        "UPDATE entitlement e SET epoch = t.epoch, version = t.version, home = t.home,
+           scope = t.scope, state = t.state, valid_from = t.valid_from,
+           valid_until = t.valid_until, gen = t.gen,
            persons = t.persons, document_check = t.document_check,
            rules_version = t.rules_version, freeze_version = t.freeze_version,
            order_id = NULLIF(t.order_id, $16),
@@ -149,10 +150,11 @@ pub(crate) async fn save(tx: &Tx, all: &[&Entitlement]) -> Result<()> {
            blocked = t.blocked, block_version = t.block_version
          FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[],
            $6::int[], $7::int[], $8::smallint[], $9::int[], $10::bool[], $11::bigint[],
-           $12::bigint[], $13::uuid[], $14::bigint[], $15::bool[], $17::bigint[])
+           $12::bigint[], $13::uuid[], $14::bigint[], $15::bool[], $17::bigint[],
+           $18::smallint[])
            AS t (id, epoch, version, scope, state, valid_from, valid_until, gen, persons,
              document_check, rules_version, freeze_version, order_id, first_used_ms, blocked,
-             block_version)
+             block_version, home)
          WHERE e.id = t.id",
         [
             columns.id.into(),
@@ -172,6 +174,7 @@ pub(crate) async fn save(tx: &Tx, all: &[&Entitlement]) -> Result<()> {
             columns.blocked.into(),
             Uuid::nil().into(),
             columns.block_version.into(),
+            columns.home.into(),
         ],
     )
     .await?;
@@ -196,6 +199,7 @@ struct Columns {
     first_used: Vec<i64>,
     blocked: Vec<bool>,
     block_version: Vec<i64>,
+    home: Vec<i16>,
 }
 
 impl Columns {
@@ -245,6 +249,7 @@ impl Columns {
                 .push(one.first_used_at.map_or(-1, |at| at.timestamp_micros()));
             columns.blocked.push(one.grant == Grant::Blocked);
             columns.block_version.push(one.block_version);
+            columns.home.push(i16::from(one.home.code()));
         }
         columns
     }

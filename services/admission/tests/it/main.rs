@@ -6,15 +6,19 @@
     reason = "a test that meets what it does not expect fails"
 )]
 
+mod bad_codes;
+mod bad_input;
 mod bounds;
 mod codes;
 mod gates;
 mod graph;
+mod keys;
 mod limits;
 mod occupancy;
 mod races;
 mod staff;
 mod standing;
+mod unguarded;
 mod unseen;
 mod venues;
 mod world;

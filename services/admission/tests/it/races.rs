@@ -1,22 +1,18 @@
-//! Two at the same moment. Each race is shown with its guard on, and then with the guard taken
-//! away: what the guard is for must be seen to happen.
+//! Two at the same moment. The same races with their guards off are in `unguarded`.
 
 use std::sync::Arc;
 
 use admission::commands::gate::enrol_gate;
-use admission::commands::redeem::{redeem, redeem_batch};
+use admission::commands::redeem::{Scanned, redeem, redeem_batch};
 use admission::domain::scan::Attempt;
 use credential::rules::{Direction, DocumentReading, Reason, Rules};
 use ed25519_dalek::SigningKey;
-use kit::Tx;
-use kit::types::shanghai_date;
 use prost::Message;
 use proto::admission::FreezeApplied;
 use proto::v1::{Entitlement, entitlement::State};
 use tokio::sync::Barrier;
-use uuid::Uuid;
 
-use crate::world::{Count, Device, World, admits, daily, id, reason, refused};
+use crate::world::{World, admits, daily, id, reason, refused};
 
 const ROUNDS: u64 = 12;
 
@@ -76,72 +72,6 @@ async fn two_venues_admit_the_last_entry_once() {
     world.check().await;
 }
 
-/// The same with the guard off: history is read without the lock, as a naive gate would, and both
-/// let the person in. That is what the lock is for.
-#[tokio::test(flavor = "multi_thread")]
-async fn without_the_lock_both_would_admit() {
-    let world = World::new().await;
-    world.grant(1).await;
-    let (first, second) = (world.door("博物馆").await, world.door("动物园").await);
-    let barrier = Arc::new(Barrier::new(2));
-    let naive =
-        |device: &Device| naive(&world, (device.gate.uuid(), device.venue.uuid()), &barrier);
-    let (one, other) = tokio::join!(naive(&first), naive(&second));
-    assert!(one && other, "the race is real");
-    assert_eq!(world.count("SELECT count(*) FROM redemption").await, 2);
-    // And the promise notices what happened.
-    let invariant = admission::verify::INVARIANTS
-        .iter()
-        .find(|one| one.id == "admission.entries_within_rules")
-        .unwrap();
-    let found = kit::verify::check(&world.ctx().db, invariant)
-        .await
-        .unwrap();
-    assert_eq!(found.len(), 1, "{found:?}");
-}
-
-/// Reads the uses without a lock, waits for the other to have read too, and writes.
-async fn naive(world: &World, (gate, venue): (Uuid, Uuid), barrier: &Barrier) -> bool {
-    world
-        .ctx()
-        .db
-        .tx("naive", async |tx| {
-            let uses = tx
-                .one::<Count>("SELECT count(*) FROM redemption WHERE entitlement = 1", [])
-                .await?
-                .map_or(0, |row| row.count);
-            barrier.wait().await;
-            if uses > 0 {
-                return Ok(false);
-            }
-            insert_entry(tx, (gate, venue)).await?;
-            Ok(true)
-        })
-        .await
-        .unwrap()
-}
-
-/// An entry with entitlement 1, allowed once in all, as nobody but a test writes it.
-async fn insert_entry(tx: &Tx, (gate, venue): (Uuid, Uuid)) -> kit::Result<()> {
-    let today = shanghai_date(tx.now());
-    tx.execute(
-        "INSERT INTO redemption (id, version, venue, gate, enrolment, seq, token_hash, entitlement,
-           gen, scope, direction, persons, decision, at, scanned_on, counted_on, inside_delta,
-           payable, hint_document, hint_photo, limit_total, overridden)
-         VALUES ($1, 1, $2, $3, 1, 1, '\\x00', 1, 0, 7, 'entry', 1, 'admit', $4, $5, $5, 0, true,
-           false, false, 1, false)",
-        [
-            tx.uuid().into(),
-            venue.into(),
-            gate.into(),
-            tx.now().into(),
-            today.into(),
-        ],
-    )
-    .await?;
-    Ok(())
-}
-
 /// A freeze and a scan at the same moment: either the scan was first, and the freeze counts it, or
 /// the freeze was first, and the scan is denied. Never both, never neither.
 #[tokio::test(flavor = "multi_thread")]
@@ -183,47 +113,6 @@ async fn a_freeze_and_a_scan_agree_on_who_was_first() {
     world.check().await;
 }
 
-/// The same with the guard off: the state is read without the lock, the freeze is answered with
-/// no uses, and then the person walks in. That is what the entitlement's lock is for.
-#[tokio::test(flavor = "multi_thread")]
-async fn without_the_lock_a_freeze_would_miss_a_use() {
-    let world = World::new().await;
-    world.grant(1).await;
-    let door = world.door("博物馆").await;
-    let (read, frozen) = (Barrier::new(2), Barrier::new(2));
-    let scan = world.ctx().db.tx("naive", async |tx| {
-        let active = "SELECT count(*) FROM entitlement WHERE id = 1 AND state = 'active'";
-        let active = tx
-            .one::<Count>(active, [])
-            .await?
-            .map_or(0, |row| row.count);
-        read.wait().await;
-        frozen.wait().await;
-        if active == 1 {
-            insert_entry(tx, (door.gate.uuid(), door.venue.uuid())).await?;
-        }
-        Ok(active == 1)
-    });
-    let freeze = async {
-        read.wait().await;
-        world
-            .say(Entitlement {
-                freeze_version: 2,
-                ..world.word(1, 2, State::Frozen)
-            })
-            .await;
-        frozen.wait().await;
-    };
-    let (entered, ()) = tokio::join!(scan, freeze);
-    assert!(entered.unwrap());
-    let applied = world.events("FreezeApplied").await;
-    let applied = FreezeApplied::decode(applied[0].payload.as_slice()).unwrap();
-    assert_eq!(
-        applied.uses, 0,
-        "the race is real: one entered, none was counted"
-    );
-}
-
 /// Two devices show one code at the same moment: one is bound, and the other's key is none.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_code_binds_one_of_two_devices() {
@@ -254,6 +143,53 @@ async fn one_code_binds_one_of_two_devices() {
         assert_eq!(bound.unwrap().key.unwrap().enrolment, 1);
         assert_eq!(refused(refusal), "ENROLMENT_CODE_EXPIRED");
     }
+}
+
+/// One scan's number in two processes at the same moment: the same code has one answer; of two
+/// codes one is answered, and the other refused and reported once.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_scan_number_is_answered_once() {
+    let world = World::new().await;
+    world.product(&daily()).await;
+    let door = world.door("博物馆").await;
+    let caller = world.asserting(&door);
+    let twin = World::service(world.db.process().await).await;
+    let rounds = usize::try_from(ROUNDS).unwrap();
+    for pass in 1..=ROUNDS {
+        world.grant(pass).await;
+        let scanned = world.scan(&door, &world.token(pass));
+        let all = (0..8).map(|at| {
+            let process = if at % 2 == 0 { &world.admission } else { &twin };
+            redeem(process, &caller, scanned.clone())
+        });
+        let all = futures::future::join_all(all).await;
+        let first = all[0].as_ref().unwrap();
+        assert!(admits(first));
+        assert!(all.iter().all(|one| one.as_ref().unwrap() == first));
+    }
+    for pass in (1_000..).step_by(2).take(rounds) {
+        world.grant(pass).await;
+        world.grant(pass + 1).await;
+        let scanned = world.scan(&door, &world.token(pass));
+        let other = Scanned {
+            text: world.token(pass + 1),
+            ..scanned.clone()
+        };
+        let (one, other) = tokio::join!(
+            redeem(&world.admission, &caller, scanned),
+            redeem(&twin, &caller, other),
+        );
+        let (answered, refusal) = if one.is_ok() {
+            (one, other)
+        } else {
+            (other, one)
+        };
+        assert!(admits(&answered.unwrap()), "pass {pass}");
+        assert_eq!(refused(refusal), "SCAN_ID_REUSED");
+    }
+    assert_eq!(world.events("RedemptionChanged").await.len(), 2 * rounds);
+    assert_eq!(world.events("ScanAlarmRaised").await.len(), rounds);
+    world.check().await;
 }
 
 /// A batch in which one scan cannot be written at all is redone one by one: its neighbours enter.

@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 use credential::rules::{Decision, Reason};
 use prost::Message;
 use proto::admission::{EntitlementBlocked, RedemptionChanged};
+use proto::v1::{Entitlement, entitlement::State};
 
 use crate::world::{World, admits, daily, reason};
 
@@ -138,5 +139,34 @@ async fn an_unseen_pass_of_an_unknown_product_is_asked_about() {
             .await,
         0
     );
+    world.check().await;
+}
+
+/// Nothing that another union says or signs takes an id from the union that grants it.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_union_takes_no_id() {
+    let world = World::new().await;
+    world.know_the_neighbour().await;
+    world.product(&daily()).await;
+    let door = world.door("博物馆").await;
+    let theirs = Entitlement {
+        union: 51,
+        ..world.word(1, 1, State::Active)
+    };
+    let said = world.hear(&[World::said(1, theirs.clone())]).await;
+    assert!(matches!(said, Err(kit::Error::Permanent(_))), "{said:?}");
+    let asked = world.enter(&door, &world.neighbours(1)).await;
+    assert_eq!(
+        asked.decision,
+        Decision::Ask {
+            reason: Reason::UnknownEntitlement
+        }
+    );
+    world.grant(1).await;
+    assert!(admits(&world.enter(&door, &world.token(1)).await));
+    let denied = world.enter(&door, &world.neighbours(1)).await;
+    assert_eq!(reason(&denied), Some(Reason::UnknownKey));
+    let said = world.hear(&[World::said(9, theirs)]).await;
+    assert!(matches!(said, Err(kit::Error::Permanent(_))), "{said:?}");
     world.check().await;
 }

@@ -13,7 +13,7 @@ use admission::domain::venue::{Details, Venue};
 use admission::gate_key::{self, Assertion};
 use admission::{Admission, Settings};
 use chrono::{DateTime, TimeDelta, Utc};
-use credential::keyset::{Algorithm, Issuer, Key, KeyId, KeySet, KeyState, Purpose};
+use credential::keyset::Issuer;
 use credential::rules::{Decision, Direction, DocumentReading, Reason, Rules};
 use credential::token::{Claims, Flags, Holder, Kind, Minute, Token};
 use ed25519_dalek::SigningKey;
@@ -21,7 +21,7 @@ use kit::access::{Caller, Role, seed};
 use kit::consumer::Handler;
 use kit::event::Record;
 use kit::graphql::Language;
-use kit::replica::{Keys, Replica, Roots};
+use kit::replica::{Keys, Replica};
 use kit::testing::TestDb;
 use kit::types::{EntitlementId, GateId, LoginId, MemberId, OrganisationId, Union, VenueId};
 use kit::{Ctx, Error, Result};
@@ -31,9 +31,9 @@ use proto::v1::{Entitlement, EntitlementChanged, entitlement};
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
+use crate::keys::{ENTRY, ROOT, key_set, kid, published, roots};
+
 pub(crate) const SCOPE: u32 = 7;
-pub(crate) const ROOT: [u8; 32] = [1; 32];
-pub(crate) const ENTRY: [u8; 32] = [2; 32];
 
 pub(crate) struct World {
     pub(crate) db: TestDb,
@@ -68,36 +68,6 @@ pub(crate) struct Event {
 pub(crate) fn caller(member: u128) -> Caller {
     let member = MemberId(Uuid::from_u128(member));
     Caller::member(member, LoginId(Uuid::from_u128(99)), Language::En)
-}
-
-fn roots() -> Roots {
-    Roots::from([(
-        Issuer::Chongqing,
-        SigningKey::from_bytes(&ROOT).verifying_key(),
-    )])
-}
-
-pub(crate) fn kid(issuer: Issuer, number: u16) -> KeyId {
-    KeyId::new(issuer, number).unwrap()
-}
-
-fn key_set(now: DateTime<Utc>) -> KeySet {
-    let key = |number, secret: [u8; 32], state, scopes: BTreeSet<u32>| Key {
-        kid: kid(Issuer::Chongqing, number),
-        algorithm: Algorithm::Ed25519,
-        public: SigningKey::from_bytes(&secret).verifying_key(),
-        purpose: Purpose::Entry,
-        not_before: now - TimeDelta::days(30),
-        not_after: now + TimeDelta::days(120),
-        scopes,
-        state,
-    };
-    let keys = vec![
-        key(1, ENTRY, KeyState::Active, BTreeSet::new()),
-        key(2, [3; 32], KeyState::Revoked, BTreeSet::new()),
-        key(3, [4; 32], KeyState::Active, BTreeSet::from([SCOPE + 1])),
-    ];
-    KeySet::new(1, Issuer::Chongqing, keys).unwrap()
 }
 
 pub(crate) fn details(name: &str) -> Details {
@@ -159,14 +129,7 @@ impl World {
                 seed::role(tx, Uuid::from_u128(22), company, Role::VenueStaff).await?;
                 let rival = Uuid::from_u128(11);
                 seed::role(tx, Uuid::from_u128(23), rival, Role::VenueManager).await?;
-                let signed = key_set(tx.now()).sign(&SigningKey::from_bytes(&ROOT));
-                let event = proto::identity::KeySetPublished {
-                    version: 1,
-                    key_set: signed.bytes,
-                    root_signature: signed.root_signature.to_vec(),
-                    union: 50,
-                };
-                let record = record("bashu.identity.v1.KeySetPublished", 1, 1, &event);
+                let record = published(&key_set(tx.now()), ROOT, 50);
                 Replica::new(roots()).apply(tx, &[record]).await
             })
             .await

@@ -5,9 +5,9 @@
 mod keys;
 mod organisations;
 mod people;
-pub(crate) mod persona;
-pub(crate) mod products;
-pub(crate) mod venues;
+pub mod persona;
+pub mod products;
+pub mod venues;
 
 use anyhow::{Context, Result, bail};
 use kit::types::Union;
@@ -67,7 +67,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
 }
 
 /// The phone of the person who holds this office in every demonstration world.
-pub(crate) fn office_phone(union: Union, office: &str) -> String {
+pub fn office_phone(union: Union, office: &str) -> String {
     let number = OFFICES
         .iter()
         .find(|row| row.1 == office)
@@ -76,7 +76,7 @@ pub(crate) fn office_phone(union: Union, office: &str) -> String {
 }
 
 /// The phone of member number `index`.
-pub(crate) fn member_phone(union: Union, index: u32) -> String {
+pub fn member_phone(union: Union, index: u32) -> String {
     person(union.code(), index).phone
 }
 

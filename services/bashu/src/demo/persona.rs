@@ -24,15 +24,15 @@ const REFRESH: &str = "mutation ($token: String!) { refreshLogin(input: { refres
 
 /// A signed-in person.
 #[derive(Clone, Debug)]
-pub(crate) struct Persona {
-    pub(crate) client: Client,
+pub struct Persona {
+    pub client: Client,
 }
 
 /// Signs in by a code, as on a phone.
 ///
 /// # Errors
 /// When the gateway refuses, or no message arrives.
-pub(crate) async fn by_code(world: &World, union: Union, phone: &str) -> Result<Persona> {
+pub async fn by_code(world: &World, union: Union, phone: &str) -> Result<Persona> {
     let anonymous = Client::new(&world.gateway(union))?;
     let before = newest_message(world, phone).await?;
     anonymous
@@ -49,7 +49,7 @@ pub(crate) async fn by_code(world: &World, union: Union, phone: &str) -> Result<
 ///
 /// # Errors
 /// As [`by_code`].
-pub(crate) async fn again(world: &World, union: Union, phone: &str) -> Result<Persona> {
+pub async fn again(world: &World, union: Union, phone: &str) -> Result<Persona> {
     let anonymous = Client::new(&world.gateway(union))?;
     if let Ok(token) = std::fs::read_to_string(token_file(world, union, phone)) {
         let payload = only_field(anonymous.send(REFRESH, json!({ "token": token })).await?)?;

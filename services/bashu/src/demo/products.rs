@@ -3,6 +3,7 @@
 use anyhow::Result;
 use kit::types::Union;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::keys::derived;
 use crate::client::{Client, text};
@@ -30,15 +31,23 @@ pub(crate) async fn ensure(operator: &Client, union: Union) -> Result<()> {
         if nodes.iter().any(|node| node["name"] == terms["nameZh"]) {
             continue;
         }
-        let key = derived(union, "product", number);
-        let input = json!({ "terms": terms, "idempotencyKey": key });
-        let made = operator.run(CREATE, json!({ "input": input })).await?;
-        let id = text(&made, "/product/id")?;
-        let key = derived(union, "publish", number);
-        let input = json!({ "productId": id, "idempotencyKey": key });
-        operator.run(PUBLISH, json!({ "input": input })).await?;
+        let keys = ["product", "publish"].map(|what| derived(union, what, number));
+        publish(operator, &terms, keys).await?;
     }
     Ok(())
+}
+
+/// Makes a product and puts it on sale, each step under a key of its own; its opaque id.
+///
+/// # Errors
+/// When the gateway refuses it.
+pub async fn publish(operator: &Client, terms: &Value, keys: [Uuid; 2]) -> Result<String> {
+    let input = json!({ "terms": terms, "idempotencyKey": keys[0] });
+    let made = operator.run(CREATE, json!({ "input": input })).await?;
+    let id = text(&made, "/product/id")?;
+    let input = json!({ "productId": id, "idempotencyKey": keys[1] });
+    operator.run(PUBLISH, json!({ "input": input })).await?;
+    Ok(id)
 }
 
 fn terms(union: Union) -> [Value; 3] {

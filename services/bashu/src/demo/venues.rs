@@ -18,11 +18,12 @@ const SOURCE: &str = "approximate, from general geographic knowledge; not survey
 
 const VENUES: &str = "query ($after: String) { venues(first: 100, after: $after) { nodes { id \
     nameZh } pageInfo { hasNextPage endCursor } } }";
-const CREATE: &str = "mutation ($input: CreateVenueInput!) { createVenue(input: $input) \
+/// Makes a venue; `{ venue { id } }`.
+pub const CREATE: &str = "mutation ($input: CreateVenueInput!) { createVenue(input: $input) \
     { venue { id } userErrors { code field message } } }";
 
 /// The venue that the journeys enter: open day and night, like the place itself.
-pub(crate) const fn open_always(union: Union) -> &'static str {
+pub const fn open_always(union: Union) -> &'static str {
     match union {
         Union::Chongqing => "洪崖洞",
         Union::Sichuan => "阆中古城",
@@ -34,7 +35,7 @@ pub(crate) const fn open_always(union: Union) -> &'static str {
 ///
 /// # Errors
 /// When there is none of this name.
-pub(crate) async fn id_of(client: &Client, name: &str) -> Result<String> {
+pub async fn id_of(client: &Client, name: &str) -> Result<String> {
     let began = Instant::now();
     loop {
         let found = all(client).await?;

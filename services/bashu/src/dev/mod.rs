@@ -21,40 +21,40 @@ use crate::{demo, journey};
 pub(crate) use children::command;
 use children::{Program, Running};
 pub(crate) use files::write_private;
-pub(crate) use settings::World;
+pub use settings::World;
 
 /// What `bashu dev` is told.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct DevArgs {
+pub struct DevArgs {
     /// Where the servers of deploy/dev keep their files
     #[arg(long, env = "BASHU_DEV_DIR", default_value = ".dev/run")]
-    pub(crate) folder: PathBuf,
+    pub folder: PathBuf,
     /// The gateway's program
     #[arg(
         long,
         env = "BASHU_GATEWAY_BIN",
         default_value = ".dev/bin/bashu-gateway"
     )]
-    pub(crate) gateway: PathBuf,
+    pub gateway: PathBuf,
     /// The composed graph that the gateways serve
     #[arg(long, default_value = "schema/supergraph.graphql")]
-    pub(crate) supergraph: PathBuf,
+    pub supergraph: PathBuf,
     /// Added to every port
     #[arg(long, env = "BASHU_PORT_OFFSET", default_value_t = 0)]
-    pub(crate) port_offset: u16,
+    pub port_offset: u16,
     /// Members of the demonstration world, in each union
     #[arg(long, default_value_t = 1500)]
-    pub(crate) members: u32,
+    pub members: u32,
     /// The unions to run
     #[arg(long = "union", value_name = "50|51", value_parser = union_of,
           default_values_t = Union::ALL)]
-    pub(crate) unions: Vec<Union>,
+    pub unions: Vec<Union>,
     /// End after the journeys instead of staying up
     #[arg(long)]
-    pub(crate) once: bool,
+    pub once: bool,
     /// Only write the configurations and run the migrations: another program starts the processes
     #[arg(long, conflicts_with = "once")]
-    pub(crate) prepare: bool,
+    pub prepare: bool,
 }
 
 fn union_of(text: &str) -> Result<Union, String> {
@@ -169,7 +169,7 @@ fn gateway(args: &DevArgs, world: &World, union: Union) -> Program {
         arguments: vec!["--config".to_owned(), config],
         variables: Vec::new(),
         log: world.log(Some(union), "gateway"),
-        ready: format!("http://{}/ready", world.gateway(union)),
+        ready: format!("http://{}/ready", world.gateway_operations(union)),
     }
 }
 

@@ -19,11 +19,12 @@ use crate::say::Say;
 /// Ports before the offset. A union's are a hundred apart: see `kit::config::Listen`.
 const SANDBOX_PORT: u16 = 14_090;
 const GATEWAY_PORT: u16 = 14_000;
+const GATEWAY_OPERATIONS_PORT: u16 = 14_010;
 const SERVICES_PORT: u16 = 14_100;
 
 /// Everything that is where, of both unions.
 #[derive(Clone, Debug)]
-pub(crate) struct World {
+pub struct World {
     folder: PathBuf,
     supergraph: PathBuf,
     own_program: PathBuf,
@@ -36,7 +37,7 @@ impl World {
     ///
     /// # Errors
     /// When the servers of `deploy/dev` left no description, or a file cannot be written.
-    pub(crate) fn prepare(args: &DevArgs) -> Result<Self> {
+    pub fn prepare(args: &DevArgs) -> Result<Self> {
         let world = Self {
             folder: fs::canonicalize(&args.folder)
                 .with_context(|| format!("{} is missing", args.folder.display()))?,
@@ -115,11 +116,17 @@ impl World {
     }
 
     /// `host:port` of a union's gateway.
-    pub(crate) fn gateway(&self, union: Union) -> String {
+    pub fn gateway(&self, union: Union) -> String {
         format!(
             "127.0.0.1:{}",
             GATEWAY_PORT + u16::from(union.code()) + self.port_offset
         )
+    }
+
+    /// `host:port` of a gateway's health and metrics.
+    pub(crate) fn gateway_operations(&self, union: Union) -> String {
+        let port = GATEWAY_OPERATIONS_PORT + u16::from(union.code()) + self.port_offset;
+        format!("127.0.0.1:{port}")
     }
 
     fn services_port(&self, union: Union) -> u16 {
@@ -265,6 +272,8 @@ impl World {
         let mut out = String::from("# Written at each start of `bashu dev`. Not for production.\n");
         writeln!(out, "union = {union}\nmode = \"development\"")?;
         writeln!(out, "listen = {}", quoted(&self.gateway(union)))?;
+        let operations = self.gateway_operations(union);
+        writeln!(out, "operations = {}", quoted(&operations))?;
         writeln!(
             out,
             "supergraph = {}",

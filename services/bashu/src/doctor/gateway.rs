@@ -67,14 +67,16 @@ pub(super) async fn examine(address: &str, mode: Mode) -> Vec<Finding> {
     let Ok(http) = Client::builder().timeout(ANSWER_TIMEOUT).no_proxy().build() else {
         return Vec::new();
     };
-    let ready = http.get(format!("http://{address}/ready")).send().await;
-    match ready {
-        Ok(answer) if answer.status() == StatusCode::OK => {}
+    // Its health has a listener that nobody reaches from here: what answers for the graph is ready.
+    let url = format!("http://{address}/graphql");
+    let asked = http.post(&url).json(&json!({ "query": "{ __typename }" }));
+    match asked.send().await {
+        Ok(answer) if !answer.status().is_server_error() => {}
         Ok(_) | Err(_) => return vec![away(address)],
     }
     let found = Text::new("网关就绪", "the gateway is ready");
     let mut findings = vec![Finding::ok("gateway.ready", address, found)];
-    for trap in traps(&http, &format!("http://{address}/graphql"), mode) {
+    for trap in traps(&http, &url, mode) {
         findings.push(spring(address, trap).await);
     }
     findings
@@ -164,6 +166,7 @@ fn transport(http: &Client, url: &str) -> Vec<Trap> {
         .header(header::CONTENT_TYPE, "text/plain")
         .body(typename.to_string());
     let get = http.get(format!("{url}?query=%7B__typename%7D"));
+    let metrics = http.get(url.replace("/graphql", "/metrics"));
     let bad_token = http.post(url).json(&typename).bearer_auth("e30.e30.AA");
     let large = json!({ "query": " ".repeat(BODY_BYTES) });
     vec![
@@ -181,6 +184,9 @@ fn transport(http: &Client, url: &str) -> Vec<Trap> {
                 StatusCode::METHOD_NOT_ALLOWED,
             ])
             .called("没有客户端名的 GET", "a GET without the client's name"),
+        Trap::new("gateway.metrics", metrics)
+            .refused_by(&[StatusCode::NOT_FOUND])
+            .called("图的端口上的 /metrics", "/metrics where the graph is"),
         Trap::new("gateway.token", bad_token)
             .refused_by(&[StatusCode::UNAUTHORIZED])
             .called("坏令牌", "a token that is present and bad"),

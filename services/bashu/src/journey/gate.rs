@@ -27,7 +27,7 @@ const REDEEM: &str = "mutation ($input: RedeemInput!) { redeem(input: $input) { 
 
 /// An enrolled gate.
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub struct Gate {
     union: Union,
     id: String,
     enrolment: i64,
@@ -43,7 +43,7 @@ impl Gate {
     ///
     /// # Errors
     /// When the gateway refuses.
-    pub(crate) async fn named(
+    pub async fn named(
         world: &World,
         union: Union,
         manager: &Client,
@@ -76,7 +76,7 @@ impl Gate {
     ///
     /// # Errors
     /// When it cannot be kept.
-    pub(crate) fn next_scan_id(&mut self) -> Result<Value> {
+    pub fn next_scan_id(&mut self) -> Result<Value> {
         self.seq += 1;
         write_private(&self.file, &self.kept().to_string())?;
         Ok(json!({ "deviceId": self.id, "enrolment": self.enrolment, "seq": self.seq }))
@@ -91,11 +91,11 @@ impl Gate {
         })
     }
 
-    /// Shows a code to the gate; the payload.
+    /// Shows a code to the gate, and again the same scan when no answer comes; the payload.
     ///
     /// # Errors
     /// When there is no answer.
-    pub(crate) async fn scan(&self, scan_id: &Value, token: &str) -> Result<Value> {
+    pub async fn scan(&self, scan_id: &Value, token: &str) -> Result<Value> {
         let now = Clock::System.now();
         let gate = GlobalId::uuid(&self.id, "Gate")?;
         let assertion = Assertion {
@@ -106,7 +106,10 @@ impl Gate {
             issued_at: now.timestamp(),
             expires_at: now.timestamp() + LIFE_SECONDS_MAX,
         };
-        let client = self.anonymous.at_gate(sign(&assertion, &self.key));
+        let client = self
+            .anonymous
+            .at_gate(sign(&assertion, &self.key))
+            .patient();
         let input = json!({
             "scanId": scan_id,
             "token": token,

@@ -2,8 +2,8 @@
 //! venue's gate would: each step says what it answered, and one that answers wrongly ends the
 //! play. `make run` shows them to a person, `make test` to nobody but itself.
 
-mod gate;
-mod purchase;
+pub mod gate;
+pub mod purchase;
 mod validation;
 
 use anyhow::{Context, Result};

@@ -124,7 +124,11 @@ async fn choose(client: &Client) -> Result<Value> {
         .ok_or_else(|| anyhow!("the catalogue lacks {}", products::EVERYDAY))
 }
 
-async fn buy(client: &Client, product: &str) -> Result<Value> {
+/// Buys a pass for oneself, twice with the same key; the one pass.
+///
+/// # Errors
+/// When it is refused, or the second time bought another.
+pub async fn buy(client: &Client, product: &str) -> Result<Value> {
     let key = Ids::random().uuid(Clock::System.now());
     let input = json!({ "productId": product, "idempotencyKey": key });
     let bought = client.run(BUY, json!({ "input": input })).await?;
@@ -137,7 +141,11 @@ async fn buy(client: &Client, product: &str) -> Result<Value> {
     Ok(bought["pass"].clone())
 }
 
-async fn pay(client: &Client, order: &str) -> Result<String> {
+/// Begins to pay an order; the address that the payer scans.
+///
+/// # Errors
+/// When it is refused, or the provider gives no address.
+pub async fn pay(client: &Client, order: &str) -> Result<String> {
     let key = Ids::random().uuid(Clock::System.now());
     let input = json!({ "orderId": order, "method": "WECHAT_NATIVE", "idempotencyKey": key });
     let payload = client.run(PAY, json!({ "input": input })).await?;
@@ -155,7 +163,11 @@ async fn pay(client: &Client, order: &str) -> Result<String> {
     bail!("the provider gave no address to pay at")
 }
 
-async fn pay_as_payer(world: &World, code_url: &str) -> Result<()> {
+/// Pays at an address, as the person with the phone.
+///
+/// # Errors
+/// When the provider's stand-in refuses.
+pub async fn pay_as_payer(world: &World, code_url: &str) -> Result<()> {
     let answer = reqwest::Client::new()
         .post(format!("http://{}/sandbox/pay", world.sandbox()))
         .json(&json!({ "code_url": code_url }))
@@ -169,7 +181,11 @@ async fn pay_as_payer(world: &World, code_url: &str) -> Result<()> {
     Ok(())
 }
 
-async fn wait_for_code(client: &Client, pass: &str) -> Result<Value> {
+/// The pass once it has its code.
+///
+/// # Errors
+/// When it has none in time.
+pub async fn wait_for_code(client: &Client, pass: &str) -> Result<Value> {
     let began = Instant::now();
     while began.elapsed() < CODE_TIMEOUT {
         let data = client.send(PASS, json!({ "id": pass })).await?;

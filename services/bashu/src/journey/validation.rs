@@ -22,7 +22,7 @@ const LOOK_UP: &str = "mutation ($input: LookUpPassInput!) { lookUpPass(input: $
     { number state uses { id decision } } userErrors { code message } } }";
 const VOID: &str = "mutation ($input: VoidRedemptionInput!) { voidRedemption(input: $input) \
     { redemption { id voided } userErrors { code message } } }";
-const FIGURES: &str = "query ($venue: ID!, $from: NaiveDate!, $until: NaiveDate!) \
+const FIGURES: &str = "query ($venue: ID!, $from: Date!, $until: Date!) \
     { venueFigures(venueId: $venue, from: $from, until: $until) { what times persons } }";
 const VENUE: &str = "query ($id: ID!) { venue(id: $id) { name occupancy passProducts(first: 5) \
     { nodes { name } } } }";

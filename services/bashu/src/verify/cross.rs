@@ -3,9 +3,10 @@
 //! sides hold when they answer the same rows.
 
 use anyhow::Result;
+use kit::Ctx;
 
 use super::stream::{Extent, Stream, compare};
-use super::{Side, Violation};
+use super::{Violation, named};
 use crate::output::Text;
 
 /// One pair.
@@ -30,10 +31,12 @@ struct Query {
 impl Cross {
     /// # Errors
     /// When a database fails.
-    pub(super) async fn look(&self, side: &Side) -> Result<Vec<Violation>> {
-        let left = Stream::open(side.database(self.left.service)?, &self.left.sql.concat()).await?;
-        let right =
-            Stream::open(side.database(self.right.service)?, &self.right.sql.concat()).await?;
+    pub(super) async fn look(&self, databases: &[Ctx]) -> Result<Vec<Violation>> {
+        let open = async |query: &Query| {
+            let database = named(databases, query.service)?;
+            Stream::open(database, &query.sql.concat()).await
+        };
+        let (left, right) = (open(&self.left).await?, open(&self.right).await?);
         compare(
             (left, right),
             (self.left.service, self.right.service),

@@ -7,7 +7,7 @@ use anyhow::Result;
 use kit::Ctx;
 use sea_orm::FromQueryResult;
 
-use super::{Side, Violation};
+use super::Violation;
 use crate::output::Text;
 
 pub(super) const ID: &str = "cross.delivered";
@@ -36,10 +36,10 @@ struct Reading {
 
 /// # Errors
 /// When a database fails.
-pub(super) async fn look(side: &Side) -> Result<Vec<Violation>> {
+pub(super) async fn look(databases: &[Ctx]) -> Result<Vec<Violation>> {
     let mut found = Vec::new();
     let mut relays = BTreeMap::new();
-    for ctx in &side.databases {
+    for ctx in databases {
         if let Some(at) = kit::relay::oldest_unpublished(ctx).await? {
             let problem = format!("an event of {} is not published", at.to_rfc3339());
             found.push(Violation {
@@ -51,7 +51,7 @@ pub(super) async fn look(side: &Side) -> Result<Vec<Violation>> {
             relays.insert(ctx.topic(), relay);
         }
     }
-    for ctx in &side.databases {
+    for ctx in databases {
         let readings: Vec<Reading> = ctx
             .db
             .all(

@@ -68,10 +68,7 @@ impl Side {
     /// # Errors
     /// When no database is called so: a check names a service that is not there.
     fn database(&self, service: &str) -> Result<&Ctx> {
-        self.databases
-            .iter()
-            .find(|ctx| ctx.service == service)
-            .with_context(|| format!("no database is called {service}"))
+        named(&self.databases, service)
     }
 
     fn union(&self) -> u8 {
@@ -79,11 +76,52 @@ impl Side {
     }
 }
 
+/// The database of this service.
+///
+/// # Errors
+/// When there is none.
+fn named<'a>(databases: &'a [Ctx], service: &str) -> Result<&'a Ctx> {
+    databases
+        .iter()
+        .find(|ctx| ctx.service == service)
+        .with_context(|| format!("no database is called {service}"))
+}
+
 /// What breaks a promise.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(crate) struct Violation {
-    pub(crate) subject: String,
-    pub(crate) problem: String,
+pub struct Violation {
+    pub subject: String,
+    pub problem: String,
+}
+
+/// What is broken in the databases of one union at this instant, by the promise's id: for a world
+/// in which everything has arrived, such as the simulation's.
+///
+/// # Errors
+/// When a database fails.
+pub async fn broken(databases: &[Ctx]) -> Result<Vec<(String, Violation)>> {
+    let mut broken = Vec::new();
+    for (known, ctx) in registry::ALL.iter().zip(databases) {
+        for one in CHASSIS.iter().chain(known.invariants) {
+            let found = kit::verify::check(&ctx.db, one).await.context(one.id)?;
+            let ours = |it: kit::verify::Violation| (one.id.to_owned(), ours(it));
+            broken.extend(found.into_iter().map(ours));
+        }
+    }
+    for cross in cross::all() {
+        let found = cross.look(databases).await.context(cross.id.clone())?;
+        broken.extend(found.into_iter().map(|it| (cross.id.clone(), it)));
+    }
+    let late = delivery::look(databases).await?;
+    broken.extend(late.into_iter().map(|it| (delivery::ID.to_owned(), it)));
+    Ok(broken)
+}
+
+fn ours(one: kit::verify::Violation) -> Violation {
+    Violation {
+        subject: one.subject,
+        problem: one.problem,
+    }
 }
 
 /// One promise over one union, or between both.
@@ -130,14 +168,10 @@ impl Promise<'_> {
         match self {
             Self::Within(_, ctx, invariant) => {
                 let found = kit::verify::check(&ctx.db, invariant).await?;
-                let ours = |one: kit::verify::Violation| Violation {
-                    subject: one.subject,
-                    problem: one.problem,
-                };
                 Ok(found.into_iter().map(ours).collect())
             }
-            Self::Across(side, cross) => cross.look(side).await,
-            Self::Delivered(side) => delivery::look(side).await,
+            Self::Across(side, cross) => cross.look(&side.databases).await,
+            Self::Delivered(side) => delivery::look(&side.databases).await,
             Self::Between(one, other, between) => between.look(one, other).await,
         }
     }

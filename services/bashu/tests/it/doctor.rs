@@ -313,6 +313,7 @@ async fn a_gateway_that_refuses_nothing_is_told() {
     let report = ran.json();
     for check in [
         "csrf",
+        "metrics",
         "token",
         "fragments",
         "aliases",

@@ -95,37 +95,41 @@ pub async fn line_returned(tx: &Tx, union: Union, early: EarlyReturn) -> Result<
         return store::early_return(tx, &early).await;
     };
     own(&held, &early.seller)?;
-    if store::refund(tx, early.return_id).await?.is_some() {
-        return Ok(());
-    }
     match held.order.state {
         OrderState::Open { .. } => store::early_return(tx, &early).await,
+        OrderState::Closed { .. } if store::refund(tx, early.return_id).await?.is_some() => Ok(()),
         OrderState::Closed { .. } => Err(Error::permanent("a return of a closed order")),
-        OrderState::Paid { .. } => {
-            let fen = Fen::new(early.refund_fen)
-                .map_err(|_| Error::permanent("a return's amount is none"))?;
-            let back = refund::LineBack {
-                id: early.return_id,
-                line: early.line_id,
-                fen,
-            };
-            refund::give_back_line(tx, union, &mut held, back).await
-        }
+        OrderState::Paid { .. } => take_back(tx, union, &mut held, &early).await,
     }
+}
+
+/// Takes a line of a paid order back, once for the return. What contradicts the order is refused
+/// before anything is written.
+async fn take_back(tx: &Tx, union: Union, held: &mut Held, early: &EarlyReturn) -> Result<()> {
+    own(held, &early.seller)?;
+    match store::refund(tx, early.return_id).await? {
+        Some(known) if known.order == Some(held.order.id) => return Ok(()),
+        Some(_) => return Err(Error::permanent("another order's return")),
+        None => {}
+    }
+    let fen =
+        Fen::new(early.refund_fen).map_err(|_| Error::permanent("a return's amount is none"))?;
+    let back = refund::LineBack {
+        id: early.return_id,
+        line: early.line_id,
+        fen,
+    };
+    refund::give_back_line(tx, union, held, back).await
 }
 
 /// What was said while the order was not paid takes effect now.
 pub(crate) async fn after_payment(tx: &Tx, union: Union, held: &mut Held) -> Result<()> {
     for early in store::early_returns(tx, held.order.id).await? {
-        let fen = Fen::new(early.refund_fen).unwrap_or(Fen::ZERO);
-        let back = refund::LineBack {
-            id: early.return_id,
-            line: early.line_id,
-            fen,
-        };
-        match refund::give_back_line(tx, union, held, back).await {
+        match take_back(tx, union, held, &early).await {
             // It contradicts the order: the payment stands, a person looks at the return.
-            Err(Error::Permanent(_)) => refund::note_stuck(tx, early.return_id, held).await?,
+            Err(Error::Permanent(reason)) => {
+                refund::note_stuck(tx, early.return_id, held, &reason).await?;
+            }
             other => other?,
         }
     }

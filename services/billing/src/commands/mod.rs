@@ -16,8 +16,8 @@ pub use close::{cancel_order, close_order, expire_payment};
 pub use ends::{hold_lapsed, line_returned, refuse_fulfilment};
 pub use notify::{Received, payment_notified, refund_notified};
 pub use pay::{PayOrder, pay_order, prepare, wait_for_code};
-pub use reconcile::{ask as ask_reconcile, run as reconcile};
-pub use refunding::{ask_refund, query_refund};
+pub use reconcile::{ask as ask_reconcile, compare_day, run as reconcile};
+pub use refunding::{ask_refund, query_refund, retry_refund};
 pub use request::{LINES_MAX, Requested, request_orders};
 pub use settle::{investigate, query_payment};
 

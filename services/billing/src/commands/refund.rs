@@ -35,7 +35,7 @@ async fn owe(tx: &Tx, owed: Owed<'_>) -> Result<()> {
     if let Some(transaction_id) = owed.transaction_id.filter(|_| !nothing)
         && !store::take_from_receipt(tx, transaction_id, owed.fen).await?
     {
-        return Err(Error::permanent("more would go back than came"));
+        return Err(Error::internal("more would go back than came"));
     }
     let refund = Refund {
         id: owed.id,
@@ -63,7 +63,7 @@ async fn owe(tx: &Tx, owed: Owed<'_>) -> Result<()> {
     )
     .await?
     {
-        return Err(Error::permanent("the return was taken in before"));
+        return Err(Error::internal("the return was taken in before"));
     }
     let of_order = owed.cause.is_of_order();
     store::book_transfers(tx, &refund_owed(owed.id, owed.fen, owed.order, of_order)).await?;
@@ -101,6 +101,9 @@ pub(crate) async fn give_back(
 }
 
 /// Takes a line back in part or whole.
+///
+/// # Errors
+/// Permanent, before anything is written, when it contradicts the order or what came for it.
 pub(crate) async fn give_back_line(
     tx: &Tx,
     union: Union,
@@ -115,6 +118,13 @@ pub(crate) async fn give_back_line(
     }
     let order = held.order.clone().take_back(back.fen);
     let order = order.map_err(|_| Error::permanent("more would go back than was paid"))?;
+    if !back.fen.is_zero() {
+        let receipt = store::receipt_for_order(tx, held.order.id).await?;
+        let came = receipt.map_or(0, |one| one.fen - one.returned_fen);
+        if came < back.fen.get() {
+            return Err(Error::permanent("more would go back than came"));
+        }
+    }
     return_shares(tx, back.line, back.fen).await?;
     held.save(tx, order).await?;
     held.step(tx, Step::ReturnTaken, Some(back.fen)).await?;
@@ -160,9 +170,7 @@ async fn return_shares(tx: &Tx, line: Uuid, fen: Fen) -> Result<()> {
     if store::return_line(tx, &ReturnLine { line, fen, shares }).await? {
         Ok(())
     } else {
-        Err(Error::permanent(
-            "more would go back than the line has left",
-        ))
+        Err(Error::internal("more would go back than the line has left"))
     }
 }
 
@@ -176,7 +184,7 @@ async fn owe_for_order(
     let receipt = store::receipt_for_order(tx, held.order.id).await?;
     let transaction_id = receipt.as_ref().map(|one| one.transaction_id.as_str());
     if transaction_id.is_none() && !fen.is_zero() {
-        return Err(Error::permanent(
+        return Err(Error::internal(
             "an order without money has none to give back",
         ));
     }
@@ -239,7 +247,7 @@ pub(crate) async fn went_back(
 }
 
 /// Notes a return that cannot be made.
-pub(crate) async fn note_stuck(tx: &Tx, id: Uuid, held: &Held) -> Result<()> {
+pub(crate) async fn note_stuck(tx: &Tx, id: Uuid, held: &Held, reason: &str) -> Result<()> {
     let new = NewDiscrepancy {
         kind: DiscrepancyKind::RefundStuck,
         subject: id.to_string(),
@@ -247,7 +255,7 @@ pub(crate) async fn note_stuck(tx: &Tx, id: Uuid, held: &Held) -> Result<()> {
         order: Some(held.order.id),
         ours_fen: None,
         theirs_fen: None,
-        detail: "the return contradicts its order".to_owned(),
+        detail: format!("the return contradicts its order: {reason}"),
     };
     store::note_discrepancy(tx, &new).await
 }

@@ -1,25 +1,30 @@
 //! Money goes back: asked of the provider by due work, done when the provider says so, by a
-//! notification or when asked.
+//! notification or when asked. What the provider closes again and again is left to a person.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use kit::access::{self, Caller};
 use kit::audit::AuditRow;
 use kit::due::{After, NewDue};
+use kit::once::{self, Once};
 use kit::types::{Fen, Union};
 use kit::{Error, Result, Tx};
 use uuid::Uuid;
 
 use super::Held;
 use super::refund::went_back;
-use crate::domain::{Refund, RefundState, Step, next_refund_query, out_refund_no, refund_done};
+use crate::domain::{
+    REFUND_ATTEMPTS_MAX, REFUND_PAUSE_SECONDS, Refund, RefundState, Step, next_refund_query,
+    out_refund_no, refund_done, refund_pause_seconds,
+};
+use crate::error::{Refusal, recorded};
 use crate::store::{self, DiscrepancyKind, NewDiscrepancy};
 use crate::wechat::{RefundAnswer, RefundRequest, RefundStatus};
 use crate::{Billing, due};
 
-/// How long a refund waits that the provider does not take for the moment, in seconds: it takes
-/// one a minute of the same payment, and none while our account there is empty.
-const RETRY_SECONDS: i64 = 61;
 /// How often one is asked for again that somebody must look at, in seconds.
 const STUCK_SECONDS: i64 = 3_600;
+/// What the provider calls a refund that it gave up.
+const CLOSED: &str = "CLOSED";
 
 /// Asks the provider for a refund.
 ///
@@ -48,12 +53,13 @@ pub async fn ask_refund(billing: &Billing, id: Uuid) -> Result<After> {
     };
     let now = billing.ctx.clock.now();
     if code == "FREQUENCY_LIMITED" {
-        return Ok(After::At(now + TimeDelta::seconds(RETRY_SECONDS)));
+        return Ok(After::At(now + TimeDelta::seconds(REFUND_PAUSE_SECONDS)));
     }
     db.tx("refund_stuck", async |tx| stuck(tx, &refund, code).await)
         .await?;
+    // Our account there may be filled at any time.
     let pause = if code == "NOT_ENOUGH" {
-        RETRY_SECONDS
+        REFUND_PAUSE_SECONDS
     } else {
         STUCK_SECONDS
     };
@@ -67,7 +73,7 @@ async fn load(tx: &Tx, id: Uuid) -> Result<Option<(Refund, RefundRequest)>> {
     let wanted = match refund.state {
         RefundState::Requested => true,
         RefundState::Abnormal => refund.accepted_at.is_none(),
-        RefundState::Processing | RefundState::Done => false,
+        RefundState::Processing | RefundState::GivenUp | RefundState::Done => false,
     };
     let Some(transaction_id) = refund.transaction_id.clone().filter(|_| wanted) else {
         return Ok(None);
@@ -127,14 +133,10 @@ pub(crate) async fn learn(tx: &Tx, union: Union, id: Uuid, progress: &Progress) 
         return Ok(false);
     }
     if refund.state == RefundState::Done {
-        // Its end was told before its beginning: the day it counts for is the provider's.
-        if let Some(at) = progress
-            .accepted_at
-            .filter(|at| refund.accepted_at != Some(*at))
-        {
-            store::date_refund(tx, id, at).await?;
-            super::reconcile::moved(tx, at);
-        }
+        date(tx, &refund, progress).await?;
+        return Ok(true);
+    }
+    if refund.state == RefundState::GivenUp && progress.status == RefundStatus::Closed {
         return Ok(true);
     }
     let accepted_at = refund
@@ -146,17 +148,8 @@ pub(crate) async fn learn(tx: &Tx, union: Union, id: Uuid, progress: &Progress) 
         accepted_at: Some(accepted_at),
         ..refund
     };
-    if let Some(held) = held.as_ref().filter(|_| first) {
-        held.step(tx, Step::RefundAccepted, Some(refund.fen))
-            .await?;
-    }
     if first {
-        // From now on one row asks about it until it is over.
-        if progress.status != RefundStatus::Success {
-            let at = next_refund_query(accepted_at, tx.now());
-            tx.plan(NewDue::new(due::REFUND_QUERY, id, at));
-        }
-        super::reconcile::moved(tx, accepted_at);
+        taken_on(tx, held.as_ref(), &refund, (accepted_at, progress.status)).await?;
     }
     let refund_id = Some(progress.refund_id.as_str());
     match progress.status {
@@ -188,9 +181,38 @@ pub(crate) async fn learn(tx: &Tx, union: Union, id: Uuid, progress: &Progress) 
             store::save_refund(tx, &refund, refund_id, Some("ABNORMAL")).await?;
             note(tx, held.as_ref(), &refund, "ABNORMAL").await?;
         }
-        RefundStatus::Closed => again(tx, held.as_ref(), refund).await?,
+        RefundStatus::Closed => closed(tx, held.as_ref(), refund).await?,
     }
     Ok(true)
+}
+
+/// Its end was told before its beginning: the day it counts for is the provider's.
+async fn date(tx: &Tx, refund: &Refund, progress: &Progress) -> Result<()> {
+    let told = progress.accepted_at;
+    if let Some(at) = told.filter(|at| refund.accepted_at != Some(*at)) {
+        store::date_refund(tx, refund.id, at).await?;
+        super::reconcile::moved(tx, at);
+    }
+    Ok(())
+}
+
+/// The provider has it. From now on one row asks about it until it is over.
+async fn taken_on(
+    tx: &Tx,
+    held: Option<&Held>,
+    refund: &Refund,
+    (at, status): (DateTime<Utc>, RefundStatus),
+) -> Result<()> {
+    if let Some(held) = held {
+        held.step(tx, Step::RefundAccepted, Some(refund.fen))
+            .await?;
+    }
+    if !matches!(status, RefundStatus::Success | RefundStatus::Closed) {
+        let next = next_refund_query(at, tx.now());
+        tx.plan(NewDue::new(due::REFUND_QUERY, refund.id, next));
+    }
+    super::reconcile::moved(tx, at);
+    Ok(())
 }
 
 async fn finish(
@@ -221,8 +243,30 @@ async fn finish(
     }
 }
 
-/// The provider closed it: it is asked for again under another number.
-async fn again(tx: &Tx, held: Option<&Held>, refund: Refund) -> Result<()> {
+/// The provider closed it: it is asked for again, ever more rarely. From the second time somebody
+/// is told, and at the last it is left to them.
+async fn closed(tx: &Tx, held: Option<&Held>, refund: Refund) -> Result<()> {
+    let attempt = refund.attempt;
+    if attempt > 1 {
+        note(tx, held, &refund, CLOSED).await?;
+    }
+    if attempt < REFUND_ATTEMPTS_MAX {
+        let at = tx.now() + TimeDelta::seconds(refund_pause_seconds(attempt));
+        return again(tx, held, refund, at).await;
+    }
+    let refund = Refund {
+        state: RefundState::GivenUp,
+        accepted_at: None,
+        ..refund
+    };
+    store::save_refund(tx, &refund, None, Some(CLOSED)).await?;
+    kit::due::cancel(tx, due::REFUND_QUERY, &refund.id.to_string()).await?;
+    let left = format!("{CLOSED} {attempt} times: it is no longer asked for by itself");
+    store::note_discrepancy(tx, &stuck_refund(&refund, &left)).await
+}
+
+/// Asks for it again under another number.
+async fn again(tx: &Tx, held: Option<&Held>, refund: Refund, at: DateTime<Utc>) -> Result<()> {
     let attempt = refund.attempt + 1;
     let refund = Refund {
         attempt,
@@ -231,14 +275,69 @@ async fn again(tx: &Tx, held: Option<&Held>, refund: Refund) -> Result<()> {
         accepted_at: None,
         ..refund
     };
-    store::save_refund(tx, &refund, None, Some("CLOSED")).await?;
+    store::save_refund(tx, &refund, None, Some(CLOSED)).await?;
     if let Some(held) = held {
         held.step(tx, Step::RefundAskedAgain, Some(refund.fen))
             .await?;
     }
-    let at = tx.now() + TimeDelta::seconds(RETRY_SECONDS);
-    tx.plan(NewDue::new(due::REFUND, refund.id, at).ordinal(attempt));
+    tx.plan(request_of(&refund, at));
     Ok(())
+}
+
+/// The work that asks the provider for a refund: one row for each number it has there.
+fn request_of(refund: &Refund, at: DateTime<Utc>) -> NewDue {
+    let work = NewDue::new(due::REFUND, refund.id, at);
+    if refund.attempt > 1 {
+        work.ordinal(refund.attempt)
+    } else {
+        work
+    }
+}
+
+/// `retryRefund`: an operator has looked at a refund, and has it tried now.
+///
+/// # Errors
+/// A refusal, when the money is back; not found; unauthenticated, forbidden.
+pub async fn retry_refund(
+    billing: &Billing,
+    caller: &Caller,
+    id: Uuid,
+    key: Uuid,
+) -> Result<Refund> {
+    billing
+        .ctx
+        .db
+        .tx("retry_refund", async |tx| retry(tx, caller, id, key).await)
+        .await
+}
+
+async fn retry(tx: &Tx, caller: &Caller, id: Uuid, key: Uuid) -> Result<Refund> {
+    let operator = access::operator(tx, caller).await?;
+    let (held, refund) = lock(tx, id).await?;
+    let request = once::Request {
+        caller: operator.member.id.0,
+        key,
+        hash: once::hash("retry_refund", &[&id.to_string()]),
+    };
+    match once::begin(tx, &request).await? {
+        Once::Done(_) => return Ok(refund),
+        Once::Refused(code) => return recorded(&code),
+        Once::First => {}
+    }
+    match refund.state {
+        RefundState::Done => return Err(Refusal::AlreadyRefunded.into()),
+        RefundState::GivenUp => again(tx, held.as_ref(), refund.clone(), tx.now()).await?,
+        RefundState::Abnormal | RefundState::Requested if refund.accepted_at.is_none() => {
+            tx.plan(request_of(&refund, tx.now()));
+        }
+        // The provider has it: all there is to do is to ask what became of it.
+        RefundState::Abnormal | RefundState::Requested | RefundState::Processing => {
+            tx.plan(NewDue::new(due::REFUND_QUERY, id, tx.now()));
+        }
+    }
+    tx.audit(operator.member.audit("retry_refund", id));
+    once::finish(tx, id.as_bytes()).await?;
+    store::refund(tx, id).await?.ok_or(Error::NotFound)
 }
 
 async fn note(tx: &Tx, held: Option<&Held>, refund: &Refund, code: &str) -> Result<()> {
@@ -253,16 +352,19 @@ async fn note(tx: &Tx, held: Option<&Held>, refund: &Refund, code: &str) -> Resu
     if let Some(held) = held {
         held.step(tx, Step::RefundStuck, Some(refund.fen)).await?;
     }
-    let new = NewDiscrepancy {
-        kind,
-        subject,
+    store::note_discrepancy(tx, &stuck_refund(refund, code)).await
+}
+
+fn stuck_refund(refund: &Refund, detail: &str) -> NewDiscrepancy {
+    NewDiscrepancy {
+        kind: DiscrepancyKind::RefundStuck,
+        subject: refund.id.to_string(),
         bill_date: None,
         order: refund.order,
         ours_fen: Some(refund.fen.get()),
         theirs_fen: None,
-        detail: code.to_owned(),
-    };
-    store::note_discrepancy(tx, &new).await
+        detail: detail.to_owned(),
+    }
 }
 
 async fn stuck(tx: &Tx, refund: &Refund, code: &str) -> Result<()> {
@@ -296,9 +398,10 @@ pub async fn query_refund(billing: &Billing, id: Uuid) -> Result<After> {
     // When it is over the row is gone and this changes nothing.
     Ok(After::At(match refund.state {
         RefundState::Processing => next_refund_query(since, now),
-        RefundState::Requested | RefundState::Abnormal | RefundState::Done => {
-            now + TimeDelta::seconds(STUCK_SECONDS)
-        }
+        RefundState::Requested
+        | RefundState::Abnormal
+        | RefundState::GivenUp
+        | RefundState::Done => now + TimeDelta::seconds(STUCK_SECONDS),
     }))
 }
 

@@ -3,8 +3,11 @@
 //!
 //! A transfer's cause is unique: the same thing is never booked twice.
 
+use chrono::NaiveDate;
 use kit::types::{Fen, OrderId};
 use uuid::Uuid;
+
+use super::Total;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Account {
@@ -44,8 +47,8 @@ pub struct Transfer {
     pub cause: String,
     pub debit: Account,
     pub credit: Account,
-    /// Never zero.
-    pub fen: Fen,
+    /// Above zero.
+    pub fen: Total,
     pub order: Option<OrderId>,
 }
 
@@ -60,7 +63,7 @@ pub fn receipt_booked(
         cause: format!("receipt/{transaction_id}"),
         debit: Account::WechatClearing,
         credit,
-        fen,
+        fen: fen.into(),
         order,
     };
     if !pays_order {
@@ -70,7 +73,7 @@ pub fn receipt_booked(
         cause: format!("sold/{transaction_id}"),
         debit: Account::Prepaid,
         credit: Account::Deferred,
-        fen,
+        fen: fen.into(),
         order,
     };
     vec![came(Account::Prepaid), sold]
@@ -96,7 +99,7 @@ pub fn refund_owed(
         cause: format!("refund-owed/{refund}"),
         debit,
         credit,
-        fen,
+        fen: fen.into(),
         order,
     }]
 }
@@ -110,23 +113,40 @@ pub fn refund_done(refund: Uuid, fen: Fen, order: Option<OrderId>) -> Vec<Transf
         cause: format!("refund-done/{refund}"),
         debit: Account::RefundsPayable,
         credit: Account::WechatClearing,
-        fen,
+        fen: fen.into(),
         order,
     }]
 }
 
-/// What the provider kept of a day's payments.
-pub fn fee(date: chrono::NaiveDate, fen: Fen) -> Vec<Transfer> {
-    if fen.is_zero() {
+/// What the provider kept of a day's payments, by its bill: what of it is not booked yet. `booked`
+/// is how often it was booked before: a corrected bill adds a transfer, and changes none.
+pub fn fee(date: NaiveDate, booked: usize, more: Total) -> Vec<Transfer> {
+    if more.is_zero() {
         return Vec::new();
     }
+    let kept = more > Total::ZERO;
+    let (debit, credit) = if kept {
+        (Account::ProviderFees, Account::WechatClearing)
+    } else {
+        (Account::WechatClearing, Account::ProviderFees)
+    };
+    let fen = if kept { more } else { Total::ZERO.sub(more) };
     vec![Transfer {
-        cause: format!("fee/{date}"),
-        debit: Account::ProviderFees,
-        credit: Account::WechatClearing,
+        cause: fee_cause(date, booked),
+        debit,
+        credit,
         fen,
         order: None,
     }]
+}
+
+/// The cause of a day's fee, and of its corrections.
+pub fn fee_cause(date: NaiveDate, booked: usize) -> String {
+    if booked == 0 {
+        format!("fee/{date}")
+    } else {
+        format!("fee/{date}/{booked}")
+    }
 }
 
 #[cfg(test)]
@@ -164,5 +184,18 @@ mod tests {
         let expected = HashMap::from([(Account::WechatClearing, 5), (Account::Deferred, -5)]);
         assert_eq!(balances(&book), expected);
         assert!(refund_owed(Uuid::nil(), Fen::ZERO, None, true).is_empty());
+    }
+    /// A corrected bill moves what it corrects, either way, under a cause of its own.
+    #[test]
+    fn a_corrected_fee_is_followed() {
+        let date = NaiveDate::from_ymd_opt(2026, 4, 1).unwrap();
+        let mut book = fee(date, 0, Total::new(60));
+        book.extend(fee(date, 1, Total::new(-20)));
+        book.extend(fee(date, 2, Total::ZERO));
+        let causes: Vec<_> = book.iter().map(|one| one.cause.as_str()).collect();
+        assert_eq!(causes, ["fee/2026-04-01", "fee/2026-04-01/1"]);
+        let expected = HashMap::from([(Account::ProviderFees, 40), (Account::WechatClearing, -40)]);
+        assert_eq!(balances(&book), expected);
+        assert!(book.iter().all(|one| one.fen > Total::ZERO));
     }
 }

@@ -9,8 +9,9 @@ mod payment;
 mod reconcile;
 mod refund;
 mod step;
+mod total;
 
-pub use ledger::{Account, Transfer, fee, receipt_booked, refund_done, refund_owed};
+pub use ledger::{Account, Transfer, fee, fee_cause, receipt_booked, refund_done, refund_owed};
 pub use number::{NumberError, OrderNumber};
 pub use order::{
     AlreadyEnded, CloseReason, Line, Order, OrderState, Overdrawn, Payer, Received, Share,
@@ -19,6 +20,13 @@ pub use order::{
 pub use payment::{
     Method, PAYMENT_MINUTES_MAX, Payment, PaymentState, next_query, next_refund_query,
 };
-pub use reconcile::{BillEntry, BillKind, Difference, DifferenceKind, OwnEntry, Settled, compare};
-pub use refund::{Refund, RefundCause, RefundState, out_refund_no};
+pub use reconcile::{
+    BillEntry, BillKind, Difference, DifferenceKind, OwnEntry, RowProblem, Settled, UnreadRow,
+    compare,
+};
+pub use refund::{
+    REFUND_ATTEMPTS_MAX, REFUND_PAUSE_SECONDS, Refund, RefundCause, RefundState, out_refund_no,
+    refund_pause_seconds,
+};
 pub use step::Step;
+pub use total::Total;

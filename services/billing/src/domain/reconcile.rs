@@ -43,6 +43,38 @@ pub enum Settled {
     Stuck,
 }
 
+/// A row of the bill that is no movement we could compare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadRow {
+    /// Its line in the bill, the header being the first.
+    pub line: usize,
+    pub problem: RowProblem,
+    /// The movement's number, where the row still tells it.
+    pub number: Option<String>,
+    /// What a person needs of it; nothing of who paid.
+    pub text: String,
+}
+
+/// Why a row was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowProblem {
+    /// Another currency than ours.
+    Currency,
+    /// Another merchant's.
+    Merchant,
+    Unreadable(&'static str),
+}
+
+impl RowProblem {
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Currency => "another currency than CNY",
+            Self::Merchant => "another merchant's",
+            Self::Unreadable(reason) => reason,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DifferenceKind {
     MissingHere,

@@ -4,6 +4,12 @@ use chrono::{DateTime, Utc};
 use kit::types::{Fen, OrderId};
 use uuid::Uuid;
 
+/// How often a refund that the provider closes is asked for by itself: of one payment it takes
+/// fifty refunds, and each attempt is one.
+pub const REFUND_ATTEMPTS_MAX: i32 = 10;
+/// The first pause, in seconds: the provider takes one refund a minute of the same payment.
+pub const REFUND_PAUSE_SECONDS: i64 = 61;
+
 /// Why money goes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefundCause {
@@ -56,14 +62,17 @@ pub enum RefundState {
     Processing,
     /// It does not go on by itself: somebody must look at it, and it is asked about meanwhile.
     Abnormal,
+    /// The provider closed it as often as it is asked for by itself: it waits for a person.
+    GivenUp,
     Done,
 }
 
 impl RefundState {
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Requested,
         Self::Processing,
         Self::Abnormal,
+        Self::GivenUp,
         Self::Done,
     ];
 
@@ -72,6 +81,7 @@ impl RefundState {
             Self::Requested => "requested",
             Self::Processing => "processing",
             Self::Abnormal => "abnormal",
+            Self::GivenUp => "given_up",
             Self::Done => "done",
         }
     }
@@ -102,5 +112,24 @@ pub fn out_refund_no(refund: Uuid, attempt: i32) -> String {
         format!("R{}", refund.simple())
     } else {
         format!("R{}-{attempt}", refund.simple())
+    }
+}
+
+/// How long a refund rests after the provider closed its `attempt`-th request, in seconds: each
+/// pause is twice the one before. The last one is some four hours.
+pub fn refund_pause_seconds(attempt: i32) -> i64 {
+    let doublings = attempt.clamp(1, REFUND_ATTEMPTS_MAX - 1) - 1;
+    REFUND_PAUSE_SECONDS << doublings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_end() {
+        let pauses: Vec<i64> = (0..=11).map(refund_pause_seconds).collect();
+        assert_eq!(pauses[..4], [61, 61, 122, 244]);
+        assert_eq!(pauses[9..], [61 * 256; 3]);
     }
 }

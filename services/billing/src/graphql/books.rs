@@ -6,20 +6,22 @@ use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Resul
 use chrono::{DateTime, NaiveDate, Utc};
 use kit::Error;
 use kit::access::Caller;
-use kit::graphql::{Connection, Cursor, GlobalId, Money, Page, to_graphql};
-use kit::types::Fen;
+use kit::graphql::{Connection, Cursor, Date, GlobalId, Page, to_graphql};
 use tokio::time::Instant;
 
+use super::amount::BookAmount;
 use super::{graph, scope};
+use crate::domain::Total;
 use crate::queries::{AccountRow, DiscrepancyRow, ReconciliationRow};
 use crate::{Billing, commands, queries};
 
-/// How long `reconcile` waits for the day to be compared, in milliseconds.
-const RECONCILE_WAIT_MS_MAX: u64 = 5_000;
+/// How long `reconcile` waits for the day to be compared, in milliseconds: well below the time
+/// that the gateway gives a subgraph.
+const RECONCILE_WAIT_MS_MAX: u64 = 3_000;
 const POLL_MS: u64 = 50;
 
-fn money(fen: i64) -> Money {
-    Fen::new(fen).unwrap_or(Fen::ZERO).into()
+fn amount(fen: i64) -> BookAmount {
+    Total::new(fen).into()
 }
 
 /// The state of a day's comparison.
@@ -38,7 +40,7 @@ pub enum ReconciliationState {
 #[graphql(complex)]
 pub struct Reconciliation {
     /// A day in Shanghai.
-    pub date: NaiveDate,
+    pub date: Date,
     /// What came of it.
     pub state: ReconciliationState,
     /// How often it has been compared.
@@ -50,11 +52,11 @@ pub struct Reconciliation {
     /// Movements that are alike in both.
     pub matched: i32,
     /// Paid, by the bill.
-    pub paid: Money,
+    pub paid: BookAmount,
     /// Given back, by the bill.
-    pub refunded: Money,
+    pub refunded: BookAmount,
     /// What the provider kept.
-    pub fees: Money,
+    pub fees: BookAmount,
     /// When it was compared last.
     pub ran_at: Option<DateTime<Utc>>,
 }
@@ -62,7 +64,7 @@ pub struct Reconciliation {
 impl From<ReconciliationRow> for Reconciliation {
     fn from(row: ReconciliationRow) -> Self {
         Self {
-            date: row.date,
+            date: row.date.into(),
             state: match row.state.as_str() {
                 "clean" => ReconciliationState::Clean,
                 "differences" => ReconciliationState::Differences,
@@ -72,9 +74,9 @@ impl From<ReconciliationRow> for Reconciliation {
             bill_sha1: row.bill_sha1,
             rows: row.rows,
             matched: row.matched,
-            paid: money(row.paid_fen),
-            refunded: money(row.refunded_fen),
-            fees: money(row.fee_fen),
+            paid: amount(row.paid_fen),
+            refunded: amount(row.refunded_fen),
+            fees: amount(row.fee_fen),
             ran_at: row.ran_at,
         }
     }
@@ -86,7 +88,7 @@ impl Reconciliation {
     #[graphql(complexity = "20 * child_complexity")]
     async fn differences(&self, ctx: &Context<'_>) -> Result<Vec<Discrepancy>> {
         let (billing, caller) = scope(ctx)?;
-        let date = self.date;
+        let date = self.date.0;
         let rows = graph(
             caller,
             billing
@@ -112,9 +114,13 @@ pub struct Discrepancy {
     /// A transaction, a refund's number, or our number of an order at the provider.
     pub subject: String,
     /// The amount in our book.
-    pub ours: Option<Money>,
+    pub ours: Option<BookAmount>,
     /// The amount at the provider.
-    pub theirs: Option<Money>,
+    pub theirs: Option<BookAmount>,
+    /// What else is known of it: the provider's code, or the line of the bill and its text.
+    pub detail: String,
+    /// The refund that is stuck, to be tried again by `retryRefund`.
+    pub refund_id: Option<ID>,
     /// Whether it has been explained.
     pub explained: bool,
     /// What came of it.
@@ -129,8 +135,10 @@ impl From<DiscrepancyRow> for Discrepancy {
             id: GlobalId::of_uuid("Discrepancy", row.id),
             kind: row.kind,
             subject: row.subject,
-            ours: row.ours_fen.map(money),
-            theirs: row.theirs_fen.map(money),
+            ours: row.ours_fen.map(amount),
+            theirs: row.theirs_fen.map(amount),
+            detail: row.detail,
+            refund_id: row.refund.map(|id| GlobalId::of_uuid("Refund", id)),
             explained: row.state == "explained",
             explanation: row.explanation,
             found_at: row.found_at,
@@ -159,9 +167,9 @@ pub struct LedgerAccount {
     /// In the caller's language.
     pub name: String,
     /// All that was booked to its debit.
-    pub debits: Money,
+    pub debits: BookAmount,
     /// All that was booked to its credit.
-    pub credits: Money,
+    pub credits: BookAmount,
 }
 
 fn account(row: AccountRow, caller: &Caller) -> LedgerAccount {
@@ -173,8 +181,8 @@ fn account(row: AccountRow, caller: &Caller) -> LedgerAccount {
             _ => LedgerAccountKind::Liability,
         },
         code: row.code,
-        debits: money(row.debit_fen),
-        credits: money(row.credit_fen),
+        debits: amount(row.debit_fen),
+        credits: amount(row.credit_fen),
     }
 }
 
@@ -261,7 +269,7 @@ impl BooksQuery {
 #[derive(Debug, InputObject)]
 pub struct ReconcileInput {
     /// A day in Shanghai that is over, at most 90 days ago.
-    pub date: NaiveDate,
+    pub date: Date,
 }
 
 kit::payload! {
@@ -289,7 +297,7 @@ impl BooksMutation {
         input: ReconcileInput,
     ) -> Result<ReconcilePayload> {
         let (billing, caller) = scope(ctx)?;
-        let result = reconcile(billing, caller, input.date).await;
+        let result = reconcile(billing, caller, input.date.0).await;
         ReconcilePayload::from_result(caller.language, result)
     }
 }

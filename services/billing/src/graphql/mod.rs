@@ -2,6 +2,7 @@
 //!
 //! Input becomes values that cannot be invalid here; what they mean is decided behind it.
 
+mod amount;
 pub mod books;
 mod loader;
 pub mod member;
@@ -22,7 +23,11 @@ pub struct Query(orders::OrderQuery, member::MemberQuery, books::BooksQuery);
 
 /// What can be done.
 #[derive(Debug, Default, MergedObject)]
-pub struct Mutation(payments::PaymentMutation, books::BooksMutation);
+pub struct Mutation(
+    payments::PaymentMutation,
+    refunds::RefundMutation,
+    books::BooksMutation,
+);
 
 /// The schema as it is served.
 pub type BillingSchema = Schema<Query, Mutation, EmptySubscription>;

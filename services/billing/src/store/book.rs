@@ -7,7 +7,7 @@ use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
 use super::{amount, broken};
-use crate::domain::{Step, Transfer};
+use crate::domain::{Step, Total, Transfer};
 
 /// Writes transfers. A cause that was booked before is a contradiction and undoes the command.
 ///
@@ -56,20 +56,23 @@ pub async fn book_transfers(tx: &Tx, transfers: &[Transfer]) -> Result<()> {
     Ok(())
 }
 
-/// Whether a cause was booked.
+/// How often fees were booked under these causes, and how much of them in all.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn is_booked(tx: &Tx, cause: &str) -> Result<bool> {
+pub async fn booked_fees(tx: &Tx, causes: Vec<String>) -> Result<(usize, Total)> {
     #[derive(FromQueryResult)]
     struct Row {
-        found: bool,
+        times: i64,
+        fen: i64,
     }
-    let sql = "SELECT EXISTS (SELECT 1 FROM transfer WHERE cause = $1) AS found";
-    Ok(tx
-        .one::<Row>(sql, [cause.into()])
-        .await?
-        .is_some_and(|row| row.found))
+    let sql = "SELECT count(*) AS times, COALESCE(sum(
+                 CASE WHEN debit = 'provider_fees' THEN fen ELSE -fen END), 0)::bigint AS fen
+               FROM transfer WHERE cause = ANY ($1)";
+    let row = tx.one::<Row>(sql, [causes.into()]).await?;
+    let row = row.ok_or_else(|| broken("the booked fees"))?;
+    let times = usize::try_from(row.times).map_err(|_| broken("the booked fees"))?;
+    Ok((times, Total::new(row.fen)))
 }
 
 /// Adds a step to an order's timeline.

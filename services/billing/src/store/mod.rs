@@ -9,7 +9,7 @@ mod payments;
 mod reconcile;
 mod refunds;
 
-pub use book::{book_transfers, first_steps, is_booked, step, steps};
+pub use book::{book_transfers, booked_fees, first_steps, step, steps};
 pub use lines::{
     EarlyEnd, EarlyReturn, ReturnLine, early_end, early_ends, early_return, early_returns,
     line_return, lines, mark_shares, open_share, return_line, shares,
@@ -28,7 +28,8 @@ pub use payments::{
     take_from_receipt,
 };
 pub use reconcile::{
-    Outcome, ask_reconciliation, close_differences, finish_reconciliation, own_movements,
+    Outcome, ask_reconciliation, close_differences, finish_reconciliation, is_day_planned,
+    own_movements,
 };
 pub use refunds::{
     NewRefund, RefundLine, date_refund, insert_refund, lock_refund, refund, refund_by_number,

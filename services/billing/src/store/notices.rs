@@ -60,6 +60,12 @@ pub enum DiscrepancyKind {
     LatePayment,
     RefundStuck,
     TransactionReused,
+    /// A row of a bill that could not be read.
+    BillRowUnreadable,
+    BillSummaryDiffers,
+    /// A file that is no bill, or has more unreadable rows than are listed.
+    BillUnreadable,
+    FeeDiffers,
 }
 
 impl DiscrepancyKind {
@@ -75,6 +81,10 @@ impl DiscrepancyKind {
             Self::LatePayment => "late_payment",
             Self::RefundStuck => "refund_stuck",
             Self::TransactionReused => "transaction_reused",
+            Self::BillRowUnreadable => "bill_row_unreadable",
+            Self::BillSummaryDiffers => "bill_summary_differs",
+            Self::BillUnreadable => "bill_unreadable",
+            Self::FeeDiffers => "fee_differs",
         }
     }
 }

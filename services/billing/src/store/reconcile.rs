@@ -1,12 +1,12 @@
 //! Days that are compared with the provider's bill.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use kit::types::{Fen, day_start};
+use kit::types::day_start;
 use kit::{Result, Tx};
 use sea_orm::FromQueryResult;
 
 use super::amount;
-use crate::domain::{BillKind, OwnEntry, Settled};
+use crate::domain::{BillKind, OwnEntry, Settled, Total};
 
 /// What came of comparing a day.
 #[derive(Clone, Debug)]
@@ -16,9 +16,9 @@ pub struct Outcome {
     pub rows: usize,
     pub matched: usize,
     pub differences: usize,
-    pub paid: Fen,
-    pub refunded: Fen,
-    pub fees: Fen,
+    pub paid: Total,
+    pub refunded: Total,
+    pub fees: Total,
 }
 
 /// Notes that a day is to be compared, again or for the first time.
@@ -33,6 +33,24 @@ pub async fn ask_reconciliation(tx: &Tx, date: NaiveDate) -> Result<()> {
     )
     .await?;
     Ok(())
+}
+
+/// Whether a day has been compared, or work of this kind is planned for it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_day_planned(tx: &Tx, date: NaiveDate, kind: &str) -> Result<bool> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        found: bool,
+    }
+    let sql = "SELECT EXISTS (SELECT 1 FROM reconciliation WHERE date = $1 AND ran_at IS NOT NULL)
+                 OR EXISTS (SELECT 1 FROM due WHERE kind = $2 AND subject = $3) AS found";
+    let values = [date.into(), kind.into(), date.to_string().into()];
+    Ok(tx
+        .one::<Row>(sql, values)
+        .await?
+        .is_some_and(|row| row.found))
 }
 
 /// Writes what came of comparing a day.
@@ -85,7 +103,7 @@ pub async fn close_differences(
     tx.execute(
         "UPDATE discrepancy SET state = 'explained', explanation = $3, explained_at = $4
          WHERE bill_date = $1 AND state = 'open' AND NOT (kind || '/' || subject = ANY ($2))
-           AND kind IN ('missing_here', 'missing_there', 'amount_differs', 'state_differs')",
+           AND kind <> 'fee_differs'",
         [
             date.into(),
             still.into(),

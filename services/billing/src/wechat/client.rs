@@ -69,7 +69,11 @@ impl Failure {
 impl From<Failure> for kit::Error {
     fn from(failure: Failure) -> Self {
         tracing::warn!(error = %failure, "wechat pay");
+        let is_passing = failure.is_passing();
         match failure {
+            Failure::Refused { .. } if is_passing => {
+                Self::Unavailable("wechat pay asks to come again later")
+            }
             Failure::Refused { code, .. } => Self::internal(format!("wechat pay refused: {code}")),
             Failure::Unreachable(_) => Self::Unavailable("wechat pay did not answer"),
             Failure::Untrusted(_) => Self::Unavailable("wechat pay's answer is not to be trusted"),

@@ -11,7 +11,7 @@ mod merchant;
 mod message;
 mod signature;
 
-pub use bill::{Bill, BillError, parse as parse_bill};
+pub use bill::{Bill, BillError, Summary, parse as parse_bill};
 pub use cipher::{API_V3_KEY_BYTES, ApiV3Key, Sealed};
 pub use client::{
     ANSWER_BYTES_MAX, Client, Failure, NativeOrder, REQUEST_SECONDS_MAX, RefundRequest,

@@ -8,11 +8,11 @@ use crate::world::{World, key};
 /// The day of the tests, and the morning after it.
 const DAY: &str = "2026-04-01";
 
-async fn next_morning(world: &World) {
+pub(crate) async fn next_morning(world: &World) {
     world.advance(TimeDelta::hours(24) + TimeDelta::minutes(6));
 }
 
-async fn compared(world: &World, runs: i32) {
+pub(crate) async fn compared(world: &World, runs: i32) {
     let done =
         format!("reconciliation WHERE date = '{DAY}' AND state <> 'running' AND runs >= {runs}");
     world
@@ -20,15 +20,15 @@ async fn compared(world: &World, runs: i32) {
         .await;
 }
 
-async fn again(world: &World) -> Value {
+pub(crate) async fn again(world: &World) -> Value {
     let operator = world.operator().await;
     let answer = world
         .graph(
             &operator,
             "mutation ($input: ReconcileInput!) { reconcile(input: $input) {
-               reconciliation { state runs rows matched paid { amountFen }
-                 refunded { amountFen } differences { kind explained ours { amountFen }
-                   theirs { amountFen } } }
+               reconciliation { state runs rows matched paid { fen }
+                 refunded { fen } differences { kind detail explained ours { fen }
+                   theirs { fen } } }
                userErrors { code } } }",
             json!({ "input": { "date": DAY } }),
         )

@@ -6,11 +6,14 @@
     reason = "helpers outside of #[test] functions are tests too"
 )]
 
+mod bills;
 mod books;
+mod closed;
 mod closing;
 mod notices;
 mod orders;
 mod paying;
+mod provider;
 mod races;
 mod refunds;
 mod rights;

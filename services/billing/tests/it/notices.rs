@@ -1,108 +1,11 @@
 //! The provider's notifications, true and false.
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use billing::wechat::PrivateKey;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
-use crate::world::{MCHID, World};
-
-/// The provider's own hand: signs and seals as it does, with the keys of the sandbox's folder.
-struct Provider {
-    key: PrivateKey,
-    serial: String,
-    apiv3_key: Vec<u8>,
-    appid: String,
-}
-
-/// A notification on its way.
-#[derive(Clone)]
-struct Posted {
-    timestamp: String,
-    nonce: String,
-    signature: String,
-    serial: String,
-    body: String,
-}
-
-impl Provider {
-    fn of(world: &World) -> Self {
-        let read = |path: &str| std::fs::read_to_string(world.data().join(path)).unwrap();
-        Self {
-            key: PrivateKey::from_pem(&read("platform/private_key.pem")).unwrap(),
-            serial: read("platform/serial"),
-            apiv3_key: read(&format!("merchants/{MCHID}/apiv3_key")).into_bytes(),
-            appid: read(&format!("merchants/{MCHID}/appid")),
-        }
-    }
-
-    fn transaction(&self, world: &World, out_trade_no: &str, total: i64) -> Value {
-        json!({
-            "appid": self.appid, "mchid": MCHID, "out_trade_no": out_trade_no,
-            "transaction_id": "4200000000000000001", "trade_type": "NATIVE",
-            "trade_state": "SUCCESS", "bank_type": "OTHERS",
-            "success_time": world.db.ctx.clock.now().to_rfc3339(),
-            "payer": { "openid": "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o" },
-            "amount": { "total": total, "payer_total": total, "currency": "CNY" },
-        })
-    }
-
-    fn seal(&self, world: &World, event_type: &str, plain: &Value) -> Posted {
-        let nonce = "abcdefghijkl";
-        let mut bytes = plain.to_string().into_bytes();
-        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &self.apiv3_key).unwrap());
-        key.seal_in_place_append_tag(
-            Nonce::try_assume_unique_for_key(nonce.as_bytes()).unwrap(),
-            Aad::from(b"transaction"),
-            &mut bytes,
-        )
-        .unwrap();
-        let body = json!({
-            "id": "EV-1", "create_time": world.db.ctx.clock.now().to_rfc3339(),
-            "resource_type": "encrypt-resource", "event_type": event_type, "summary": "支付成功",
-            "resource": {
-                "original_type": "transaction", "algorithm": "AEAD_AES_256_GCM",
-                "ciphertext": STANDARD.encode(bytes), "associated_data": "transaction",
-                "nonce": nonce,
-            },
-        });
-        self.sign(world.db.ctx.clock.now().timestamp(), body.to_string())
-    }
-
-    fn sign(&self, timestamp: i64, body: String) -> Posted {
-        let (timestamp, nonce) = (timestamp.to_string(), "n0nce".to_owned());
-        let message = format!("{timestamp}\n{nonce}\n{body}\n");
-        let signature = self.key.sign(&message).unwrap();
-        Posted {
-            timestamp,
-            nonce,
-            signature,
-            serial: self.serial.clone(),
-            body,
-        }
-    }
-}
-
-impl Posted {
-    async fn to(&self, world: &World, route: &str) -> (u16, Value) {
-        let answer = world
-            .http
-            .post(format!("{}/wechat/notify/{route}", world.rest))
-            .header("wechatpay-timestamp", &self.timestamp)
-            .header("wechatpay-nonce", &self.nonce)
-            .header("wechatpay-signature", &self.signature)
-            .header("wechatpay-serial", &self.serial)
-            .header("content-type", "application/json")
-            .body(self.body.clone())
-            .send()
-            .await
-            .unwrap();
-        let status = answer.status().as_u16();
-        (status, answer.json().await.unwrap_or(Value::Null))
-    }
-}
+use crate::provider::{Posted, Provider};
+use crate::refunds::paid_out;
+use crate::world::{World, key};
 
 /// No forged notification of the sandbox's pays an order, whatever is forged; each is refused,
 /// and what was signed is looked into and explained.
@@ -465,5 +368,47 @@ async fn talk_of_more_money_is_asked_about() {
         .await;
     assert_eq!(world.count("receipt").await, 1);
     assert_eq!(world.count("refund").await, 0);
+    world.verify().await;
+}
+
+/// Refunds are told of in any order: of money nobody here has heard of nothing is believed, and a
+/// payment's notification that comes after its refund is done changes nothing.
+#[tokio::test]
+async fn a_refund_is_told_of_before_its_payment() {
+    let world = World::start().await;
+    let order = world.order(&[100]).await;
+    let number = world.ready(&order).await;
+    let delay = json!({ "out_trade_no": number, "action": "delay", "delay_ms": 60_000 });
+    world.instruct(delay).await;
+    world.payer_pays(&number).await;
+    let provider = Provider::of(&world);
+    let early = provider.refund(&world, (&number, "42"), "R1", "SUCCESS");
+    assert_eq!(early.to(&world, "refund").await.0, 409);
+    assert_eq!(world.count("receipt").await, 0);
+    assert_eq!(world.count("refund").await, 0);
+    assert_eq!(world.order_state(order.id).await, "open");
+    world.advance(TimeDelta::seconds(5));
+    world
+        .until("asked", async || {
+            world.order_state(order.id).await == "paid"
+        })
+        .await;
+    world
+        .apply(&[world.returned(&order, 0, key(), 30)])
+        .await
+        .unwrap();
+    paid_out(&world).await;
+    let heard = "SELECT string_agg(event_type || ' ' || outcome, ', ' ORDER BY first_at, outcome)
+        FROM notice";
+    assert_eq!(
+        world.text(heard).await,
+        "REFUND.SUCCESS doubtful, REFUND.SUCCESS refund"
+    );
+    world.advance(TimeDelta::seconds(60));
+    world.deliver().await;
+    let last = "SELECT outcome FROM notice WHERE event_type = 'TRANSACTION.SUCCESS'";
+    assert_eq!(world.text(last).await, "known");
+    assert_eq!(world.kinds(order.id).await, ["OrderPaid", "RefundDone"]);
+    assert_eq!(world.text("SELECT refunded_fen FROM orders").await, "30");
     world.verify().await;
 }

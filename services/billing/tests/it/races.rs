@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use billing::domain::{CloseReason, OrderState, Received};
 use kit::types::Fen;
+use sea_orm::FromQueryResult;
 use serde_json::json;
 use tokio::sync::Barrier;
+use uuid::Uuid;
 
 use crate::world::{World, key, pay, payer};
 
@@ -171,6 +174,63 @@ async fn two_tell_of_the_same_money_at_once() {
     world.verify().await;
 }
 
+/// Looks whether a transaction was written down and writes it if not, as a careless program would.
+async fn tell(world: &World, order: Uuid, transaction: i32, looked: &Barrier) -> bool {
+    let sql = format!(
+        "INSERT INTO receipt (transaction_id, out_trade_no, payment, order_id, kind, fen,
+           learnt_by, paid_at, booked_at)
+         SELECT '{transaction}', p.out_trade_no, p.id, p.order_id, 'order', p.fen, 'query',
+           now(), now()
+         FROM payment p WHERE p.order_id = '{order}'
+           AND NOT EXISTS (SELECT 1 FROM receipt WHERE transaction_id = '{transaction}')"
+    );
+    let told = world.db.ctx.db.tx("careless", async |tx| {
+        let state = "SELECT state FROM orders WHERE id = $1";
+        let seen = tx.one::<State>(state, [order.into()]).await?;
+        looked.wait().await;
+        if seen.is_none_or(|seen| seen.state != "open") {
+            return Ok(false);
+        }
+        let rows = tx.execute(&sql, []).await?;
+        // Neither has committed when the other looks, however fast it is.
+        looked.wait().await;
+        Ok(rows == 1)
+    });
+    told.await.unwrap_or(false)
+}
+
+/// Without the order's lock and the keys of a receipt, the same money is written down twice.
+#[tokio::test]
+async fn without_the_keys_the_same_money_is_told_twice() {
+    let world = World::still().await;
+    let order = world.order(&[100]).await;
+    let _id = billing::commands::pay_order(&world.billing, &payer(), pay(order.id, key()))
+        .await
+        .unwrap();
+    world.work().await;
+    let alone = Barrier::new(1);
+    let (one, two) = tokio::join!(
+        tell(&world, order.id, 41, &alone),
+        tell(&world, order.id, 41, &alone)
+    );
+    assert!(one != two, "the keys let one through");
+    let owner = world.db.owner().await;
+    for sql in [
+        "DELETE FROM receipt",
+        "ALTER TABLE receipt DROP CONSTRAINT receipt_pkey CASCADE",
+        "DROP INDEX receipt_for_order_once",
+    ] {
+        owner.execute(sql, []).await.unwrap();
+    }
+    let both = Barrier::new(2);
+    let (one, two) = tokio::join!(
+        tell(&world, order.id, 42, &both),
+        tell(&world, order.id, 42, &both)
+    );
+    assert!(one && two, "the race is there to be guarded against");
+    assert_eq!(world.count("receipt").await, 2);
+}
+
 /// A payer scans while the order is closed: it ends paid or closed, never both and never neither.
 #[tokio::test]
 async fn a_close_races_a_payment() {
@@ -200,6 +260,76 @@ async fn a_close_races_a_payment() {
     }
     world.work().await;
     world.verify().await;
+}
+
+#[derive(FromQueryResult)]
+struct State {
+    state: String,
+}
+
+/// Reads an order that is open, waits until the other has read it too, and ends it. `guarded`: by
+/// the lock and the version, as the program does; otherwise by neither.
+async fn end(world: &World, order: Uuid, paid: bool, both: Option<&Barrier>) -> bool {
+    let ended = world.db.ctx.db.tx("end", async |tx| {
+        let Some(both) = both else {
+            let locked = billing::store::lock_order(tx, order.into()).await?;
+            let held = locked.ok_or(kit::Error::NotFound)?;
+            let was = held.version;
+            if !matches!(held.state, OrderState::Open { .. }) {
+                return Ok(false);
+            }
+            let ended = if paid {
+                match held.receive(tx.now()) {
+                    Received::ForOrder(order) => order,
+                    Received::Late(_) => return Ok(false),
+                }
+            } else {
+                let closing = held.begin_closing(CloseReason::Expired).unwrap();
+                closing.close(tx.now()).unwrap()
+            };
+            billing::store::save_order(tx, &ended, was).await?;
+            return Ok(true);
+        };
+        let seen = "SELECT state FROM orders WHERE id = $1";
+        let seen = tx.one::<State>(seen, [order.into()]).await?;
+        both.wait().await;
+        if seen.is_none_or(|seen| seen.state != "open") {
+            return Ok(false);
+        }
+        let end = if paid {
+            "UPDATE orders SET state = 'paid', paid_at = $2, paid_fen = total_fen, closing = NULL,
+               closed_at = NULL WHERE id = $1"
+        } else {
+            "UPDATE orders SET state = 'closed', closing = 'expired', closed_at = $2,
+               paid_fen = 0, paid_at = NULL WHERE id = $1"
+        };
+        Ok(tx.execute(end, [order.into(), tx.now().into()]).await? == 1)
+    });
+    ended.await.unwrap()
+}
+
+/// Under the lock one of a payment and a close ends the order; without lock and version both do,
+/// and one of them is lost.
+#[tokio::test]
+async fn without_the_lock_a_close_overwrites_a_payment() {
+    let world = World::still().await;
+    for _ in 0..12 {
+        let order = world.order(&[100]).await;
+        let (paid, closed) = tokio::join!(
+            end(&world, order.id, true, None),
+            end(&world, order.id, false, None)
+        );
+        assert!(paid != closed, "the lock lets one through");
+        let expected = if paid { "paid" } else { "closed" };
+        assert_eq!(world.order_state(order.id).await, expected);
+    }
+    let order = world.order(&[100]).await;
+    let both = Barrier::new(2);
+    let (paid, closed) = tokio::join!(
+        end(&world, order.id, true, Some(&both)),
+        end(&world, order.id, false, Some(&both))
+    );
+    assert!(paid && closed, "the race is there to be guarded against");
 }
 
 /// Looks whether a cause is booked and books it if not, as a careless program would.

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::world::{World, key};
 
 /// Waits until the provider has taken every refund on, and lets it pay out.
-async fn paid_out(world: &World) {
+pub(crate) async fn paid_out(world: &World) {
     let waiting = "refund WHERE state IN ('requested', 'abnormal')";
     world
         .until("accepted", async || world.count(waiting).await == 0)
@@ -275,5 +275,56 @@ async fn a_refund_is_done_once() {
         "forgery": "wrong_amount" });
     assert_eq!(world.resend(forged).await, [409]);
     assert_eq!(world.text("SELECT refunded_fen FROM orders").await, "40");
+    world.verify().await;
+}
+
+/// What was said of an order before it was paid is looked at as what is said after: another
+/// seller's word, an amount that is none, more than there is or another order's return change
+/// nothing, and a person is told.
+#[tokio::test]
+async fn an_early_return_that_contradicts_its_order_writes_nothing() {
+    let world = World::start().await;
+    let other = world.paid(&[50]).await;
+    let known = key();
+    world
+        .apply(&[world.returned(&other, 0, known, 50)])
+        .await
+        .unwrap();
+    let order = world.order(&[100]).await;
+    let early = [
+        (key(), 30, "other", "another seller's order"),
+        (key(), -1, "passes", "a return's amount is none"),
+        (
+            key(),
+            101,
+            "passes",
+            "more would go back than the line has left",
+        ),
+        (known, 30, "passes", "another order's return"),
+    ];
+    for (id, fen, seller, _) in &early {
+        let sql = format!(
+            "INSERT INTO early_return (return_id, order_id, line_id, refund_fen, seller)
+             VALUES ('{id}', '{}', '{}', {fen}, '{seller}')",
+            order.id, order.lines[0]
+        );
+        world.db.ctx.db.execute(&sql, []).await.unwrap();
+    }
+    let number = world.ready(&order).await;
+    world.payer_pays(&number).await;
+    world.deliver().await;
+    assert_eq!(world.order_state(order.id).await, "paid");
+    assert_eq!(world.count("refund").await, 1);
+    let returned = format!("SELECT returned_fen FROM orders WHERE id = '{}'", order.id);
+    assert_eq!(world.text(&returned).await, "0");
+    for (id, _, _, why) in &early {
+        let sql = format!(
+            "SELECT detail FROM discrepancy WHERE kind = 'refund_stuck' AND state = 'open'
+               AND subject = '{id}'"
+        );
+        let detail = world.text(&sql).await;
+        assert!(detail.contains(why), "{why}: {detail}");
+    }
+    paid_out(&world).await;
     world.verify().await;
 }

@@ -20,7 +20,7 @@ async fn the_books_are_for_those_who_keep_and_check_them() {
     let queries = [
         "{ reconciliations(first: 5) { nodes { date } } }",
         "{ discrepancies(first: 5) { nodes { kind } } }",
-        "{ ledgerAccounts { code name debits { amountFen } credits { amountFen } } }",
+        "{ ledgerAccounts { code name debits { fen } credits { fen } } }",
     ];
     let anonymous = Caller::anonymous(Language::En);
     let (auditor, officer) = (caller(30), caller(31));

@@ -34,6 +34,7 @@ fn a_good_configuration_is_taken_and_keeps_its_secrets() {
     let folder = tempfile::tempdir().unwrap();
     let settings = read(&good(folder.path())).unwrap();
     assert_eq!(settings.listen.to_string(), "127.0.0.1:14050");
+    assert_eq!(settings.operations.to_string(), "127.0.0.1:14060");
     let shown = format!(
         "{settings:?} {:?} {:?}",
         settings.signer, settings.redis_url
@@ -84,6 +85,8 @@ fn a_flaw_is_named() {
         (prefixed("listen = \"0.0.0.0:1\""), "listen"),
         (prefixed("listen = \"127.0.0.1:0\""), "listen"),
         (prefixed("listen = \"here\""), "listen"),
+        (prefixed("operations = \"0.0.0.0:1\""), "operations"),
+        (prefixed("operations = \"127.0.0.1:14050\""), "operations"),
         (prefixed("log = \"debug\""), "log"),
         (
             prefixed("limits.login_requests_per_minute = 0"),

@@ -246,6 +246,27 @@ async fn every_limit_on_a_document_holds() {
     );
 }
 
+/// What one fragment selects is in the answer where that fragment is spread and nowhere else: an
+/// earlier router mixed up the fragments of one type.
+#[tokio::test]
+async fn fragments_do_not_leak_into_each_other() {
+    let world = World::start().await;
+    let answer = world
+        .ask(
+            "{ a: tree { ...A } b: tree { ...B } tree { ... on Node { child { ...A } } ...C } } \
+             fragment A on Node { name } fragment B on Node { child { ...A } } \
+             fragment C on Node { child { child { ...A } } }",
+        )
+        .await;
+    let name = json!({ "name": "node" });
+    let expected = json!({
+        "a": name,
+        "b": { "child": name },
+        "tree": { "child": { "name": "node", "child": name } },
+    });
+    assert_eq!(answer.data(), expected);
+}
+
 /// Values that are malformed, too large or of another type are the client's mistake.
 #[tokio::test]
 async fn malformed_values_are_refused() {

@@ -32,6 +32,8 @@ fn expected_signature(received: &Received) -> String {
         &hash(&received.body),
         &hash(header(received, "authorization").as_bytes()),
         &hash(header(received, "x-bashu-gate").as_bytes()),
+        &hash(header(received, "x-bashu-client").as_bytes()),
+        &hash(header(received, "accept-language").as_bytes()),
     ]
     .join("\n");
     let mut mac = Hmac::<Sha256>::new_from_slice(&SUBGRAPH_KEY).unwrap();
@@ -216,6 +218,13 @@ async fn a_subgraphs_error_tells_its_code_alone() {
         for secret in ["10.0.0.7", "SELECT", "identity"] {
             assert!(!answer.text.contains(secret), "{answer:?}");
         }
+    }
+    for (language, expected) in [("zh", "输入有误"), ("en", "The input cannot be read")] {
+        let request = world.post().header(ACCEPT_LANGUAGE, language);
+        let answer = send(request.json(&json!({ "query": "{ unreadable }" }))).await;
+        let error = &answer.json()["errors"][0];
+        assert_eq!(error["message"], expected, "{answer:?}");
+        assert_eq!(error["extensions"], json!({ "code": "BAD_INPUT" }));
     }
 }
 

@@ -138,6 +138,12 @@ impl IdentityQuery {
         )
     }
 
+    /// Fails as a subgraph does that cannot read an input.
+    async fn unreadable(&self) -> Result<Option<String>, Error> {
+        let error = Error::new("Failed to parse \"Date\": input is out of range");
+        Err(error.extend_with(|_, extensions| extensions.set("code", "BAD_INPUT")))
+    }
+
     async fn tree(&self) -> Node {
         Node
     }

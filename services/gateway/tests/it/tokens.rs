@@ -105,6 +105,20 @@ async fn a_bad_token_is_refused_and_never_anonymous() {
     );
 }
 
+/// The scheme is free in its case; subgraphs take one spelling, and get that.
+#[tokio::test]
+async fn subgraphs_get_one_spelling_of_the_scheme() {
+    let world = World::start().await;
+    let good = world.token("m1");
+    for scheme in ["Bearer", "bearer", "BEARER"] {
+        let request = world
+            .post()
+            .header(AUTHORIZATION, format!("{scheme} {good}"));
+        let answer = send(request.json(&json!({ "query": "{ whoami }" }))).await;
+        assert_eq!(answer.data(), json!({ "whoami": format!("Bearer {good}") }));
+    }
+}
+
 /// Two tokens, no scheme and another scheme are bad tokens too, in both languages.
 #[tokio::test]
 async fn a_bad_authorization_header_is_refused() {

@@ -161,22 +161,32 @@ async fn answers_are_private() {
     }
 }
 
-/// There is the graph, two health checks and the metrics, and nothing else.
+/// There is the graph and nothing else: health and metrics are on a listener of their own, which
+/// has no graph.
 #[tokio::test]
 async fn there_are_no_other_paths() {
     let world = World::start().await;
-    for path in ["/live", "/ready"] {
-        let answer = send(world.client.get(world.url(path))).await;
-        assert_eq!(answer.status, StatusCode::OK, "{path}");
-    }
     assert_eq!(world.ask("{ whoami }").await.status, StatusCode::OK);
-    let metrics = send(world.client.get(world.url("/metrics"))).await;
+    let operations = async |path: &str| send(world.client.get(world.operations_url(path))).await;
+    for path in ["/live", "/ready"] {
+        assert_eq!(operations(path).await.status, StatusCode::OK, "{path}");
+    }
+    let metrics = operations("/metrics").await;
     assert!(
         metrics.text.contains("http_server_request_duration"),
         "{metrics:?}"
     );
+    for path in ["/", "/graphql", "/health"] {
+        let status = operations(path).await.status;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
+    }
     for path in [
         "/",
+        "/live",
+        "/ready",
+        "/metrics",
+        "/metrics/",
+        "/graphql/../metrics",
         "/health",
         "/readiness",
         "/graphql/",

@@ -48,6 +48,7 @@ pub(crate) struct World {
     pub(crate) client: reqwest::Client,
     pub(crate) key: SigningKey,
     address: SocketAddr,
+    operations: SocketAddr,
     gateway: Child,
     redis: Option<Child>,
     redis_url: String,
@@ -100,9 +101,11 @@ impl World {
         } else {
             Some(start_redis(redis_port, folder.path()).await)
         };
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let loopback = || SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let (address, operations) = (loopback(), loopback());
         let gateway = Gateway {
             address,
+            operations,
             identity,
             passes,
             redis_port,
@@ -120,6 +123,7 @@ impl World {
             client,
             key,
             address,
+            operations,
             gateway,
             redis,
             redis_url,
@@ -131,7 +135,7 @@ impl World {
     }
 
     async fn wait_until_ready(&mut self) {
-        let url = self.url("/ready");
+        let url = self.operations_url("/ready");
         let started = Instant::now();
         loop {
             if let Some(status) = self.gateway.try_wait().unwrap() {
@@ -152,6 +156,11 @@ impl World {
 
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// On the listener of those who run it.
+    pub(crate) fn operations_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.operations)
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -300,6 +309,7 @@ pub(crate) fn free_port() -> u16 {
 
 struct Gateway<'a> {
     address: SocketAddr,
+    operations: SocketAddr,
     identity: SocketAddr,
     passes: SocketAddr,
     redis_port: u16,
@@ -317,6 +327,7 @@ impl Gateway<'_> {
             .env_clear()
             .env("BASHU_GATEWAY_UNION", "50")
             .env("BASHU_GATEWAY_LISTEN", self.address.to_string())
+            .env("BASHU_GATEWAY_OPERATIONS", self.operations.to_string())
             .env(
                 "BASHU_GATEWAY_SUPERGRAPH",
                 fixtures.join("supergraph.graphql"),

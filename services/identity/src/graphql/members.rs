@@ -1,9 +1,9 @@
 //! People: what they read of themselves, and what an office reads of them.
 
 use async_graphql::{Context, Enum, ID, Object, Result};
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use kit::access::{Caller, Who};
-use kit::graphql::{Connection, Cursor, GlobalId, Page};
+use kit::graphql::{Connection, Cursor, Date, GlobalId, Page};
 use kit::types::MemberId;
 use uuid::Uuid;
 
@@ -167,13 +167,13 @@ impl Membership {
     }
 
     /// The first day it counts, in Shanghai.
-    async fn since(&self) -> NaiveDate {
-        self.0.membership.since
+    async fn since(&self) -> Date {
+        self.0.membership.since.into()
     }
 
     /// The first day it no longer counts; null while it does.
-    async fn until(&self) -> Option<NaiveDate> {
-        self.0.membership.standing.until()
+    async fn until(&self) -> Option<Date> {
+        self.0.membership.standing.until().map(Into::into)
     }
 
     /// Where.

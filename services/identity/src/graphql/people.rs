@@ -3,6 +3,7 @@
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result};
 use chrono::NaiveDate;
 use kit::access::Caller;
+use kit::graphql::Date;
 
 use super::input::{PersonInput, member_id, organisation_id, request, today, uuid};
 use super::members::Membership;
@@ -49,7 +50,7 @@ pub struct EndMembershipInput {
     /// How.
     how: MembershipEnd,
     /// The first day it no longer counts, in Shanghai; today when absent.
-    date: Option<NaiveDate>,
+    date: Option<Date>,
 }
 
 /// Which member's phone, and which phone.
@@ -212,7 +213,7 @@ impl MemberMutation {
         let result = async {
             let absent = Refusal::MembershipNotFound;
             let id = uuid(&input.membership_id, "Membership", absent)?;
-            let until = input.date.unwrap_or_else(|| today(identity));
+            let until = input.date.map_or_else(|| today(identity), |date| date.0);
             let how = input.how.into();
             members::end_membership(&identity.ctx, caller, id, how, until).await?;
             Ok(EndMembershipPayload::done(input.membership_id))

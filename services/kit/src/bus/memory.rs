@@ -63,13 +63,14 @@ impl MemoryOptions {
 /// A handle on the log. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Memory {
-    options: MemoryOptions,
+    partitions: i32,
     log: Arc<Mutex<Log>>,
     faults: Faults,
 }
 
 #[derive(Debug)]
 struct Log {
+    options: MemoryOptions,
     topics: HashMap<String, Vec<Vec<Record>>>,
     random: ChaCha8Rng,
 }
@@ -78,11 +79,12 @@ impl Memory {
     pub(super) fn new(options: MemoryOptions) -> Self {
         let random = ChaCha8Rng::seed_from_u64(options.seed);
         let log = Arc::new(Mutex::new(Log {
+            options,
             topics: HashMap::new(),
             random,
         }));
         Self {
-            options,
+            partitions: options.partitions,
             log,
             faults: Faults::default(),
         }
@@ -102,9 +104,20 @@ impl Memory {
         self.log(|log, _| log.topics.remove(topic));
     }
 
+    /// Misbehaves as these options say from now on; partitions and seed stay.
+    pub fn behave(&self, options: MemoryOptions) {
+        self.log(|log, before| {
+            log.options = MemoryOptions {
+                partitions: before.partitions,
+                seed: before.seed,
+                ..options
+            };
+        });
+    }
+
     pub(super) fn ensure_topic(&self, topic: &str) -> i32 {
         self.log(|log, options| log.partitions(topic, options.partitions).len());
-        self.options.partitions
+        self.partitions
     }
 
     pub(super) fn tails(&self, topic: &str, from: &[i64]) -> Vec<Tail> {
@@ -163,7 +176,7 @@ impl Memory {
         let partitions: Vec<Partition> = topics
             .iter()
             .flat_map(|topic| {
-                (0..self.options.partitions).map(|partition| Partition {
+                (0..self.partitions).map(|partition| Partition {
                     topic: (*topic).to_owned(),
                     partition,
                 })
@@ -179,10 +192,9 @@ impl Memory {
     }
 
     fn log<T>(&self, work: impl FnOnce(&mut Log, MemoryOptions) -> T) -> T {
-        work(
-            &mut self.log.lock().unwrap_or_else(PoisonError::into_inner),
-            self.options,
-        )
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let options = log.options;
+        work(&mut log, options)
     }
 }
 

@@ -14,7 +14,8 @@ mod reader;
 mod tail;
 mod wire;
 
-pub use faults::{Faults, Hold};
+pub(crate) use faults::is_crash;
+pub use faults::{Defect, Faults, Hold, Passed};
 pub(crate) use inbox::{Arrived, Inbox};
 pub use kafka::{Kafka, KafkaOptions};
 pub use memory::{Memory, MemoryOptions};

@@ -10,7 +10,7 @@ use tracing::Instrument;
 use super::Handler;
 use super::judge::Position;
 use super::watermark::{self, Stored};
-use crate::bus::Partition;
+use crate::bus::{Defect, Partition};
 use crate::event::Record;
 use crate::{Ctx, Error, Result, Tx, parked};
 
@@ -47,15 +47,27 @@ pub(super) async fn apply<H: Handler>(
         .filter_map(|step| step.record.as_ref())
         .collect();
     let started = std::time::Instant::now();
+    let early = ctx.db.faults().has(Defect::PositionBeforeEffects);
+    if early {
+        let tx = ctx.db.begin().await?;
+        let moved = advance(&tx, handler.name(), (partition, stored), &to).await;
+        if !ctx.db.end(tx, moved).await? {
+            return Ok(None);
+        }
+    }
     let tx = ctx.db.begin().await?;
     let traces = records
         .iter()
         .filter_map(|record| record.traceparent.as_deref());
     let span = crate::telemetry::consumed(handler.name(), traces);
-    let attempt =
-        attempt(&tx, handler, (partition, stored), &to, &records).instrument(span.clone());
-    let result = attempt.await;
-    let effects = ctx.db.end(tx, result).instrument(span).await?;
+    let attempt = async {
+        if !early && !advance(&tx, handler.name(), (partition, stored), &to).await? {
+            return Ok(None);
+        }
+        effects(&tx, handler, partition, &records).await.map(Some)
+    };
+    let result = attempt.instrument(span.clone()).await;
+    let effects: Option<usize> = ctx.db.end(tx, result).instrument(span).await?;
     metrics::histogram!("bashu_consumer_batch_seconds", "consumer" => handler.name())
         .record(started.elapsed().as_secs_f64());
     if let Some(last) = records.last() {
@@ -70,23 +82,28 @@ pub(super) async fn apply<H: Handler>(
     Ok(effects.map(|effects| Applied { to, effects }))
 }
 
-async fn attempt<H: Handler>(
+async fn advance(
     tx: &Tx,
-    handler: &H,
+    name: &'static str,
     (partition, stored): (&Partition, &Stored),
     to: &Stored,
+) -> Result<bool> {
+    watermark::advance(tx, name, partition, stored.next_offset, to).await
+}
+
+/// What the records do; how many had their effect.
+async fn effects<H: Handler>(
+    tx: &Tx,
+    handler: &H,
+    partition: &Partition,
     records: &[&Record],
-) -> Result<Option<usize>> {
-    let name = handler.name();
-    if !watermark::advance(tx, name, partition, stored.next_offset, to).await? {
-        return Ok(None);
-    }
+) -> Result<usize> {
     let sorted = sort_out(tx, handler, partition, records).await?;
     for waiting in sorted.waiting {
-        parked::insert(tx, name, waiting, None).await?;
+        parked::insert(tx, handler.name(), waiting, None).await?;
     }
     run(handler, tx, &sorted.apply).await?;
-    Ok(Some(sorted.apply.len()))
+    Ok(sorted.apply.len())
 }
 
 /// Parks one record with the error it causes, and holds its key.

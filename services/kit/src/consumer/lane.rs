@@ -10,7 +10,7 @@ use super::batch::{self, Applied, Step};
 use super::judge::{Position, Verdict, judge};
 use super::watermark::{self, Stored};
 use super::{BATCH_RECORDS_MAX, Handler, PARKED_IN_A_ROW_MAX, RETRY_DELAY, RETRY_DELAY_MAX};
-use crate::bus::{Arrived, Bus, EPOCH_OPENED, Inbox, Partition, Start};
+use crate::bus::{Arrived, Bus, EPOCH_OPENED, Inbox, Partition, Start, is_crash};
 use crate::event::Record;
 use crate::{Ctx, Error, Result};
 
@@ -209,6 +209,7 @@ impl PartitionLane {
     ) -> Result<Turn> {
         match batch::apply(ctx, handler, (&self.partition, &self.stored), &steps).await {
             Ok(applied) => Ok(self.applied(applied, steps.len())),
+            Err(error) if is_crash(&error) => Err(error),
             Err(error) if error.is_transient() => Ok(self.later(steps, &error)),
             Err(error) => self.one_by_one(ctx, handler, steps, error).await,
         }

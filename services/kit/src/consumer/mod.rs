@@ -145,13 +145,20 @@ impl<H: Handler> Consumer<H> {
         while let Some(assignment) = self.reader.as_mut().and_then(Reader::try_next) {
             self.assign(assignment).await?;
         }
-        self.start_lanes();
-        if self.running.is_empty() {
+        let ready = self.ready();
+        if ready.is_empty() && self.running.is_empty() {
             return if kept_back { Ok(0) } else { self.wait().await };
         }
-        let mut passed = self.finish_one().await?;
-        // In the simulation a step leaves nothing half done.
-        while matches!(self.bus, Bus::Memory(_)) && !self.running.is_empty() {
+        let mut passed = 0;
+        for partition in ready {
+            self.start_lane(&partition);
+            // In the simulation partitions take turns, and a step leaves nothing half done: a
+            // seed decides everything.
+            if matches!(self.bus, Bus::Memory(_)) {
+                passed += self.finish_one().await?;
+            }
+        }
+        if !self.running.is_empty() {
             passed += self.finish_one().await?;
         }
         Ok(passed)
@@ -237,25 +244,30 @@ impl<H: Handler> Consumer<H> {
         ))
     }
 
-    /// Lets every partition that has something to do start on it.
-    fn start_lanes(&mut self) {
-        let ready: Vec<Partition> = self
+    /// The partitions that have something to do, in their order.
+    fn ready(&self) -> Vec<Partition> {
+        let mut ready: Vec<Partition> = self
             .lanes
             .iter()
             .filter(|(_, lane)| lane.is_ready())
             .map(|(partition, _)| partition.clone())
             .collect();
-        for partition in ready {
-            let Some(lane) = self.lanes.remove(&partition) else {
-                continue;
-            };
-            let (ctx, bus, handler) = (
-                self.ctx.clone(),
-                self.bus.clone(),
-                Arc::clone(&self.handler),
-            );
-            self.running.spawn(lane.turn(ctx, bus, handler));
-        }
+        ready.sort();
+        ready
+    }
+
+    /// Lets a partition start on what it has to do.
+    fn start_lane(&mut self, partition: &Partition) {
+        // One that was reset meanwhile has nothing to do any more.
+        let Some(lane) = self.lanes.remove(partition) else {
+            return;
+        };
+        let (ctx, bus, handler) = (
+            self.ctx.clone(),
+            self.bus.clone(),
+            Arc::clone(&self.handler),
+        );
+        self.running.spawn(lane.turn(ctx, bus, handler));
     }
 
     async fn finish_one(&mut self) -> Result<usize> {

@@ -4,7 +4,7 @@ use sea_orm::FromQueryResult;
 
 use super::judge::Position;
 use crate::audit::AuditRow;
-use crate::bus::Partition;
+use crate::bus::{Defect, Partition};
 use crate::{Ctx, Db, Error, Result, Tx};
 
 /// What the database says of one partition.
@@ -67,11 +67,19 @@ pub(super) async fn advance(
     expected: i64,
     to: &Stored,
 ) -> Result<bool> {
+    // The one is what is promised, the other shows that a test would see it missing.
+    let fence = if tx.has(Defect::PositionUnfenced) {
+        "$4::bigint IS NOT NULL"
+    } else {
+        "next_offset = $4"
+    };
     let moved = tx
         .execute(
-            "UPDATE watermark SET next_offset = $5, epoch = $6, last_pseq = $7, held = $8,
-               held_offset = NULL, applied_at = $9
-             WHERE consumer = $1 AND topic = $2 AND part = $3 AND next_offset = $4",
+            &format!(
+                "UPDATE watermark SET next_offset = $5, epoch = $6, last_pseq = $7, held = $8,
+                   held_offset = NULL, applied_at = $9
+                 WHERE consumer = $1 AND topic = $2 AND part = $3 AND {fence}"
+            ),
             [
                 consumer.into(),
                 partition.topic.clone().into(),

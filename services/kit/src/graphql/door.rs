@@ -22,6 +22,7 @@ use super::limits::Mode;
 use super::payload::{log_chain, public_parts};
 use super::signature::{self, GatewayKey, Unsigned, Verifier};
 use super::texts::Text;
+use super::time;
 use crate::access::{Caller, Who};
 use crate::token::{self, AccessKeys};
 use crate::{Ctx, Error};
@@ -281,7 +282,11 @@ fn publish(error: &mut async_graphql::ServerError, language: Language) {
         extensions.set("code", Text::Internal.code());
         error.message = Text::Internal.message(language).to_owned();
     } else if extensions.get("code").is_none() {
-        let text = Text::BadDocument;
+        let text = match extensions.get(time::UNREADABLE) {
+            Some(_) => Text::BadInput,
+            None => Text::BadDocument,
+        };
+        extensions.unset(time::UNREADABLE);
         extensions.set("code", text.code());
         error.message = format!("{} {}", text.message(language), error.message);
     }

@@ -14,6 +14,7 @@ mod money;
 mod payload;
 mod signature;
 mod texts;
+mod time;
 
 pub use connection::{Connection, Cursor, PAGE_ROWS_MAX, Page, PageInfo};
 pub use document::{
@@ -31,3 +32,4 @@ pub use payload::{answer_parts, to_graphql};
 pub(crate) use payload::{log_chain, public_parts};
 pub use signature::{GatewayKey, SIGNATURE_AGE_SECONDS_MAX, Signed, sign};
 pub(crate) use texts::Text;
+pub use time::{Date, Instant, YEAR_MAX, YEAR_MIN};

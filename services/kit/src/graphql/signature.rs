@@ -1,7 +1,9 @@
 //! The gateway's signature on a request to a subgraph: who comes here directly gains nothing.
 //!
-//! It covers the method, the subgraph, the time, a nonce, the body, the member's token and the
-//! gate's assertion. It says nothing about the member: the token is verified on its own.
+//! It covers the method, the subgraph, the time, a nonce, the body, the member's token, the gate's
+//! assertion, the client's address and the language. It says nothing about the member: the token
+//! is verified on its own. `traceparent` is not covered: it names a trace and decides nothing, and
+//! the gateway's telemetry writes it anew after the signature was made.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -66,6 +68,10 @@ pub struct Signed<'a> {
     pub authorization: &'a [u8],
     /// The value of `x-bashu-gate`, or empty.
     pub gate: &'a [u8],
+    /// The value of `x-bashu-client`, or empty.
+    pub client: &'a [u8],
+    /// The value of `Accept-Language`, or empty.
+    pub language: &'a [u8],
 }
 
 /// The signature in lower-case hexadecimal digits.
@@ -80,6 +86,8 @@ pub fn sign(key: &GatewayKey, signed: &Signed<'_>) -> String {
         &digest(signed.body),
         &digest(signed.authorization),
         &digest(signed.gate),
+        &digest(signed.client),
+        &digest(signed.language),
     ]
     .join("\n");
     let mut mac = Hmac::<Sha256>::new_from_slice(&key.0).expect("HMAC takes a key of any length");
@@ -143,6 +151,7 @@ impl Verifier {
             GATE,
             CLIENT,
             header::AUTHORIZATION.as_str(),
+            header::ACCEPT_LANGUAGE.as_str(),
         ] {
             if headers.get_all(name).iter().count() > 1 {
                 return Err(Unsigned::Repeated);
@@ -169,6 +178,8 @@ impl Verifier {
                 body,
                 authorization: bytes(header::AUTHORIZATION.as_str()),
                 gate: bytes(GATE),
+                client: bytes(CLIENT),
+                language: bytes(header::ACCEPT_LANGUAGE.as_str()),
             },
         );
         if !bool::from(expected.as_bytes().ct_eq(signature.as_bytes())) {

@@ -28,7 +28,7 @@ pub use restored::restored;
 use state::{Lock, State};
 use tick::{Chunk, Ticker};
 
-use crate::bus::{Bus, EPOCH_OPENED, Publisher, partition_of};
+use crate::bus::{Bus, Defect, EPOCH_OPENED, Publisher, partition_of};
 use crate::event::Record;
 use crate::{Ctx, Error, Result};
 
@@ -196,7 +196,9 @@ impl Relay {
             }
             Some(_) | None => HashMap::new(),
         };
-        if let Err(reason) = explain::explain(&state, &tails, &expected) {
+        if self.ctx.db.faults().has(Defect::ResendRenumbered) {
+            state.renumber(&tails);
+        } else if let Err(reason) = explain::explain(&state, &tails, &expected) {
             return Err(self.refuse(reason).await);
         }
         if !state.announced {

@@ -6,13 +6,11 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use sea_orm::{
-    AccessMode, ConnectionTrait, DatabaseTransaction, FromQueryResult, IsolationLevel,
-    TransactionTrait,
-};
+use sea_orm::{AccessMode, ConnectionTrait, DatabaseTransaction, FromQueryResult, IsolationLevel};
 use uuid::Uuid;
 
 use super::{CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX};
+use crate::bus::Defect;
 use crate::db::statement;
 use crate::{Db, Error, Result};
 
@@ -100,7 +98,12 @@ impl Ticker {
         // All that goes in are numbers that PostgreSQL wrote; the planner sees them as constants
         // and uses the index on xid for both branches.
         let columns = "id, event_id, kind, key, version, must_understand, payload, occurred_at, \
-                       traceparent";
+                       traceparent, xid";
+        let order = if db.faults().has(Defect::OrderByXid) {
+            "xid, id"
+        } else {
+            "id"
+        };
         let visible = format!(
             "pg_visible_in_snapshot(xid, '{}') AND id > {last_id}",
             s2.text
@@ -110,7 +113,7 @@ impl Ticker {
                WHERE xid >= '{}'::xid8 AND xid < '{}'::xid8 AND {visible}
              UNION ALL
              SELECT {columns} FROM outbox WHERE xid = ANY ('{}'::xid8[]) AND {visible}
-             ORDER BY id",
+             ORDER BY {order}",
             s1.xmax,
             s2.xmax,
             s1.running(),
@@ -184,11 +187,7 @@ impl Ticker {
     async fn declare(&self) -> Result<DatabaseTransaction> {
         let cursor = self
             .db
-            .pool()
-            .begin_with_config(
-                Some(IsolationLevel::RepeatableRead),
-                Some(AccessMode::ReadOnly),
-            )
+            .open(IsolationLevel::RepeatableRead, Some(AccessMode::ReadOnly))
             .await?;
         let declare = format!("DECLARE tick NO SCROLL CURSOR FOR {}", self.query);
         cursor.execute_unprepared(&declare).await?;

@@ -51,12 +51,16 @@ async fn a_request_without_the_gateways_signature_is_refused() {
     world.end().await;
 }
 
-/// The signature covers the body, the member's token, the gate's assertion, the time and the
-/// nonce: none can be changed on the way, and none can be doubled.
+/// The signature covers the body, the member's token, the gate's assertion, the client's address,
+/// the language, the time and the nonce: none can be changed on the way, and none can be doubled.
 #[tokio::test]
 async fn what_is_signed_cannot_be_changed() {
     let world = World::start(Mode::Development).await;
-    let good = world.query("{ hello }").header("authorization", "Bearer x");
+    let good = world
+        .query("{ hello }")
+        .header("authorization", "Bearer x")
+        .header("accept-language", "en")
+        .header("x-bashu-client", "203.0.113.7");
     let signature = good.signature();
     let spoil = |change: fn(&mut crate::world::Shot<'_>)| {
         let mut shot = good.clone();
@@ -70,8 +74,12 @@ async fn what_is_signed_cannot_be_changed() {
         spoil(|shot| shot.headers.clear()),
         spoil(|shot| shot.headers.push(("x-bashu-gate", "gate".to_owned()))),
         spoil(|shot| shot.headers.push(("authorization", "Bearer x".to_owned()))),
-        spoil(|shot| shot.headers.push(("x-bashu-client", "1.1.1.1".to_owned())))
-            .header("x-bashu-client", "2.2.2.2"),
+        spoil(|shot| shot.headers[1].1 = "zh".to_owned()),
+        spoil(|shot| shot.headers[2].1 = "2.2.2.2".to_owned()),
+        spoil(|shot| _ = shot.headers.remove(1)),
+        spoil(|shot| _ = shot.headers.remove(2)),
+        spoil(|shot| shot.headers.push(("accept-language", "zh".to_owned()))),
+        spoil(|shot| shot.headers.push(("x-bashu-client", "2.2.2.2".to_owned()))),
         spoil(|shot| shot.timestamp = "1775008801".to_owned()),
         spoil(|shot| shot.nonce = "0".repeat(32)),
         spoil(|shot| shot.nonce = "not hexadecimal".to_owned()),

@@ -10,6 +10,7 @@ mod door;
 mod limits;
 mod payload;
 mod process;
+mod times;
 mod tokens;
 mod traces;
 mod world;

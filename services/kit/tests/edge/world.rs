@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_graphql::{
     Context, EmptySubscription, ID, InputObject, Json, Object, Schema, SimpleObject,
@@ -12,7 +12,7 @@ use async_graphql::{
 use chrono::{DateTime, TimeDelta, Utc};
 use kit::access::{Caller, Who};
 use kit::config::Listen;
-use kit::graphql::{self, EdgeOptions, GatewayKey, Language, Mode, Money, Signed};
+use kit::graphql::{self, Date, EdgeOptions, GatewayKey, Instant, Language, Mode, Money, Signed};
 use kit::serve::{Addresses, Process, Service};
 use kit::testing::TestDb;
 use kit::token::{self, AccessKey, AccessKeys};
@@ -40,6 +40,12 @@ pub(crate) struct Probe {
 #[derive(InputObject)]
 struct Tree {
     child: Option<Box<Tree>>,
+}
+
+#[derive(InputObject)]
+struct Span {
+    dates: Option<Vec<Date>>,
+    until: Option<Instant>,
 }
 
 #[derive(SimpleObject)]
@@ -85,6 +91,20 @@ impl Query {
 
     async fn numbers(&self, of: Vec<i32>) -> usize {
         of.len()
+    }
+
+    async fn date(&self, of: Date) -> Date {
+        of
+    }
+
+    async fn instant(&self, of: Instant) -> DateTime<Utc> {
+        of.0
+    }
+
+    async fn span(&self, of: Span) -> Option<Date> {
+        of.dates
+            .and_then(|dates| dates.first().copied())
+            .or(of.until.map(|at| at.0.date_naive().into()))
     }
 
     async fn caller(&self, context: &Context<'_>) -> Json<BTreeMap<String, String>> {
@@ -197,7 +217,7 @@ pub(crate) fn schema(mode: Mode, probe: Arc<Probe>) -> TestSchema {
 pub(crate) fn signing_key() -> (ed25519_dalek::SigningKey, String) {
     (
         ed25519_dalek::SigningKey::from_bytes(&[9; 32]),
-        token::key_id(Union::Chongqing, 1),
+        "1001".to_owned(),
     )
 }
 
@@ -355,6 +375,8 @@ impl Shot<'_> {
             body: &self.body,
             authorization: self.first("authorization").as_bytes(),
             gate: self.first("x-bashu-gate").as_bytes(),
+            client: self.first("x-bashu-client").as_bytes(),
+            language: self.first("accept-language").as_bytes(),
         };
         self.signature
             .clone()
@@ -378,7 +400,7 @@ impl Shot<'_> {
         for (name, value) in self.headers {
             request = request.header(name, value);
         }
-        let started = Instant::now();
+        let started = std::time::Instant::now();
         let response = request.send().await.unwrap();
         let status = response.status().as_u16();
         let headers = response.headers().clone();

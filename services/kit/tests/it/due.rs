@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use kit::due::{self, After, CLAIM_SECONDS, Job, NewDue, RETRY_DELAY_SECONDS_MAX, Work};
 use kit::migrate::KIT;
 use kit::testing::{self, TestDb};
-use kit::{Ctx, Error, Result};
+use kit::{Ctx, Error, Result, Tx};
 use sea_orm::FromQueryResult;
 
 async fn database() -> TestDb {
@@ -119,7 +119,7 @@ async fn work_is_planned_with_its_command() {
     assert_eq!(rows(ctx).await, 0);
 }
 
-/// Two processes never run the same row at the same time. Without the claim both would.
+/// Two processes never run the same row at the same time.
 #[tokio::test]
 async fn two_processes_share_the_work() {
     let test = database().await;
@@ -135,19 +135,59 @@ async fn two_processes_share_the_work() {
     let every: Vec<String> = (0..200).map(|n| format!("{n:03}")).collect();
     assert_eq!(work.rang(), every);
 
-    // The claim off: a row that looks unclaimed to both.
-    plan(ctx, &[after(ctx, 0, "x")]).await;
-    let unguarded = Ringing {
-        again: Some(ctx.clock.now()),
-        ..Ringing::default()
+    for _ in 0..10 {
+        plan(ctx, &[after(ctx, 0, "one")]).await;
+        let work = Ringing::default();
+        let steps = (0..8).map(|n| due::step(if n % 2 == 0 { ctx } else { &twin }, &work));
+        let ran = futures::future::join_all(steps).await;
+        assert_eq!(ran.into_iter().map(Result::unwrap).sum::<usize>(), 1);
+        assert_eq!(work.rang(), ["one"]);
+    }
+}
+
+#[derive(FromQueryResult)]
+struct Id {
+    id: uuid::Uuid,
+}
+
+/// What a claim asks for. The lock is what lets another process pass over the row.
+async fn unclaimed(tx: &Tx, lock: &str) -> Result<Vec<Id>> {
+    let sql = format!("SELECT id FROM due WHERE run_at <= $1 AND claimed_until IS NULL {lock}");
+    tx.all::<Id>(&sql, [tx.now().into()]).await
+}
+
+async fn claim(tx: &Tx, rows: Vec<Id>) -> Result<usize> {
+    let ids: Vec<uuid::Uuid> = rows.iter().map(|row| row.id).collect();
+    let until = tx.now() + TimeDelta::seconds(CLAIM_SECONDS);
+    tx.execute(
+        "UPDATE due SET claimed_until = $2 WHERE id = ANY ($1)",
+        [ids.into(), until.into()],
+    )
+    .await?;
+    Ok(rows.len())
+}
+
+/// How many claims two processes get for one row, when both look before either claims.
+async fn claims_at_once(test: &TestDb, lock: &'static str) -> usize {
+    let twin = test.process().await;
+    plan(&test.ctx, &[after(&test.ctx, 0, "a")]).await;
+    let both = async |first: &Tx| {
+        let seen = unclaimed(first, lock).await?;
+        let second = async |second: &Tx| {
+            let seen = unclaimed(second, lock).await?;
+            claim(second, seen).await
+        };
+        Ok(twin.db.tx("second", second).await? + claim(first, seen).await?)
     };
-    due::step(ctx, &unguarded).await.unwrap();
-    due::step(&twin, &unguarded).await.unwrap();
-    assert_eq!(
-        unguarded.rang(),
-        ["x", "x"],
-        "the checker does not see what ran twice"
-    );
+    test.ctx.db.tx("first", both).await.unwrap()
+}
+
+/// A row that is looked up without its lock is claimed by both who look at the same moment.
+#[tokio::test]
+async fn without_its_lock_a_row_is_claimed_twice() {
+    let guarded = database().await;
+    assert_eq!(claims_at_once(&guarded, "FOR UPDATE SKIP LOCKED").await, 1);
+    assert_eq!(claims_at_once(&database().await, "").await, 2);
 }
 
 /// A failing job is tried again, later and later, as the same outside request.
@@ -314,4 +354,50 @@ const CLAIMED: &str = "SELECT count(*) AS n FROM due WHERE claimed_until IS NOT 
 #[derive(FromQueryResult)]
 struct Claim {
     n: i64,
+}
+
+/// Jobs that hold a connection each while they wait.
+struct Holding {
+    db: kit::Db,
+    ended: AtomicUsize,
+}
+
+impl Work for Holding {
+    async fn run(&self, _job: &Job) -> Result<After> {
+        let hold = async |tx: &Tx| tx.execute("SELECT pg_sleep(0.02)", []).await;
+        let _rows = self.db.tx("hold", hold).await?;
+        let _rows = self.db.tx("hold", hold).await?;
+        self.ended.fetch_add(1, Ordering::SeqCst);
+        Ok(After::Done)
+    }
+}
+
+/// More jobs at once than there are connections: the next claim waits for one with them, and holds
+/// none of them up.
+#[tokio::test]
+async fn jobs_that_fill_the_pool_do_not_stop_the_loop() {
+    const JOBS: usize = 40;
+    let test = database().await;
+    let work = std::sync::Arc::new(Holding {
+        db: test.ctx.db.clone(),
+        ended: AtomicUsize::new(0),
+    });
+    assert!(due::JOBS_AT_ONCE > usize::try_from(testing::CONNECTIONS_MAX).unwrap());
+    let jobs: Vec<_> = (0..JOBS)
+        .map(|at| after(&test.ctx, 0, &at.to_string()))
+        .collect();
+    plan(&test.ctx, &jobs).await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let looping = kit::serve::due_loop(test.ctx.clone(), work.clone(), stop.clone());
+    let ended = async {
+        while work.ended.load(Ordering::SeqCst) < JOBS {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    };
+    let both = async { tokio::join!(looping, ended) };
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(6), both).await;
+    let (looped, ()) = waited.expect("the loop stands still for want of a connection");
+    looped.unwrap();
+    assert_eq!(rows(&test.ctx).await, 0);
 }

@@ -7,7 +7,7 @@ use kit::audit::AuditRow;
 use kit::db::TX_ATTEMPTS_MAX;
 use kit::migrate::KIT;
 use kit::testing;
-use kit::{Ctx, Error, Refusal, Result};
+use kit::{Ctx, Error, Refusal, Result, Tx};
 use sea_orm::FromQueryResult;
 
 use crate::world::{CHANGED, THINGS, bump, change_in, event, thing};
@@ -42,6 +42,61 @@ async fn a_conflict_is_tried_again() {
     assert_eq!(attempts.load(Ordering::SeqCst), 3);
     assert_eq!(count(&test.ctx, "outbox").await, 1);
     assert_eq!(count(&test.ctx, "thing WHERE version = 1").await, 1);
+}
+
+/// Fails as often as it is told, each time with this error of the server's.
+struct Contended {
+    failures: AtomicU32,
+    error: &'static str,
+}
+
+impl kit::resync::Source for Contended {
+    fn aggregates(&self) -> &'static [&'static str] {
+        &["thing"]
+    }
+
+    async fn resync(
+        &self,
+        tx: &Tx,
+        _aggregate: &str,
+        after: Option<Vec<u8>>,
+    ) -> Result<Option<Vec<u8>>> {
+        if after.is_some() {
+            return Ok(None);
+        }
+        tx.emit(event(thing(1), CHANGED, 1, b"fine"));
+        let less = |left: u32| left.checked_sub(1);
+        if self
+            .failures
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+            .is_ok()
+        {
+            let raise = format!("DO $$ BEGIN RAISE {}; END $$", self.error);
+            tx.execute(&raise, []).await?;
+        }
+        Ok(Some(vec![1]))
+    }
+}
+
+/// A resync goes on after a conflict with a command, and says nothing twice; it ends at what does
+/// not pass.
+#[tokio::test]
+async fn a_resync_survives_a_conflict() {
+    let test = testing::db("alpha", &[KIT, THINGS]).await;
+    let run = async |error, failures| {
+        let source = Contended {
+            failures: AtomicU32::new(failures),
+            error,
+        };
+        kit::resync::run(&test.ctx, &source, |_, _| {}).await
+    };
+    for error in ["serialization_failure", "deadlock_detected"] {
+        let before = count(&test.ctx, "outbox").await;
+        assert_eq!(run(error, 2).await.unwrap(), 2, "{error}");
+        assert_eq!(count(&test.ctx, "outbox").await, before + 1, "{error}");
+    }
+    assert!(run("deadlock_detected", TX_ATTEMPTS_MAX).await.is_err());
+    assert!(run("division_by_zero", 1).await.is_err());
 }
 
 /// It is not tried for ever, and what cannot pass is not tried twice.
@@ -164,4 +219,33 @@ async fn errors_are_told_apart() {
     test.ctx.db.pool().clone().close().await.unwrap();
     let closed = db.execute("SELECT 1", []).await.unwrap_err();
     assert!(closed.is_transient(), "{closed:?}");
+}
+
+/// A caller who goes away while a transaction begins leaves no connection inside an open one: what
+/// is written next by somebody else is there for everybody.
+#[tokio::test]
+async fn a_beginning_that_is_dropped_swallows_nothing() {
+    let test = testing::db("alpha", &[KIT, THINGS]).await;
+    let other = test.process().await;
+    // However far it had come.
+    for polls in 1..=12_u8 {
+        {
+            let mut begun = Box::pin(
+                test.ctx
+                    .db
+                    .tx("dropped", async |tx| bump(tx, thing(1)).await),
+            );
+            for _ in 0..polls {
+                if futures::poll!(&mut begun).is_ready() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        let id = thing(100 + u128::from(polls));
+        let add = "INSERT INTO thing (id, version) VALUES ($1, 1)";
+        test.ctx.db.execute(add, [id.into()]).await.unwrap();
+        let there = format!("thing WHERE id = '{id}'");
+        assert_eq!(count(&other, &there).await, 1, "after {polls} polls");
+    }
 }

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what helps a test may fail it")]
 
-use chrono::{TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use credential::keyset::{Algorithm, Issuer, Key, KeyId, KeySet, KeyState, Purpose};
 use ed25519_dalek::SigningKey;
 use kit::access::{self, Caller, Role, seed};
@@ -11,8 +11,9 @@ use kit::consumer::Handler;
 use kit::event::Record;
 use kit::graphql::Language;
 use kit::migrate::{KIT, REPLICA};
-use kit::replica::{Keys, Replica, Roots};
+use kit::replica::{Keys, Replica, Roots, WITHDRAWN_SECONDS};
 use kit::testing::{self, TestDb};
+use kit::token::{CLOCK_SKEW_SECONDS_MAX, LIFE_SECONDS_MAX};
 use kit::types::{LoginId, MemberId, OrganisationId, Union};
 use kit::{Ctx, Error, Result};
 use prost::{Message, Name};
@@ -52,7 +53,18 @@ fn record<M: Message + Name>(message: &M, key: Uuid, version: i64) -> Record {
 }
 
 fn replica() -> Replica {
-    Replica::new(Roots::from([(Issuer::Chongqing, root().verifying_key())]))
+    Replica::new(roots())
+}
+
+fn roots() -> Roots {
+    Roots::from([
+        (Issuer::Chongqing, root().verifying_key()),
+        (Issuer::Sichuan, other_root().verifying_key()),
+    ])
+}
+
+fn other_root() -> SigningKey {
+    SigningKey::from_bytes(&[6; 32])
 }
 
 fn root() -> SigningKey {
@@ -213,9 +225,98 @@ async fn an_office_needs_identitys_heartbeat() {
     assert!(officer(&test.ctx, SHOP).await.is_ok());
 }
 
+async fn beat(ctx: &Ctx, partition: i32, at: DateTime<Utc>) {
+    let message = event::Heartbeat {
+        at: at.timestamp_millis(),
+    };
+    let mut beat = record(&message, ROOT, 1);
+    beat.partition = partition;
+    apply(ctx, beat).await.unwrap();
+}
+
+async fn is_silent(ctx: &Ctx) -> bool {
+    matches!(officer(ctx, SHOP).await, Err(Error::Unavailable(_)))
+}
+
+/// A clock that ran ahead, there or here, does not speak for identity after it fell silent, and
+/// the next sign of life puts it right.
+#[tokio::test]
+async fn a_heartbeat_from_the_future_proves_nothing() {
+    let test = database().await;
+    let ctx = &test.ctx;
+    seeded(ctx, Role::Officer).await;
+    let hour = TimeDelta::hours(1);
+    beat(ctx, 0, ctx.clock.now() + hour).await;
+    assert!(!is_silent(ctx).await);
+    ctx.clock
+        .advance(TimeDelta::seconds(access::FRESH_SECONDS + 1));
+    assert!(is_silent(ctx).await, "an hour ahead, it speaks for an hour");
+    beat(ctx, 0, ctx.clock.now()).await;
+    assert!(!is_silent(ctx).await);
+    let ahead = [(ctx.clock.now() + hour).into()];
+    ctx.db
+        .execute("UPDATE replica_heartbeat SET at = $1", ahead)
+        .await
+        .unwrap();
+    assert!(is_silent(ctx).await, "our own clock had run ahead");
+    beat(ctx, 0, ctx.clock.now()).await;
+    assert!(!is_silent(ctx).await);
+}
+
+/// A partition that is read and was never heard of is silent, however loud the others are.
+#[tokio::test]
+async fn a_partition_never_heard_of_is_silent() {
+    let test = database().await;
+    let ctx = &test.ctx;
+    seeded(ctx, Role::Officer).await;
+    for (consumer, part) in [("replica", 0), ("other", 7), ("replica", 1)] {
+        assert!(!is_silent(ctx).await, "before {consumer} reads {part}");
+        ctx.db
+            .execute(
+                "INSERT INTO watermark (consumer, topic, part, epoch, next_offset, last_pseq)
+                 VALUES ($1, 'identity.v1', $2, 0, 0, -1)",
+                [consumer.into(), part.into()],
+            )
+            .await
+            .unwrap();
+    }
+    assert!(is_silent(ctx).await);
+    beat(ctx, 1, ctx.clock.now()).await;
+    assert!(!is_silent(ctx).await);
+}
+
+/// A withdrawn login is remembered for as long as a token of it can live, and no longer: neither
+/// does a resync bring it back.
+#[tokio::test]
+async fn a_withdrawn_login_is_forgotten_after_its_last_token() {
+    let test = database().await;
+    let ctx = &test.ctx;
+    seeded(ctx, Role::Officer).await;
+    let out = event::LoginWithdrawn {
+        id: LOGIN.as_bytes().to_vec(),
+        member_id: PERSON.as_bytes().to_vec(),
+        withdrawn_at: ctx.clock.now().timestamp_millis(),
+    };
+    let is_out = async || matches!(officer(ctx, SHOP).await, Err(Error::Unauthenticated(_)));
+    apply(ctx, record(&out, LOGIN, 1)).await.unwrap();
+    const { assert!(WITHDRAWN_SECONDS > LIFE_SECONDS_MAX + CLOCK_SKEW_SECONDS_MAX) };
+    ctx.clock.advance(TimeDelta::seconds(WITHDRAWN_SECONDS));
+    beat(ctx, 0, ctx.clock.now()).await;
+    assert!(is_out().await, "a token could still live");
+    ctx.clock.advance(TimeDelta::seconds(1));
+    beat(ctx, 0, ctx.clock.now()).await;
+    assert!(!is_out().await, "it is never forgotten");
+    apply(ctx, record(&out, LOGIN, 1)).await.unwrap();
+    assert!(!is_out().await, "a resync brings it back");
+}
+
 fn key(number: u16, secret: u8, state: KeyState) -> Key {
+    key_of(Issuer::Chongqing, number, secret, state)
+}
+
+fn key_of(issuer: Issuer, number: u16, secret: u8, state: KeyState) -> Key {
     Key {
-        kid: KeyId::new(Issuer::Chongqing, number).unwrap(),
+        kid: KeyId::new(issuer, number).unwrap(),
         algorithm: Algorithm::Ed25519,
         public: SigningKey::from_bytes(&[secret; 32]).verifying_key(),
         purpose: Purpose::Access,
@@ -227,9 +328,11 @@ fn key(number: u16, secret: u8, state: KeyState) -> Key {
 }
 
 fn published(version: u64, keys: Vec<Key>, root: &SigningKey) -> Record {
-    let signed = KeySet::new(version, Issuer::Chongqing, keys)
-        .unwrap()
-        .sign(root);
+    published_by(Issuer::Chongqing, version, keys, root)
+}
+
+fn published_by(issuer: Issuer, version: u64, keys: Vec<Key>, root: &SigningKey) -> Record {
+    let signed = KeySet::new(version, issuer, keys).unwrap().sign(root);
     let message = event::KeySetPublished {
         version: i64::try_from(version).unwrap(),
         key_set: signed.bytes,
@@ -291,4 +394,44 @@ async fn keys_are_the_roots_word() {
         .collect();
     assert_eq!(kids, ["1002"]);
     assert_eq!(keys.of(Issuer::Chongqing).unwrap().version(), 3);
+}
+
+/// One stored set that no root signed, or that is kept under another's name, gives no keys; those
+/// of the other union go on, revocations included, and the next set takes the broken one's place.
+#[tokio::test]
+async fn a_broken_set_freezes_no_other() {
+    let test = database().await;
+    let ctx = &test.ctx;
+    let keys = Keys::new(Union::Chongqing, roots());
+    let theirs = |version, state| {
+        let key = key_of(Issuer::Sichuan, 1, 9, state);
+        published_by(Issuer::Sichuan, version, vec![key], &other_root())
+    };
+    let own = |version, state| published(version, vec![key(1, 1, state)], &root());
+    apply(ctx, theirs(5, KeyState::Active)).await.unwrap();
+    apply(ctx, own(1, KeyState::Active)).await.unwrap();
+    keys.load(&ctx.db).await.unwrap();
+    assert!(keys.of(Issuer::Sichuan).is_some() && keys.access().is_loaded());
+
+    for broken in [
+        "UPDATE replica_key_set SET bytes = set_byte(bytes, 9, 255) WHERE version = 5",
+        "UPDATE replica_key_set SET signature = '' WHERE version = 5",
+        "UPDATE replica_key_set s SET bytes = o.bytes, signature = o.signature
+         FROM replica_key_set o WHERE s.version = 5 AND o.version = 1",
+    ] {
+        ctx.db.execute(broken, []).await.unwrap();
+        keys.load(&ctx.db).await.unwrap();
+        assert!(keys.of(Issuer::Sichuan).is_none(), "{broken}");
+        assert!(keys.access().is_loaded(), "{broken}");
+    }
+    apply(ctx, own(2, KeyState::Revoked)).await.unwrap();
+    keys.load(&ctx.db).await.unwrap();
+    assert!(!keys.access().is_loaded(), "a revocation is not seen");
+
+    apply(ctx, theirs(4, KeyState::Active)).await.unwrap();
+    keys.load(&ctx.db).await.unwrap();
+    assert!(keys.of(Issuer::Sichuan).is_none(), "an older set came back");
+    apply(ctx, theirs(5, KeyState::Active)).await.unwrap();
+    keys.load(&ctx.db).await.unwrap();
+    assert_eq!(keys.of(Issuer::Sichuan).unwrap().version(), 5);
 }

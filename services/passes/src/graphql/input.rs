@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_graphql::{ID, InputObject};
-use chrono::{DateTime, NaiveDate, Utc};
 use credential::dates::{DateRange, Span};
 use credential::rules::{
     GRACE_MINUTES, ProvinceTotals, Rules, Suspension, VenueId, VenueLimits, Venues,
 };
-use kit::graphql::GlobalId;
+use kit::graphql::{Date, GlobalId, Instant};
 use kit::types::Fen;
 use kit::{Error, Refusal, Result};
 use uuid::Uuid;
@@ -61,14 +60,14 @@ pub(super) struct PassRefundStepInput {
 #[derive(Clone, Debug, InputObject)]
 pub(super) struct PassDatesInput {
     /// The first date.
-    start: NaiveDate,
+    start: Date,
     /// The first date after it.
-    end: NaiveDate,
+    end: Date,
 }
 
 impl PassDatesInput {
     fn range(&self) -> Result<DateRange> {
-        DateRange::new(self.start, self.end).ok_or_else(|| {
+        DateRange::new(self.start.0, self.end.0).ok_or_else(|| {
             bad(
                 "terms.rules.blackouts",
                 "日期范围的结束必须晚于开始。",
@@ -229,9 +228,9 @@ pub(super) struct PassTermsInput {
     /// The price of one, in fen.
     price_fen: i64,
     /// From when it can be bought; null without a beginning.
-    sale_from: Option<DateTime<Utc>>,
+    sale_from: Option<Instant>,
     /// The first instant at which it can no longer be bought; null without an end.
-    sale_until: Option<DateTime<Utc>>,
+    sale_until: Option<Instant>,
     /// How many are sold in all; null without limit.
     sale_limit: Option<u32>,
     /// How many one member can buy, renewals apart; null without limit.
@@ -288,8 +287,8 @@ impl PassTermsInput {
                 description_en: self.description_en,
             },
             price,
-            sale_from: self.sale_from,
-            sale_until: self.sale_until,
+            sale_from: self.sale_from.map(|at| at.0),
+            sale_until: self.sale_until.map(|at| at.0),
             sale_limit: self.sale_limit,
             member_limit: self.member_limit,
             activation,

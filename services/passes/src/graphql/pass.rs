@@ -3,7 +3,7 @@
 use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 use chrono::{DateTime, NaiveDate, Utc};
 use credential::rules::{Decision, Province, Reason};
-use kit::graphql::{Connection, GlobalId, Language, Money, Page};
+use kit::graphql::{Connection, Date, GlobalId, Language, Money, Page};
 use kit::types::{Fen, day_start, shanghai_date};
 
 use super::product::PassProduct;
@@ -81,7 +81,7 @@ pub(super) struct PassUse {
     /// When.
     at: DateTime<Utc>,
     /// The Shanghai date it counts on.
-    date: NaiveDate,
+    date: Date,
     /// Whether it was an entry; else an exit.
     entry: bool,
     /// How many persons.
@@ -95,7 +95,7 @@ impl From<UseView> for PassUse {
         Self {
             venue: Venue(one.venue),
             at: one.at,
-            date: one.date,
+            date: one.date.into(),
             entry: one.entry,
             persons: one.persons,
             voided: one.voided,
@@ -222,18 +222,18 @@ impl Pass {
     }
 
     /// Its first day, a Shanghai date; null before it is activated.
-    async fn start(&self) -> Option<NaiveDate> {
-        self.0.window().map(|window| window.start())
+    async fn start(&self) -> Option<Date> {
+        self.0.window().map(|window| window.start().into())
     }
 
     /// The first Shanghai date after it.
-    async fn end(&self) -> Option<NaiveDate> {
-        self.0.window().map(|window| window.end())
+    async fn end(&self) -> Option<Date> {
+        self.0.window().map(|window| window.end().into())
     }
 
     /// Its last day, a Shanghai date.
-    async fn last_day(&self) -> Option<NaiveDate> {
-        self.0.window().map(|window| window.last())
+    async fn last_day(&self) -> Option<Date> {
+        self.0.window().map(|window| window.last().into())
     }
 
     /// The pass it continues.

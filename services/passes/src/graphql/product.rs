@@ -1,10 +1,10 @@
 //! An annual pass as it is shown.
 
 use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use credential::dates::{DateRange, Span};
 use credential::rules::{Rules, VenueLimits, Venues};
-use kit::graphql::{GlobalId, Money};
+use kit::graphql::{Date, GlobalId, Money};
 use uuid::Uuid;
 
 use super::stub::Venue;
@@ -97,16 +97,16 @@ pub(super) struct PassRefundStep {
 #[derive(Clone, Copy, Debug, SimpleObject)]
 pub(super) struct PassDates {
     /// The first date.
-    start: NaiveDate,
+    start: Date,
     /// The first date after it.
-    end: NaiveDate,
+    end: Date,
 }
 
 impl From<DateRange> for PassDates {
     fn from(range: DateRange) -> Self {
         Self {
-            start: range.start(),
-            end: range.end(),
+            start: range.start().into(),
+            end: range.end().into(),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test relies on fails it")]
 
+mod bad_input;
 mod events;
 mod lifecycle;
 mod products;
@@ -10,5 +11,6 @@ mod purchase;
 mod races;
 mod refund;
 mod resync;
+mod unguarded;
 mod views;
 mod world;

@@ -1,5 +1,5 @@
-//! What happens at the same moment, with two processes on one database; and, for each guard, the
-//! race that there is without it.
+//! What happens at the same moment, with two processes on one database. The same races with their
+//! guards off are in `unguarded`.
 
 use futures::future::join_all;
 use kit::consumer::Handler;
@@ -7,21 +7,31 @@ use passes::Passes;
 use passes::commands::BuyPass;
 use passes::domain::{Pass, ProductId};
 use serde_json::json;
-use tokio::sync::Barrier;
 use uuid::Uuid;
 
+use crate::unguarded::counted_under_lease;
 use crate::world::{World, caller, code, entitlement, key, settings};
 
-fn product_id(id: &str) -> ProductId {
+#[derive(sea_orm::FromQueryResult)]
+pub(crate) struct Count {
+    pub(crate) count: i64,
+}
+
+pub(crate) fn product_id(id: &str) -> ProductId {
     ProductId(kit::graphql::GlobalId::uuid(id, "PassProduct").unwrap())
 }
 
 /// Another process on the same database, with lanes of its own.
-async fn twin(world: &World) -> Passes {
+pub(crate) async fn twin(world: &World) -> Passes {
     Passes::new(world.db.process().await, &settings(), None).unwrap()
 }
 
-async fn buy(passes: &Passes, who: u128, product: ProductId, key: Uuid) -> kit::Result<Pass> {
+pub(crate) async fn buy(
+    passes: &Passes,
+    who: u128,
+    product: ProductId,
+    key: Uuid,
+) -> kit::Result<Pass> {
     let request = BuyPass {
         product,
         renews: None,
@@ -30,7 +40,7 @@ async fn buy(passes: &Passes, who: u128, product: ProductId, key: Uuid) -> kit::
     passes.buy(&caller(who), request).await
 }
 
-fn refusal(result: &kit::Result<Pass>) -> &str {
+pub(crate) fn refusal(result: &kit::Result<Pass>) -> &str {
     match result {
         Ok(_) => "",
         Err(kit::Error::Refused(refusal)) => refusal.code,
@@ -60,63 +70,6 @@ async fn the_last_ones_are_sold_once() {
         5
     );
     world.verify().await;
-}
-
-/// Both read that one is left, then both take it: so it goes without the lock. With the
-/// constraint the second one fails, without it two are sold.
-#[tokio::test]
-async fn without_its_guards_the_last_one_is_sold_twice() {
-    let world = World::new().await;
-    let product = product_id(&world.product(json!({ "saleLimit": 1 })).await);
-    let take = async |unguarded: bool| {
-        let both_read = Barrier::new(2);
-        let processes = [world.db.process().await, world.db.process().await];
-        let one = async |ctx: &kit::Ctx| {
-            ctx.db
-                .tx("unlocked_sale", async |tx| {
-                    let held = "SELECT held AS count FROM product_stock WHERE product = $1";
-                    let read = tx
-                        .one::<Count>(held, [product.0.into()])
-                        .await?
-                        .unwrap()
-                        .count;
-                    both_read.wait().await;
-                    if read > 0 {
-                        return Ok(false);
-                    }
-                    let take = "UPDATE product_stock SET held = held + 1 WHERE product = $1";
-                    tx.execute(take, [product.0.into()]).await.map(|_| true)
-                })
-                .await
-        };
-        let (first, second) = tokio::join!(one(&processes[0]), one(&processes[1]));
-        let sold = [&first, &second]
-            .iter()
-            .filter(|one| matches!(one, Ok(true)))
-            .count();
-        let stopped = [&first, &second].iter().filter(|one| one.is_err()).count();
-        assert_eq!(stopped, usize::from(!unguarded));
-        sold
-    };
-    assert_eq!(
-        take(false).await,
-        1,
-        "the constraint carries it even without the lock"
-    );
-    let reset = "UPDATE product_stock SET held = 0";
-    world.ctx().db.execute(reset, []).await.unwrap();
-    let drop = "ALTER TABLE product_stock DROP CONSTRAINT stock_within_limit";
-    world.db.owner().await.execute(drop, []).await.unwrap();
-    assert_eq!(
-        take(true).await,
-        2,
-        "the race is there when its guards are off"
-    );
-}
-
-#[derive(sea_orm::FromQueryResult)]
-struct Count {
-    count: i64,
 }
 
 /// The same key at the same moment in two processes is one purchase.
@@ -160,8 +113,7 @@ async fn buying_twice_at_once_meets_the_limit() {
     world.verify().await;
 }
 
-/// A close delivered to two consumers at once brings the stock back once. Without the state's
-/// guard it would come back twice, which the table refuses.
+/// A close delivered to three consumers at once brings the stock back once.
 #[tokio::test]
 async fn a_close_delivered_twice_at_once_returns_stock_once() {
     let world = World::new().await;
@@ -191,13 +143,9 @@ async fn a_close_delivered_twice_at_once_returns_stock_once() {
         0
     );
     world.verify().await;
-    let again = "UPDATE product_stock SET held = held - 1";
-    let refused = world.ctx().db.execute(again, []).await.unwrap_err();
-    assert_eq!(refused.constraint().as_deref(), Some("stock_held"));
 }
 
-/// Two requests for the refund of one pass at once are one refund. Without the lock on the pass
-/// both would find it active.
+/// Requests for the refund of one pass at once are one refund; the same request is also one answer.
 #[tokio::test]
 async fn a_refund_asked_for_twice_at_once_is_one() {
     let world = World::new().await;
@@ -221,30 +169,20 @@ async fn a_refund_asked_for_twice_at_once_is_one() {
     );
     assert_eq!(world.count("SELECT count(*) AS count FROM refund").await, 1);
     world.verify().await;
-    // The guard off: both read the state before either has written it.
-    let both_read = Barrier::new(2);
-    let processes = [world.db.process().await, world.db.process().await];
-    let reset = "UPDATE pass SET state = 'active'";
-    world.ctx().db.execute(reset, []).await.unwrap();
-    let ask = async |ctx: &kit::Ctx| {
-        ctx.db
-            .tx("unlocked_refund", async |tx| {
-                let active = "SELECT count(*) AS count FROM pass WHERE state = 'active'";
-                let found = tx.one::<Count>(active, []).await?.unwrap().count;
-                both_read.wait().await;
-                tx.execute("UPDATE pass SET state = 'refunding'", [])
-                    .await?;
-                Ok(found)
-            })
-            .await
-            .unwrap()
-    };
-    let (first, second) = tokio::join!(ask(&processes[0]), ask(&processes[1]));
-    assert_eq!(
-        first + second,
-        2,
-        "without the lock both believe that they froze it"
-    );
+    let second = entitlement(&world.bought(&caller(2), &product).await);
+    let same = key();
+    let results = join_all((0..8).map(|n| {
+        let process = if n % 2 == 0 {
+            world.passes.clone()
+        } else {
+            other.clone()
+        };
+        async move { process.request_refund(&caller(2), second, same).await }
+    }))
+    .await;
+    assert!(results.iter().all(|one| one.as_ref().unwrap().id == second));
+    assert_eq!(world.count("SELECT count(*) AS count FROM refund").await, 2);
+    world.verify().await;
 }
 
 /// A refund and its own timer, the count and the end of a lease, at the same moment: one outcome.
@@ -281,5 +219,35 @@ async fn the_count_and_its_deadline_at_once_settle_once() {
         .map(|one| one.decode::<proto::passes::LineReturned>().return_id)
         .collect();
     assert_eq!(returned.len(), 1);
+    world.verify().await;
+}
+
+/// The end of the last lease and a count that a late scan raised, at the same moment: either the
+/// money goes back, or she keeps the pass.
+#[tokio::test]
+async fn a_late_count_and_the_end_of_its_leases_at_once_agree() {
+    let world = World::new().await;
+    let product = world.product(json!({ "memberLimit": null })).await;
+    let follower = world.passes.follower();
+    let other = world.db.process().await;
+    // Fewer hours than it takes until billing is told again.
+    for _ in 0..7 {
+        let id = world.bought(&caller(1), &product).await;
+        let freeze = counted_under_lease(&world, &id).await;
+        let _ = world.emitted().await;
+        let answer = [world.counted(&id, freeze, 1, 0)];
+        let told = other
+            .db
+            .tx("tell", async |tx| follower.apply(tx, &answer).await);
+        let (told, ()) = tokio::join!(told, world.due());
+        told.unwrap();
+        let events = world.emitted().await;
+        let count = |kind: &str| events.iter().filter(|one| one.kind.ends_with(kind)).count();
+        assert_eq!(count("PassChanged"), 1, "{events:?}");
+        let state = world.pass(&caller(1), &id).await["state"].clone();
+        let kept = state == "ACTIVE";
+        assert!(kept || state == "REFUNDING", "{state}");
+        assert_eq!(count("LineReturned"), usize::from(!kept));
+    }
     world.verify().await;
 }

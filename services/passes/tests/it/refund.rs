@@ -234,28 +234,6 @@ async fn billing_is_told_until_it_answers() {
     world.verify().await;
 }
 
-/// Each way in which nothing goes back.
-#[tokio::test]
-async fn bad_refunds_are_refused() {
-    let world = World::new().await;
-    let strict = world.product(json!({ "refundLadder": [] })).await;
-    let id = world.bought(&caller(1), &strict).await;
-    assert_eq!(code(&ask(&world, &id).await), "NOT_REFUNDABLE");
-    let product = world.product(json!({})).await;
-    let id = world.bought(&caller(1), &product).await;
-    let hers = json!({ "passId": id, "idempotencyKey": key() });
-    let refused = world.mutate(&caller(2), "requestPassRefund", hers).await;
-    assert_eq!(
-        code(&refused),
-        "NOT_FOUND",
-        "another member's pass is absent"
-    );
-    world.ctx().clock.advance(TimeDelta::days(7));
-    assert_eq!(code(&ask(&world, &id).await), "REFUND_TOO_LATE");
-    assert_eq!(world.pass(&caller(1), &id).await["state"], "ACTIVE");
-    world.verify().await;
-}
-
 /// A key asks once: the second answer is the first one's, also when things have moved on.
 #[tokio::test]
 async fn a_key_asks_once() {

@@ -1,0 +1,196 @@
+//! `make bench`: how fast one union is on this machine, beside what the machine itself gives.
+//!
+//! Every part measures real processes (a release build) over real servers; a figure that is
+//! missed is printed as missed. It is not a test: it fails only when it cannot measure.
+
+mod buy;
+mod figure;
+mod growth;
+mod join;
+mod limits;
+mod memory;
+mod observe;
+mod page;
+mod pay;
+mod prepare;
+mod process;
+mod redeem;
+mod relay;
+mod report;
+mod search;
+mod signing;
+mod verify_us;
+mod world;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+
+use crate::figure::Figure;
+use crate::world::Bench;
+
+/// What the bench is told.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "bench",
+    about = "测量一家工会的全套服务 / measures one union's whole stack"
+)]
+pub(crate) struct Args {
+    /// Where the servers of the world `bench` keep their files
+    #[arg(long, default_value = ".dev/bench")]
+    folder: std::path::PathBuf,
+    /// The program of all services, a release build
+    #[arg(long, default_value = ".dev/bin/release/bashu")]
+    program: std::path::PathBuf,
+    /// The gateway's program, a release build
+    #[arg(long, default_value = ".dev/bin/release/bashu-gateway")]
+    gateway: std::path::PathBuf,
+    /// Parts to run, all of them when none is named: limits, redeem, buy, pay, memory, growth,
+    /// relay, join, verify
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Seconds of each measured run
+    #[arg(long, default_value_t = 15)]
+    seconds: u64,
+    /// Leaves out the second pass, with commits delayed by 2 ms
+    #[arg(long)]
+    no_delay: bool,
+    /// Serves nothing but an empty answer at this address: the limit of the HTTP server
+    #[arg(long, hide = true)]
+    serve_axum: Option<std::net::SocketAddr>,
+}
+
+/// The parts, in the order in which they run: what fills tables comes last.
+const PARTS: [&str; 9] = [
+    "limits", "verify", "join", "redeem", "buy", "pay", "memory", "relay", "growth",
+];
+/// The parts that load services and gateway as much as they can bear.
+const LOADING: [&str; 1] = ["redeem"];
+/// The parts that commit, which are measured a second time with slower commits.
+const COMMITTING: [&str; 5] = ["limits", "redeem", "buy", "pay", "relay"];
+
+impl Args {
+    fn wants(&self, part: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|name| name == part)
+    }
+
+    /// Whether a wanted part asks our processes anything.
+    pub(crate) fn needs_processes(&self) -> bool {
+        PARTS
+            .into_iter()
+            .any(|part| self.wants(part) && part != "limits" && part != "verify")
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    for name in &args.only {
+        ensure!(
+            PARTS.contains(&name.as_str()),
+            "there is no part {name}: say {}",
+            PARTS.join(", ")
+        );
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        match args.serve_axum {
+            Some(address) => limits::serve_axum(address).await,
+            None => measure(args).await,
+        }
+    })
+}
+
+async fn measure(args: &Args) -> Result<()> {
+    let mut bench = Bench::start(args).await?;
+    let mut measured = Measured::default();
+    let outcome = both_passes(&mut bench, args, &mut measured).await;
+    bench.stop().await;
+    outcome?;
+    report::table(&measured.figures);
+    let json = report::json(&measured.figures)?;
+    println!("{}", json.display());
+    println!(
+        "{}",
+        page::write(&bench, &measured.figures).await?.display()
+    );
+    ensure!(
+        measured.failed.is_empty(),
+        "测量失败 / not measured: {}",
+        measured.failed.join("; ")
+    );
+    Ok(())
+}
+
+/// What was measured, and what could not be.
+#[derive(Debug, Default)]
+struct Measured {
+    figures: Vec<Figure>,
+    failed: Vec<String>,
+}
+
+async fn both_passes(bench: &mut Bench, args: &Args, measured: &mut Measured) -> Result<()> {
+    if args.wants("memory") {
+        bench.say(&format!("idle: {:.0} MB", bench.idle_mb().await?));
+    }
+    pass(bench, (args, &PARTS), measured).await;
+    if !args.no_delay && COMMITTING.into_iter().any(|part| args.wants(part)) {
+        bench.say("== 提交各慢 2 毫秒 / again, with commits delayed by 2 ms");
+        bench.delay_commits(true).await?;
+        let before = measured.figures.len();
+        pass(bench, (args, &COMMITTING), measured).await;
+        bench.delay_commits(false).await?;
+        for figure in &mut measured.figures[before..] {
+            figure.name.push_str("@2ms");
+        }
+    }
+    Ok(())
+}
+
+/// Runs the wanted ones of these parts once. One that fails does not keep the others from being
+/// measured.
+async fn pass(bench: &Bench, (args, parts): (&Args, &[&str]), measured: &mut Measured) {
+    for part in parts.iter().copied().filter(|part| args.wants(part)) {
+        bench.say(&format!("== {part}"));
+        match one(bench, part).await {
+            Ok(figures) => {
+                figures.iter().for_each(report::line);
+                measured.figures.extend(figures);
+            }
+            Err(error) => {
+                let said = format!("{part}: {error:#}");
+                bench.say(&said);
+                measured.failed.push(said);
+            }
+        }
+        if LOADING.contains(&part) {
+            bench.set_loaded();
+        }
+    }
+}
+
+async fn one(bench: &Bench, part: &str) -> Result<Vec<Figure>> {
+    match part {
+        "limits" => limits::run(bench).await,
+        "verify" => verify_us::run(bench).await,
+        "memory" => memory::run(bench).await,
+        "redeem" => redeem::run(bench).await,
+        "buy" => buy::run(bench).await,
+        "pay" => pay::run(bench).await,
+        "relay" => relay::run(bench).await,
+        "join" => join::run(bench).await,
+        _ => growth::run(bench).await,
+    }
+}

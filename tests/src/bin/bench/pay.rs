@@ -1,0 +1,218 @@
+//! `pay_to_credential.p99_ms`: from the payer being told that the payment is done to the member
+//! reading her code, at a constant rate of purchases. All by the gateway and the provider's real
+//! protocol: purchase, prepayment, payment, notification, the ledger, Kafka to passes and on to
+//! identity, minting.
+//!
+//! The member asks for her code again and again, as an app does, so what is measured is up to one
+//! pause between two questions too long, never too short.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::{Value, json};
+use tests::load::Histogram;
+use tokio::task::JoinSet;
+
+use crate::figure::{Better, Figure};
+use crate::observe::{Shares, flow, quiet};
+use crate::process::cpu_seconds;
+use crate::signing::{Keys, payload};
+use crate::world::Bench;
+
+/// Purchases in a second.
+const RATE: u32 = 100;
+const WARM_UP_SECONDS: u32 = 3;
+const P99_MS_MAX: f64 = 500.0;
+/// Between two questions for the same thing.
+const POLL: Duration = Duration::from_millis(25);
+/// How long a purchase may take from its button to its code.
+const PURCHASE_TIMEOUT: Duration = Duration::from_secs(30);
+
+const BUY: &str = "mutation ($input: BuyPassInput!) { buyPass(input: $input) { pass { id \
+    order { id } } userErrors { code message } } }";
+const PAY: &str = "mutation ($input: PayOrderInput!) { payOrder(input: $input) { payment { state \
+    codeUrl } userErrors { code message } } }";
+const CODE_URL: &str = "query ($id: ID!) { order(id: $id) { payment { codeUrl } } }";
+const PASS: &str = "query ($id: ID!) { pass(id: $id) { credential { text } } }";
+
+/// What all purchases share.
+struct Shop {
+    http: reqwest::Client,
+    gateway: String,
+    payer: String,
+    keys: Arc<Keys>,
+    tokens: Vec<String>,
+    product: String,
+    next: AtomicU64,
+    tally: Mutex<Tally>,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    /// From the payer's confirmation to the code.
+    paid_to_code: Histogram,
+    /// From the button to the address to pay at.
+    button_to_address: Histogram,
+    /// When (seconds of the run) and how long (ms).
+    points: Vec<(f64, f64)>,
+}
+
+/// The part `pay`.
+///
+/// # Errors
+/// When a purchase does not end in a code.
+pub(crate) async fn run(bench: &Bench) -> Result<Vec<Figure>> {
+    let prepared = bench.prepared().await?;
+    let tokens: Result<Vec<String>> = prepared
+        .members
+        .iter()
+        .map(|member| prepared.keys.token(*member))
+        .collect();
+    let shop = Arc::new(Shop {
+        http: reqwest::Client::builder()
+            .timeout(PURCHASE_TIMEOUT)
+            .build()?,
+        gateway: format!("http://{}/graphql", bench.gateway()),
+        payer: format!("http://{}/sandbox/pay", bench.sandbox()),
+        keys: Arc::clone(&prepared.keys),
+        tokens: tokens?,
+        product: prepared.product.clone(),
+        next: AtomicU64::new(0),
+        tally: Mutex::default(),
+    });
+    quiet(bench).await?;
+    purchases(&shop, RATE * WARM_UP_SECONDS).await?;
+    quiet(bench).await?;
+    shop.tally();
+    let (shares, before) = (Shares::begin(bench), flow(bench).await?);
+    let (began, cpu) = (Instant::now(), cpu_seconds(std::process::id()));
+    let seconds = u32::try_from(bench.seconds().as_secs())?;
+    purchases(&shop, RATE * seconds).await?;
+    let elapsed = began.elapsed().as_secs_f64();
+    let own = (cpu_seconds(std::process::id()) - cpu) / elapsed;
+    let (cores, after) = (shares.said(), flow(bench).await?);
+    let tally = shop.tally();
+    let all = &tally.paid_to_code;
+    let done = f64::from(RATE * seconds) / elapsed;
+    let button = tally.button_to_address.quantile_ms(0.99);
+    let figure = Figure::new(
+        "pay_to_credential.p99_ms",
+        all.quantile_ms(0.99),
+        "ms",
+        Better::Lower,
+    )
+    .floor(P99_MS_MAX)
+    .note(format!(
+        "{} purchases at {RATE}/s, {done:.0}/s done: p50 {:.0} ms, max {:.0} ms; p99 from the \
+         button to the address to pay at {button:.0} ms",
+        all.count(),
+        all.quantile_ms(0.5),
+        all.max_ms(),
+    ))
+    .note(format!(
+        "{cores}, generator {own:.2}; events published {:.0}/s",
+        (after.published - before.published) / elapsed
+    ))
+    .series("latency, ms by percentile", all.curve())
+    .series("ms by second of the run", tally.points);
+    Ok(vec![figure])
+}
+
+/// So many purchases, evenly at the rate, whatever becomes of those before.
+async fn purchases(shop: &Arc<Shop>, count: u32) -> Result<()> {
+    let began = Instant::now();
+    let mut running = JoinSet::new();
+    for number in 0..count {
+        let intended = began + Duration::from_secs(1) * number / RATE;
+        tokio::time::sleep_until(intended.into()).await;
+        let shop = Arc::clone(shop);
+        running.spawn(async move {
+            tokio::time::timeout(PURCHASE_TIMEOUT, shop.purchase(began, intended))
+                .await
+                .map_err(|_| anyhow!("no code after {} s", PURCHASE_TIMEOUT.as_secs()))?
+        });
+    }
+    while let Some(ended) = running.join_next().await {
+        ended??;
+    }
+    Ok(())
+}
+
+impl Shop {
+    /// The latencies so far; they begin anew.
+    fn tally(&self) -> Tally {
+        std::mem::take(&mut *self.tally.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn purchase(&self, began: Instant, intended: Instant) -> Result<()> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let buyer = usize::try_from(number)? % self.tokens.len();
+        let token = &self.tokens[buyer];
+        let input = json!({ "productId": self.product, "idempotencyKey": self.keys.uuid() });
+        let bought = payload(self.send(token, BUY, json!({ "input": input })).await?)?;
+        let (pass, order) = (&bought["pass"]["id"], &bought["pass"]["order"]["id"]);
+        let address = self.address(token, order).await?;
+        let ready = Instant::now();
+        let paid = self
+            .http
+            .post(&self.payer)
+            .json(&json!({ "code_url": address }))
+            .send()
+            .await?;
+        ensure!(
+            paid.status().is_success(),
+            "the payer was refused: {}",
+            paid.text().await?
+        );
+        paid.bytes().await?;
+        let confirmed = Instant::now();
+        loop {
+            let answer = self.send(token, PASS, json!({ "id": pass })).await?;
+            if answer["data"]["pass"]["credential"]["text"].is_string() {
+                break;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        let took = confirmed.elapsed();
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.paid_to_code.record(took);
+        tally.button_to_address.record(ready - intended);
+        let at = (confirmed - began).as_secs_f64();
+        tally.points.push((at, took.as_secs_f64() * 1_000.0));
+        Ok(())
+    }
+
+    /// Where the payer pays.
+    async fn address(&self, token: &str, order: &Value) -> Result<String> {
+        let input = json!({
+            "orderId": order, "method": "WECHAT_NATIVE", "idempotencyKey": self.keys.uuid(),
+        });
+        let asked = payload(self.send(token, PAY, json!({ "input": input })).await?)?;
+        if let Some(address) = asked["payment"]["codeUrl"].as_str() {
+            return Ok(address.to_owned());
+        }
+        loop {
+            let answer = self.send(token, CODE_URL, json!({ "id": order })).await?;
+            if let Some(address) = answer["data"]["order"]["payment"]["codeUrl"].as_str() {
+                return Ok(address.to_owned());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn send(&self, token: &str, query: &str, variables: Value) -> Result<Value> {
+        let answer = self
+            .http
+            .post(&self.gateway)
+            .bearer_auth(token)
+            .json(&json!({ "query": query, "variables": variables }))
+            .send()
+            .await
+            .context("the gateway does not answer")?;
+        let answer: Value = answer.json().await?;
+        ensure!(answer.get("errors").is_none_or(Value::is_null), "{answer}");
+        Ok(answer)
+    }
+}

@@ -1,0 +1,358 @@
+//! The load: purchases and scans that begin at fixed instants, whatever becomes of those before
+//! them. Each operation is logged before it is sent and after it was answered. A purchase goes on
+//! as its buyer would: buy, pay, look for the code; some give the pass back.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kit::{Clock, Ids};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::client::{Answer, Api, text};
+use crate::oplog::{Kind, OpLog, Outcome};
+use crate::people::Cast;
+
+/// Purchases and scans under way at once, at most; one due beyond that is counted and dropped,
+/// so that a standstill of the system stays bounded here too.
+const UNDER_WAY_MAX: usize = 6_000;
+/// Codes that gates are shown; a newer one takes the place of the oldest.
+const TICKETS_MAX: usize = 5_000;
+/// How long a buyer waits for her order to arrive, for the payment's code, for her pass's code.
+const PATIENCE: Duration = Duration::from_secs(30);
+const RETRY: Duration = Duration::from_millis(500);
+const FIRST_LOOK: Duration = Duration::from_millis(150);
+/// In a hundred: buyers who never pay, who give the pass back, unknown answers asked for again.
+const UNPAID: u32 = 5;
+const RETURNED: u32 = 6;
+const AGAIN: u32 = 50;
+
+pub(crate) const BUY: &str = "mutation ($input: BuyPassInput!) { buyPass(input: $input) { pass \
+    { id number order { id } } userErrors { code message } } }";
+pub(crate) const PAY: &str = "mutation ($input: PayOrderInput!) { payOrder(input: $input) { \
+    payment { id state codeUrl } userErrors { code message } } }";
+pub(crate) const REFUND: &str = "mutation ($input: RequestPassRefundInput!) { \
+    requestPassRefund(input: $input) { pass { id } userErrors { code message } } }";
+pub(crate) const REDEEM: &str = "mutation ($input: RedeemInput!) { redeem(input: $input) { \
+    decision reason redemption { id } userErrors { code message } } }";
+const CODE_URL: &str = "query ($id: ID!) { order(id: $id) { payment { state codeUrl } } }";
+const PASS: &str = "query ($id: ID!) { pass(id: $id) { state credential { text } } }";
+
+/// Arrivals a second.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rates {
+    pub(crate) purchases: u32,
+    pub(crate) scans: u32,
+}
+
+/// What the generator itself did.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) purchases: AtomicU64,
+    pub(crate) scans: AtomicU64,
+    /// Due, and dropped at [`UNDER_WAY_MAX`].
+    pub(crate) dropped: AtomicU64,
+    /// Purchases that reached a readable code, and when the last of them was paid.
+    pub(crate) completed: AtomicU64,
+}
+
+/// The load and what it shares.
+#[derive(Debug)]
+pub(crate) struct Load {
+    pub(crate) api: Api,
+    pub(crate) cast: Cast,
+    pub(crate) log: OpLog,
+    pub(crate) ids: Ids,
+    pub(crate) counts: Counts,
+    tickets: Mutex<Tickets>,
+    under_way: AtomicUsize,
+    /// The faults are over: nobody begins another step, what is under way ends.
+    closing: AtomicBool,
+    /// When the purchase was paid that completed last.
+    last_paid: Mutex<Option<Instant>>,
+}
+
+#[derive(Debug, Default)]
+struct Tickets {
+    codes: Vec<String>,
+    next: usize,
+}
+
+impl Load {
+    pub(crate) fn new(api: Api, cast: Cast, log: OpLog, ids: Ids) -> Self {
+        Self {
+            api,
+            cast,
+            log,
+            ids,
+            counts: Counts::default(),
+            tickets: Mutex::default(),
+            under_way: AtomicUsize::new(0),
+            closing: AtomicBool::new(false),
+            last_paid: Mutex::new(None),
+        }
+    }
+
+    /// Arrives until `stop`, then waits until everything under way has ended.
+    pub(crate) async fn run(self: &Arc<Self>, rates: Rates, stop: &CancellationToken) {
+        let flows = TaskTracker::new();
+        let purchases = self.arrive(rates.purchases, stop, || {
+            self.counts.purchases.fetch_add(1, Ordering::Relaxed);
+            let load = Arc::clone(self);
+            self.begin(&flows, async move { load.purchase().await });
+        });
+        let scans = self.arrive(rates.scans, stop, || {
+            let load = Arc::clone(self);
+            self.begin(&flows, async move { load.scan().await });
+        });
+        tokio::join!(purchases, scans);
+        self.closing.store(true, Ordering::SeqCst);
+        flows.close();
+        flows.wait().await;
+    }
+
+    /// Calls `act` at each instant that is due, several at once when it comes late.
+    async fn arrive(&self, rate: u32, stop: &CancellationToken, act: impl Fn()) {
+        let began = Instant::now();
+        for number in 0_u64.. {
+            let due = began + Duration::from_micros(number * 1_000_000 / u64::from(rate.max(1)));
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep_until(due) => {}
+            }
+            if rate == 0 {
+                stop.cancelled().await;
+                return;
+            }
+            act();
+        }
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        flows: &TaskTracker,
+        flow: impl Future<Output = ()> + Send + 'static,
+    ) {
+        if self.under_way.fetch_add(1, Ordering::SeqCst) >= UNDER_WAY_MAX {
+            self.under_way.fetch_sub(1, Ordering::SeqCst);
+            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let load = Arc::clone(self);
+        flows.spawn(async move {
+            flow.await;
+            load.under_way.fetch_sub(1, Ordering::SeqCst);
+        });
+    }
+
+    /// Whether a purchase that was paid after `instant` has reached its code.
+    pub(crate) fn flowed_since(&self, instant: Instant) -> bool {
+        let last = self
+            .last_paid
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|paid| paid > instant)
+    }
+
+    fn is_patient(&self, began: Instant) -> bool {
+        began.elapsed() < PATIENCE && !self.closing.load(Ordering::SeqCst)
+    }
+
+    fn chance(&self, in_hundred: u32) -> bool {
+        self.ids.below(100) < in_hundred
+    }
+
+    fn key(&self) -> uuid::Uuid {
+        self.ids.uuid(Clock::System.now())
+    }
+
+    async fn purchase(&self) {
+        let members = u32::try_from(self.cast.members.len()).unwrap_or(1);
+        let who = usize::try_from(self.ids.below(members)).unwrap_or(0);
+        let input = json!({ "productId": self.cast.product, "idempotencyKey": self.key() });
+        let bought = self.operate(Kind::Buy, who, input).await;
+        if !bought.is_ok() || self.chance(UNPAID) {
+            return;
+        }
+        let (Ok(pass), Ok(order)) = (
+            text(&bought.value, "/pass/id"),
+            text(&bought.value, "/pass/order/id"),
+        ) else {
+            return;
+        };
+        let Some(code_url) = self.pay(who, &order).await else {
+            return;
+        };
+        let Some(paid) = self.pay_as_payer(who, &order, &code_url).await else {
+            return;
+        };
+        let Some(code) = self.code(who, &pass).await else {
+            return;
+        };
+        self.counts.completed.fetch_add(1, Ordering::Relaxed);
+        {
+            let mut last = self
+                .last_paid
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *last = (*last).max(Some(paid));
+        }
+        if self.chance(RETURNED) {
+            // Half of them try to enter as well: a refund races a scan.
+            if self.chance(AGAIN) {
+                self.keep(code);
+            }
+            let input = json!({ "passId": pass, "idempotencyKey": self.key() });
+            self.operate(Kind::Refund, who, input).await;
+        } else {
+            self.keep(code);
+        }
+    }
+
+    /// Sends an operation; an answer that leaves it unknown is asked for again at once by half of
+    /// the clients, with the same key, and by the others after the faults.
+    async fn operate(&self, kind: Kind, who: usize, input: Value) -> Answer {
+        let id = self.log.sent(kind, who, input.clone());
+        let mut answer = self.ask(id, kind, who, &input).await;
+        let again = answer.outcome == Outcome::Unknown && self.chance(AGAIN);
+        if again && !self.closing.load(Ordering::SeqCst) {
+            tokio::time::sleep(RETRY).await;
+            answer = self.ask(id, kind, who, &input).await;
+        }
+        answer
+    }
+
+    /// Sends what was logged as `id`, for the first time or again, and logs the answer.
+    pub(crate) async fn ask(&self, id: u64, kind: Kind, who: usize, input: &Value) -> Answer {
+        let answer = match kind {
+            Kind::Payer => {
+                let code_url = input["codeUrl"].as_str().unwrap_or_default();
+                self.api.pay_at_provider(code_url).await
+            }
+            Kind::Redeem => {
+                let gate = self.cast.gates[who].caller(&self.ids);
+                self.api.run(&gate, REDEEM, input).await
+            }
+            Kind::Buy => self.as_member(who, BUY, input).await,
+            Kind::Pay => self.as_member(who, PAY, input).await,
+            Kind::Refund => self.as_member(who, REFUND, input).await,
+        };
+        self.log.answered(id, answer.outcome, answer.value.clone());
+        answer
+    }
+
+    async fn as_member(&self, who: usize, document: &str, input: &Value) -> Answer {
+        let caller = self.cast.members[who].caller().await;
+        self.api.run(&caller, document, input).await
+    }
+
+    /// Asks for a payment until there is a code to pay at; nothing when patience ends.
+    async fn pay(&self, who: usize, order: &str) -> Option<String> {
+        let input = json!({
+            "orderId": order, "method": "WECHAT_NATIVE", "idempotencyKey": self.key(),
+        });
+        let began = Instant::now();
+        let id = self.log.sent(Kind::Pay, who, input.clone());
+        loop {
+            let answer = self.ask(id, Kind::Pay, who, &input).await;
+            if answer.is_ok() {
+                if let Ok(url) = text(&answer.value, "/payment/codeUrl") {
+                    return Some(url);
+                }
+                break;
+            }
+            let patient = self.is_patient(began);
+            if answer.outcome == Outcome::Refused
+                || !(patient && (answer.later || self.chance(AGAIN)))
+            {
+                return None;
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+        while self.is_patient(began) {
+            let caller = self.cast.members[who].caller().await;
+            let data = self
+                .api
+                .send(&caller, CODE_URL, json!({ "id": order }))
+                .await;
+            if let Ok(url) = data.and_then(|data| text(&data, "/order/payment/codeUrl")) {
+                return Some(url);
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+        None
+    }
+
+    /// When it was paid.
+    async fn pay_as_payer(&self, who: usize, order: &str, code_url: &str) -> Option<Instant> {
+        let input = json!({ "codeUrl": code_url, "orderId": order });
+        let began = Instant::now();
+        let id = self.log.sent(Kind::Payer, who, input.clone());
+        while self.is_patient(began) {
+            let answer = self.ask(id, Kind::Payer, who, &input).await;
+            match answer.outcome {
+                Outcome::Ok => return Some(Instant::now()),
+                Outcome::Refused => return None,
+                Outcome::Unknown => tokio::time::sleep(RETRY).await,
+            }
+        }
+        None
+    }
+
+    /// The text of a pass's code, once it is there.
+    async fn code(&self, who: usize, pass: &str) -> Option<String> {
+        let began = Instant::now();
+        let mut pause = FIRST_LOOK;
+        while self.is_patient(began) {
+            tokio::time::sleep(pause).await;
+            let caller = self.cast.members[who].caller().await;
+            let data = self.api.send(&caller, PASS, json!({ "id": pass })).await;
+            if let Ok(code) = data.and_then(|data| text(&data, "/pass/credential/text")) {
+                return Some(code);
+            }
+            pause = (pause * 2).min(RETRY * 4);
+        }
+        None
+    }
+
+    fn keep(&self, code: String) {
+        let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        if tickets.codes.len() < TICKETS_MAX {
+            tickets.codes.push(code);
+        } else {
+            let next = tickets.next;
+            tickets.codes[next] = code;
+            tickets.next = (next + 1) % TICKETS_MAX;
+        }
+    }
+
+    fn ticket(&self) -> Option<String> {
+        let tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = u32::try_from(tickets.codes.len()).unwrap_or(0);
+        if count == 0 {
+            return None;
+        }
+        let at = usize::try_from(self.ids.below(count)).unwrap_or(0);
+        tickets.codes.get(at).cloned()
+    }
+
+    async fn scan(&self) {
+        let Some(code) = self.ticket() else {
+            return;
+        };
+        self.counts.scans.fetch_add(1, Ordering::Relaxed);
+        let gates = u32::try_from(self.cast.gates.len()).unwrap_or(1);
+        let who = usize::try_from(self.ids.below(gates)).unwrap_or(0);
+        let input = json!({
+            "scanId": self.cast.gates[who].next_scan_id(),
+            "token": code,
+            "direction": "ENTRY",
+            "deviceTime": Clock::System.now(),
+            "document": "MATCHES",
+        });
+        self.operate(Kind::Redeem, who, input).await;
+    }
+}

@@ -1,0 +1,201 @@
+//! The append-only log of operations: one line before an operation is sent, one after it was
+//! answered. It is what the clients know; after the run it is read again and compared with the
+//! databases, so that nothing rests on what this process remembers.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What a client asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    Buy,
+    Pay,
+    /// The payer paid at the provider.
+    Payer,
+    Refund,
+    Redeem,
+}
+
+/// What a client knows of an operation afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    Ok,
+    Refused,
+    /// No answer, or one that does not say whether it was done.
+    Unknown,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+enum Line {
+    Sent {
+        id: u64,
+        at_ms: u64,
+        kind: Kind,
+        /// The member or the gate that asks, by its place.
+        who: usize,
+        request: Value,
+    },
+    Answered {
+        id: u64,
+        at_ms: u64,
+        outcome: Outcome,
+        answer: Value,
+    },
+}
+
+/// The writing end.
+#[derive(Debug)]
+pub(crate) struct OpLog {
+    path: PathBuf,
+    file: Mutex<File>,
+    next: AtomicU64,
+    began: Instant,
+}
+
+impl OpLog {
+    /// A new, empty log.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub(crate) fn create(path: &Path) -> Result<Self> {
+        let file =
+            File::create(path).with_context(|| format!("{} cannot be made", path.display()))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file: Mutex::new(file),
+            next: AtomicU64::new(1),
+            began: Instant::now(),
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Milliseconds since the log was begun.
+    pub(crate) fn at_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Logs that an operation is about to be sent; its number.
+    pub(crate) fn sent(&self, kind: Kind, who: usize, request: Value) -> u64 {
+        let id = self.next.fetch_add(1, Ordering::SeqCst);
+        self.write(&Line::Sent {
+            id,
+            at_ms: self.at_ms(),
+            kind,
+            who,
+            request,
+        });
+        id
+    }
+
+    /// Logs what became of it. The same number may be answered again, by a repetition.
+    pub(crate) fn answered(&self, id: u64, outcome: Outcome, answer: Value) {
+        self.write(&Line::Answered {
+            id,
+            at_ms: self.at_ms(),
+            outcome,
+            answer,
+        });
+    }
+
+    /// One write for each line: what the operating system has taken outlives this process.
+    fn write(&self, line: &Line) {
+        let mut text = serde_json::to_vec(line).expect("a line is JSON");
+        text.push(b'\n');
+        self.file
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write_all(&text)
+            .expect("the log of operations can be written");
+    }
+}
+
+/// One operation as the log tells it.
+#[derive(Clone, Debug)]
+pub(crate) struct Operation {
+    pub(crate) id: u64,
+    pub(crate) kind: Kind,
+    pub(crate) who: usize,
+    pub(crate) request: Value,
+    pub(crate) sent_ms: u64,
+    /// Every answer, in order: outcome and payload.
+    pub(crate) answers: Vec<(Outcome, Value)>,
+}
+
+impl Operation {
+    /// What the client knows: the first definite answer, else unknown.
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.definite()
+            .map_or(Outcome::Unknown, |(outcome, _)| *outcome)
+    }
+
+    /// The first definite answer.
+    pub(crate) fn definite(&self) -> Option<&(Outcome, Value)> {
+        self.answers
+            .iter()
+            .find(|(outcome, _)| *outcome != Outcome::Unknown)
+    }
+
+    /// The payload of an operation that was done.
+    pub(crate) fn done(&self) -> Option<&Value> {
+        self.definite()
+            .filter(|(outcome, _)| *outcome == Outcome::Ok)
+            .map(|(_, answer)| answer)
+    }
+}
+
+/// Reads a log back.
+///
+/// # Errors
+/// When the file is not there or a line is none of ours.
+pub(crate) fn read(path: &Path) -> Result<BTreeMap<u64, Operation>> {
+    let mut found = BTreeMap::new();
+    let file = File::open(path).with_context(|| format!("{} is missing", path.display()))?;
+    for line in BufReader::new(file).lines() {
+        match serde_json::from_str(&line?).context("a line of the log")? {
+            Line::Sent {
+                id,
+                at_ms,
+                kind,
+                who,
+                request,
+            } => {
+                let operation = Operation {
+                    id,
+                    kind,
+                    who,
+                    request,
+                    sent_ms: at_ms,
+                    answers: Vec::new(),
+                };
+                found.insert(id, operation);
+            }
+            Line::Answered {
+                id,
+                outcome,
+                answer,
+                ..
+            } => {
+                let operation: &mut Operation = found
+                    .get_mut(&id)
+                    .with_context(|| format!("operation {id} was answered before it was sent"))?;
+                operation.answers.push((outcome, answer));
+            }
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,266 @@
+//! The simulation: one union in one process, under a seed that decides everything that happens to
+//! it; afterwards every promise is looked at. A failure prints its seed, which `SIM_SEED` plays
+//! again. It looks for what goes wrong in the order of things; what goes wrong when two
+//! transactions run at the same instant is for the race tests of the services and for real
+//! processes under load.
+
+mod acts;
+mod check;
+mod choose;
+mod defects;
+mod loops;
+mod outside;
+mod play;
+mod report;
+mod rest;
+mod sweep;
+mod town;
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use kit::bus::Defect;
+use play::{Played, play, play_with};
+use sweep::{Place, Sweep};
+use world::Ground;
+
+/// Seeds played by every run of the tests, beside those that once found something.
+const SIM_SEEDS_CI: u64 = 20;
+/// How long a run of the tests goes on with further seeds.
+const CI_SECONDS_MAX: u64 = 60;
+/// Of the sweep's places, a run of the tests dies at one of so many, another one each time.
+const SWEEP_PARTS_CI: usize = 12;
+/// Seeds within which a mistake in the chassis must be found.
+const DEFECT_SEEDS_MAX: u64 = 20;
+/// How often a long run says how far it is, in seeds.
+const SHOWN_EVERY: u64 = 25;
+/// Lines of a trace that are shown of a story that failed.
+const TRACE_LINES_MAX: usize = 400;
+/// What must happen over a run, else it has looked at less than it says.
+const MUST_HAPPEN: [&str; 23] = [
+    "relay.opened",
+    "relay.sent",
+    "relay.acknowledged",
+    "relay.stored",
+    "consumer.taken",
+    "consumer.applied",
+    "tx.before_commit",
+    "tx.committed",
+    "due.claimed",
+    "due.ran",
+    "paid at the provider",
+    "restart",
+    "buy done",
+    "pay done",
+    "cancel done",
+    "activate done",
+    "refund done",
+    "custody done",
+    "shop done",
+    "scan done",
+    "void done",
+    "grantstaff done",
+    "withdrawstaff done",
+];
+
+/// A number that the caller of the tests set.
+fn told(name: &str) -> Option<u64> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tests are told by the environment alone"
+    )]
+    let value = std::env::var(name).ok()?;
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} is no number: {value}")),
+    )
+}
+
+/// Seeds that once found something.
+fn kept() -> Vec<u64> {
+    let text = include_str!("../../seeds.txt");
+    text.lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|word| !word.starts_with('#'))
+        .map(|word| word.parse().expect("a seed is a number"))
+        .collect()
+}
+
+/// What a run of many seeds came to.
+#[derive(Debug, Default)]
+pub(crate) struct Run {
+    pub(crate) seeds: u64,
+    pub(crate) seconds: f64,
+    pub(crate) violations: BTreeMap<u64, Vec<String>>,
+    pub(crate) happened: BTreeMap<String, u64>,
+}
+
+impl Run {
+    fn take(&mut self, seed: u64, played: Played) {
+        self.seeds += 1;
+        for (what, count) in &played.happened {
+            *self.happened.entry(what.clone()).or_default() += count;
+        }
+        if played.violations.is_empty() {
+            return;
+        }
+        let from = played.trace.len().saturating_sub(TRACE_LINES_MAX);
+        eprintln!("== seed {seed}: play it again by SIM_SEED={seed} make sim");
+        played.trace[from..]
+            .iter()
+            .for_each(|line| eprintln!("   {line}"));
+        played
+            .violations
+            .iter()
+            .for_each(|line| eprintln!("!! {line}"));
+        self.violations.insert(seed, played.violations);
+    }
+
+    /// What never happened although it had to.
+    fn never(&self) -> BTreeSet<&'static str> {
+        let happened = |what: &&&str| !self.happened.contains_key(**what);
+        MUST_HAPPEN.iter().filter(happened).copied().collect()
+    }
+}
+
+/// Whatever a seed decides, every promise holds. Without further word, the seeds that once found
+/// something, twenty more and a fresh one; by `SIM_SEED` one, by `SIM_SEEDS` as many.
+#[tokio::test]
+async fn every_promise_holds_under_every_seed() {
+    let ground = Ground::new().await.expect("the test world is up");
+    let (one, many) = (told("SIM_SEED"), told("SIM_SEEDS"));
+    let fresh = told("SIM_FRESH").unwrap_or_else(|| u64::from(std::process::id()) + 1_000_000);
+    let seeds: Vec<u64> = match (one, many) {
+        (Some(seed), _) => vec![seed],
+        (None, Some(count)) => kept().into_iter().chain(1..=count).collect(),
+        (None, None) => kept()
+            .into_iter()
+            .chain(1..=SIM_SEEDS_CI)
+            .chain([fresh])
+            .collect(),
+    };
+    let started = Instant::now();
+    let mut run = Run::default();
+    for seed in seeds {
+        let played = play(&ground, seed).await;
+        let played = played.unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+        if one.is_some() {
+            played.trace.iter().for_each(|line| eprintln!("   {line}"));
+        }
+        run.take(seed, played);
+        if many.is_some() && run.seeds % SHOWN_EVERY == 0 {
+            let (seeds, seconds) = (run.seeds, started.elapsed().as_secs());
+            eprintln!(
+                "{seeds} seeds in {seconds} s, {} with violations",
+                run.violations.len()
+            );
+        }
+        let late = started.elapsed() > Duration::from_secs(CI_SECONDS_MAX);
+        // Not before everything has happened that must: a slow machine looks at as much.
+        if late && one.is_none() && many.is_none() && run.never().is_empty() {
+            eprintln!("the time is over after {} seeds", run.seeds);
+            break;
+        }
+    }
+    run.seconds = started.elapsed().as_secs_f64();
+    report::write(&run, many.is_some()).expect("the report can be written");
+    eprintln!(
+        "{} seeds in {:.1} s: {} with violations; {:?}",
+        run.seeds,
+        run.seconds,
+        run.violations.len(),
+        run.happened
+    );
+    assert!(run.violations.is_empty(), "{:#?}", run.violations);
+    if one.is_none() {
+        assert_eq!(run.never(), BTreeSet::new(), "this never happened");
+    }
+}
+
+/// A seed is a story: played twice it is the same, to the letter; another seed is another one.
+#[tokio::test]
+async fn a_seed_is_the_same_story_twice() {
+    let ground = Ground::new().await.expect("the test world is up");
+    let first = play(&ground, 7).await.expect("a story");
+    let again = play(&ground, 7).await.expect("a story");
+    let other = play(&ground, 8).await.expect("a story");
+    let differs = first
+        .trace
+        .iter()
+        .zip(&again.trace)
+        .position(|(one, two)| one != two);
+    assert_eq!(
+        differs.map(|at| (at, &first.trace[at], &again.trace[at])),
+        None
+    );
+    assert_eq!(first.hash(), again.hash());
+    assert_ne!(first.hash(), other.hash());
+}
+
+/// The stories are rough enough, and the checks sharp enough, to find a mistake in the chassis by
+/// themselves: in what a relay sends again, and in what a consumer stores first.
+#[tokio::test]
+async fn the_stories_find_a_mistake_in_the_chassis() {
+    for defect in [Defect::ResendRenumbered, Defect::PositionBeforeEffects] {
+        // The databases of a defect are never used for anything else.
+        let ground = Ground::new().await.expect("the test world is up");
+        let mut found = None;
+        for seed in 1..=DEFECT_SEEDS_MAX {
+            let played = play_with(&ground, seed, Some(defect))
+                .await
+                .expect("a story");
+            if let Some(violation) = played.violations.first() {
+                found = Some((seed, violation.clone()));
+                break;
+            }
+        }
+        eprintln!("{defect:?}: {found:?}");
+        assert!(
+            found.is_some(),
+            "{defect:?} stays unseen in {DEFECT_SEEDS_MAX} seeds"
+        );
+    }
+}
+
+/// Wherever a purchase or a refund dies, it ends as if it had not: every point of every step, and
+/// every step twice. A run of the tests takes one place of twelve, `make sim` takes all.
+#[tokio::test]
+async fn a_purchase_and_its_refund_end_alike_wherever_they_die() {
+    let ground = Ground::new().await.expect("the test world is up");
+    let mut sweep = Sweep::new(&ground).await.expect("a world");
+    let (same, _) = sweep.clean().await.expect("a play in which nothing dies");
+    let (clean, places) = sweep.clean().await.expect("another one");
+    assert_eq!(clean, same);
+    assert_eq!(sweep.twice().await.expect("everything twice"), clean);
+    let parts = match told("SIM_SEEDS") {
+        Some(_) => 1,
+        None => SWEEP_PARTS_CI,
+    };
+    let first = usize::try_from(std::process::id()).unwrap_or_default() % parts;
+    let chosen: Vec<Place> = places.iter().copied().skip(first).step_by(parts).collect();
+    eprintln!(
+        "{} of {} places, from number {first}",
+        chosen.len(),
+        places.len()
+    );
+    let mut differ = Vec::new();
+    for place in &chosen {
+        match sweep.dying_at(*place).await {
+            Ok(end) if end == clean => {}
+            Ok(end) => differ.push(format!("{place:?}\n{end}")),
+            Err(error) => differ.push(format!("{place:?}\n{error:#}")),
+        }
+    }
+    assert!(
+        differ.is_empty(),
+        "{}\n\nclean:\n{clean}",
+        differ.join("\n\n")
+    );
+    assert_eq!(
+        sweep.promises().await.expect("promises"),
+        Vec::<String>::new()
+    );
+    report::write_sweep(chosen.len(), places.len()).expect("the report can be written");
+}

@@ -1,0 +1,455 @@
+//! One union in one process: four services on a real PostgreSQL, a log in memory between them, the
+//! provider's stand-in, one clock that stands still until it is moved, ids that follow from the
+//! seed. Nothing runs by itself: every loop is a step that somebody calls.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use chrono::{DateTime, TimeDelta, Utc};
+use credential::keyset::Issuer;
+use ed25519_dalek::SigningKey;
+use kit::bus::{Bus, Faults, Memory, MemoryOptions};
+use kit::db::DbOptions;
+use kit::replica::{Keys, Roots};
+use kit::testing::TestDb;
+use kit::types::Union;
+use kit::{Clock, Ctx, Db, Ids};
+use sandbox::{ManualClock, Sandbox};
+use sea_orm::{ConnectionTrait, FromQueryResult};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::loops::Loops;
+
+/// Partitions of each topic in a seed's story.
+pub(crate) const PARTITIONS: i32 = 2;
+/// Connections of each service, at most.
+const CONNECTIONS_MAX: u32 = 6;
+/// How long a relay may take to get the lock that the seed before it gives back.
+const LOCK_WAIT: Duration = Duration::from_secs(20);
+/// The union's merchant at the provider.
+const MCHID: &str = "1900000050";
+/// The root that signs key sets.
+const ROOT: [u8; 32] = [77; 32];
+/// Tables that migrations fill and nobody changes.
+const KEPT: &str = "'migration', 'account', 'outbox_relay'";
+
+/// The four services, in the order of every list here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Service {
+    Identity,
+    Passes,
+    Billing,
+    Admission,
+}
+
+impl Service {
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Identity, Self::Passes, Self::Billing, Self::Admission];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Identity => identity::NAME,
+            Self::Passes => passes::NAME,
+            Self::Billing => billing::NAME,
+            Self::Admission => admission::NAME,
+        }
+    }
+}
+
+/// Databases that one seed after the other is played in.
+pub(crate) struct Ground {
+    _databases: Vec<TestDb>,
+    /// The same databases with every right, to empty them.
+    admins: Vec<Db>,
+    pub(crate) services: Vec<Ctx>,
+    pub(crate) clock: Clock,
+    keys: PathBuf,
+}
+
+impl Ground {
+    pub(crate) async fn new() -> Result<Self> {
+        let migrations = [
+            identity::ALL_MIGRATIONS,
+            passes::ALL_MIGRATIONS,
+            billing::ALL_MIGRATIONS,
+            admission::ALL_MIGRATIONS,
+        ];
+        let clock = Clock::manual(kit::testing::start());
+        let (mut databases, mut admins, mut services) = (Vec::new(), Vec::new(), Vec::new());
+        for (service, migrations) in Service::ALL.into_iter().zip(migrations) {
+            let database = kit::testing::db(service.name(), migrations).await;
+            let options = DbOptions {
+                url: database.url(),
+                connections_max: CONNECTIONS_MAX,
+            };
+            let db = Db::connect(options, clock.clone(), Ids::seeded(0)).await?;
+            services.push(Ctx::new(Union::Chongqing, service.name(), db));
+            admins.push(database.superuser().await);
+            databases.push(database);
+        }
+        let keys = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sim-sandbox-keys");
+        sandbox::provision(&keys).map_err(|error| anyhow::anyhow!("{error}"))?;
+        Ok(Self {
+            _databases: databases,
+            admins,
+            services,
+            clock,
+            keys,
+        })
+    }
+
+    /// Empties every table and begins everything anew under a seed.
+    pub(crate) async fn reset(&self, seed: u64) -> Result<()> {
+        self.clock.set(kit::testing::start());
+        for (at, admin) in self.admins.iter().enumerate() {
+            admin
+                .pool()
+                .execute_unprepared(&emptying(admin).await?)
+                .await?;
+            let ctx = &self.services[at];
+            ctx.ids
+                .reseed(seed.wrapping_mul(16).wrapping_add(at as u64));
+            ctx.db.faults().clear();
+            ctx.db.faults().watch(false);
+            ctx.db.faults().take_passed();
+        }
+        Ok(())
+    }
+}
+
+/// What empties a database: rows go one by one, which for a few hundred is quicker than making
+/// ninety files anew.
+async fn emptying(admin: &Db) -> Result<String> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        sql: String,
+    }
+    let rows: Vec<Row> = admin
+        .all(
+            &format!(
+                "SELECT 'DELETE FROM ' || quote_ident(relname) AS sql FROM pg_class
+                 WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+                   AND relname NOT IN ({KEPT})
+                 UNION ALL
+                 SELECT 'SELECT setval(''' || quote_ident(relname) || ''', 1, false)'
+                 FROM pg_class WHERE relkind = 'S' AND relnamespace = 'public'::regnamespace"
+            ),
+            [],
+        )
+        .await?;
+    let all: Vec<String> = rows.into_iter().map(|row| row.sql).collect();
+    Ok(format!(
+        "SET LOCAL session_replication_role = replica; {};
+         UPDATE outbox_relay SET epoch = 1, announced = false, tick = 0,
+           s1 = pg_current_snapshot(), s2 = NULL, last_id = 0, pseqs = '{{}}', offsets = '{{}}'",
+        all.join("; ")
+    ))
+}
+
+/// What is in this process's memory of each service, and goes when the process dies.
+pub(crate) struct Union50 {
+    pub(crate) identity: identity::Identity,
+    pub(crate) passes: passes::Passes,
+    pub(crate) billing: billing::Billing,
+    pub(crate) admission: admission::Admission,
+}
+
+/// A union under one seed.
+pub(crate) struct World<'a> {
+    pub(crate) ground: &'a Ground,
+    pub(crate) memory: Memory,
+    pub(crate) bus: Bus,
+    pub(crate) union: Union50,
+    pub(crate) loops: Loops,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) root: SigningKey,
+    pub(crate) partitions: i32,
+    provider: String,
+    provider_clock: ManualClock,
+    notified: String,
+    http: reqwest::Client,
+    servers: Vec<JoinHandle<()>>,
+    data: PathBuf,
+}
+
+impl<'a> World<'a> {
+    pub(crate) async fn new(ground: &'a Ground, seed: u64) -> Result<Self> {
+        Self::with(ground, (seed, PARTITIONS), |routes| routes).await
+    }
+
+    /// A world whose topics have so many partitions, and in which something stands before the door
+    /// that the provider posts to.
+    pub(crate) async fn with(
+        ground: &'a Ground,
+        (seed, partitions): (u64, i32),
+        door: impl FnOnce(axum::Router) -> axum::Router,
+    ) -> Result<Self> {
+        ground.reset(seed).await?;
+        let bus = Bus::memory(MemoryOptions {
+            seed,
+            ..MemoryOptions::calm(partitions)
+        });
+        let Bus::Memory(memory) = bus.clone() else {
+            unreachable!("a bus in memory was asked for")
+        };
+        let data = copied(&ground.keys)?;
+        let provider_clock = ManualClock::at(ground.clock.now().timestamp_millis());
+        let mut config = sandbox::Config::new(&data);
+        config.clock = sandbox::Clock::Manual(provider_clock.clone());
+        let sandbox = Sandbox::open(config).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let (ours, theirs) = (listener().await?, listener().await?);
+        let notified = format!("http://{}", ours.local_addr()?);
+        let provider = format!("http://{}", theirs.local_addr()?);
+        let served = sandbox.clone().serve(theirs, std::future::pending());
+        let mut servers = vec![spawn(async move {
+            served.await.expect("the sandbox serves");
+        })];
+        let union = open(ground, &data, (&provider, &notified), partitions).await?;
+        let routes = door(kit::http::rest(billing::rest::routes(&union.billing)));
+        servers.push(spawn(async move {
+            axum::serve(ours, routes).await.expect("billing serves");
+        }));
+        let loops = Loops::new(&ground.services, &bus, &roots());
+        let http = reqwest::Client::builder().no_proxy().build()?;
+        let mut world = Self {
+            ground,
+            memory,
+            bus,
+            union,
+            loops,
+            sandbox,
+            root: SigningKey::from_bytes(&ROOT),
+            partitions,
+            provider,
+            provider_clock,
+            notified,
+            http,
+            servers,
+            data,
+        };
+        world.gain_locks().await?;
+        Ok(world)
+    }
+
+    /// The relays of the seed before gave their locks back a moment ago.
+    async fn gain_locks(&mut self) -> Result<()> {
+        let deadline = Instant::now() + LOCK_WAIT;
+        for service in Service::ALL {
+            while !self.loops.relay_runs(service).await {
+                ensure!(Instant::now() < deadline, "{service:?} has no relay");
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn ctx(&self, service: Service) -> &'a Ctx {
+        &self.ground.services[service as usize]
+    }
+
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.ground.clock.now()
+    }
+
+    pub(crate) fn advance(&self, by: TimeDelta) {
+        self.ground.clock.advance(by);
+        self.provider_clock.advance_ms(by.num_milliseconds());
+    }
+
+    /// Where a service's transactions and jobs are told to die.
+    pub(crate) fn faults(&self, service: Service) -> &Faults {
+        self.ctx(service).db.faults()
+    }
+
+    /// A sign of life of identity, which its own loop gives every few seconds.
+    pub(crate) async fn heartbeat(&self) -> kit::Result<()> {
+        identity::due::heartbeat(&self.union.identity.ctx, self.partitions).await
+    }
+
+    /// The process of all services dies and another one starts: what only memory held is gone.
+    /// Billing's listener goes on with the memory it had, which holds nothing but a wake-up.
+    pub(crate) async fn restart(&mut self) -> Result<()> {
+        let places = (self.provider.as_str(), self.notified.as_str());
+        self.union = open(self.ground, &self.data, places, self.partitions).await?;
+        self.loops
+            .restart(&self.ground.services, &self.bus, &roots());
+        Ok(())
+    }
+
+    /// Tells the provider's stand-in something; the status and the answer.
+    pub(crate) async fn control(&self, path: &str, body: Value) -> Result<(u16, Value)> {
+        let url = format!("{}{path}", self.provider);
+        let answer = self.http.post(url).json(&body).send().await?;
+        let status = answer.status().as_u16();
+        Ok((status, answer.json().await.unwrap_or(Value::Null)))
+    }
+
+    /// The payer scans the code and pays.
+    pub(crate) async fn payer_pays(&self, out_trade_no: &str) -> Result<u16> {
+        let told = json!({ "out_trade_no": out_trade_no, "force": true });
+        Ok(self.control("/sandbox/pay", told).await?.0)
+    }
+
+    /// Every order the provider knows.
+    pub(crate) async fn provider_orders(&self) -> Result<Vec<Value>> {
+        let url = format!("{}/sandbox/orders?limit=1000", self.provider);
+        let answer: Value = self.http.get(url).send().await?.json().await?;
+        let orders = answer["orders"].as_array().context("a list of orders")?;
+        Ok(orders.clone())
+    }
+
+    /// Every notification the provider has made, with its attempts.
+    pub(crate) async fn provider_notifications(&self) -> Result<Vec<Value>> {
+        let url = format!("{}/sandbox/notifications?limit=1000", self.provider);
+        let answer: Value = self.http.get(url).send().await?.json().await?;
+        let notices = answer["notifications"].as_array();
+        Ok(notices.context("a list of notifications")?.clone())
+    }
+
+    /// Rows of one service's database.
+    pub(crate) async fn rows<R: FromQueryResult>(
+        &self,
+        service: Service,
+        sql: &str,
+    ) -> Result<Vec<R>> {
+        let rows = self.ctx(service).db.all(sql, []).await;
+        rows.with_context(|| format!("{service:?}: {sql}"))
+    }
+
+    /// One text of one service's database; `None` when there is no row or it is null.
+    pub(crate) async fn text(&self, service: Service, sql: &str) -> Result<Option<String>> {
+        #[derive(FromQueryResult)]
+        struct Row {
+            value: Option<String>,
+        }
+        let sql = format!("SELECT value::text AS value FROM ({sql}) AS t (value)");
+        let row = self.ctx(service).db.one::<Row>(&sql, []).await;
+        let row = row.with_context(|| format!("{service:?}: {sql}"))?;
+        Ok(row.and_then(|row| row.value))
+    }
+}
+
+impl Drop for World<'_> {
+    fn drop(&mut self) {
+        self.servers.iter().for_each(JoinHandle::abort);
+        // A folder that stays is small, and the next run of the same seed has another.
+        let _best_effort = fs::remove_dir_all(&self.data);
+    }
+}
+
+async fn open(
+    ground: &Ground,
+    data: &Path,
+    (provider, ours): (&str, &str),
+    partitions: i32,
+) -> Result<Union50> {
+    let [identity, passes, billing, admission] = [0, 1, 2, 3].map(|at| ground.services[at].clone());
+    let identity = identity::Identity::new(identity, identity_settings(), roots(), partitions)?;
+    let passes = passes::Passes::new(passes, &passes_settings(), None)?;
+    let settings = billing_settings(data, provider, ours);
+    let billing = billing::Billing::new(billing, &settings, roots())?;
+    let keys = Keys::new(Union::Chongqing, roots());
+    keys.load(&admission.db).await?;
+    let settings = admission::Settings::default();
+    let admission = admission::Admission::new(admission, keys, None, settings);
+    Ok(Union50 {
+        identity,
+        passes,
+        billing,
+        admission,
+    })
+}
+
+fn spawn(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a server of the world, ended with it"
+    )]
+    tokio::spawn(work)
+}
+
+async fn listener() -> Result<TcpListener> {
+    Ok(TcpListener::bind("127.0.0.1:0").await?)
+}
+
+/// The provider's keys in a folder of their own; the orders of a seed are written beside them.
+fn copied(keys: &Path) -> Result<PathBuf> {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::SeqCst);
+    let to =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("sim-{}-{number}", std::process::id()));
+    copy(keys, &to)?;
+    Ok(to)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn roots() -> Roots {
+    let root = SigningKey::from_bytes(&ROOT).verifying_key();
+    Roots::from([(Issuer::Chongqing, root)])
+}
+
+fn key(byte: u8) -> secrecy::SecretString {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD
+        .encode([byte; 32])
+        .into()
+}
+
+fn identity_settings() -> identity::Settings {
+    identity::Settings {
+        kek: key(1),
+        blind_index_key: key(2),
+        code_key: key(3),
+        idtag_key: key(4),
+        sms: identity::SmsSettings {
+            url: "http://127.0.0.1:9".to_owned(),
+            key: "key".into(),
+        },
+        root_key_file: None,
+        codes_per_address_hour_max: 1_000,
+    }
+}
+
+fn passes_settings() -> passes::Settings {
+    passes::Settings {
+        entitlement_key: key(5),
+        catalogue_seconds: 5,
+    }
+}
+
+/// The settings of the union's merchant, as the sandbox's files say.
+fn billing_settings(data: &Path, provider: &str, ours: &str) -> billing::Settings {
+    let merchant = data.join("merchants").join(MCHID);
+    let file = |path: PathBuf| format!("file:{}", path.display());
+    billing::Settings {
+        wechat: billing::WechatSettings {
+            base_url: provider.to_owned(),
+            mchid: MCHID.to_owned(),
+            appid: file(merchant.join("appid")),
+            merchant_serial: file(merchant.join("serial")),
+            merchant_key: file(merchant.join("private_key.pem")).into(),
+            platform_serial: file(data.join("platform/serial")),
+            platform_key: file(data.join("platform/public_key.pem")),
+            apiv3_key: file(merchant.join("apiv3_key")).into(),
+            notify_url: ours.to_owned(),
+        },
+    }
+}
