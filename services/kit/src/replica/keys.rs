@@ -1,5 +1,5 @@
-//! The unions' key sets as the replica keeps them: believed when their root signed them, and held in
-//! memory for whoever verifies. It decides nothing about which set replaces which.
+//! The unions' key sets as the replica keeps them: believed when their root signed them, and held
+//! in memory for whoever verifies. It decides nothing about which set replaces which.
 
 use std::collections::BTreeMap;
 use std::fmt;

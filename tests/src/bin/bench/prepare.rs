@@ -138,7 +138,8 @@ impl Prepared {
             .sql("admission", &["VACUUM (ANALYZE) entitlement", "CHECKPOINT"])
             .await?;
         let query = format!(
-            "SELECT hashint8extended(g * {rows} / {codes}, 1) AS id FROM generate_series(0::bigint, {}) g",
+            "SELECT hashint8extended(g * {rows} / {codes}, 1) AS id
+               FROM generate_series(0::bigint, {}) g",
             codes - 1
         );
         let mut ids = Vec::new();
