@@ -9,7 +9,6 @@ use hyper::StatusCode;
 use tests::load::{HttpRequest, Requests};
 
 use crate::figure::Figure;
-use crate::limits::CONNECTIONS;
 use crate::search::Search;
 use crate::signing::{Caller, Keys, operation};
 use crate::world::Bench;
@@ -86,7 +85,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Figure>> {
         name: "buy_pass.direct",
         address: bench.graphql("passes"),
         database: "passes",
-        connections: CONNECTIONS,
+        connections: bench.connections(),
         floor: FLOOR,
         p99_ms_max: P99_MS_MAX,
     };

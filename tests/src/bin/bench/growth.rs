@@ -8,7 +8,6 @@ use anyhow::{Result, ensure};
 use tests::load::{self, Arrivals, Outcome, Plan};
 
 use crate::figure::{Better, Figure};
-use crate::limits::CONNECTIONS;
 use crate::observe::{Shares, quiet};
 use crate::redeem::Scans;
 use crate::search::said;
@@ -46,7 +45,7 @@ async fn rate(bench: &Bench, rows: u64, codes: u64) -> Result<Outcome> {
     let scans = Scans::new(bench, passes, true).await?;
     let plan = |length| Plan {
         address: bench.graphql("admission"),
-        connections: CONNECTIONS,
+        connections: bench.connections(),
         arrivals: Arrivals::Saturate,
         length,
         requests_max: u64::MAX,

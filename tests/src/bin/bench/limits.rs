@@ -16,7 +16,8 @@ use tests::load::{self, Arrivals, HttpRequest, Plan, Requests};
 use tokio::process::Command;
 
 use crate::figure::{Better, Figure};
-use crate::world::{Bench, Superuser};
+use crate::superuser::Superuser;
+use crate::world::Bench;
 
 /// The database of pgbench, made and dropped here.
 const DATABASE: &str = "bench_limits";

@@ -19,6 +19,7 @@ mod relay;
 mod report;
 mod search;
 mod signing;
+mod superuser;
 mod verify_us;
 mod world;
 
@@ -53,6 +54,9 @@ pub(crate) struct Args {
     /// Seconds of each measured run
     #[arg(long, default_value_t = 15)]
     seconds: u64,
+    /// Connections that ask for scans and purchases
+    #[arg(long, default_value_t = limits::CONNECTIONS)]
+    connections: usize,
     /// Leaves out the second pass, with commits delayed by 2 ms
     #[arg(long)]
     no_delay: bool,

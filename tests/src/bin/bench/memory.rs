@@ -8,7 +8,6 @@ use anyhow::{Result, ensure};
 use tests::load::{self, Arrivals, Plan};
 
 use crate::figure::{Better, Figure};
-use crate::limits::CONNECTIONS;
 use crate::observe::quiet;
 use crate::redeem::Scans;
 use crate::world::Bench;
@@ -53,7 +52,7 @@ async fn load_both_doors(bench: &Bench) -> Result<()> {
     let through = direct.by_gateway();
     let plan = |address| Plan {
         address,
-        connections: CONNECTIONS,
+        connections: bench.connections(),
         arrivals: Arrivals::Rate(RATE),
         length: bench.seconds(),
         requests_max: u64::MAX,

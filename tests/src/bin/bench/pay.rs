@@ -27,6 +27,8 @@ const WARM_UP_SECONDS: u32 = 3;
 const P99_MS_MAX: f64 = 500.0;
 /// Between two questions for the same thing.
 const POLL: Duration = Duration::from_millis(25);
+/// A connection that idled longer is not used again: the gateway closes it soon.
+const IDLE_MAX: Duration = Duration::from_secs(1);
 /// How long a purchase may take from its button to its code.
 const PURCHASE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -73,6 +75,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Figure>> {
     let shop = Arc::new(Shop {
         http: reqwest::Client::builder()
             .timeout(PURCHASE_TIMEOUT)
+            .pool_idle_timeout(IDLE_MAX)
             .build()?,
         gateway: format!("http://{}/graphql", bench.gateway()),
         payer: format!("http://{}/sandbox/pay", bench.sandbox()),

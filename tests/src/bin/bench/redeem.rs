@@ -13,7 +13,6 @@ use kit::Clock;
 use tests::load::{HttpRequest, Requests};
 
 use crate::figure::Figure;
-use crate::limits::CONNECTIONS;
 use crate::prepare::{Passes, VENUES};
 use crate::search::Search;
 use crate::signing::{Caller, Gate, Keys, operation, post};
@@ -129,7 +128,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Figure>> {
         name: "redeem.direct",
         address: bench.graphql("admission"),
         database: "admission",
-        connections: CONNECTIONS,
+        connections: bench.connections(),
         floor: DIRECT_FLOOR,
         p99_ms_max: P99_MS_MAX,
     };

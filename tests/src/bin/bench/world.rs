@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use kit::config::Config;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, QueryResult, Statement};
 use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
 
@@ -19,6 +18,7 @@ use crate::Args;
 use crate::limits::Limits;
 use crate::prepare::Prepared;
 use crate::process::{mb, rss_kb, rss_mb};
+use crate::superuser::Superuser;
 
 /// Added to every port of ours, so that the bench runs beside `make run`.
 const PORT_OFFSET: u16 = 1_000;
@@ -70,79 +70,13 @@ pub(crate) struct Bench {
     sandbox: SocketAddr,
     superuser: Superuser,
     seconds: u64,
+    connections: usize,
     processes: Vec<Process>,
     loaded: AtomicBool,
     idle_mb: OnceCell<f64>,
     memory: Option<Memory>,
     limits: OnceCell<Limits>,
     prepared: OnceCell<Prepared>,
-}
-
-/// The administrator of the world's PostgreSQL.
-#[derive(Clone, Debug)]
-pub(crate) struct Superuser {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) user: String,
-    pub(crate) password: String,
-}
-
-impl Superuser {
-    pub(crate) fn url(&self, database: &str) -> String {
-        let Self {
-            host,
-            port,
-            user,
-            password,
-        } = self;
-        format!("postgres://{user}:{password}@{host}:{port}/{database}")
-    }
-
-    /// A connection without any limit of time.
-    ///
-    /// # Errors
-    /// When the server refuses.
-    pub(crate) async fn connect(&self, database: &str) -> Result<DatabaseConnection> {
-        let mut options = sea_orm::ConnectOptions::new(self.url(database));
-        options.max_connections(1).sqlx_logging(false);
-        Ok(sea_orm::Database::connect(options).await?)
-    }
-
-    /// Runs statements, one after another, without a transaction around them.
-    ///
-    /// # Errors
-    /// When the server refuses one.
-    pub(crate) async fn sql(&self, database: &str, statements: &[&str]) -> Result<()> {
-        let connection = self.connect(database).await?;
-        for statement in statements {
-            let ran = connection.execute_unprepared(statement).await;
-            ran.with_context(|| format!("{database}: {statement}"))?;
-        }
-        connection.close().await?;
-        Ok(())
-    }
-
-    /// The rows of a query.
-    ///
-    /// # Errors
-    /// When the server refuses it.
-    pub(crate) async fn rows(&self, database: &str, query: &str) -> Result<Vec<QueryResult>> {
-        let connection = self.connect(database).await?;
-        let statement = Statement::from_string(DbBackend::Postgres, query);
-        let rows = connection.query_all_raw(statement).await;
-        connection.close().await?;
-        rows.with_context(|| format!("{database}: {query}"))
-    }
-
-    /// The one number of a query.
-    ///
-    /// # Errors
-    /// When the server refuses it, or it is none.
-    pub(crate) async fn number(&self, database: &str, query: &str) -> Result<i64> {
-        let rows = self.rows(database, query).await?;
-        let row = rows.first().ok_or_else(|| anyhow!("no row: {query}"))?;
-        Ok(row.try_get_by_index::<i64>(0)?)
-    }
 }
 
 /// The largest memory of services and gateway together since it was begun.
@@ -189,6 +123,7 @@ impl Bench {
             sandbox: SocketAddr::from(([127, 0, 0, 1], SANDBOX_PORT + PORT_OFFSET)),
             superuser,
             seconds: args.seconds,
+            connections: args.connections,
             processes: Vec::new(),
             loaded: AtomicBool::new(false),
             idle_mb: OnceCell::new(),
@@ -354,6 +289,11 @@ impl Bench {
     /// How long a measured run is.
     pub(crate) fn seconds(&self) -> Duration {
         Duration::from_secs(self.seconds)
+    }
+
+    /// Connections of a load: what the figures are asked for is the usual number.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections
     }
 
     /// Tells the person at the terminal.
