@@ -55,7 +55,7 @@ fmt: ## Format the sources
 lint: ## Run clippy (warnings are errors), and shellcheck where installed
 	@echo "== lint: clippy over all targets; the first time it checks every dependency (minutes)"
 	@cargo clippy --workspace --exclude gateway --all-targets $(flags) -- -D warnings
-	@cargo clippy -p gateway --all-targets --target-dir "$(gateway_dir)" $(flags) -- -D warnings
+	@cargo clippy -p gateway --all-targets --features bare --target-dir "$(gateway_dir)" $(flags) -- -D warnings
 	@if command -v shellcheck >/dev/null; then cd deploy/dev && shellcheck -s bash $(scripts); \
 	  else echo "   shellcheck is not installed: the scripts of deploy/dev were not checked"; fi
 

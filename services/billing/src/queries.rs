@@ -113,7 +113,7 @@ pub async fn orders(
     let from = page
         .from
         .as_ref()
-        .map(kit::graphql::Cursor::to_at)
+        .map(kit::graphql::Cursor::to_at::<Uuid>)
         .transpose()?;
     let values = [
         of.0.into(),
@@ -327,7 +327,7 @@ pub async fn discrepancies(tx: &Tx, caller: &Caller, page: &Page) -> Result<Vec<
     let from = page
         .from
         .as_ref()
-        .map(kit::graphql::Cursor::to_at)
+        .map(kit::graphql::Cursor::to_at::<Uuid>)
         .transpose()?;
     let (sign, direction) = if page.backwards {
         (">", "ASC")

@@ -20,7 +20,7 @@ use crate::nesting::{Syntax, is_shallow};
 use crate::refusal::Refusal;
 use crate::router_config::GRAPH_PATH;
 use crate::sign::Signer;
-use crate::token::{self, Caller, TokenFlaw};
+use crate::token::{Caller, TokenFlaw, Tokens};
 
 /// Longest `Accept-Language` that is passed on.
 const LANGUAGE_BYTES_MAX: usize = 256;
@@ -50,17 +50,12 @@ pub(crate) struct Facts {
 #[derive(Debug)]
 pub(crate) struct Door {
     pub(crate) signer: Signer,
-    settings: DoorSettings,
+    client_address: ClientAddress,
     keys: Arc<KeyStore>,
+    tokens: Tokens,
     limiter: Arc<Limiter>,
     /// Runs what speaks to Redis and identity, beside the router's own threads.
     background: Handle,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct DoorSettings {
-    union: crate::config::Union,
-    client_address: ClientAddress,
 }
 
 impl Door {
@@ -72,11 +67,9 @@ impl Door {
         let limiter = Limiter::new(settings.union, settings.limits, &settings.redis_url);
         Ok(Self {
             signer: settings.signer,
-            settings: DoorSettings {
-                union: settings.union,
-                client_address: settings.client_address,
-            },
+            client_address: settings.client_address,
             keys,
+            tokens: Tokens::new(settings.union),
             limiter: Arc::new(limiter),
             background,
         })
@@ -194,7 +187,7 @@ impl Door {
     /// Checks against the keys known now; without any, nothing can be said of the token.
     fn check(&self, token: &str) -> Option<Result<Caller, TokenFlaw>> {
         let keys = self.keys.known()?;
-        Some(token::check(token, self.settings.union, &keys, now_s()))
+        Some(self.tokens.check(token, &keys, now_s()))
     }
 
     async fn refresh_keys(&self) {
@@ -207,7 +200,7 @@ impl Door {
 
     fn address_of(&self, request: &WebRequest<DefaultError>) -> IpAddr {
         let peer = request.peer_addr().map(|address| address.ip());
-        let seen = match self.settings.client_address {
+        let seen = match self.client_address {
             ClientAddress::Peer => peer,
             // Only the last hop is our proxy's word; those before it are the client's.
             ClientAddress::Forwarded => request

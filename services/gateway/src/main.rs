@@ -27,6 +27,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use hive_router::{RouterGlobalAllocator, configure_global_allocator};
+
+// The router's own program has it: what it does is mostly small pieces of memory.
+configure_global_allocator!();
 
 /// Threads that speak to Redis and identity beside the router's own.
 const BACKGROUND_THREADS: usize = 2;

@@ -1,5 +1,5 @@
-//! Access tokens: strict reading and checking of one compact JWS against known keys, as a pure
-//! function of token, keys and time. It knows no roles and no withdrawn logins: every subgraph
+//! Access tokens: strict reading and checking of one compact JWS against known keys; the answer
+//! follows from token, keys and time alone. It knows no roles and no withdrawn logins: every subgraph
 //! checks the token again against its own replicas.
 //!
 //! Nothing here is negotiable: one algorithm, one type, one issuer, one audience. A header field
@@ -7,16 +7,20 @@
 //! is no plain integer.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 
 use crate::config::Union;
 
 /// Longest token.
 const TOKEN_BYTES_MAX: usize = 4_096;
+/// Tokens whose signature is remembered, at most; beyond that the others are verified each time.
+const TOKENS_MAX: usize = 50_000;
 /// Longest key id.
 const KEY_ID_BYTES_MAX: usize = 128;
 /// Longest that a token may still be valid.
@@ -63,7 +67,7 @@ struct Header {
     kid: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Claims {
     iss: String,
     aud: String,
@@ -74,16 +78,63 @@ struct Claims {
     login: Option<String>,
 }
 
-/// Checks `token` as `union`'s at `now_s`.
-pub(crate) fn check(
-    token: &str,
+/// A token whose signature is right: what else it says must be checked at every use.
+#[derive(Clone, Debug)]
+struct Signed {
+    /// Whose signature it is.
+    key: VerifyingKey,
+    key_id: String,
+    claims: Arc<Claims>,
+}
+
+/// Checks tokens as one union's, and remembers of the good ones that their signature is right:
+/// to verify it costs more than all else that is done to a usual request. Time and keys are
+/// looked at every time.
+#[derive(Debug)]
+pub(crate) struct Tokens {
     union: Union,
-    keys: &Keys,
-    now_s: u64,
-) -> Result<Caller, TokenFlaw> {
-    if token.len() > TOKEN_BYTES_MAX {
-        return Err(TokenFlaw::Malformed);
+    /// By the token's digest. Whoever has no good token cannot put one in.
+    signed: Mutex<HashMap<[u8; 32], Signed>>,
+}
+
+impl Tokens {
+    pub(crate) fn new(union: Union) -> Self {
+        Self {
+            union,
+            signed: Mutex::default(),
+        }
     }
+
+    /// Whom `token` speaks for at `now_s`.
+    pub(crate) fn check(&self, token: &str, keys: &Keys, now_s: u64) -> Result<Caller, TokenFlaw> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(TokenFlaw::Malformed);
+        }
+        let digest = Sha256::digest(token).into();
+        let known = self.all().get(&digest).cloned();
+        // A key that was withdrawn, or given to another id, takes its tokens with it.
+        let known = known.filter(|one| keys.get(&one.key_id) == Some(&one.key));
+        if let Some(one) = known {
+            return check_claims(&one.claims, self.union, now_s);
+        }
+        let one = verify(token, keys)?;
+        let caller = check_claims(&one.claims, self.union, now_s)?;
+        let mut all = self.all();
+        if all.len() >= TOKENS_MAX {
+            all.retain(|_, one| one.claims.exp > now_s);
+        }
+        if all.len() < TOKENS_MAX {
+            all.insert(digest, one);
+        }
+        Ok(caller)
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<[u8; 32], Signed>> {
+        self.signed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn verify(token: &str, keys: &Keys) -> Result<Signed, TokenFlaw> {
     let (signed, signature) = token.rsplit_once('.').ok_or(TokenFlaw::Malformed)?;
     let (header, claims) = signed.split_once('.').ok_or(TokenFlaw::Malformed)?;
     let header: Header = read(header)?;
@@ -100,14 +151,14 @@ pub(crate) fn check(
     let signature = Signature::from_slice(&signature).map_err(|_| TokenFlaw::Signature)?;
     key.verify_strict(signed.as_bytes(), &signature)
         .map_err(|_| TokenFlaw::Signature)?;
-    let claims: Claims = read(claims)?;
-    check_claims(&claims, union, now_s)?;
-    Ok(Caller {
-        login: claims.login.unwrap_or(claims.sub),
+    Ok(Signed {
+        key: *key,
+        key_id: header.kid,
+        claims: Arc::new(read(claims)?),
     })
 }
 
-fn check_claims(claims: &Claims, union: Union, now_s: u64) -> Result<(), TokenFlaw> {
+fn check_claims(claims: &Claims, union: Union, now_s: u64) -> Result<Caller, TokenFlaw> {
     let issuer = format!("bashu-{}", union.number());
     if claims.iss != issuer || claims.aud != AUDIENCE || claims.sub.is_empty() {
         return Err(TokenFlaw::Purpose);
@@ -118,7 +169,9 @@ fn check_claims(claims: &Claims, union: Union, now_s: u64) -> Result<(), TokenFl
         && claims.nbf.is_none_or(|from| from <= latest)
         && claims.iat.is_none_or(|at| at <= latest);
     if is_current {
-        Ok(())
+        Ok(Caller {
+            login: claims.login.as_ref().unwrap_or(&claims.sub).clone(),
+        })
     } else {
         Err(TokenFlaw::Time)
     }

@@ -370,10 +370,8 @@ async fn sweep(admin: &mut PgConnection) {
         let name: String = row.get(0);
         let made: Option<String> = row.get(1);
         if name.starts_with("test_") {
-            let seconds = name
-                .rsplit('_')
-                .nth(1)
-                .and_then(|text| text.parse::<u64>().ok());
+            // Some name what comes after it too.
+            let seconds = name.split('_').find_map(|part| part.parse::<u64>().ok());
             if seconds.is_some_and(|made| made + STALE_SECONDS < now) {
                 execute(
                     admin,

@@ -4,14 +4,16 @@
 //! Whether the login still counts is not decided here but by [`crate::access`], from the replica
 //! of withdrawn logins. Keys come from identity's key set, already verified up to its root.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::types::{LoginId, MemberId, Union};
@@ -23,6 +25,8 @@ pub const LIFE_SECONDS_MAX: i64 = 600;
 pub const CLOCK_SKEW_SECONDS_MAX: i64 = 5;
 /// The longest token that is looked at, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 2_048;
+/// Tokens remembered, at most; beyond that the others are verified each time.
+const REMEMBERED_MAX: usize = 50_000;
 /// The longest key id, in bytes.
 pub const KEY_ID_BYTES_MAX: usize = 32;
 /// The header `typ` of an access token: an ID token is none.
@@ -48,9 +52,26 @@ pub struct AccessKey {
     pub not_after: DateTime<Utc>,
 }
 
-/// The access keys in force; all clones see a refresh at once.
+/// The access keys in force, and the tokens that they were seen to have signed: to verify a
+/// signature costs more than all else that is done to a token. All clones see a refresh at once.
 #[derive(Clone, Default)]
-pub struct AccessKeys(Arc<RwLock<Arc<[AccessKey]>>>);
+pub struct AccessKeys(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    keys: RwLock<Arc<[AccessKey]>>,
+    /// By the token's digest. Whoever has no good token cannot put one in.
+    signed: Mutex<HashMap<[u8; 32], Signed>>,
+}
+
+/// A token whose signature is right: its times and its key are looked at on every use.
+#[derive(Clone)]
+struct Signed {
+    union: Union,
+    kid: String,
+    public: [u8; 32],
+    claims: Arc<Claims>,
+}
 
 impl AccessKeys {
     pub fn new(keys: impl IntoIterator<Item = AccessKey>) -> Self {
@@ -61,7 +82,8 @@ impl AccessKeys {
 
     /// Puts another key set in force: a key that is no longer listed is dead at once.
     pub fn replace(&self, keys: impl IntoIterator<Item = AccessKey>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys.into_iter().collect();
+        let mut known = self.0.keys.write().unwrap_or_else(PoisonError::into_inner);
+        *known = keys.into_iter().collect();
     }
 
     /// Whether any key has been loaded; before that nobody can be told from nobody.
@@ -70,7 +92,7 @@ impl AccessKeys {
     }
 
     pub fn all(&self) -> Arc<[AccessKey]> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn find(&self, kid: &str, now: DateTime<Utc>) -> Option<AccessKey> {
@@ -80,6 +102,27 @@ impl AccessKeys {
             .filter(|key| key.kid == kid)
             .find(in_force)
             .cloned()
+    }
+
+    /// The token's content, when one of this union was seen under a key that is still in force.
+    fn remembered(&self, digest: &[u8; 32], union: Union, now: DateTime<Utc>) -> Option<Signed> {
+        let one = self.signed().get(digest).cloned()?;
+        let key = self.find(&one.kid, now)?;
+        (one.union == union && one.public == key.public).then_some(one)
+    }
+
+    fn remember(&self, digest: [u8; 32], one: Signed, now: DateTime<Utc>) {
+        let mut all = self.signed();
+        if all.len() >= REMEMBERED_MAX {
+            all.retain(|_, one| one.claims.exp > now.timestamp());
+        }
+        if all.len() < REMEMBERED_MAX {
+            all.insert(digest, one);
+        }
+    }
+
+    fn signed(&self) -> MutexGuard<'_, HashMap<[u8; 32], Signed>> {
+        self.0.signed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -216,6 +259,26 @@ pub fn verify(
     keys: &AccessKeys,
     now: DateTime<Utc>,
 ) -> Result<Verified> {
+    if token.len() > TOKEN_BYTES_MAX {
+        return Err(Error::Unauthenticated("a token that is too long"));
+    }
+    let digest = Sha256::digest(token).into();
+    if let Some(one) = keys.remembered(&digest, union, now) {
+        return said(&one.claims, now);
+    }
+    let one = signature_checked(token, union, keys, now)?;
+    let verified = said(&one.claims, now)?;
+    keys.remember(digest, one, now);
+    Ok(verified)
+}
+
+/// Everything about a token that does not change while its key is in force.
+fn signature_checked(
+    token: &str,
+    union: Union,
+    keys: &AccessKeys,
+    now: DateTime<Utc>,
+) -> Result<Signed> {
     let kid = checked_key_id(token)?;
     let key = keys
         .find(&kid, now)
@@ -226,16 +289,26 @@ pub fn verify(
     validation.set_audience(&[AUDIENCE]);
     validation.set_issuer(&[issuer(union)]);
     validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
-    // The library reads the machine's clock; times are checked below, against the one given.
+    // The library reads the machine's clock; times are checked at every use, against the one given.
     validation.validate_exp = false;
     validation.validate_nbf = false;
     let claims = jsonwebtoken::decode::<Claims>(token, &decoding, &validation)
         .map_err(|_| Error::Unauthenticated("a token that does not verify"))?
         .claims;
-    check_times(&claims, now.timestamp())?;
     if claims.kind != KIND_MEMBER {
         return Err(Error::Unauthenticated("a token of another kind"));
     }
+    Ok(Signed {
+        union,
+        kid,
+        public: key.public,
+        claims: Arc::new(claims),
+    })
+}
+
+/// What a token says that is good at `now`.
+fn said(claims: &Claims, now: DateTime<Utc>) -> Result<Verified> {
+    check_times(claims, now.timestamp())?;
     Ok(Verified {
         member: MemberId(claims.sub),
         login: LoginId(claims.login),
@@ -245,9 +318,6 @@ pub fn verify(
 }
 
 fn checked_key_id(token: &str) -> Result<String> {
-    if token.len() > TOKEN_BYTES_MAX {
-        return Err(Error::Unauthenticated("a token that is too long"));
-    }
     let (encoded, _) = token
         .split_once('.')
         .ok_or(Error::Unauthenticated("no token"))?;

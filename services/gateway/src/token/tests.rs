@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signer as _, SigningKey};
 use serde_json::{Value, json};
 
-use super::{Caller, Keys, TokenFlaw, check};
+use super::{Caller, Keys, TOKENS_MAX, TokenFlaw, Tokens};
 use crate::config::Union;
 
 const NOW_S: u64 = 1_800_000_000;
@@ -44,7 +44,7 @@ fn without(mut value: Value, name: &str) -> Value {
 
 fn checked(token: &str) -> Result<Caller, TokenFlaw> {
     let keys = Keys::from([("k1".to_owned(), key(1).verifying_key())]);
-    check(token, Union::Chongqing, &keys, NOW_S)
+    Tokens::new(Union::Chongqing).check(token, &keys, NOW_S)
 }
 
 /// A good token names the login; without one, the member stands for it.
@@ -175,4 +175,50 @@ fn a_field_written_twice_is_refused() {
         checked(&format!("{signed}.{signature}")),
         Err(TokenFlaw::Malformed)
     );
+}
+
+/// What is remembered is the signature alone: a token's time runs out, and its key's withdrawal
+/// ends it, though it was found good before.
+#[test]
+fn a_remembered_token_ends_with_its_time_and_its_key() {
+    let tokens = Tokens::new(Union::Chongqing);
+    let good = token(&header(), &claims(), &key(1));
+    let keys = |id: &str, seed| Keys::from([(id.to_owned(), key(seed).verifying_key())]);
+    for _ in 0..2 {
+        assert!(tokens.check(&good, &keys("k1", 1), NOW_S + 599).is_ok());
+        let late = tokens.check(&good, &keys("k1", 1), NOW_S + 600);
+        assert_eq!(late, Err(TokenFlaw::Time));
+        let early = tokens.check(&good, &keys("k1", 1), NOW_S - 6);
+        assert_eq!(early, Err(TokenFlaw::Time));
+        let withdrawn = tokens.check(&good, &keys("k2", 1), NOW_S);
+        assert_eq!(withdrawn, Err(TokenFlaw::UnknownKey));
+        let exchanged = tokens.check(&good, &keys("k1", 2), NOW_S);
+        assert_eq!(exchanged, Err(TokenFlaw::Signature));
+    }
+    let (signed, _) = good.rsplit_once('.').unwrap();
+    let forged = token(&header(), &claims(), &key(2));
+    let (_, signature) = forged.rsplit_once('.').unwrap();
+    let mixed = tokens.check(&format!("{signed}.{signature}"), &keys("k1", 1), NOW_S);
+    assert_eq!(mixed, Err(TokenFlaw::Signature));
+}
+
+/// Memory stays bounded: what has ended makes room, and without room a token is verified again.
+#[test]
+fn no_more_tokens_are_remembered_than_there_is_room_for() {
+    let tokens = Tokens::new(Union::Chongqing);
+    let keys = Keys::from([("k1".to_owned(), key(1).verifying_key())]);
+    let good = token(&header(), &claims(), &key(1));
+    assert!(tokens.check(&good, &keys, NOW_S).is_ok());
+    let one = tokens.all().values().next().unwrap().clone();
+    for number in 1..TOKENS_MAX {
+        let mut digest = [0; 32];
+        digest[..8].copy_from_slice(&number.to_le_bytes());
+        tokens.all().insert(digest, one.clone());
+    }
+    let later = with(claims(), "exp", json!(NOW_S + 605));
+    let later = token(&header(), &later, &key(1));
+    assert!(tokens.check(&later, &keys, NOW_S).is_ok());
+    assert_eq!(tokens.all().len(), TOKENS_MAX);
+    assert!(tokens.check(&later, &keys, NOW_S + 600).is_ok());
+    assert_eq!(tokens.all().len(), 1);
 }

@@ -48,39 +48,73 @@ pub(super) struct Raw<'a> {
     pub(super) headers: Option<&'a BorrowedHeaders>,
 }
 
+/// The headers that a record is made of, found in one pass: each look costs a call into librdkafka.
+#[derive(Default)]
+struct Texts<'a> {
+    id: Option<&'a str>,
+    kind: Option<&'a str>,
+    at: Option<&'a str>,
+    epoch: Option<&'a str>,
+    pseq: Option<&'a str>,
+    version: Option<&'a str>,
+    must_understand: Option<&'a str>,
+    traceparent: Option<&'a str>,
+}
+
+impl<'a> Texts<'a> {
+    /// The first of each name counts.
+    fn of(headers: &'a BorrowedHeaders) -> Self {
+        let mut texts = Self::default();
+        for header in headers.iter() {
+            let field = match header.key {
+                "ce_id" => &mut texts.id,
+                "ce_type" => &mut texts.kind,
+                "ce_time" => &mut texts.at,
+                "epoch" => &mut texts.epoch,
+                "pseq" => &mut texts.pseq,
+                "version" => &mut texts.version,
+                "must_understand" => &mut texts.must_understand,
+                "traceparent" => &mut texts.traceparent,
+                _ => continue,
+            };
+            if field.is_none() {
+                *field = header
+                    .value
+                    .and_then(|value| std::str::from_utf8(value).ok());
+            }
+        }
+        texts
+    }
+}
+
 /// The record, or which header is at fault.
 pub(super) fn record(raw: &Raw<'_>) -> Result<Record, &'static str> {
-    let headers = raw.headers.ok_or("it has no headers")?;
-    let text = |name: &str| -> Option<&str> {
-        headers
-            .iter()
-            .find(|header| header.key == name)
-            .and_then(|header| header.value)
-            .and_then(|value| std::str::from_utf8(value).ok())
-    };
-    let number = |name: &str| -> Option<i64> { text(name).and_then(|value| value.parse().ok()) };
+    let texts = Texts::of(raw.headers.ok_or("it has no headers")?);
+    let number = |text: Option<&str>| -> Option<i64> { text?.parse().ok() };
     Ok(Record {
         topic: raw.topic.to_owned(),
         partition: raw.partition,
         offset: raw.offset,
-        epoch: number("epoch")
+        epoch: number(texts.epoch)
             .filter(|epoch| *epoch > 0)
             .ok_or("its epoch is missing")?,
-        pseq: number("pseq")
+        pseq: number(texts.pseq)
             .filter(|pseq| *pseq >= 0)
             .ok_or("its pseq is missing")?,
-        id: text("ce_id")
+        id: texts
+            .id
             .and_then(|value| Uuid::parse_str(value).ok())
             .ok_or("its ce_id is missing")?,
-        kind: text("ce_type").ok_or("its ce_type is missing")?.to_owned(),
+        kind: texts.kind.ok_or("its ce_type is missing")?.to_owned(),
         key: raw.key.unwrap_or_default().to_vec(),
-        version: number("version").ok_or("its version is missing")?,
-        must_understand: text("must_understand") == Some("1"),
-        at: text("ce_time")
+        version: number(texts.version).ok_or("its version is missing")?,
+        must_understand: texts.must_understand == Some("1"),
+        at: texts
+            .at
             .and_then(|value| DateTime::parse_from_rfc3339(value).ok())
             .map(|at| at.with_timezone(&Utc))
             .ok_or("its ce_time is missing")?,
-        traceparent: text("traceparent").map(str::to_owned),
+        traceparent: texts.traceparent.map(str::to_owned),
         payload: raw.payload.unwrap_or_default().to_vec(),
     })
 }

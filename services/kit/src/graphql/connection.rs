@@ -2,14 +2,15 @@
 //! [`PAGE_ROWS_MAX`]; a cursor is opaque and holds the sort key of its row.
 
 use std::fmt::Display;
+use std::str::FromStr;
 
 use async_graphql::OutputType;
 use async_graphql::connection::{CursorType, Edge, EmptyFields};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, Utc};
-use uuid::Uuid;
+use chrono::{DateTime, Datelike, Utc};
 
+use super::time::{YEAR_MAX, YEAR_MIN};
 use crate::{Error, Result};
 
 pub use async_graphql::connection::PageInfo;
@@ -34,7 +35,7 @@ impl Cursor {
     }
 
     /// The usual key: an instant and an id that breaks ties.
-    pub fn at(at: DateTime<Utc>, id: Uuid) -> Self {
+    pub fn at(at: DateTime<Utc>, id: impl Display) -> Self {
         Self::of(&[&at.timestamp_micros(), &id])
     }
 
@@ -48,14 +49,17 @@ impl Cursor {
     ///
     /// # Errors
     /// Bad input, when it is a cursor of another list.
-    pub fn to_at(&self) -> Result<(DateTime<Utc>, Uuid)> {
+    pub fn to_at<T: FromStr>(&self) -> Result<(DateTime<Utc>, T)> {
         let foreign = || Error::BadInput {
             field: "after",
             reason: "no cursor of this list".into(),
         };
         let [at, id] = self.parts().ok_or_else(foreign)?;
         let micros = at.parse().map_err(|_| foreign())?;
-        let at = DateTime::from_timestamp_micros(micros).ok_or_else(foreign)?;
+        let at = DateTime::from_timestamp_micros(micros)
+            // What we never gave out PostgreSQL may not be able to hold.
+            .filter(|at| (YEAR_MIN..=YEAR_MAX).contains(&at.year()))
+            .ok_or_else(foreign)?;
         Ok((at, id.parse().map_err(|_| foreign())?))
     }
 
@@ -171,6 +175,8 @@ impl Page {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     #[test]
@@ -206,10 +212,15 @@ mod tests {
         let cursor = Cursor::at(at, Uuid::from_u128(3));
         let page = Page::new(Some(1), Some(&cursor.encode_cursor()), None, None).unwrap();
         assert_eq!(
-            page.from.unwrap().to_at().unwrap(),
+            page.from.unwrap().to_at::<Uuid>().unwrap(),
             (at, Uuid::from_u128(3))
         );
-        assert!(Cursor::of(&[&"zone", &4]).to_at().is_err());
+        assert!(Cursor::of(&[&"zone", &4]).to_at::<Uuid>().is_err());
+        // The years 4714 BC and 10000: what a client makes up can be any number.
+        for micros in [-210_866_803_200_000_001_i64, 253_402_300_800_000_000] {
+            let made_up = Cursor::of(&[&micros, &Uuid::from_u128(3)]);
+            assert!(made_up.to_at::<Uuid>().is_err(), "{micros}");
+        }
     }
 
     #[test]

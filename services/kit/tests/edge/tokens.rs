@@ -187,6 +187,16 @@ fn keys_come_and_go() {
     let clone = keys.clone();
     keys.replace([key("1001", -1, 60)]);
     assert!(check(&clone), "a clone sees the refresh");
+    assert!(
+        token::verify(&token, Union::Sichuan, &keys, now()).is_err(),
+        "what was found good for one union is not for the other"
+    );
+    let mut another = key("1001", -1, 60);
+    another.public = ed25519_dalek::SigningKey::from_bytes(&[9; 32])
+        .verifying_key()
+        .to_bytes();
+    keys.replace([another]);
+    assert!(!check(&keys), "another key under the same id");
     keys.replace([]);
     assert!(!check(&clone) && !clone.is_loaded());
 }

@@ -6,7 +6,6 @@ use kit::graphql::{Cursor, Page};
 use kit::types::{EntitlementId, MemberId};
 use kit::{Error, Result, Tx};
 
-use super::foreign;
 use crate::Passes;
 use crate::domain::Pass;
 use crate::store::{self, COLUMNS, PassRow};
@@ -39,7 +38,7 @@ impl Passes {
         member: MemberId,
         page: &Page,
     ) -> Result<Vec<Pass>> {
-        let from = page.from.as_ref().map(pass_cursor).transpose()?;
+        let from = page.from.as_ref().map(Cursor::to_at::<i64>).transpose()?;
         let (at, id) = from.map_or((None, None), |(at, id)| (Some(at), Some(id)));
         let (order, sign) = if page.backwards {
             ("ASC", ">")
@@ -74,14 +73,7 @@ impl Passes {
 
 /// The cursor of a pass among its holder's.
 pub fn cursor_of_pass(pass: &Pass) -> Cursor {
-    Cursor::of(&[&pass.bought_at.timestamp_micros(), &pass.id.to_i64()])
-}
-
-fn pass_cursor(cursor: &Cursor) -> Result<(DateTime<Utc>, i64)> {
-    let [at, id] = cursor.parts().ok_or_else(foreign)?;
-    let micros = at.parse().map_err(|_| foreign())?;
-    let at = DateTime::from_timestamp_micros(micros).ok_or_else(foreign)?;
-    Ok((at, id.parse().map_err(|_| foreign())?))
+    Cursor::at(pass.bought_at, pass.id.to_i64())
 }
 
 pub(super) async fn is_operator(tx: &Tx, caller: &Caller) -> Result<bool> {

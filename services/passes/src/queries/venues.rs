@@ -78,7 +78,7 @@ impl Passes {
     /// # Errors
     /// Bad input, for a cursor of another list.
     pub async fn uses(&self, pass: &Pass, page: &Page) -> Result<Vec<UseView>> {
-        let from = page.from.as_ref().map(Cursor::to_at).transpose()?;
+        let from = page.from.as_ref().map(Cursor::to_at::<Uuid>).transpose()?;
         let (at, id) = from.map_or((None, None), |(at, id)| (Some(at), Some(id)));
         let (order, sign) = if page.backwards {
             ("ASC", ">")

@@ -69,6 +69,8 @@ pub(crate) struct Args {
 const PARTS: [&str; 9] = [
     "limits", "verify", "join", "redeem", "buy", "pay", "memory", "relay", "growth",
 ];
+/// The parts that ask no service of the union anything.
+const ALONE: [&str; 4] = ["limits", "verify", "join", "relay"];
 /// The parts that load services and gateway as much as they can bear.
 const LOADING: [&str; 1] = ["redeem"];
 /// The parts that commit, which are measured a second time with slower commits.
@@ -83,7 +85,7 @@ impl Args {
     pub(crate) fn needs_processes(&self) -> bool {
         PARTS
             .into_iter()
-            .any(|part| self.wants(part) && part != "limits" && part != "verify")
+            .any(|part| self.wants(part) && !ALONE.contains(&part))
     }
 }
 
