@@ -6,6 +6,8 @@
 #![recursion_limit = "256"]
 
 use hive_router::error::RouterInitError;
+// Named by the attribute below.
+use hive_router::ntex;
 use hive_router::{
     PluginRegistry, RouterGlobalAllocator, configure_global_allocator, init_rustls_crypto_provider,
     router_entrypoint,

@@ -4,9 +4,13 @@
 use reqwest::StatusCode;
 use reqwest::header::ACCEPT;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use crate::world::{Options, World, send};
+
+/// Within this it ends when nothing runs: far less than running requests are waited for.
+const ENDED_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// In production only registered documents are run, introspection is off even for them, and there
 /// is no query page.
@@ -162,4 +166,27 @@ async fn it_ends_when_it_is_told_to() {
     assert!(status.success(), "{status}: {}", world.log());
     release.await.unwrap();
     assert_eq!(running.await.unwrap().data(), json!({ "held": "released" }));
+}
+
+/// A load balancer's idle connection is kept for it, and nobody waits for it at the end.
+#[tokio::test]
+async fn an_idle_connection_does_not_keep_it_from_ending() {
+    let mut world = World::start().await;
+    let mut idle = tokio::net::TcpStream::connect(world.address())
+        .await
+        .unwrap();
+    let request = b"GET /graphql?query=%7Bwhoami%7D HTTP/1.1\r\nhost: bashu\r\n\
+        x-bashu-preflight: 1\r\n\r\n";
+    let mut answer = [0; 1_024];
+    for _ in 0..2 {
+        idle.write_all(request).await.unwrap();
+        let read = idle.read(&mut answer).await.unwrap();
+        let head = String::from_utf8_lossy(&answer[..read]);
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    }
+    let began = std::time::Instant::now();
+    let status = world.end_gateway().await;
+    assert!(status.success(), "{status}: {}", world.log());
+    assert!(began.elapsed() < ENDED_TIME_MAX, "{:?}", began.elapsed());
+    assert_eq!(idle.read(&mut answer).await.unwrap_or(0), 0);
 }
