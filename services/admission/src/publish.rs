@@ -14,7 +14,7 @@ use crate::domain::gate::Gate;
 use crate::domain::redemption::{Origin, Redemption};
 use crate::domain::venue::Venue;
 use crate::store;
-use crate::store::desk::Alarm;
+use crate::store::alarm::Alarm;
 
 const VENUE: &str = "bashu.admission.v1.VenueChanged";
 const GATE: &str = "bashu.admission.v1.GateChanged";
@@ -196,7 +196,7 @@ impl Source for AdmissionSource {
             FREEZES => self.freezes(tx, number_after(after)?).await,
             ALARMS => {
                 let from = uuid_after(after)?;
-                let all = store::desk::alarms_after(tx, from, RESYNC_ROWS_MAX).await?;
+                let all = store::alarm::after(tx, from, RESYNC_ROWS_MAX).await?;
                 all.iter().for_each(|one| tx.emit(alarm(one)));
                 Ok(all.last().map(|one| bytes(one.id)))
             }

@@ -37,8 +37,8 @@ const SUBGRAPH_TIME_MAX: &str = "5s";
 const REQUEST_TIME_MAX: &str = "10s";
 /// Longest that a head, and a body, may take to arrive.
 const ARRIVAL_TIME_MAX: &str = "10s";
-/// How long an idle connection of a client stays: longer than the 60 s for which usual load balancers
-/// keep theirs, so that none sends into one that we are closing.
+/// How long an idle connection of a client stays: longer than the 60 s for which usual load
+/// balancers keep theirs, so that none sends into one that we are closing.
 const IDLE_TIME_MAX: &str = "75s";
 /// How long running requests are waited for when the process is told to end.
 const DRAIN_TIME_MAX: &str = "30s";

@@ -1,6 +1,6 @@
 //! Access tokens: strict reading and checking of one compact JWS against known keys; the answer
-//! follows from token, keys and time alone. It knows no roles and no withdrawn logins: every subgraph
-//! checks the token again against its own replicas.
+//! follows from token, keys and time alone. It knows no roles and no withdrawn logins: every
+//! subgraph checks the token again against its own replicas.
 //!
 //! Nothing here is negotiable: one algorithm, one type, one issuer, one audience. A header field
 //! that is not expected (`jku`, `x5u`, `jwk`, `crit`) refuses the token, and so does a number that

@@ -84,14 +84,13 @@ pub async fn override_admission(
             if let_in.inside_delta != 0 {
                 let present = inside_today(tx, venue.id, one.id).await? + let_in.inside_delta;
                 set_inside(tx, venue.id, one.id, present).await?;
-                let all = i32::try_from(inside).unwrap_or(i32::MAX);
-                let all = all.saturating_add(let_in.inside_delta);
-                store::desk::set_counter(tx, venue.id, all).await?;
+                let all = inside.saturating_add_signed(let_in.inside_delta);
+                store::desk::set_counters(tx, &[(venue.id, all)]).await?;
             }
-            store::redemption::insert(tx, venue.id, &[&let_in]).await?;
+            store::redemption::insert(tx, &[&let_in]).await?;
             let mut figures = Figures::new();
             count(&mut figures, &let_in);
-            store::desk::add_figures(tx, venue.id, &figures).await?;
+            store::desk::add_figures(tx, &figures).await?;
             said(tx, ctx, manager, "override_admission", &let_in);
             once::finish(tx, let_in.id.as_bytes()).await?;
             Ok(let_in)
@@ -270,14 +269,12 @@ pub async fn void_redemption(
             store::redemption::save(tx, &voided).await?;
             if change != 0 {
                 set_inside(tx, venue.id, pass, inside + change).await?;
-                let all = i32::try_from(all)
-                    .unwrap_or(i32::MAX)
-                    .saturating_add(change);
-                store::desk::set_counter(tx, venue.id, all).await?;
+                let all = all.saturating_add_signed(change);
+                store::desk::set_counters(tx, &[(venue.id, all)]).await?;
             }
             let mut figures = Figures::new();
             add(&mut figures, &voided, "void".to_owned());
-            store::desk::add_figures(tx, venue.id, &figures).await?;
+            store::desk::add_figures(tx, &figures).await?;
             said(tx, ctx, manager, "void_redemption", &voided);
             once::finish(tx, voided.id.as_bytes()).await?;
             Ok(voided)
@@ -297,7 +294,7 @@ async fn inside_today(tx: &Tx, venue: VenueId, id: EntitlementId) -> Result<i32>
 
 async fn set_inside(tx: &Tx, venue: VenueId, id: EntitlementId, inside: i32) -> Result<()> {
     let inside = u32::try_from(inside).unwrap_or_default();
-    store::desk::set_presence(tx, venue, vec![(id, inside)]).await
+    store::desk::set_presence(tx, vec![(venue, id, inside)]).await
 }
 
 async fn load_outcome(tx: &Tx, id: &[u8]) -> Result<Redemption> {

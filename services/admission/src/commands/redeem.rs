@@ -4,8 +4,9 @@
 //! alarm.
 //!
 //! What needs no state (who asks, what the code says, whether its signature holds) is looked at
-//! outside the venue's lane, as many scans at once as there are cores; what needs state is
-//! decided in the lane, a batch in one transaction.
+//! outside the lane, as many scans at once as there are cores; what needs state is decided in the
+//! lane, a batch in one transaction. A lane serves many venues: with one for each, a batch would
+//! hold what two or three gates send, and cost as many statements as a full one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
@@ -27,15 +28,19 @@ use crate::domain::redemption::{Origin, Redemption};
 use crate::domain::scan::{Attempt, ScanId};
 use crate::error::Refusal;
 use crate::gates::Asserted;
-use crate::store::desk::{Alarm, Figures, GateState, Left, Opened};
+use crate::store::alarm::Alarm;
+use crate::store::desk::{Figures, GateState, Left, Opened};
 use crate::store::entitlement::Wanted;
 use crate::{Admission, publish, store};
 
 /// The due work that asks for the grant of an entitlement that was used without one.
 pub(crate) const UNSEEN_CHECK: &str = "unseen_check";
 
-/// The lanes of all venues.
-pub type Lanes = Lane<VenueId, Attempt, Redemption>;
+/// Lanes of a process. More of them make smaller batches; one alone waits for each commit.
+const LANES: u128 = 2;
+
+/// The lanes, by number; a venue is always in the same one.
+pub type Lanes = Lane<u128, Attempt, Redemption>;
 
 /// What a gate sends.
 #[derive(Clone, Debug)]
@@ -52,12 +57,12 @@ pub struct Scanned {
     pub venue: Option<VenueId>,
 }
 
-/// The lanes that decide scans, one for each venue.
+/// The lanes that decide scans.
 pub fn lanes(ctx: &Ctx) -> Lanes {
     let ctx = ctx.clone();
-    Lane::new("redeem", move |venue, attempts| {
+    Lane::new("redeem", move |_, attempts| {
         let ctx = ctx.clone();
-        async move { redeem_batch(&ctx, venue, attempts).await }
+        async move { redeem_batch(&ctx, attempts).await }
     })
 }
 
@@ -65,13 +70,14 @@ pub fn lanes(ctx: &Ctx) -> Lanes {
 ///
 /// # Errors
 /// A refusal when the gate is not who it says, not in service or of another venue, and when the
-/// scan's number was used for another scan; `Overloaded` when the venue's queue is full.
+/// scan's number was used for another scan; `Overloaded` when the lane's queue is full.
 pub async fn redeem(service: &Admission, caller: &Caller, scanned: Scanned) -> Result<Redemption> {
     let assertion = caller.gate_assertion.as_deref();
     let asserted = service.gates.verify(&service.ctx, assertion).await?;
     check_gate(&asserted, &scanned)?;
     let attempt = Attempt {
         id: scanned.id,
+        venue: asserted.venue,
         token_hash: Sha256::digest(&scanned.text).into(),
         shown: shown(service, &scanned.text).await?,
         direction: scanned.direction,
@@ -79,7 +85,8 @@ pub async fn redeem(service: &Admission, caller: &Caller, scanned: Scanned) -> R
         document: scanned.document,
         device_at: scanned.device_at,
     };
-    service.lanes.run(asserted.venue, attempt).await
+    let lane = asserted.venue.uuid().as_u128() % LANES;
+    service.lanes.run(lane, attempt).await
 }
 
 fn check_gate(asserted: &Asserted, scanned: &Scanned) -> Result<()> {
@@ -118,15 +125,11 @@ async fn shown(service: &Admission, text: &str) -> Result<std::result::Result<To
     Ok(verified.map_err(VerifyError::reason))
 }
 
-/// Decides the scans of one venue in one transaction, in their order.
+/// Decides scans in one transaction, in their order.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn redeem_batch(
-    ctx: &Ctx,
-    venue: VenueId,
-    attempts: Vec<Attempt>,
-) -> Result<Vec<Result<Redemption>>> {
+pub async fn redeem_batch(ctx: &Ctx, attempts: Vec<Attempt>) -> Result<Vec<Result<Redemption>>> {
     ctx.db
         .tx("redeem", async |tx| {
             let wanted: Wanted = attempts
@@ -136,7 +139,9 @@ pub async fn redeem_batch(
                         .map(|(id, home, scope)| (id, (home, scope)))
                 })
                 .collect();
-            let opened = store::desk::open(tx, ctx.union, venue, &wanted).await?;
+            let gates = attempts.iter().map(|one| one.id.gate).collect();
+            let venues = attempts.iter().map(|one| one.venue).collect();
+            let opened = store::desk::open(tx, ctx.union, (&gates, &venues), &wanted).await?;
             let ids: Vec<ScanId> = attempts.iter().map(|one| one.id).collect();
             let before = store::redemption::of_scans(tx, &ids).await?;
             let mut batch = Batch::new(tx, ctx.union, opened, before);
@@ -148,7 +153,7 @@ pub async fn redeem_batch(
         .await
 }
 
-/// A batch under the locks of its venue.
+/// A batch under the locks of its venues.
 struct Batch<'a> {
     tx: &'a Tx,
     union: Union,
@@ -159,7 +164,7 @@ struct Batch<'a> {
     fresh: Vec<ScanId>,
     results: Vec<std::result::Result<ScanId, Refusal>>,
     unseen: BTreeSet<EntitlementId>,
-    moved: BTreeSet<EntitlementId>,
+    moved: BTreeSet<(VenueId, EntitlementId)>,
 }
 
 impl<'a> Batch<'a> {
@@ -202,7 +207,7 @@ impl<'a> Batch<'a> {
             .gates
             .get(&attempt.id.gate)
             .ok_or(Refusal::GateNotRecognised)?;
-        if gate.enrolment != attempt.id.enrolment {
+        if (gate.venue, gate.enrolment) != (attempt.venue, attempt.id.enrolment) {
             return Err(Refusal::GateNotRecognised);
         }
         if gate.disabled {
@@ -233,7 +238,7 @@ impl<'a> Batch<'a> {
             code: Refusal::ScanIdReused.code().to_owned(),
             at: self.tx.now(),
         };
-        if store::desk::add_alarm(self.tx, &alarm).await? {
+        if store::alarm::add(self.tx, &alarm).await? {
             self.tx.audit(AuditRow::system("scan_alarm", alarm.id));
             self.tx.emit(publish::alarm(&alarm));
         }
@@ -250,7 +255,7 @@ impl<'a> Batch<'a> {
                 self.tx.plan(NewDue::new(UNSEEN_CHECK, id, at));
             }
             if outcome.inside_delta != 0 {
-                self.moved.insert(id);
+                self.moved.insert((attempt.venue, id));
             }
         }
         let Outcome {
@@ -263,7 +268,7 @@ impl<'a> Batch<'a> {
         let redemption = Redemption {
             id: self.tx.uuid(),
             version: 1,
-            venue: self.opened.venue.id,
+            venue: attempt.venue,
             gate: attempt.id.gate,
             origin: Origin::Scan {
                 id: attempt.id,
@@ -303,19 +308,15 @@ impl<'a> Batch<'a> {
                 self.tx.emit(event);
             }
         }
-        let venue = self.opened.venue.id;
-        store::redemption::insert(self.tx, venue, &new).await?;
-        let (unseen, moved): (Vec<_>, Vec<_>) = (
-            self.unseen.into_iter().collect(),
-            self.moved.into_iter().collect(),
-        );
+        store::redemption::insert(self.tx, &new).await?;
+        let unseen: Vec<EntitlementId> = self.unseen.into_iter().collect();
         let left = Left {
             desk: &self.opened.desk,
             figures: &figures,
             unseen: &unseen,
-            moved: &moved,
+            moved: &self.moved,
         };
-        store::desk::close(self.tx, venue, &left).await?;
+        store::desk::close(self.tx, &left).await?;
         let answer = |result: std::result::Result<ScanId, Refusal>| match result {
             Ok(id) => self
                 .answered
@@ -341,7 +342,7 @@ pub(super) fn count(figures: &mut Figures, one: &Redemption) {
 
 /// Counts something that became of a redemption.
 pub(super) fn add(figures: &mut Figures, one: &Redemption, what: String) {
-    let sum = figures.entry((one.gate, what)).or_default();
+    let sum = figures.entry((one.venue, one.gate, what)).or_default();
     sum.0 += 1;
     sum.1 += i64::from(one.persons);
 }

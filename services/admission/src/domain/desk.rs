@@ -1,5 +1,6 @@
-//! The desk of one venue: everything a batch of scans is decided on, loaded and locked before,
-//! and changed in memory with each admission, so that the next scan of the same batch sees it.
+//! The desk: everything a batch of scans at some venues is decided on, loaded and locked before,
+//! and changed in memory with each admission, so that the next scan of the same batch sees it,
+//! at whichever venue.
 //!
 //! It asks `credential::rules::decide`, the same code that runs at gates, and adds only what a
 //! server alone knows: who is inside, what is unseen, and how much of a budget is left.
@@ -9,11 +10,11 @@ use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use credential::rules::{
-    Decision, Direction, Form, History, Mode, Presence, Presented, Reason, Rules, RulesError, Scan,
-    VenueFacts, decide,
+    DayUses, Decision, Direction, Form, History, Mode, Presence, Presented, Reason, Rules,
+    RulesError, Scan, VenueFacts, decide,
 };
 use credential::token::Token;
-use kit::types::{EntitlementId, Union, shanghai_date};
+use kit::types::{EntitlementId, Union, VenueId, shanghai_date};
 
 use super::entitlement::{Entitlement, Grant};
 use super::redemption::Limits;
@@ -23,24 +24,45 @@ use super::scan::Attempt;
 #[derive(Clone, Debug)]
 pub struct Desk {
     pub now: DateTime<Utc>,
-    /// The union whose venue it is: only its own products' rules are in the book.
+    /// The union whose venues they are: only its own products' rules are in the book.
     pub union: Union,
-    pub venue: VenueFacts,
-    /// People inside at once, at most.
-    pub capacity: Option<u32>,
-    /// People inside today, where exits are scanned.
-    pub inside: u32,
+    pub places: BTreeMap<VenueId, Place>,
     pub accounts: BTreeMap<EntitlementId, Account>,
     pub rules: RuleBook,
     /// People that each scope may still admit on a signature alone this hour.
     pub budgets: BTreeMap<u32, u32>,
 }
 
-/// One entitlement at this venue.
+/// One venue.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub facts: VenueFacts,
+    /// People inside at once, at most.
+    pub capacity: Option<u32>,
+    /// People inside today, where exits are scanned.
+    pub inside: u32,
+}
+
+/// One entitlement: its entries that count, everywhere and at each venue.
 #[derive(Clone, Debug)]
 pub struct Account {
     pub entitlement: Entitlement,
-    pub history: History,
+    pub everywhere: Uses,
+    pub here: BTreeMap<VenueId, Visits>,
+}
+
+/// Persons let in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Uses {
+    pub today: u32,
+    pub yesterday: u32,
+    pub total: u32,
+}
+
+/// What one venue has seen of an entitlement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Visits {
+    pub uses: Uses,
     /// Of its people, how many are inside today.
     pub inside: u32,
     /// Some came in on an earlier day and were not seen to leave.
@@ -78,29 +100,31 @@ impl Desk {
             Err(reason) => return Outcome::of(Decision::deny(reason, self.now), today),
         };
         let id = EntitlementId(token.claims().entitlement_id);
-        let Some(mut account) = self.accounts.get(&id).cloned() else {
+        let found = (self.accounts.get(&id), self.places.get(&attempt.venue));
+        let (Some(account), Some(place)) = found else {
             // Only an issuer of no union gets here: its tokens verify nowhere in production.
             return Outcome::of(Decision::deny(Reason::UnknownKey, self.now), today);
         };
-        if attempt.entitlement() != Some((id, account.entitlement.home, account.entitlement.scope))
-        {
+        let entitlement = &account.entitlement;
+        if attempt.entitlement() != Some((id, entitlement.home, entitlement.scope)) {
             // A proper key, but of an issuer or for a product that this entitlement is not of.
             return Outcome::of(Decision::deny(Reason::UnknownKey, self.now), today);
         }
-        let outcome = self.judge(&mut account, attempt, token, gate);
-        if matches!(outcome.decision, Decision::Admit { .. }) {
-            self.inside = shifted(self.inside, outcome.inside_delta);
-            self.accounts.insert(id, account);
+        let visits = account.here.get(&attempt.venue).copied();
+        let visits = visits.unwrap_or_default();
+        let outcome = self.judge((account, &visits), place, attempt, (token, gate));
+        if let Decision::Admit { counted_on, .. } = outcome.decision {
+            self.admitted(id, attempt, &outcome, counted_on == today);
         }
         outcome
     }
 
     fn judge(
-        &mut self,
-        account: &mut Account,
+        &self,
+        (account, visits): (&Account, &Visits),
+        place: &Place,
         attempt: &Attempt,
-        token: Token,
-        gate: u8,
+        (token, gate): (Token, u8),
     ) -> Outcome {
         let today = shanghai_date(self.now);
         let (version, rules) = match self.rules_of(&account.entitlement, attempt.direction) {
@@ -110,19 +134,20 @@ impl Desk {
         let scope = account.entitlement.scope;
         let budget = self.budgets.get(&scope).copied().unwrap_or(0);
         let facts = account.entitlement.facts(Some(&token), budget);
-        let full = account.inside >= u32::from(facts.persons).max(1);
+        let full = visits.inside >= u32::from(facts.persons).max(1);
         let inside = match attempt.direction {
             Direction::Entry => full,
-            Direction::Exit => account.inside > 0 || account.stayed,
+            Direction::Exit => visits.inside > 0 || visits.stayed,
         };
-        account.history.presence = if inside {
+        let presence = if inside {
             Presence::Inside
         } else {
             Presence::Outside
         };
-        self.venue.vacancies = self
+        let mut venue = place.facts.clone();
+        venue.vacancies = place
             .capacity
-            .map(|capacity| capacity.saturating_sub(self.inside));
+            .map(|capacity| capacity.saturating_sub(place.inside));
         let scan = Scan {
             direction: attempt.direction,
             persons: attempt.persons,
@@ -136,38 +161,55 @@ impl Desk {
             clock_trusted: true,
             document: attempt.document,
         };
-        let decision = decide(
-            &rules,
-            &facts,
-            &account.history,
-            &self.venue,
-            self.now,
-            &scan,
-        );
+        let history = history(account, visits, presence);
+        let decision = decide(&rules, &facts, &history, &venue, self.now, &scan);
+        let limits = limits(&rules, version, &venue);
         let Decision::Admit { counted_on, .. } = decision else {
             return Outcome {
-                limits: limits(&rules, version, &self.venue),
+                limits,
                 ..Outcome::of(decision, today)
             };
         };
-        let persons = u32::from(attempt.persons.get());
-        let inside_delta = self.enter_or_leave(account, attempt.direction, persons);
-        let unseen =
-            attempt.direction == Direction::Entry && account.entitlement.grant == Grant::Unseen;
-        if attempt.direction == Direction::Entry {
-            count(&mut account.history, counted_on == today, persons);
-        }
-        if unseen {
-            self.budgets.insert(scope, budget.saturating_sub(persons));
-            account.entitlement.first_used_at.get_or_insert(self.now);
-        }
-        let limits = limits(&rules, version, &self.venue);
+        let is_entry = attempt.direction == Direction::Entry;
         Outcome {
             decision,
             limits,
             counted_on,
-            inside_delta,
-            unseen,
+            inside_delta: inside_delta(place, visits, attempt),
+            unseen: is_entry && account.entitlement.grant == Grant::Unseen,
+        }
+    }
+
+    /// Remembers an admission.
+    fn admitted(
+        &mut self,
+        id: EntitlementId,
+        attempt: &Attempt,
+        outcome: &Outcome,
+        is_today: bool,
+    ) {
+        let found = (
+            self.accounts.get_mut(&id),
+            self.places.get_mut(&attempt.venue),
+        );
+        let (Some(account), Some(place)) = found else {
+            return;
+        };
+        place.inside = shifted(place.inside, outcome.inside_delta);
+        let visits = account.here.entry(attempt.venue).or_default();
+        if place.facts.tracks_exits {
+            visits.inside = shifted(visits.inside, outcome.inside_delta);
+            visits.stayed &= attempt.direction == Direction::Entry;
+        }
+        let persons = u32::from(attempt.persons.get());
+        if attempt.direction == Direction::Entry {
+            visits.uses.count(is_today, persons);
+            account.everywhere.count(is_today, persons);
+        }
+        if outcome.unseen {
+            let budget = self.budgets.entry(account.entitlement.scope).or_default();
+            *budget = budget.saturating_sub(persons);
+            account.entitlement.first_used_at.get_or_insert(self.now);
         }
     }
 
@@ -200,20 +242,37 @@ impl Desk {
             None => Err(Decision::Ask { reason: missing }),
         }
     }
+}
 
-    fn enter_or_leave(&self, account: &mut Account, direction: Direction, persons: u32) -> i32 {
-        if !self.venue.tracks_exits {
-            return 0;
+impl Account {
+    /// One that has been nowhere.
+    pub fn new(entitlement: Entitlement) -> Self {
+        Self {
+            entitlement,
+            everywhere: Uses::default(),
+            here: BTreeMap::new(),
         }
-        let delta = match direction {
-            Direction::Entry => i32::try_from(persons).unwrap_or(i32::MAX),
-            Direction::Exit => -i32::try_from(persons.min(account.inside)).unwrap_or(i32::MAX),
+    }
+
+    /// Takes in what one venue has counted; each venue once.
+    pub fn visited(&mut self, venue: VenueId, uses: Uses) {
+        self.here.entry(venue).or_default().uses = uses;
+        let add = |sum: &mut u32, count: u32| *sum = sum.saturating_add(count);
+        add(&mut self.everywhere.today, uses.today);
+        add(&mut self.everywhere.yesterday, uses.yesterday);
+        add(&mut self.everywhere.total, uses.total);
+    }
+}
+
+impl Uses {
+    fn count(&mut self, is_today: bool, persons: u32) {
+        let day = if is_today {
+            &mut self.today
+        } else {
+            &mut self.yesterday
         };
-        account.inside = shifted(account.inside, delta);
-        if direction == Direction::Exit {
-            account.stayed = false;
-        }
-        delta
+        *day = day.saturating_add(persons);
+        self.total = self.total.saturating_add(persons);
     }
 }
 
@@ -233,18 +292,36 @@ fn shifted(count: u32, delta: i32) -> u32 {
     count.saturating_add_signed(delta)
 }
 
-fn count(history: &mut History, is_today: bool, persons: u32) {
-    let add = |sum: &mut u32| *sum = sum.saturating_add(persons);
-    let day = if is_today {
-        &mut history.today
-    } else {
-        &mut history.yesterday
-    };
-    add(&mut day.here);
-    add(&mut day.everywhere);
-    add(&mut history.here);
-    add(&mut history.province);
-    add(&mut history.total);
+/// By how much a scan that is admitted changes the number of people inside.
+fn inside_delta(place: &Place, visits: &Visits, attempt: &Attempt) -> i32 {
+    if !place.facts.tracks_exits {
+        return 0;
+    }
+    let persons = u32::from(attempt.persons.get());
+    match attempt.direction {
+        Direction::Entry => i32::try_from(persons).unwrap_or(i32::MAX),
+        Direction::Exit => -i32::try_from(persons.min(visits.inside)).unwrap_or(i32::MAX),
+    }
+}
+
+/// An account as the rules of one venue look at it.
+fn history(account: &Account, visits: &Visits, presence: Presence) -> History {
+    let (here, everywhere) = (&visits.uses, &account.everywhere);
+    History {
+        today: DayUses {
+            here: here.today,
+            everywhere: everywhere.today,
+        },
+        yesterday: DayUses {
+            here: here.yesterday,
+            everywhere: everywhere.yesterday,
+        },
+        here: here.total,
+        // Every venue of this union lies in its province.
+        province: everywhere.total,
+        total: everywhere.total,
+        presence,
+    }
 }
 
 fn limits(rules: &Rules, rules_version: Option<i64>, venue: &VenueFacts) -> Limits {

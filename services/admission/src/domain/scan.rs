@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use credential::keyset::Issuer;
 use credential::rules::{Direction, DocumentReading, Reason};
 use credential::token::Token;
-use kit::types::{EntitlementId, GateId, Union};
+use kit::types::{EntitlementId, GateId, Union, VenueId};
 
 /// The number a device gives a scan, once and for ever: its own id, how often it was enrolled,
 /// and a count without gaps.
@@ -32,6 +32,8 @@ impl ScanId {
 #[derive(Clone, Debug)]
 pub struct Attempt {
     pub id: ScanId,
+    /// Where its gate stands.
+    pub venue: VenueId,
     /// SHA-256 of the text that was scanned: what tells a repeated request from another one.
     pub token_hash: [u8; 32],
     /// The credential, if its key is known and did sign it.

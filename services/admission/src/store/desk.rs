@@ -1,10 +1,10 @@
-//! What a batch of one venue is decided on, and what it leaves. The locks are taken in one order
-//! everywhere: entitlements by id, then the venue's counter, then anything else.
+//! What a batch of scans is decided on, and what it leaves. The locks are taken in one order
+//! everywhere: entitlements by id, then the venues' counters by id, then anything else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate, SubsecRound, TimeDelta, Utc};
-use credential::rules::{DayUses, History, Presence, Province, VenueFacts, VenueId as FactsId};
+use credential::rules::{Province, VenueFacts, VenueId as FactsId};
 use kit::types::{EntitlementId, GateId, Union, VenueId, shanghai_date};
 use kit::{Error, Result, Tx};
 use sea_orm::FromQueryResult;
@@ -12,13 +12,14 @@ use uuid::Uuid;
 
 use super::entitlement::{self, Wanted};
 use super::{product, venue};
-use crate::domain::desk::{Account, Desk};
+use crate::domain::desk::{Account, Desk, Place, Uses};
 use crate::domain::entitlement::{Entitlement, Grant, UNSEEN_PERSONS_PER_HOUR_MAX};
 use crate::domain::venue::Venue;
 
 /// A gate as a batch sees it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GateState {
+    pub(crate) venue: VenueId,
     pub(crate) number: u8,
     pub(crate) disabled: bool,
     pub(crate) enrolment: i32,
@@ -26,21 +27,35 @@ pub(crate) struct GateState {
     pub(crate) shift: Option<Uuid>,
 }
 
-/// A venue under its lock.
+/// Venues under their locks.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) desk: Desk,
-    pub(crate) venue: Venue,
     pub(crate) gates: BTreeMap<GateId, GateState>,
 }
 
-/// Locks the entitlements, then the venue, and loads all that decides.
-pub(crate) async fn open(tx: &Tx, union: Union, id: VenueId, wanted: &Wanted) -> Result<Opened> {
+/// Locks the entitlements, then the venues, and loads all that decides.
+pub(crate) async fn open(
+    tx: &Tx,
+    union: Union,
+    (gates, venues): (&BTreeSet<GateId>, &BTreeSet<VenueId>),
+    wanted: &Wanted,
+) -> Result<Opened> {
     let entitlements = entitlement::lock_or_insert(tx, wanted).await?;
-    let inside = lock_counter(tx, id).await?;
-    let venue = venue::load(tx, id).await?;
-    let gates = gates(tx, id).await?;
-    let accounts = accounts(tx, &venue, entitlements).await?;
+    let inside = lock_counters(tx, venues).await?;
+    let today = shanghai_date(tx.now());
+    let mut places = BTreeMap::new();
+    for venue in venue::all(tx, venues).await? {
+        let inside = *inside.get(&venue.id).ok_or(Error::NotFound)?;
+        let place = Place {
+            facts: facts(&venue, union, today),
+            capacity: venue.details.capacity,
+            inside,
+        };
+        places.insert(venue.id, place);
+    }
+    let gates = gate_states(tx, gates).await?;
+    let accounts = accounts(tx, &places, entitlements).await?;
     let mut versions = Vec::new();
     let mut unseen = Vec::new();
     for account in accounts.values() {
@@ -60,14 +75,12 @@ pub(crate) async fn open(tx: &Tx, union: Union, id: VenueId, wanted: &Wanted) ->
     let desk = Desk {
         now: tx.now(),
         union,
-        venue: facts(&venue, union, shanghai_date(tx.now())),
-        capacity: venue.details.capacity,
-        inside,
+        places,
         rules: product::book(tx, &versions, &unseen).await?,
         budgets: lock_budgets(tx, &unseen).await?,
         accounts,
     };
-    Ok(Opened { desk, venue, gates })
+    Ok(Opened { desk, gates })
 }
 
 fn facts(venue: &Venue, union: Union, today: NaiveDate) -> VenueFacts {
@@ -90,48 +103,68 @@ fn facts(venue: &Venue, union: Union, today: NaiveDate) -> VenueFacts {
 
 /// Locks the venue's counter and begins its day; the people inside.
 pub(crate) async fn lock_counter(tx: &Tx, venue: VenueId) -> Result<u32> {
+    let mut inside = lock_counters(tx, &BTreeSet::from([venue])).await?;
+    inside.remove(&venue).ok_or(Error::NotFound)
+}
+
+/// The same for some venues, in the order of their ids.
+async fn lock_counters(tx: &Tx, venues: &BTreeSet<VenueId>) -> Result<BTreeMap<VenueId, u32>> {
     #[derive(FromQueryResult)]
     struct Counter {
+        venue: Uuid,
         day: NaiveDate,
         inside: i32,
     }
-    let counter = tx
-        .one::<Counter>(
-            "SELECT day, inside FROM venue_counter WHERE venue = $1 FOR UPDATE",
-            [venue.uuid().into()],
+    let counters: Vec<Counter> = tx
+        .all(
+            "SELECT venue, day, inside FROM venue_counter WHERE venue = ANY ($1)
+             ORDER BY venue FOR UPDATE",
+            [uuids(venues).into()],
         )
-        .await?
-        .ok_or(Error::NotFound)?;
-    let is_today = counter.day == shanghai_date(tx.now());
-    Ok(if is_today {
-        u32::try_from(counter.inside).unwrap_or_default()
-    } else {
-        0
-    })
+        .await?;
+    if counters.len() < venues.len() {
+        return Err(Error::NotFound);
+    }
+    let today = shanghai_date(tx.now());
+    let inside = |counter: &Counter| match counter.day == today {
+        true => u32::try_from(counter.inside).unwrap_or_default(),
+        false => 0,
+    };
+    Ok(counters
+        .iter()
+        .map(|counter| (VenueId(counter.venue), inside(counter)))
+        .collect())
 }
 
-async fn gates(tx: &Tx, venue: VenueId) -> Result<BTreeMap<GateId, GateState>> {
+fn uuids(venues: &BTreeSet<VenueId>) -> Vec<Uuid> {
+    venues.iter().map(|venue| venue.uuid()).collect()
+}
+
+async fn gate_states(tx: &Tx, gates: &BTreeSet<GateId>) -> Result<BTreeMap<GateId, GateState>> {
     #[derive(FromQueryResult)]
     struct Row {
         id: Uuid,
+        venue: Uuid,
         number: i16,
         disabled: bool,
         enrolment: i32,
         shift: Option<Uuid>,
     }
+    let ids: Vec<Uuid> = gates.iter().map(|gate| gate.uuid()).collect();
     let rows: Vec<Row> = tx
         .all(
-            "SELECT g.id, g.number, g.disabled, g.enrolment,
+            "SELECT g.id, g.venue, g.number, g.disabled, g.enrolment,
                (SELECT s.id FROM shift s WHERE s.gate = g.id AND s.closed_at IS NULL
                   AND s.closes_at > $2 ORDER BY s.opened_at DESC LIMIT 1) AS shift
-             FROM gate g WHERE g.venue = $1",
-            [venue.uuid().into(), tx.now().into()],
+             FROM gate g WHERE g.id = ANY ($1)",
+            [ids.into(), tx.now().into()],
         )
         .await?;
     Ok(rows
         .into_iter()
         .map(|row| {
             let state = GateState {
+                venue: VenueId(row.venue),
                 number: u8::try_from(row.number).unwrap_or_default(),
                 disabled: row.disabled,
                 enrolment: row.enrolment,
@@ -142,92 +175,68 @@ async fn gates(tx: &Tx, venue: VenueId) -> Result<BTreeMap<GateId, GateState>> {
         .collect())
 }
 
-#[derive(FromQueryResult)]
-struct Uses {
-    entitlement: i64,
-    today_here: i64,
-    today: i64,
-    yesterday_here: i64,
-    yesterday: i64,
-    here: i64,
-    total: i64,
-}
-
 async fn accounts(
     tx: &Tx,
-    venue: &Venue,
+    places: &BTreeMap<VenueId, Place>,
     entitlements: BTreeMap<EntitlementId, Entitlement>,
 ) -> Result<BTreeMap<EntitlementId, Account>> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        entitlement: i64,
+        venue: Uuid,
+        today: i64,
+        yesterday: i64,
+        total: i64,
+    }
     let ids: Vec<i64> = entitlements.keys().map(|id| id.to_i64()).collect();
     if ids.is_empty() {
         return Ok(BTreeMap::new());
     }
+    let mut accounts: BTreeMap<EntitlementId, Account> = entitlements
+        .into_iter()
+        .map(|(id, entitlement)| (id, Account::new(entitlement)))
+        .collect();
     let today = shanghai_date(tx.now());
     let yesterday = today.pred_opt().unwrap_or(today);
-    let rows: Vec<Uses> = tx
+    let rows: Vec<Row> = tx
         .all(
-            "SELECT entitlement,
-               COALESCE(sum(persons) FILTER (WHERE counted_on = $3 AND venue = $2), 0)
-                 AS today_here,
-               COALESCE(sum(persons) FILTER (WHERE counted_on = $3), 0) AS today,
-               COALESCE(sum(persons) FILTER (WHERE counted_on = $4 AND venue = $2), 0)
-                 AS yesterday_here,
-               COALESCE(sum(persons) FILTER (WHERE counted_on = $4), 0) AS yesterday,
-               COALESCE(sum(persons) FILTER (WHERE venue = $2), 0) AS here,
+            "SELECT entitlement, venue,
+               COALESCE(sum(persons) FILTER (WHERE counted_on = $2), 0) AS today,
+               COALESCE(sum(persons) FILTER (WHERE counted_on = $3), 0) AS yesterday,
                sum(persons) AS total
              FROM redemption
              WHERE entitlement = ANY ($1) AND decision = 'admit' AND direction = 'entry'
                AND voided_at IS NULL
-             GROUP BY entitlement",
-            [
-                ids.clone().into(),
-                venue.id.uuid().into(),
-                today.into(),
-                yesterday.into(),
-            ],
+             GROUP BY entitlement, venue",
+            [ids.clone().into(), today.into(), yesterday.into()],
         )
         .await?;
-    let mut histories: BTreeMap<i64, History> = rows
-        .into_iter()
-        .map(|row| (row.entitlement, history(&row)))
-        .collect();
-    let present = if venue.details.tracks_exits {
-        presence(tx, venue.id, ids).await?
-    } else {
-        BTreeMap::new()
-    };
-    Ok(entitlements
-        .into_iter()
-        .map(|(id, entitlement)| {
-            let (day, inside) = present.get(&id).copied().unwrap_or((today, 0));
-            let account = Account {
-                entitlement,
-                history: histories.remove(&id.to_i64()).unwrap_or(History::none()),
-                inside: if day == today { inside } else { 0 },
-                stayed: day != today && inside > 0,
-            };
-            (id, account)
-        })
-        .collect())
-}
-
-fn history(row: &Uses) -> History {
     let count = |sum: i64| u32::try_from(sum).unwrap_or(u32::MAX);
-    History {
-        today: DayUses {
-            here: count(row.today_here),
-            everywhere: count(row.today),
-        },
-        yesterday: DayUses {
-            here: count(row.yesterday_here),
-            everywhere: count(row.yesterday),
-        },
-        here: count(row.here),
-        // Every venue of this union lies in its province.
-        province: count(row.total),
-        total: count(row.total),
-        presence: Presence::Outside,
+    for row in rows {
+        let uses = Uses {
+            today: count(row.today),
+            yesterday: count(row.yesterday),
+            total: count(row.total),
+        };
+        if let Some(account) = accounts.get_mut(&EntitlementId::from_i64(row.entitlement)) {
+            account.visited(VenueId(row.venue), uses);
+        }
     }
+    let tracked: BTreeSet<VenueId> = places
+        .iter()
+        .filter(|(_, place)| place.facts.tracks_exits)
+        .map(|(venue, _)| *venue)
+        .collect();
+    if !tracked.is_empty() {
+        for ((venue, id), (day, inside)) in presences(tx, &tracked, ids).await? {
+            if let Some(account) = accounts.get_mut(&id) {
+                let visits = account.here.entry(venue).or_default();
+                visits.inside = if day == today { inside } else { 0 };
+                visits.stayed = day != today && inside > 0;
+            }
+        }
+    }
+    Ok(accounts)
 }
 
 /// Of each entitlement the day and the number inside the venue.
@@ -236,24 +245,33 @@ pub(crate) async fn presence(
     venue: VenueId,
     ids: Vec<i64>,
 ) -> Result<BTreeMap<EntitlementId, (NaiveDate, u32)>> {
+    let all = presences(tx, &BTreeSet::from([venue]), ids).await?;
+    Ok(all.into_iter().map(|((_, id), day)| (id, day)).collect())
+}
+
+type Presences = BTreeMap<(VenueId, EntitlementId), (NaiveDate, u32)>;
+
+async fn presences(tx: &Tx, venues: &BTreeSet<VenueId>, ids: Vec<i64>) -> Result<Presences> {
     #[derive(FromQueryResult)]
     struct Row {
+        venue: Uuid,
         entitlement: i64,
         day: NaiveDate,
         inside: i32,
     }
     let rows: Vec<Row> = tx
         .all(
-            "SELECT entitlement, day, inside FROM presence
-             WHERE venue = $1 AND entitlement = ANY ($2)",
-            [venue.uuid().into(), ids.into()],
+            "SELECT venue, entitlement, day, inside FROM presence
+             WHERE venue = ANY ($1) AND entitlement = ANY ($2)",
+            [uuids(venues).into(), ids.into()],
         )
         .await?;
     Ok(rows
         .into_iter()
         .map(|row| {
             let inside = u32::try_from(row.inside).unwrap_or_default();
-            (EntitlementId::from_i64(row.entitlement), (row.day, inside))
+            let key = (VenueId(row.venue), EntitlementId::from_i64(row.entitlement));
+            (key, (row.day, inside))
         })
         .collect())
 }
@@ -305,8 +323,9 @@ async fn lock_budgets(tx: &Tx, scopes: &[u32]) -> Result<BTreeMap<u32, u32>> {
         .collect())
 }
 
-/// What happened at a gate, to be added to the day's figures: (gate, what) to times and persons.
-pub(crate) type Figures = BTreeMap<(GateId, String), (i64, i64)>;
+/// What happened at a gate, to be added to the day's figures: (venue, gate, what) to times and
+/// persons.
+pub(crate) type Figures = BTreeMap<(VenueId, GateId, String), (i64, i64)>;
 
 /// What a batch leaves beside its redemptions.
 #[derive(Debug)]
@@ -315,21 +334,28 @@ pub(crate) struct Left<'a> {
     pub(crate) figures: &'a Figures,
     /// Those that were admitted on their signature alone.
     pub(crate) unseen: &'a [EntitlementId],
-    /// Those whose number inside changed.
-    pub(crate) moved: &'a [EntitlementId],
+    /// Those whose number inside a venue changed.
+    pub(crate) moved: &'a BTreeSet<(VenueId, EntitlementId)>,
 }
 
-/// Writes the counter, who is inside, the budgets, the entitlements used unseen, the figures.
-pub(crate) async fn close(tx: &Tx, venue: VenueId, left: &Left<'_>) -> Result<()> {
+/// Writes the counters, who is inside, the budgets, the entitlements used unseen, the figures.
+pub(crate) async fn close(tx: &Tx, left: &Left<'_>) -> Result<()> {
     let desk = left.desk;
-    let inside = i32::try_from(desk.inside).unwrap_or(i32::MAX);
-    set_counter(tx, venue, inside).await?;
-    let moved: Vec<(EntitlementId, u32)> = left
+    let inside: Vec<(VenueId, u32)> = desk
+        .places
+        .iter()
+        .map(|(venue, place)| (*venue, place.inside))
+        .collect();
+    set_counters(tx, &inside).await?;
+    let moved: Vec<(VenueId, EntitlementId, u32)> = left
         .moved
         .iter()
-        .filter_map(|id| desk.accounts.get(id).map(|account| (*id, account.inside)))
+        .filter_map(|(venue, id)| {
+            let visits = desk.accounts.get(id)?.here.get(venue)?;
+            Some((*venue, *id, visits.inside))
+        })
         .collect();
-    set_presence(tx, venue, moved).await?;
+    set_presence(tx, moved).await?;
     if !left.unseen.is_empty() {
         let changed: Vec<&Entitlement> = left
             .unseen
@@ -339,47 +365,56 @@ pub(crate) async fn close(tx: &Tx, venue: VenueId, left: &Left<'_>) -> Result<()
         entitlement::save(tx, &changed).await?;
         save_budgets(tx, &desk.budgets).await?;
     }
-    add_figures(tx, venue, left.figures).await
+    add_figures(tx, left.figures).await
 }
 
-/// Sets the number of people inside today. A transaction that began before midnight and got its
-/// locks after one that began later leaves the newer day alone.
-pub(crate) async fn set_counter(tx: &Tx, venue: VenueId, inside: i32) -> Result<()> {
-    let today = shanghai_date(tx.now());
+/// Sets the number of people inside each venue today; only under their locks. A transaction that
+/// began before midnight and got its locks after one that began later leaves the newer day alone.
+pub(crate) async fn set_counters(tx: &Tx, inside: &[(VenueId, u32)]) -> Result<()> {
+    let venues: Vec<Uuid> = inside.iter().map(|(venue, _)| venue.uuid()).collect();
+    let numbers: Vec<i32> = inside
+        .iter()
+        .map(|(_, inside)| i32::try_from(*inside).unwrap_or(i32::MAX))
+        .collect();
     tx.execute(
-        "UPDATE venue_counter SET day = $2, inside = $3
-         WHERE venue = $1 AND day <= $2 AND (day, inside) <> ($2, $3)",
-        [venue.uuid().into(), today.into(), inside.into()],
+        "UPDATE venue_counter c SET day = $1, inside = t.inside
+         FROM UNNEST($2::uuid[], $3::int[]) AS t (venue, inside)
+         WHERE c.venue = t.venue AND c.day <= $1 AND (c.day, c.inside) <> ($1, t.inside)",
+        [
+            shanghai_date(tx.now()).into(),
+            venues.into(),
+            numbers.into(),
+        ],
     )
     .await?;
     Ok(())
 }
 
-/// Sets of each entitlement the number inside today.
+/// Sets of each entitlement the number inside a venue today.
 pub(crate) async fn set_presence(
     tx: &Tx,
-    venue: VenueId,
-    mut moved: Vec<(EntitlementId, u32)>,
+    mut moved: Vec<(VenueId, EntitlementId, u32)>,
 ) -> Result<()> {
     if moved.is_empty() {
         return Ok(());
     }
-    moved.sort_unstable_by_key(|(id, _)| id.to_i64());
-    moved.dedup_by_key(|(id, _)| *id);
-    let ids: Vec<i64> = moved.iter().map(|(id, _)| id.to_i64()).collect();
+    moved.sort_unstable_by_key(|(venue, id, _)| (*venue, id.to_i64()));
+    moved.dedup_by_key(|(venue, id, _)| (*venue, *id));
+    let venues: Vec<Uuid> = moved.iter().map(|(venue, _, _)| venue.uuid()).collect();
+    let ids: Vec<i64> = moved.iter().map(|(_, id, _)| id.to_i64()).collect();
     let inside: Vec<i32> = moved
         .iter()
-        .map(|(_, inside)| i32::try_from(*inside).unwrap_or(i32::MAX))
+        .map(|(_, _, inside)| i32::try_from(*inside).unwrap_or(i32::MAX))
         .collect();
     tx.execute(
         "INSERT INTO presence (venue, entitlement, day, inside)
-         SELECT $1, i, $2, n FROM UNNEST($3::bigint[], $4::int[]) AS t (i, n)
+         SELECT v, i, $1, n FROM UNNEST($2::uuid[], $3::bigint[], $4::int[]) AS t (v, i, n)
          ON CONFLICT (venue, entitlement) DO UPDATE
            SET day = EXCLUDED.day, inside = EXCLUDED.inside
          WHERE presence.day <= EXCLUDED.day",
         [
-            venue.uuid().into(),
             shanghai_date(tx.now()).into(),
+            venues.into(),
             ids.into(),
             inside.into(),
         ],
@@ -404,28 +439,30 @@ async fn save_budgets(tx: &Tx, budgets: &BTreeMap<u32, u32>) -> Result<()> {
     Ok(())
 }
 
-/// Adds to the day's figures; only under the venue's lock.
-pub(crate) async fn add_figures(tx: &Tx, venue: VenueId, figures: &Figures) -> Result<()> {
+/// Adds to the day's figures; only under the venues' locks.
+pub(crate) async fn add_figures(tx: &Tx, figures: &Figures) -> Result<()> {
     if figures.is_empty() {
         return Ok(());
     }
     let today = shanghai_date(tx.now());
     let since = tx.now() - kit::types::day_start(today);
     let hour = i16::try_from(since.num_hours()).unwrap_or_default();
-    let gates: Vec<Uuid> = figures.keys().map(|(gate, _)| gate.uuid()).collect();
-    let whats: Vec<String> = figures.keys().map(|(_, what)| what.clone()).collect();
+    let venues: Vec<Uuid> = figures.keys().map(|(venue, _, _)| venue.uuid()).collect();
+    let gates: Vec<Uuid> = figures.keys().map(|(_, gate, _)| gate.uuid()).collect();
+    let whats: Vec<String> = figures.keys().map(|(_, _, what)| what.clone()).collect();
     let times: Vec<i64> = figures.values().map(|(times, _)| *times).collect();
     let persons: Vec<i64> = figures.values().map(|(_, persons)| *persons).collect();
     tx.execute(
         "INSERT INTO figure AS f (venue, day, gate, hour, what, times, persons)
-         SELECT $1, $2, g, $3, w, n, p
-         FROM UNNEST($4::uuid[], $5::text[], $6::bigint[], $7::bigint[]) AS t (g, w, n, p)
+         SELECT v, $1, g, $2, w, n, p
+         FROM UNNEST($3::uuid[], $4::uuid[], $5::text[], $6::bigint[], $7::bigint[])
+           AS t (v, g, w, n, p)
          ON CONFLICT (venue, day, gate, hour, what) DO UPDATE
            SET times = f.times + EXCLUDED.times, persons = f.persons + EXCLUDED.persons",
         [
-            venue.uuid().into(),
             today.into(),
             hour.into(),
+            venues.into(),
             gates.into(),
             whats.into(),
             times.into(),
@@ -434,66 +471,4 @@ pub(crate) async fn add_figures(tx: &Tx, venue: VenueId, figures: &Figures) -> R
     )
     .await?;
     Ok(())
-}
-
-/// Keeps an alarm once; false when it was raised before.
-pub(crate) async fn add_alarm(tx: &Tx, alarm: &Alarm) -> Result<bool> {
-    let added = tx
-        .execute(
-            "INSERT INTO scan_alarm (id, venue, gate, redemption, code, at)
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING",
-            [
-                alarm.id.into(),
-                alarm.venue.uuid().into(),
-                alarm.gate.uuid().into(),
-                alarm.redemption.into(),
-                alarm.code.clone().into(),
-                alarm.at.into(),
-            ],
-        )
-        .await?;
-    Ok(added == 1)
-}
-
-/// Something a person must look at.
-#[derive(Clone, Debug)]
-pub(crate) struct Alarm {
-    pub(crate) id: Uuid,
-    pub(crate) venue: VenueId,
-    pub(crate) gate: GateId,
-    /// The redemption whose scan id was used again.
-    pub(crate) redemption: Uuid,
-    pub(crate) code: String,
-    pub(crate) at: DateTime<Utc>,
-}
-
-/// Alarms after an id, for a resync.
-pub(crate) async fn alarms_after(tx: &Tx, after: Uuid, rows_max: i64) -> Result<Vec<Alarm>> {
-    #[derive(FromQueryResult)]
-    struct Row {
-        id: Uuid,
-        venue: Uuid,
-        gate: Uuid,
-        redemption: Uuid,
-        code: String,
-        at: DateTime<Utc>,
-    }
-    let rows: Vec<Row> = tx
-        .all(
-            "SELECT id, venue, gate, redemption, code, at FROM scan_alarm WHERE id > $1
-             ORDER BY id LIMIT $2",
-            [after.into(), rows_max.into()],
-        )
-        .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Alarm {
-            id: row.id,
-            venue: VenueId(row.venue),
-            gate: GateId(row.gate),
-            redemption: row.redemption,
-            code: row.code,
-            at: row.at,
-        })
-        .collect())
 }

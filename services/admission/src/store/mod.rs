@@ -1,6 +1,7 @@
 //! Rows of this service's tables. Only here and in `queries` is SQL written; everything else sees
 //! the types of `domain`.
 
+pub(crate) mod alarm;
 pub(crate) mod desk;
 pub(crate) mod entitlement;
 pub(crate) mod gate;

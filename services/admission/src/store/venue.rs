@@ -90,6 +90,14 @@ pub(crate) async fn load(tx: &Tx, id: VenueId) -> Result<Venue> {
         .try_into()
 }
 
+/// Those that are there of these.
+pub(crate) async fn all(tx: &Tx, ids: &BTreeSet<VenueId>) -> Result<Vec<Venue>> {
+    let sql = format!("SELECT {COLUMNS} FROM venue WHERE id = ANY ($1)");
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    let rows: Vec<VenueRow> = tx.all(&sql, [ids.into()]).await?;
+    rows.into_iter().map(Venue::try_from).collect()
+}
+
 /// Adds a venue with its counter row.
 pub(crate) async fn insert(tx: &Tx, venue: &Venue) -> Result<()> {
     let details = &venue.details;

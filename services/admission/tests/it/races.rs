@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use admission::commands::gate::enrol_gate;
 use admission::commands::redeem::{Scanned, redeem, redeem_batch};
-use admission::domain::scan::Attempt;
+use admission::domain::scan::{Attempt, ScanId};
+use admission::domain::venue::Details;
 use credential::rules::{Direction, DocumentReading, Reason, Rules};
 use ed25519_dalek::SigningKey;
 use prost::Message;
@@ -12,7 +13,7 @@ use proto::admission::FreezeApplied;
 use proto::v1::{Entitlement, entitlement::State};
 use tokio::sync::Barrier;
 
-use crate::world::{World, admits, daily, id, reason, refused};
+use crate::world::{Device, World, admits, daily, details, id, reason, refused};
 
 const ROUNDS: u64 = 12;
 
@@ -21,7 +22,7 @@ const ROUNDS: u64 = 12;
 async fn two_gates_of_one_venue_admit_once() {
     let world = World::new().await;
     world.product(&daily()).await;
-    let venue = world.venue(crate::world::details("博物馆")).await;
+    let venue = world.venue(details("博物馆")).await;
     let (first, second) = (world.device(venue.id).await, world.device(venue.id).await);
     let twin = World::service(world.db.process().await).await;
     for pass in 1..=ROUNDS {
@@ -117,7 +118,7 @@ async fn a_freeze_and_a_scan_agree_on_who_was_first() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_code_binds_one_of_two_devices() {
     let world = World::new().await;
-    let venue = world.venue(crate::world::details("博物馆")).await;
+    let venue = world.venue(details("博物馆")).await;
     let twin = world.db.process().await;
     for round in 0..ROUNDS {
         let (key, name) = (world.uuid(), format!("{round}号门"));
@@ -208,27 +209,15 @@ async fn a_batch_shares_its_locks_and_no_fate() {
     let all = futures::future::join_all(all).await;
     assert!(all.iter().all(|one| admits(one.as_ref().unwrap())));
     // Twins and strangers in one batch, by hand: the order of arrival decides.
-    let attempt = |pass: u64, seq: i64, hash: u8| Attempt {
-        id: admission::domain::scan::ScanId {
-            gate: door.gate,
-            enrolment: 1,
-            seq,
-        },
-        token_hash: [hash; 32],
-        shown: Ok(credential::token::Token::new(world.claims(pass)).unwrap()),
-        direction: Direction::Entry,
-        persons: std::num::NonZeroU16::MIN,
-        document: DocumentReading::NotRead,
-        device_at: world.now(),
-    };
+    let attempt = |seq: i64, hash: u8| attempt(&world, &door, (60, seq, hash));
     world.grant(60).await;
     let batch = vec![
-        attempt(60, 1_001, 1),
-        attempt(60, 1_001, 1),
-        attempt(60, 1_001, 2),
-        attempt(60, 1_002, 1),
+        attempt(1_001, 1),
+        attempt(1_001, 1),
+        attempt(1_001, 2),
+        attempt(1_002, 1),
     ];
-    let answers = redeem_batch(world.ctx(), door.venue, batch).await.unwrap();
+    let answers = redeem_batch(world.ctx(), batch).await.unwrap();
     let [first, twin, other, second]: [_; 4] = answers.try_into().unwrap();
     let first = first.unwrap();
     assert!(admits(&first));
@@ -236,6 +225,88 @@ async fn a_batch_shares_its_locks_and_no_fate() {
     assert_eq!(refused(other), "SCAN_ID_REUSED");
     assert_eq!(reason(&second.unwrap()), Some(Reason::UsedToday));
     assert_eq!(id(60), first.entitlement.unwrap());
+    world.check().await;
+}
+
+/// A scan as a lane gets it: of a pass, under a number, with a code of this hash.
+fn attempt(world: &World, door: &Device, (pass, seq, hash): (u64, i64, u8)) -> Attempt {
+    Attempt {
+        id: ScanId {
+            gate: door.gate,
+            enrolment: 1,
+            seq,
+        },
+        venue: door.venue,
+        token_hash: [hash; 32],
+        shown: Ok(credential::token::Token::new(world.claims(pass)).unwrap()),
+        direction: Direction::Entry,
+        persons: std::num::NonZeroU16::MIN,
+        document: DocumentReading::NotRead,
+        device_at: world.now(),
+    }
+}
+
+/// A batch of many venues counts what each of them let in for all of them, and who is inside for
+/// each alone. A gate that claims to stand elsewhere is not believed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_many_venues_counts_over_all_of_them() {
+    let world = World::new().await;
+    let rules = Rules {
+        total: Some(2),
+        ..Rules::unlimited()
+    };
+    world.product(&rules).await;
+    let tracked = |name| Details {
+        tracks_exits: true,
+        capacity: Some(2),
+        ..details(name)
+    };
+    let (museum, zoo) = (
+        world.venue(tracked("博物馆")).await,
+        world.venue(tracked("动物园")).await,
+    );
+    let (here, there) = (world.device(museum.id).await, world.device(zoo.id).await);
+    for pass in 1..=3 {
+        world.grant(pass).await;
+    }
+    let mut astray = attempt(&world, &here, (3, 3, 1));
+    astray.venue = zoo.id;
+    let batch = vec![
+        attempt(&world, &here, (1, 1, 1)),
+        attempt(&world, &there, (1, 1, 1)),
+        attempt(&world, &here, (1, 2, 1)),
+        attempt(&world, &there, (2, 2, 1)),
+        attempt(&world, &there, (3, 3, 1)),
+        astray,
+    ];
+    let mut answers = redeem_batch(world.ctx(), batch).await.unwrap();
+    assert_eq!(refused(answers.pop().unwrap()), "GATE_NOT_RECOGNISED");
+    let reasons: Vec<Option<Reason>> = answers
+        .into_iter()
+        .map(|one| reason(&one.unwrap()))
+        .collect();
+    // The pass that is inside here has used its last entry there; there it is full.
+    let expected = [
+        None,
+        None,
+        Some(Reason::AlreadyInside),
+        None,
+        Some(Reason::VenueFull),
+    ];
+    assert_eq!(reasons, expected);
+    let inside = "SELECT count(*) FROM venue_counter WHERE inside = 2";
+    assert_eq!(world.count(inside).await, 1);
+    let inside = "SELECT count(*) FROM presence WHERE inside = 1";
+    assert_eq!(world.count(inside).await, 3);
+    let mut later = attempt(&world, &here, (1, 4, 1));
+    later.direction = Direction::Exit;
+    let again = attempt(&world, &here, (1, 5, 1));
+    let answers = redeem_batch(world.ctx(), vec![later, again]).await.unwrap();
+    let reasons: Vec<Option<Reason>> = answers
+        .into_iter()
+        .map(|one| reason(&one.unwrap()))
+        .collect();
+    assert_eq!(reasons, [None, Some(Reason::UsedUp)]);
     world.check().await;
 }
 

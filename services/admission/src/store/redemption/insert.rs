@@ -2,7 +2,6 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use credential::rules::{Decision, Hints, Reason, Remaining};
-use kit::types::VenueId;
 use kit::{Result, Tx};
 use uuid::Uuid;
 
@@ -14,7 +13,7 @@ const NONE: i32 = -1;
 const NO_INSTANT: i64 = i64::MIN;
 
 /// Adds the redemptions of one venue and one instant, all of version 1.
-pub(crate) async fn insert(tx: &Tx, venue: VenueId, all: &[&Redemption]) -> Result<()> {
+pub(crate) async fn insert(tx: &Tx, all: &[&Redemption]) -> Result<()> {
     let Some(first) = all.first() else {
         return Ok(());
     };
@@ -59,7 +58,7 @@ pub(crate) async fn insert(tx: &Tx, venue: VenueId, all: &[&Redemption]) -> Resu
             c.overrides.into(),
             c.override_by.into(),
             c.override_reason.into(),
-            venue.uuid().into(),
+            c.venue.into(),
             at.into(),
             scanned_on.into(),
             Uuid::nil().into(),
@@ -76,7 +75,7 @@ INSERT INTO redemption (id, version, venue, gate, enrolment, seq, token_hash, en
   hint_photo, next_try_at, explained_used, explained_limit, explained_end, rules_version,
   limit_day_here, limit_day, limit_here, limit_total, overridden, overrides, override_by,
   override_reason)
-SELECT t.id, 1, $37, t.gate, NULLIF(t.enrolment, -1), NULLIF(t.seq, -1),
+SELECT t.id, 1, t.venue, t.gate, NULLIF(t.enrolment, -1), NULLIF(t.seq, -1),
   NULLIF(t.token_hash, ''::bytea), CASE WHEN t.has_entitlement THEN t.entitlement END, t.gen,
   t.scope, t.direction, t.persons, t.decision, NULLIF(t.reason, ''), $38,
   'epoch'::timestamptz + NULLIF(t.device_at, -9223372036854775808) * interval '1 microsecond',
@@ -94,12 +93,12 @@ FROM UNNEST($1::uuid[], $2::uuid[], $3::int[], $4::bigint[], $5::bytea[], $6::bi
   $14::bigint[], $15::date[], $16::int[], $17::bool[], $18::uuid[], $19::int[], $20::int[],
   $21::int[], $22::bool[], $23::bool[], $24::bigint[], $25::int[], $26::int[], $27::bigint[],
   $28::bigint[], $29::int[], $30::int[], $31::int[], $32::int[], $33::bool[], $34::uuid[],
-  $35::uuid[], $36::text[])
+  $35::uuid[], $36::text[], $37::uuid[])
   AS t (id, gate, enrolment, seq, token_hash, entitlement, has_entitlement, gen, scope, direction,
     persons, decision, reason, device_at, counted_on, inside_delta, payable, shift,
     remaining_today, remaining_venue, remaining_total, hint_document, hint_photo, next_try_at,
     explained_used, explained_limit, explained_end, rules_version, limit_day_here, limit_day,
-    limit_here, limit_total, overridden, overrides, override_by, override_reason)";
+    limit_here, limit_total, overridden, overrides, override_by, override_reason, venue)";
 
 #[derive(Default)]
 struct Columns {
@@ -139,6 +138,7 @@ struct Columns {
     overrides: Vec<Uuid>,
     override_by: Vec<Uuid>,
     override_reason: Vec<String>,
+    venue: Vec<Uuid>,
 }
 
 /// A count as the tables keep it: one beyond 31 bits is as good as that.
@@ -170,6 +170,7 @@ impl Columns {
 
     fn push_fact(&mut self, one: &Redemption) {
         self.id.push(one.id);
+        self.venue.push(one.venue.uuid());
         self.gate.push(one.gate.uuid());
         self.entitlement
             .push(one.entitlement.map_or(0, |id| id.to_i64()));
