@@ -1,70 +1,31 @@
 //! After the faults: what is unknown is asked for again with the same key and must become one
-//! thing or the other; then the log of operations, the databases and the provider's books are
-//! compared. Everything it finds is a violation with its subject.
+//! thing or the other, everything must come to its end, and what was acknowledged must be answered
+//! the same again. Then the facts are gathered for the judge, which alone says what is wrong.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::StreamExt;
 use serde_json::Value;
 
+use crate::client::Doubt;
+use crate::judge::{Facts, Findings, LIVENESS, Return, Scan, Sold, Sum, Waiting};
+use crate::judge::{repetition, uuid_of};
 use crate::load::Load;
 use crate::oplog::{self, Kind, Operation, Outcome};
-use crate::people::ENTRIES_MAX;
+use crate::people::CREATE_VENUE;
 use crate::provider::Provider;
 use crate::world::World;
 
-/// Everything must have finished so long after the healing.
-pub(crate) const LIVENESS: Duration = Duration::from_secs(60);
 /// Requests of the repetition under way at once.
-const REPEATED_AT_ONCE: usize = 16;
+const REPEATED_AT_ONCE: usize = 48;
 /// Acknowledged operations of each kind that are asked for again, at most.
 const ASKED_AGAIN_MAX: usize = 400;
 const RETRY: Duration = Duration::from_millis(300);
-/// Violations of one kind that are named, at most.
-const NAMED_MAX: usize = 20;
 
-/// What must not be.
-#[derive(Clone, Debug)]
-pub(crate) struct Violation {
-    pub(crate) rule: &'static str,
-    pub(crate) subject: String,
-}
-
-/// What the comparison found.
-#[derive(Debug, Default)]
-pub(crate) struct Findings {
-    pub(crate) violations: Vec<Violation>,
-    /// Violations by rule, also those that are not named.
-    pub(crate) counts: BTreeMap<&'static str, usize>,
-    /// Operations by kind: done, refused, unknown until they were asked for again.
-    pub(crate) operations: BTreeMap<Kind, [u64; 3]>,
-    /// Operations whose answer was unknown when the faults were over.
-    pub(crate) repeated: u64,
-    /// Acknowledged operations that were asked for again.
-    pub(crate) asked_again: u64,
-    /// From the healing until nothing was pending.
-    pub(crate) finished: Option<Duration>,
-}
-
-impl Findings {
-    pub(crate) fn add(&mut self, rule: &'static str, subject: impl Into<String>) {
-        let count = self.counts.entry(rule).or_default();
-        *count += 1;
-        if *count <= NAMED_MAX {
-            self.violations.push(Violation {
-                rule,
-                subject: subject.into(),
-            });
-        }
-    }
-}
-
-/// Asks again for everything unknown until it is known, and for a part of what was acknowledged.
+/// Asks again for everything unknown until it is known.
 ///
 /// # Errors
 /// When the log cannot be read.
@@ -82,23 +43,6 @@ pub(crate) async fn repeat(
     futures::stream::iter(unknown)
         .for_each_concurrent(REPEATED_AT_ONCE, |one| settle(load, one, healed))
         .await;
-    for kind in [Kind::Buy, Kind::Pay, Kind::Refund, Kind::Redeem] {
-        let known: Vec<&Operation> = operations
-            .values()
-            .filter(|one| one.kind == kind && one.outcome() == Outcome::Ok)
-            .collect();
-        let step = known.len().div_ceil(ASKED_AGAIN_MAX).max(1);
-        let again: Vec<&Operation> = known.into_iter().step_by(step).collect();
-        findings.asked_again += u64::try_from(again.len()).unwrap_or(0);
-        let answers: Vec<Option<String>> = futures::stream::iter(again)
-            .map(|one| same_again(load, one, healed))
-            .buffer_unordered(REPEATED_AT_ONCE)
-            .collect()
-            .await;
-        for problem in answers.into_iter().flatten() {
-            findings.add("replay_same_answer", problem);
-        }
-    }
     Ok(())
 }
 
@@ -113,42 +57,44 @@ async fn settle(load: &Arc<Load>, one: &Operation, healed: Instant) {
     }
 }
 
-/// What is wrong with the answer to a repetition of something acknowledged.
-async fn same_again(load: &Arc<Load>, one: &Operation, healed: Instant) -> Option<String> {
-    let before = identity(one.kind, one.done()?);
-    loop {
-        let answer = load.ask(one.id, one.kind, one.who, &one.request).await;
-        match answer.outcome {
-            Outcome::Ok => {
-                let now = identity(one.kind, &answer.value);
-                return (now != before)
-                    .then(|| format!("{:?} {}: {before:?}, now {now:?}", one.kind, one.id));
-            }
-            Outcome::Refused => {
-                return Some(format!(
-                    "{:?} {}: done, now refused: {}",
-                    one.kind, one.id, answer.value
-                ));
-            }
-            Outcome::Unknown if healed.elapsed() > LIVENESS => {
-                return Some(format!("{:?} {}: {}", one.kind, one.id, answer.value));
-            }
-            Outcome::Unknown => tokio::time::sleep(RETRY).await,
+/// Asks again for a part of what was acknowledged, each for as long as anything may take.
+///
+/// # Errors
+/// When the log cannot be read.
+pub(crate) async fn ask_again(load: &Arc<Load>, findings: &mut Findings) -> Result<()> {
+    let operations = oplog::read(load.log.path())?;
+    for kind in [Kind::Buy, Kind::Pay, Kind::Refund, Kind::Redeem] {
+        let known: Vec<&Operation> = operations
+            .values()
+            .filter(|one| one.kind == kind && one.outcome() == Outcome::Ok)
+            .collect();
+        let step = known.len().div_ceil(ASKED_AGAIN_MAX).max(1);
+        let again: Vec<&Operation> = known.into_iter().step_by(step).collect();
+        findings.asked_again += u64::try_from(again.len()).unwrap_or(0);
+        let answers: Vec<Option<String>> = futures::stream::iter(again)
+            .map(|one| same_again(load, one))
+            .buffer_unordered(REPEATED_AT_ONCE)
+            .collect()
+            .await;
+        for problem in answers.into_iter().flatten() {
+            findings.add("replay_same_answer", problem);
         }
     }
+    Ok(())
 }
 
-/// What of an answer stays the same for ever: other fields show today's state.
-fn identity(kind: Kind, answer: &Value) -> Vec<Value> {
-    let fields: &[&str] = match kind {
-        Kind::Buy => &["/pass/id", "/pass/number", "/pass/order/id"],
-        Kind::Pay => &["/payment/id"],
-        Kind::Payer => &[],
-        Kind::Refund => &["/pass/id"],
-        Kind::Redeem => &["/decision", "/reason", "/redemption/id"],
-    };
-    let field = |pointer: &&str| answer.pointer(pointer).cloned().unwrap_or_default();
-    fields.iter().map(field).collect()
+async fn same_again(load: &Arc<Load>, one: &Operation) -> Option<String> {
+    let began = Instant::now();
+    loop {
+        let answer = load.ask(one.id, one.kind, one.who, &one.request).await;
+        if answer.outcome != Outcome::Unknown {
+            return repetition(one, (answer.outcome, &answer.value));
+        }
+        if began.elapsed() > LIVENESS {
+            return Some(format!("{:?} {}: {}", one.kind, one.id, answer.value));
+        }
+        tokio::time::sleep(RETRY).await;
+    }
 }
 
 /// Waits until nothing is pending: every payment has its pass, every return its money.
@@ -162,286 +108,190 @@ pub(crate) async fn finish(
     findings: &mut Findings,
 ) -> Result<()> {
     let operations = oplog::read(load.log.path())?;
-    let paid: BTreeSet<String> = of_kind(&operations, Kind::Payer)
-        .filter_map(|(one, _)| uuid_of(one.request["orderId"].as_str()?))
+    let paid = operations
+        .values()
+        .filter(|one| one.kind == Kind::Payer && one.outcome() == Outcome::Ok)
+        .filter_map(|one| uuid_of(one.request["orderId"].as_str()?))
         .collect();
+    let mut waiting = Waiting {
+        paid,
+        ..Waiting::default()
+    };
+    drop(operations);
     loop {
-        let pending = pending(world, &paid).await?;
-        if pending.is_empty() {
-            findings.finished = Some(healed.elapsed());
-            return Ok(());
-        }
-        if healed.elapsed() > LIVENESS {
-            for one in pending {
-                findings.add("finished_in_time", one);
-            }
+        look(world, &mut waiting).await?;
+        if findings.finished(&waiting.pending(), healed.elapsed()) {
             return Ok(());
         }
         tokio::time::sleep(RETRY).await;
     }
 }
 
-async fn pending(world: &World, paid: &BTreeSet<String>) -> Result<Vec<String>> {
-    let passes = world
-        .rows(
-            "passes",
-            "SELECT order_id, state FROM pass WHERE state IN ('awaiting_payment', 'refunding', \
-             'lapsed')",
-        )
-        .await?;
-    let mut found: Vec<String> = passes
-        .iter()
-        .filter(|row| row[1] == "refunding" || paid.contains(&row[0]))
-        .map(|row| format!("the pass of order {} is {}", row[0], row[1]))
-        .collect();
-    let known = world.rows("passes", "SELECT order_id FROM pass").await?;
-    let known: BTreeSet<&String> = known.iter().map(|row| &row[0]).collect();
-    let lost = paid.iter().filter(|order| !known.contains(order));
-    found.extend(lost.map(|order| format!("order {order} was paid and has no pass")));
-    let refunds = world
-        .rows(
-            "billing",
-            "SELECT id, state FROM refund WHERE state <> 'done'",
-        )
-        .await?;
-    found.extend(
-        refunds
-            .iter()
-            .map(|row| format!("refund {} is {}", row[0], row[1])),
-    );
-    Ok(found)
+/// Reads what is still unfinished.
+async fn look(world: &World, waiting: &mut Waiting) -> Result<()> {
+    let passes = "SELECT order_id, state FROM pass";
+    waiting.passes = pairs(world.rows("passes", passes).await?);
+    let refunds = "SELECT id, state FROM refund WHERE state <> 'done'";
+    waiting.refunds = pairs(world.rows("billing", refunds).await?);
+    let given_back = "SELECT order_id FROM receipt WHERE order_id IS NOT NULL GROUP BY order_id \
+                      HAVING sum(refunded_fen) = sum(fen)";
+    let rows = world.rows("billing", given_back).await?;
+    waiting.given_back = rows.into_iter().map(first).collect();
+    Ok(())
 }
 
-/// Compares the log, the databases and the provider's books.
+/// Why somebody with an office cannot work within the time that everything has: it needs identity
+/// to have been heard of by the same clock.
+pub(crate) async fn office_rests(load: &Load, healed: Instant) -> Option<String> {
+    let input = load.cast.office_work(&load.ids);
+    loop {
+        let caller = load.cast.operator.caller();
+        let answer = load.api.run(&caller, CREATE_VENUE, &input).await;
+        if answer.is_ok() {
+            return None;
+        }
+        if answer.doubt == Doubt::Stranger {
+            load.cast.operator.refused();
+        }
+        if answer.outcome == Outcome::Refused || healed.elapsed() > LIVENESS {
+            return Some(answer.value.to_string());
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// What the clients know, what the databases hold, and what the provider wrote down.
 ///
 /// # Errors
 /// When something cannot be read.
-pub(crate) async fn compare(world: &World, load: &Load, findings: &mut Findings) -> Result<()> {
-    let operations = oplog::read(load.log.path())?;
-    for one in operations.values() {
-        let counts = findings.operations.entry(one.kind).or_default();
-        match one.outcome() {
-            Outcome::Ok => counts[0] += 1,
-            Outcome::Refused => counts[1] += 1,
-            Outcome::Unknown => {
-                counts[2] += 1;
-                let (kind, at, last) = (one.kind, one.sent_ms, one.answers.last());
-                let subject = format!("{kind:?} {} of {at} ms: {last:?}", one.id);
-                findings.add("known_after_replay", subject);
-            }
-        }
+pub(crate) async fn facts(world: &World, load: &Load) -> Result<Facts> {
+    let passes = "SELECT p.id, p.order_id FROM pass p JOIN product_version v ON v.product = \
+                  p.product AND v.number = p.product_version WHERE v.name_en = 'Fault drill pass'";
+    let scans = "SELECT gate, seq, id, decision, entitlement, venue, counted_on FROM redemption \
+                 WHERE NOT overridden";
+    let refunds = "SELECT out_refund_no, fen FROM refund WHERE state = 'done' AND fen > 0";
+    let balance = "SELECT code, debit_fen - credit_fen FROM account_balance WHERE code = \
+                   'wechat_clearing'";
+    let rows = async |database: &str, query: &str| world.rows(database, query).await;
+    Ok(Facts {
+        operations: oplog::read(load.log.path())?,
+        gates: load
+            .cast
+            .gates
+            .iter()
+            .map(|gate| gate.uuid.uuid().to_string())
+            .collect(),
+        sold: rows("passes", passes)
+            .await?
+            .into_iter()
+            .map(sold)
+            .collect(),
+        payments: rows("billing", "SELECT id FROM payment")
+            .await?
+            .into_iter()
+            .map(first)
+            .collect(),
+        scans: rows("admission", scans)
+            .await?
+            .into_iter()
+            .map(scan)
+            .collect(),
+        returns: rows("passes", "SELECT pass, state, cause FROM refund")
+            .await?
+            .into_iter()
+            .map(returned)
+            .collect(),
+        receipts: sums(rows("billing", "SELECT transaction_id, fen FROM receipt").await?)?,
+        refunds: sums(rows("billing", refunds).await?)?,
+        balance_fen: sums(rows("billing", balance).await?)?
+            .iter()
+            .map(|sum| sum.fen)
+            .sum(),
+        provider: Provider::read(&world.folder.join("sandbox/journal.jsonl"))?,
+    })
+}
+
+/// A row of a query; every column it selects is there.
+type Row = Vec<String>;
+
+fn columns<const COUNT: usize>(row: Row) -> [String; COUNT] {
+    let mut columns = row.into_iter();
+    std::array::from_fn(|_| columns.next().unwrap_or_default())
+}
+
+fn first(row: Row) -> String {
+    let [one] = columns(row);
+    one
+}
+
+fn pairs(rows: Vec<Row>) -> BTreeMap<String, String> {
+    let pair = |row| {
+        let [name, value] = columns(row);
+        (name, value)
+    };
+    rows.into_iter().map(pair).collect()
+}
+
+fn sold(row: Row) -> Sold {
+    let [pass, order] = columns(row);
+    Sold { pass, order }
+}
+
+fn scan(row: Row) -> Scan {
+    let [gate, seq, id, decision, entitlement, venue, day] = columns(row);
+    Scan {
+        gate,
+        seq,
+        id,
+        decision,
+        entitlement,
+        venue,
+        day,
     }
-    purchases(world, &operations, findings).await?;
-    scans(world, load, &operations, findings).await?;
-    returns(world, &operations, findings).await?;
-    money(world, findings).await
 }
 
-fn of_kind(
-    operations: &BTreeMap<u64, Operation>,
-    kind: Kind,
-) -> impl Iterator<Item = (&Operation, &Value)> {
-    operations
-        .values()
-        .filter(move |one| one.kind == kind)
-        .filter_map(|one| Some((one, one.done()?)))
+fn returned(row: Row) -> Return {
+    let [pass, state, cause] = columns(row);
+    Return { pass, state, cause }
 }
 
-/// Every acknowledged purchase is a pass under the order it was told, and no pass of the load's
-/// product comes from nowhere.
-async fn purchases(
-    world: &World,
-    operations: &BTreeMap<u64, Operation>,
-    findings: &mut Findings,
-) -> Result<()> {
-    let rows = world
-        .rows(
-            "passes",
-            "SELECT p.id, p.order_id FROM pass p JOIN product_version v ON v.product = p.product \
-             AND v.number = p.product_version WHERE v.name_en = 'Fault drill pass'",
+fn sums(rows: Vec<Row>) -> Result<Vec<Sum>> {
+    let sum = |row| {
+        let [number, fen] = columns(row);
+        let fen = fen
+            .parse()
+            .with_context(|| format!("{number}: {fen} is no sum"))?;
+        Ok(Sum { number, fen })
+    };
+    rows.into_iter().map(sum).collect()
+}
+
+/// Takes in what `bashu verify` says of the databases.
+///
+/// # Errors
+/// When it says nothing that can be read.
+pub(crate) async fn verify(world: &World, healed: Instant, findings: &mut Findings) -> Result<()> {
+    let left = LIVENESS.saturating_sub(healed.elapsed()).as_secs().max(5);
+    let settle = left.to_string();
+    let output = world
+        .bashu(&["--json", "verify", "--settle", &settle])
+        .await?;
+    let report: Value = serde_json::from_slice(&output.stdout).with_context(|| {
+        format!(
+            "verify said no JSON: {}",
+            String::from_utf8_lossy(&output.stderr)
         )
-        .await?;
-    let mut there: BTreeMap<String, String> = rows
-        .into_iter()
-        .map(|row| (row[0].clone(), row[1].clone()))
-        .collect();
-    for (one, answer) in of_kind(operations, Kind::Buy) {
-        let pass = answer.pointer("/pass/id").and_then(Value::as_str);
-        let order = answer.pointer("/pass/order/id").and_then(Value::as_str);
-        let (Some(pass), Some(order)) = (pass.and_then(number_of), order.and_then(uuid_of)) else {
-            findings.add(
-                "acknowledged_purchase_exists",
-                format!("{}: {answer}", one.id),
-            );
-            continue;
-        };
-        match there.remove(&pass) {
-            Some(found) if found == order => {}
-            found => findings.add(
-                "acknowledged_purchase_exists",
-                format!(
-                    "operation {}: pass {pass}, order {order}: {found:?}",
-                    one.id
-                ),
-            ),
-        }
+    })?;
+    let broken = report["broken"].as_array().into_iter().flatten();
+    let before = findings.total();
+    for one in broken {
+        let subject = format!("{} [{}]: {}", one["id"], one["place"], one["violations"]);
+        findings.add("verify", subject);
     }
-    for (pass, order) in there {
-        findings.add(
-            "no_purchase_from_nowhere",
-            format!("pass {pass}, order {order}"),
-        );
+    let checked = report["checked"].as_u64().unwrap_or(0);
+    if checked == 0 || (!output.status.success() && findings.total() == before) {
+        findings.add("verify", format!("{}: {report}", output.status));
     }
+    println!("   verify: {checked} promises checked");
     Ok(())
-}
-
-/// Every acknowledged scan is there exactly once with its decision, none comes from nowhere, and
-/// no pass entered more often than it allows.
-async fn scans(
-    world: &World,
-    load: &Load,
-    operations: &BTreeMap<u64, Operation>,
-    findings: &mut Findings,
-) -> Result<()> {
-    let rows = world
-        .rows(
-            "admission",
-            "SELECT gate, seq, id, decision, entitlement FROM redemption WHERE NOT overridden",
-        )
-        .await?;
-    let mut entered: BTreeMap<String, usize> = BTreeMap::new();
-    let mut there: BTreeMap<(String, String), Vec<(String, String)>> = BTreeMap::new();
-    for row in rows {
-        if row[3] == "admit" {
-            *entered.entry(row[4].clone()).or_default() += 1;
-        }
-        let key = (row[0].clone(), row[1].clone());
-        there
-            .entry(key)
-            .or_default()
-            .push((row[2].clone(), row[3].clone()));
-    }
-    for (entitlement, count) in entered {
-        if count > ENTRIES_MAX {
-            findings.add("entries_within_pass", format!("{entitlement}: {count}"));
-        }
-    }
-    for (one, answer) in of_kind(operations, Kind::Redeem) {
-        let gate = load.cast.gates[one.who].uuid.uuid().to_string();
-        let seq = one.request["scanId"]["seq"].to_string();
-        let found = there.remove(&(gate, seq)).unwrap_or_default();
-        let decision = answer["decision"]
-            .as_str()
-            .unwrap_or_default()
-            .to_lowercase();
-        let id = answer.pointer("/redemption/id").and_then(Value::as_str);
-        let told = (id.and_then(uuid_of).unwrap_or_default(), decision);
-        if found != [told.clone()] {
-            let subject = format!("operation {}: told {told:?}, found {found:?}", one.id);
-            findings.add("acknowledged_scan_exists_once", subject);
-        }
-    }
-    for (scan, found) in there {
-        findings.add("no_scan_from_nowhere", format!("{scan:?}: {found:?}"));
-    }
-    Ok(())
-}
-
-/// Every acknowledged return ended: the money went back, or the pass had been used.
-async fn returns(
-    world: &World,
-    operations: &BTreeMap<u64, Operation>,
-    findings: &mut Findings,
-) -> Result<()> {
-    let rows = world
-        .rows("passes", "SELECT pass, state FROM refund")
-        .await?;
-    let states: BTreeMap<&String, &String> = rows.iter().map(|row| (&row[0], &row[1])).collect();
-    for (one, answer) in of_kind(operations, Kind::Refund) {
-        let pass = answer.pointer("/pass/id").and_then(Value::as_str);
-        let pass = pass.and_then(number_of).unwrap_or_default();
-        match states.get(&pass).map(|state| state.as_str()) {
-            Some("done" | "refused") => {}
-            state => findings.add(
-                "acknowledged_return_ends",
-                format!("operation {}: pass {pass}: {state:?}", one.id),
-            ),
-        }
-    }
-    Ok(())
-}
-
-/// The provider's books are the ledger's: the same payments, the same refunds, the same balance.
-async fn money(world: &World, findings: &mut Findings) -> Result<()> {
-    let provider = Provider::read(&world.folder.join("sandbox/journal.jsonl"))?;
-    let receipts = world
-        .rows("billing", "SELECT transaction_id, fen FROM receipt")
-        .await?;
-    let booked: BTreeMap<String, i64> = sums(&receipts).context("receipts")?;
-    differ("payments_are_booked", &provider.payments, &booked, findings);
-    let refunds = world
-        .rows(
-            "billing",
-            "SELECT out_refund_no, fen FROM refund WHERE state = 'done' AND fen > 0",
-        )
-        .await?;
-    let booked: BTreeMap<String, i64> = sums(&refunds).context("refunds")?;
-    differ("refunds_are_booked", &provider.refunds, &booked, findings);
-    let balance = world
-        .rows(
-            "billing",
-            "SELECT code, debit_fen - credit_fen FROM account_balance WHERE code = \
-             'wechat_clearing'",
-        )
-        .await?;
-    let ours: i64 = sums(&balance).context("balance")?.values().sum();
-    let theirs: i64 =
-        provider.payments.values().sum::<i64>() - provider.refunds.values().sum::<i64>();
-    if ours != theirs {
-        findings.add(
-            "bill_is_ledger",
-            format!("the provider holds {theirs} fen, the ledger says {ours}"),
-        );
-    }
-    Ok(())
-}
-
-fn sums(rows: &[Vec<String>]) -> Result<BTreeMap<String, i64>> {
-    rows.iter()
-        .map(|row| Ok((row[0].clone(), row[1].parse()?)))
-        .collect()
-}
-
-fn differ(
-    rule: &'static str,
-    theirs: &BTreeMap<String, i64>,
-    ours: &BTreeMap<String, i64>,
-    findings: &mut Findings,
-) {
-    let subjects: BTreeSet<&String> = theirs.keys().chain(ours.keys()).collect();
-    for subject in subjects {
-        let (at_provider, here) = (theirs.get(subject), ours.get(subject));
-        if at_provider != here {
-            findings.add(rule, format!("{subject}: {at_provider:?}, booked {here:?}"));
-        }
-    }
-}
-
-/// The UUID in an opaque id.
-fn uuid_of(id: &str) -> Option<String> {
-    let plain = URL_SAFE_NO_PAD.decode(id).ok()?;
-    let colon = plain.iter().position(|byte| *byte == b':')?;
-    Some(
-        uuid::Uuid::from_slice(&plain[colon + 1..])
-            .ok()?
-            .to_string(),
-    )
-}
-
-/// The number in an opaque id of a pass, signed as the databases keep it.
-fn number_of(id: &str) -> Option<String> {
-    let plain = URL_SAFE_NO_PAD.decode(id).ok()?;
-    let colon = plain.iter().position(|byte| *byte == b':')?;
-    let bytes: [u8; 8] = plain[colon + 1..].try_into().ok()?;
-    Some(i64::from_be_bytes(bytes).to_string())
 }

@@ -1,6 +1,7 @@
 //! A lean client of the public graph and of the payer's side of the provider: it sends one
 //! operation and says whether it was done, refused, or nobody knows.
 
+use std::fmt::{Display, Formatter};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -11,8 +12,15 @@ use crate::oplog::Outcome;
 /// How long an answer may take before the client gives up and knows nothing.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Refusals that are never recorded: the same request may be done a moment later.
-const TRANSIENT: [&str; 2] = ["ORDER_NOT_SEEN_YET", "PAYMENT_ENDING"];
+/// The code of what is wrong with a token.
+const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
+/// Refusals that are never recorded: the same request may be done a moment later. A gate of this
+/// world is always enrolled, so one that is not recognised has met a clock that is off.
+const TRANSIENT: [&str; 3] = [
+    "ORDER_NOT_SEEN_YET",
+    "PAYMENT_ENDING",
+    "GATE_NOT_RECOGNISED",
+];
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -24,22 +32,71 @@ pub(crate) enum Caller {
     Gate(String),
 }
 
+/// Why nobody knows whether something was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// It is known.
+    None,
+    /// It was refused for the moment only.
+    Later,
+    /// The caller's token was not taken: she needs another one.
+    Stranger,
+    /// Whoever answered had no room for it or nobody to ask, and did not begin it.
+    TurnedAway,
+    /// There was no answer that says anything.
+    Lost,
+}
+
 /// What came of one request.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) outcome: Outcome,
     /// The payload, the refusal's code, or why nothing is known.
     pub(crate) value: Value,
-    /// Whether it was refused for the moment only.
-    pub(crate) later: bool,
+    /// Why an unknown outcome is unknown.
+    pub(crate) doubt: Doubt,
 }
+
+/// An answer that is none: what the gateway said instead.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    status: u16,
+    errors: Value,
+}
+
+impl Failed {
+    /// A token that is present and bad is refused as a whole; one that a service does not take is
+    /// told as an error of a field.
+    fn doubt(&self) -> Doubt {
+        let mut codes = self
+            .errors
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|error| error.pointer("/extensions/code"));
+        match self.status {
+            401 => Doubt::Stranger,
+            429 | 503 => Doubt::TurnedAway,
+            _ if codes.any(|code| code == UNAUTHENTICATED) => Doubt::Stranger,
+            _ => Doubt::Lost,
+        }
+    }
+}
+
+impl Display for Failed {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.status, self.errors)
+    }
+}
+
+impl std::error::Error for Failed {}
 
 impl Answer {
     fn unknown(why: impl Into<String>) -> Self {
         Self {
             outcome: Outcome::Unknown,
             value: Value::String(why.into()),
-            later: false,
+            doubt: Doubt::Lost,
         }
     }
 
@@ -93,7 +150,11 @@ impl Api {
         let mut answer: Value =
             serde_json::from_str(&text).with_context(|| format!("{status} is no JSON"))?;
         if let Some(errors) = answer.get("errors").filter(|errors| !errors.is_null()) {
-            bail!("{status}: {errors}");
+            return Err(Failed {
+                status: status.as_u16(),
+                errors: errors.clone(),
+            }
+            .into());
         }
         Ok(answer["data"].take())
     }
@@ -102,7 +163,13 @@ impl Api {
     pub(crate) async fn run(&self, caller: &Caller, text: &str, input: &Value) -> Answer {
         let data = match self.send(caller, text, json!({ "input": input })).await {
             Ok(data) => data,
-            Err(error) => return Answer::unknown(format!("{error:#}")),
+            Err(error) => {
+                let failed = error.downcast_ref::<Failed>();
+                return Answer {
+                    doubt: failed.map_or(Doubt::Lost, Failed::doubt),
+                    ..Answer::unknown(format!("{error:#}"))
+                };
+            }
         };
         let fields = data.as_object();
         let payload = fields.and_then(|fields| fields.values().next()).cloned();
@@ -113,18 +180,19 @@ impl Api {
             None => Answer {
                 outcome: Outcome::Ok,
                 value: payload,
-                later: false,
+                doubt: Doubt::None,
             },
             Some(code) => {
                 let later = TRANSIENT.iter().any(|transient| code == transient);
+                let (outcome, doubt) = if later {
+                    (Outcome::Unknown, Doubt::Later)
+                } else {
+                    (Outcome::Refused, Doubt::None)
+                };
                 Answer {
-                    outcome: if later {
-                        Outcome::Unknown
-                    } else {
-                        Outcome::Refused
-                    },
+                    outcome,
                     value: code.clone(),
-                    later,
+                    doubt,
                 }
             }
         }
@@ -160,15 +228,15 @@ impl Api {
             Ok(value) => value,
             Err(error) => return Answer::unknown(error.to_string()),
         };
-        let outcome = match (status, value["code"].as_str()) {
-            (200, _) | (409, Some("ORDERPAID")) => Outcome::Ok,
-            (400..=499, _) => Outcome::Refused,
-            _ => Outcome::Unknown,
+        let (outcome, doubt) = match (status, value["code"].as_str()) {
+            (200, _) | (409, Some("ORDERPAID")) => (Outcome::Ok, Doubt::None),
+            (400..=499, _) => (Outcome::Refused, Doubt::None),
+            _ => (Outcome::Unknown, Doubt::Lost),
         };
         Answer {
             outcome,
             value,
-            later: false,
+            doubt,
         }
     }
 
@@ -199,4 +267,26 @@ pub(crate) fn text(value: &Value, pointer: &str) -> Result<String> {
         .and_then(Value::as_str)
         .map(str::to_owned)
         .ok_or_else(|| anyhow!("the answer has no {pointer}: {value}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Doubt, Failed};
+
+    /// A refused token is told from a gateway that has no room and from an answer that says
+    /// nothing: only the first needs another token, only the second was surely not begun.
+    #[test]
+    fn failures_are_told_apart() {
+        let doubt = |status, code| {
+            let errors = json!([{ "message": "…", "extensions": { "code": code } }]);
+            Failed { status, errors }.doubt()
+        };
+        assert_eq!(doubt(401, "UNAUTHENTICATED"), Doubt::Stranger);
+        assert_eq!(doubt(200, "UNAUTHENTICATED"), Doubt::Stranger);
+        assert_eq!(doubt(429, "RATE_LIMITED"), Doubt::TurnedAway);
+        assert_eq!(doubt(503, "UNAVAILABLE"), Doubt::TurnedAway);
+        assert_eq!(doubt(200, "INTERNAL"), Doubt::Lost);
+    }
 }

@@ -1,8 +1,9 @@
-//! The schedule of faults, which the seed decides, and their execution one after the other. A
-//! fault counts only when it was seen to fire: a process that is gone, a byte that was swallowed,
-//! a process that stood still, a clock that was shifted.
+//! The faults, played one after the other. A fault counts only when it was seen to fire: a process
+//! that is gone, a byte that was swallowed, a process that stood still, a clock that was shifted,
+//! a cache that was emptied, a server that said its disk was full.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -12,156 +13,90 @@ use tokio::time::Instant;
 use crate::disk;
 use crate::load::Load;
 use crate::proxy::{Link, Weather};
+use crate::schedule::Fault;
 use crate::supervisor::{Kill, Supervisor, is_stopped};
 use crate::world::Component;
 
-/// Kills of each component when 40 are asked for; more are shared out in the same proportion.
-const KILLS: [(Component, usize); 9] = [
-    (Component::Identity, 5),
-    (Component::Passes, 6),
-    (Component::Billing, 6),
-    (Component::Admission, 6),
-    (Component::Gateway, 4),
-    (Component::Sandbox, 3),
-    (Component::Postgres, 4),
-    (Component::Kafka, 3),
-    (Component::Redis, 3),
-];
-/// What is asked of every component whatever is asked for in all.
-const KILLS_MIN: usize = 3;
 /// How long a fault lasts that does not end by itself.
 const LASTS_MS: (u32, u32) = (1_500, 5_000);
 /// The pause between two faults.
 const PAUSE_MS: (u32, u32) = (500, 2_500);
-/// Shifts of a service's clock, in seconds.
-const SHIFTS: [i64; 4] = [90, -90, 20, -20];
 /// How long a shifted clock is worked with.
 const SHIFTED: Duration = Duration::from_secs(6);
-/// How long it may take after a kill of Kafka until a purchase paid later has its code.
+/// A service whose clock is off by more, in seconds, may refuse to work rather than work wrongly.
+const NEAR_SECONDS_MAX: u64 = 30;
+/// How long it may take after a fault of Kafka until a purchase paid later has its code.
 const FLOW_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long Redis may be empty before it is emptied.
+const KEYS_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(50);
-/// One fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    Kill(Component),
-    /// SIGSTOP, and SIGCONT later.
-    Pause(Component),
-    /// The link's place among the links.
-    Link(usize, Weather),
-    /// A service lives with a clock that is off by so many seconds.
-    Clock(Component, i64),
-    DiskFull,
+
+/// What became of a fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It fired, and everything came back.
+    Healed,
+    /// It did not fire, or something did not come back, and why.
+    Failed(String),
+    /// This machine cannot do it, and why.
+    Impossible(String),
 }
 
-/// Which kinds of fault a run has.
+/// One fault as it was played.
 #[derive(Clone, Debug)]
-pub(crate) struct Wanted {
-    /// Kills in all; none when zero.
-    pub(crate) kills: usize,
-    pub(crate) only: Vec<String>,
-}
-
-impl Wanted {
-    fn has(&self, kind: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|only| only == kind)
-    }
-
-    fn has_component(&self, component: Component) -> bool {
-        let named = |only: &String| Component::ALL.iter().any(|one| one.name() == only);
-        let chosen: Vec<&String> = self.only.iter().filter(|only| named(only)).collect();
-        chosen.is_empty() || chosen.iter().any(|only| *only == component.name())
-    }
-}
-
-/// What a seed makes of what is wanted.
-pub(crate) fn schedule(wanted: &Wanted, ids: &Ids) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    let asked: usize = KILLS.iter().map(|(_, count)| count).sum();
-    if wanted.has("kill") {
-        for (component, share) in KILLS {
-            let count = (share * wanted.kills).div_ceil(asked).max(KILLS_MIN);
-            let wanted = wanted.kills > 0 && wanted.has_component(component);
-            faults.extend((0..if wanted { count } else { 0 }).map(|_| Fault::Kill(component)));
-        }
-    }
-    if wanted.has("pause") {
-        let paused = Component::ALL
-            .into_iter()
-            .filter(|one| wanted.has_component(*one));
-        faults.extend(paused.map(Fault::Pause));
-    }
-    if wanted.has("link") {
-        for link in 0..LINKS.len() {
-            let slow = Duration::from_millis(20 + u64::from(ids.below(130)));
-            faults.extend(
-                [
-                    Weather::Delay(slow),
-                    Weather::Throttle(60_000),
-                    Weather::Cut,
-                    Weather::HalfOpen,
-                    Weather::Deaf,
-                ]
-                .map(|weather| Fault::Link(link, weather)),
-            );
-        }
-    }
-    if wanted.has("clock") && clock_preload().is_some() {
-        for (service, shift) in Component::SERVICES.into_iter().zip(SHIFTS) {
-            faults.push(Fault::Clock(service, shift));
-        }
-    }
-    shuffle(&mut faults, ids);
-    if wanted.has("disk") {
-        // Last, since its server stays on the small disk until the world ends.
-        faults.push(Fault::DiskFull);
-    }
-    faults
-}
-
-/// What is wanted and cannot be done on this machine, and why.
-pub(crate) fn impossible(wanted: &Wanted) -> Vec<String> {
-    if wanted.has("clock") && clock_preload().is_none() {
-        let why = "clock: libfaketime is not installed (as root: apt-get install libfaketime)";
-        return vec![why.to_owned()];
-    }
-    Vec::new()
-}
-
-/// The libraries that shift a process's clock, as `deploy/dev/chaos` found them.
-fn clock_preload() -> Option<String> {
-    tests::variable("CHAOS_CLOCK_PRELOAD").ok()
-}
-
-/// The links that have weather, in this order.
-pub(crate) const LINKS: [Component; 3] = [Component::Postgres, Component::Kafka, Component::Redis];
-
-fn shuffle(faults: &mut [Fault], ids: &Ids) {
-    for last in (1..faults.len()).rev() {
-        let bound = u32::try_from(last + 1).unwrap_or(1);
-        faults.swap(last, usize::try_from(ids.below(bound)).unwrap_or(0));
-    }
+pub(crate) struct Event {
+    /// Milliseconds in the log of operations.
+    pub(crate) at_ms: u64,
+    pub(crate) took_ms: u64,
+    pub(crate) fault: Fault,
+    /// What was seen of it.
+    pub(crate) seen: String,
+    pub(crate) ending: Ending,
 }
 
 /// What the faults came to.
 #[derive(Debug, Default)]
 pub(crate) struct Story {
+    pub(crate) events: Vec<Event>,
+    /// Every process that was killed and came back, also those whose clock was set right by it.
     pub(crate) kills: Vec<Kill>,
-    /// Faults by kind that were seen to fire.
-    pub(crate) fired: BTreeMap<String, u64>,
-    /// After a kill of Kafka: until a purchase paid later had its code.
+    /// After a fault of Kafka: until a purchase paid later had its code.
     pub(crate) flow: Vec<Duration>,
-    /// What could not be done here, and why.
-    pub(crate) skipped: Vec<String>,
-    /// Faults that did not fire, or after which something did not come back in time.
-    pub(crate) failed: Vec<String>,
-    /// From the full disk until the services were ready again.
-    pub(crate) disk_ready: Option<Duration>,
+    /// From enlarging a disk until the services were ready again.
+    pub(crate) disk_ready: BTreeMap<Component, Duration>,
+    /// Faults for which there was no time.
+    pub(crate) unplayed: usize,
 }
 
 impl Story {
-    fn fired(&mut self, kind: impl Into<String>) {
-        *self.fired.entry(kind.into()).or_default() += 1;
+    /// How often a fault was seen to fire and to heal.
+    pub(crate) fn healed(&self, wanted: Fault) -> usize {
+        let events = self.events.iter();
+        events
+            .filter(|one| one.fault == wanted && one.ending == Ending::Healed)
+            .count()
     }
+}
+
+/// What a fault was seen to do.
+enum Seen {
+    Fired(String),
+    Impossible(String),
+}
+
+/// What was seen of a service with a shifted clock.
+#[derive(Default)]
+struct Shifted {
+    /// It read the shifted clock.
+    mapped: bool,
+    /// It said once that it was ready.
+    ready: bool,
+    /// It did not end by itself.
+    lived: bool,
+}
+
+fn fired(seen: impl Into<String>) -> Result<Seen> {
+    Ok(Seen::Fired(seen.into()))
 }
 
 /// Does what the schedule says.
@@ -183,30 +118,30 @@ impl Faults<'_> {
     pub(crate) async fn run(&mut self, faults: &[Fault], until: Instant) -> Result<()> {
         for (number, fault) in faults.iter().enumerate() {
             if Instant::now() > until {
-                let left = faults.len() - number;
-                let why = format!("{left} faults of {}: the time was over", faults.len());
-                self.story.skipped.push(why);
+                self.story.unplayed = faults.len() - number;
                 break;
             }
             tokio::time::sleep(self.between(PAUSE_MS)).await;
-            let at = self.load.log.at_ms();
+            let at_ms = self.load.log.at_ms();
             let done = self.one(*fault).await;
             self.heal();
-            let took = self.load.log.at_ms() - at;
+            let took_ms = self.load.log.at_ms() - at_ms;
+            let (seen, ending) = self.ending(done).await;
+            let name = fault.name();
             let place = format!("{:>3}/{}", number + 1, faults.len());
-            println!("  {place} {at:>7} ms  {fault:?}  {took} ms");
-            let mut troubles: Vec<String> = done
-                .err()
-                .map(|error| format!("{error:#}"))
-                .into_iter()
-                .collect();
-            for (component, status) in self.supervisor.fallen().await {
-                troubles.push(format!("{} ended by itself: {status}", component.name()));
+            println!("  {place} {at_ms:>7} ms  {name:<22} {took_ms:>6} ms  {seen}");
+            let failed = matches!(ending, Ending::Failed(_));
+            if let Ending::Failed(why) | Ending::Impossible(why) = &ending {
+                println!("          {why}");
             }
-            if !troubles.is_empty() {
-                let told = format!("{fault:?} at {at} ms: {}", troubles.join("; "));
-                println!("          {told}");
-                self.story.failed.push(told);
+            self.story.events.push(Event {
+                at_ms,
+                took_ms,
+                fault: *fault,
+                seen,
+                ending,
+            });
+            if failed {
                 self.supervisor.bring_back().await?;
             }
         }
@@ -214,41 +149,71 @@ impl Faults<'_> {
         Ok(())
     }
 
+    async fn ending(&self, done: Result<Seen>) -> (String, Ending) {
+        let (seen, trouble) = match done {
+            Ok(Seen::Impossible(why)) => return (String::new(), Ending::Impossible(why)),
+            Ok(Seen::Fired(seen)) => (seen, None),
+            Err(error) => (String::new(), Some(format!("{error:#}"))),
+        };
+        let mut troubles: Vec<String> = trouble.into_iter().collect();
+        for (component, status) in self.supervisor.fallen().await {
+            troubles.push(format!("{} ended by itself: {status}", component.name()));
+        }
+        if troubles.is_empty() {
+            return (seen, Ending::Healed);
+        }
+        (seen, Ending::Failed(troubles.join("; ")))
+    }
+
     fn heal(&self) {
         for link in self.links {
             link.make(Weather::Clear);
         }
+        self.load.cast.codes_closed.store(false, Ordering::SeqCst);
     }
 
     fn between(&self, (least, most): (u32, u32)) -> Duration {
         Duration::from_millis(u64::from(least + self.ids.below(most - least)))
     }
 
-    async fn one(&mut self, fault: Fault) -> Result<()> {
+    async fn one(&mut self, fault: Fault) -> Result<Seen> {
         match fault {
             Fault::Kill(component) => self.kill(component).await,
             Fault::Pause(component) => self.pause(component).await,
             Fault::Link(link, weather) => self.weather(link, weather).await,
             Fault::Clock(service, seconds) => self.clock(service, seconds).await,
-            Fault::DiskFull => self.disk().await,
+            Fault::Flush => self.flush().await,
+            Fault::DiskFull(server) => self.disk(server).await,
         }
     }
 
-    async fn kill(&mut self, component: Component) -> Result<()> {
+    async fn kill(&mut self, component: Component) -> Result<Seen> {
         let began = Instant::now();
-        let kill = self.supervisor.kill(component, &[]).await?;
+        let kill = self.supervisor.kill(component).await?;
+        let mut seen = told(&kill);
         self.story.kills.push(kill);
-        self.story.fired(format!("kill.{}", component.name()));
         if component == Component::Kafka {
-            while !self.load.flowed_since(began) && began.elapsed() < FLOW_TIMEOUT {
-                tokio::time::sleep(POLL).await;
-            }
-            self.story.flow.push(began.elapsed());
+            let flow = self.flow(began).await?;
+            seen += &format!(", a paid code after {:.1} s", flow.as_secs_f64());
         }
-        Ok(())
+        fired(seen)
     }
 
-    async fn pause(&mut self, component: Component) -> Result<()> {
+    /// Waits until a purchase that was paid after `began` has its code.
+    async fn flow(&mut self, began: Instant) -> Result<Duration> {
+        while !self.load.flowed_since(began) {
+            ensure!(
+                began.elapsed() < FLOW_TIMEOUT,
+                "no purchase gets its code {} s later",
+                FLOW_TIMEOUT.as_secs()
+            );
+            tokio::time::sleep(POLL).await;
+        }
+        self.story.flow.push(began.elapsed());
+        Ok(began.elapsed())
+    }
+
+    async fn pause(&self, component: Component) -> Result<Seen> {
         let head = self.supervisor.pid(component).await?;
         self.supervisor.signal(component, "STOP").await?;
         let began = Instant::now();
@@ -256,60 +221,136 @@ impl Faults<'_> {
             ensure!(began.elapsed() < FLOW_TIMEOUT, "it does not stand still");
             tokio::time::sleep(POLL).await;
         }
-        self.story.fired(format!("pause.{}", component.name()));
         tokio::time::sleep(self.between(LASTS_MS)).await;
+        ensure!(is_stopped(head), "it did not stand still to the end");
         self.supervisor.signal(component, "CONT").await?;
-        self.supervisor.ready(component).await
+        self.supervisor.ready(component).await?;
+        fired(format!("process {head} stood still"))
     }
 
-    async fn weather(&mut self, at: usize, weather: Weather) -> Result<()> {
+    async fn weather(&self, at: usize, weather: Weather) -> Result<Seen> {
         let link = &self.links[at];
         let before = link.effects().of(weather);
         link.make(weather);
         tokio::time::sleep(self.between(LASTS_MS)).await;
         link.make(Weather::Clear);
         let felt = link.effects().of(weather) - before;
-        let kind = match weather {
-            Weather::Clear => "clear",
-            Weather::Delay(_) => "delay",
-            Weather::Throttle(_) => "throttle",
-            Weather::Cut => "cut",
-            Weather::HalfOpen => "half_open",
-            Weather::Deaf => "deaf",
-        };
-        ensure!(felt > 0, "nothing of {} met {kind}", link.name);
-        self.story.fired(format!("link.{}.{kind}", link.name));
-        self.supervisor.ready(Component::Postgres).await
+        ensure!(felt > 0, "nothing of {} met {}", link.name, weather.name());
+        // All services: each of them needs what is behind the link.
+        self.supervisor.ready(Component::Postgres).await?;
+        fired(format!("{weather:?} was met {felt} times"))
     }
 
-    async fn clock(&mut self, service: Component, seconds: i64) -> Result<()> {
+    /// A service lives with another clock for a while. With one that is far off it may refuse
+    /// everything, and may say that it is not ready or end; what it does then must hold all the
+    /// same, and the right clock must heal it.
+    async fn clock(&mut self, service: Component, seconds: i64) -> Result<Seen> {
+        let Ok(preload) = tests::variable("CHAOS_CLOCK_PRELOAD") else {
+            let why = "libfaketime is not installed (as root: apt-get install libfaketime)";
+            return Ok(Seen::Impossible(why.to_owned()));
+        };
         let faked = [
-            ("LD_PRELOAD".to_owned(), clock_preload().unwrap_or_default()),
+            ("LD_PRELOAD".to_owned(), preload),
             ("FAKETIME".to_owned(), format!("{seconds:+}")),
             ("FAKETIME_DONT_FAKE_MONOTONIC".to_owned(), "1".to_owned()),
         ];
-        let kill = self.supervisor.kill(service, &faked).await?;
-        let pid = kill.after;
-        self.story.kills.push(kill);
-        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
-        ensure!(maps.contains("libfaketime"), "the clock was not shifted");
-        self.story.fired(format!("clock.{}", service.name()));
-        self.story.fired(format!("kill.{}", service.name()));
-        tokio::time::sleep(SHIFTED).await;
-        let kill = self.supervisor.kill(service, &[]).await?;
-        self.story.kills.push(kill);
-        self.story.fired(format!("kill.{}", service.name()));
-        Ok(())
+        let far = seconds.unsigned_abs() > NEAR_SECONDS_MAX;
+        if service == Component::Identity {
+            // A code that is asked for in the wrong hour would bar its phone for that long.
+            self.load.cast.codes_closed.store(true, Ordering::SeqCst);
+        }
+        let shifted = self.shifted(service, &faked, far).await;
+        // Whatever became of it, no wrong clock stays.
+        let back = self.set_right(service).await?;
+        let shifted = shifted?;
+        ensure!(shifted.mapped, "the clock was not shifted");
+        let lived = shifted.lived;
+        ensure!(
+            far || lived,
+            "it ended by itself with a clock {seconds:+} s off"
+        );
+        let ready = if shifted.ready {
+            "worked"
+        } else {
+            "refused to work"
+        };
+        let lived = if lived { "" } else { " and ended by itself" };
+        fired(format!("{ready}{lived}; {back}"))
     }
 
-    async fn disk(&mut self) -> Result<()> {
-        match disk::fill(self.supervisor).await? {
-            disk::Filled::Recovered(after) => {
-                self.story.disk_ready = Some(after);
-                self.story.fired("disk.postgres");
-            }
-            disk::Filled::Impossible(why) => self.story.skipped.push(format!("disk full: {why}")),
+    /// Begins a service anew with a shifted clock and watches it for a while.
+    async fn shifted(
+        &self,
+        service: Component,
+        faked: &[(String, String)],
+        far: bool,
+    ) -> Result<Shifted> {
+        self.supervisor.exchange(service, faked).await?;
+        let pid = self.supervisor.pid(service).await?;
+        if !far {
+            self.supervisor.ready(service).await?;
         }
-        Ok(())
+        let began = Instant::now();
+        let mut seen = Shifted::default();
+        while began.elapsed() < SHIFTED && self.supervisor.lives(service).await {
+            let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+            seen.mapped |= maps.contains("libfaketime");
+            seen.ready |= self.supervisor.is_ready(service).await;
+            tokio::time::sleep(POLL).await;
+        }
+        seen.lived = self.supervisor.lives(service).await;
+        Ok(seen)
     }
+
+    /// Ends a process with a wrong clock and begins one with the right one.
+    async fn set_right(&mut self, service: Component) -> Result<String> {
+        let before = self.supervisor.pid(service).await.unwrap_or(0);
+        let began = std::time::Instant::now();
+        self.supervisor.exchange(service, &[]).await?;
+        self.supervisor.ready(service).await?;
+        let kill = Kill {
+            component: service,
+            before,
+            after: self.supervisor.pid(service).await?,
+            ready: began.elapsed(),
+        };
+        let seen = told(&kill);
+        self.story.kills.push(kill);
+        Ok(seen)
+    }
+
+    async fn flush(&self) -> Result<Seen> {
+        let began = Instant::now();
+        loop {
+            let (before, after) = self.supervisor.world.flush().await?;
+            if before > 0 {
+                ensure!(after == 0, "Redis kept {after} of {before} keys");
+                self.supervisor.ready(Component::Redis).await?;
+                return fired(format!("Redis lost {before} keys"));
+            }
+            ensure!(began.elapsed() < KEYS_TIMEOUT, "Redis held nothing to lose");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn disk(&mut self, server: Component) -> Result<Seen> {
+        match disk::fill(self.supervisor, server).await? {
+            disk::Filled::Recovered(after) => {
+                self.story.disk_ready.insert(server, after);
+                let flow = self.flow(Instant::now()).await?;
+                fired(format!(
+                    "the disk was full; enlarged, it was ready after {:.1} s, a paid code after \
+                     {:.1} s more",
+                    after.as_secs_f64(),
+                    flow.as_secs_f64()
+                ))
+            }
+            disk::Filled::Impossible(why) => Ok(Seen::Impossible(why)),
+        }
+    }
+}
+
+fn told(kill: &Kill) -> String {
+    let (before, after, ready) = (kill.before, kill.after, kill.ready.as_secs_f64());
+    format!("process {before} is {after}, ready after {ready:.2} s")
 }

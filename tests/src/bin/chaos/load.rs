@@ -12,23 +12,26 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::client::{Answer, Api, text};
+use crate::client::{Answer, Api, Doubt, text};
 use crate::oplog::{Kind, OpLog, Outcome};
 use crate::people::Cast;
 
 /// Purchases and scans under way at once, at most; one due beyond that is counted and dropped,
 /// so that a standstill of the system stays bounded here too.
-const UNDER_WAY_MAX: usize = 6_000;
+const UNDER_WAY_MAX: usize = 20_000;
 /// Codes that gates are shown; a newer one takes the place of the oldest.
 const TICKETS_MAX: usize = 5_000;
 /// How long a buyer waits for her order to arrive, for the payment's code, for her pass's code.
 const PATIENCE: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(4);
 const FIRST_LOOK: Duration = Duration::from_millis(150);
-/// In a hundred: buyers who never pay, who give the pass back, unknown answers asked for again.
+/// In a hundred: buyers who never pay, who give the pass back, of those who try to enter as well,
+/// and clients who ask for an unknown answer again at once.
 const UNPAID: u32 = 5;
 const RETURNED: u32 = 6;
-const AGAIN: u32 = 50;
+const RACED: u32 = 50;
+const PERSISTENT: u32 = 80;
 
 pub(crate) const BUY: &str = "mutation ($input: BuyPassInput!) { buyPass(input: $input) { pass \
     { id number order { id } } userErrors { code message } } }";
@@ -51,6 +54,7 @@ pub(crate) struct Rates {
 /// What the generator itself did.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
+    /// Purchases and scans that were sent while the faults were played.
     pub(crate) purchases: AtomicU64,
     pub(crate) scans: AtomicU64,
     /// Due, and dropped at [`UNDER_WAY_MAX`].
@@ -100,7 +104,6 @@ impl Load {
     pub(crate) async fn run(self: &Arc<Self>, rates: Rates, stop: &CancellationToken) {
         let flows = TaskTracker::new();
         let purchases = self.arrive(rates.purchases, stop, || {
-            self.counts.purchases.fetch_add(1, Ordering::Relaxed);
             let load = Arc::clone(self);
             self.begin(&flows, async move { load.purchase().await });
         });
@@ -173,6 +176,7 @@ impl Load {
         let members = u32::try_from(self.cast.members.len()).unwrap_or(1);
         let who = usize::try_from(self.ids.below(members)).unwrap_or(0);
         let input = json!({ "productId": self.cast.product, "idempotencyKey": self.key() });
+        self.counts.purchases.fetch_add(1, Ordering::Relaxed);
         let bought = self.operate(Kind::Buy, who, input).await;
         if !bought.is_ok() || self.chance(UNPAID) {
             return;
@@ -201,8 +205,8 @@ impl Load {
             *last = (*last).max(Some(paid));
         }
         if self.chance(RETURNED) {
-            // Half of them try to enter as well: a refund races a scan.
-            if self.chance(AGAIN) {
+            // A refund races a scan.
+            if self.chance(RACED) {
                 self.keep(code);
             }
             let input = json!({ "passId": pass, "idempotencyKey": self.key() });
@@ -212,17 +216,19 @@ impl Load {
         }
     }
 
-    /// Sends an operation; an answer that leaves it unknown is asked for again at once by half of
-    /// the clients, with the same key, and by the others after the faults.
+    /// Sends an operation; an answer that leaves it unknown is asked for again by most clients,
+    /// with the same key, and by the others after the faults.
     async fn operate(&self, kind: Kind, who: usize, input: Value) -> Answer {
         let id = self.log.sent(kind, who, input.clone());
-        let mut answer = self.ask(id, kind, who, &input).await;
-        let again = answer.outcome == Outcome::Unknown && self.chance(AGAIN);
-        if again && !self.closing.load(Ordering::SeqCst) {
-            tokio::time::sleep(RETRY).await;
-            answer = self.ask(id, kind, who, &input).await;
+        let (began, persistent, mut pause) = (Instant::now(), self.chance(PERSISTENT), RETRY);
+        loop {
+            let answer = self.ask(id, kind, who, &input).await;
+            if answer.outcome != Outcome::Unknown || !persistent || !self.is_patient(began) {
+                return answer;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_MAX);
         }
-        answer
     }
 
     /// Sends what was logged as `id`, for the first time or again, and logs the answer.
@@ -245,8 +251,12 @@ impl Load {
     }
 
     async fn as_member(&self, who: usize, document: &str, input: &Value) -> Answer {
-        let caller = self.cast.members[who].caller().await;
-        self.api.run(&caller, document, input).await
+        let member = &self.cast.members[who];
+        let answer = self.api.run(&member.caller(), document, input).await;
+        if answer.doubt == Doubt::Stranger {
+            member.refused();
+        }
+        answer
     }
 
     /// Asks for a payment until there is a code to pay at; nothing when patience ends.
@@ -254,7 +264,7 @@ impl Load {
         let input = json!({
             "orderId": order, "method": "WECHAT_NATIVE", "idempotencyKey": self.key(),
         });
-        let began = Instant::now();
+        let (began, persistent) = (Instant::now(), self.chance(PERSISTENT));
         let id = self.log.sent(Kind::Pay, who, input.clone());
         loop {
             let answer = self.ask(id, Kind::Pay, who, &input).await;
@@ -266,14 +276,14 @@ impl Load {
             }
             let patient = self.is_patient(began);
             if answer.outcome == Outcome::Refused
-                || !(patient && (answer.later || self.chance(AGAIN)))
+                || !(patient && (answer.doubt == Doubt::Later || persistent))
             {
                 return None;
             }
             tokio::time::sleep(RETRY).await;
         }
         while self.is_patient(began) {
-            let caller = self.cast.members[who].caller().await;
+            let caller = self.cast.members[who].caller();
             let data = self
                 .api
                 .send(&caller, CODE_URL, json!({ "id": order }))
@@ -308,7 +318,7 @@ impl Load {
         let mut pause = FIRST_LOOK;
         while self.is_patient(began) {
             tokio::time::sleep(pause).await;
-            let caller = self.cast.members[who].caller().await;
+            let caller = self.cast.members[who].caller();
             let data = self.api.send(&caller, PASS, json!({ "id": pass })).await;
             if let Ok(code) = data.and_then(|data| text(&data, "/pass/credential/text")) {
                 return Some(code);

@@ -7,13 +7,17 @@ mod check;
 mod client;
 mod disk;
 mod faults;
+mod judge;
 mod load;
 mod oplog;
 mod people;
 mod provider;
 mod proxy;
 mod report;
+mod schedule;
+mod sessions;
 mod supervisor;
+mod verdict;
 mod world;
 
 use std::process::ExitCode;
@@ -23,24 +27,22 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use kit::Ids;
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use check::{Findings, LIVENESS};
 use client::Api;
-use faults::{Faults, LINKS, Story, Wanted};
+use faults::{Faults, Story};
+use judge::Findings;
 use load::{Load, Rates};
 use oplog::OpLog;
 use proxy::Link;
+use schedule::{Fault, LINKS, Wanted, schedule};
 use supervisor::Supervisor;
 use world::{Component, World};
 
 /// Purchases that must have completed before the first fault: the world works without faults.
 const WARM_PURCHASES: u64 = 10;
 const WARM_TIMEOUT: Duration = Duration::from_secs(60);
-/// Tokens live ten minutes; after half of it everybody signs in again before the repetition.
-const TOKENS_FRESH: Duration = Duration::from_secs(270);
 const POLL: Duration = Duration::from_millis(50);
 
 /// What `make chaos` is told, by variables.
@@ -53,7 +55,7 @@ struct Options {
     /// Kills in all; at least three of every component that is killed
     #[arg(long, env = "KILLS", default_value_t = 40)]
     kills: usize,
-    /// kill, pause, link, clock, disk, or names of components; everything when empty
+    /// kill, pause, link, clock, flush, disk, and names of components; everything when empty
     #[arg(long, env = "ONLY", value_delimiter = ',')]
     only: Vec<String>,
     /// Purchases begun a second
@@ -62,8 +64,8 @@ struct Options {
     /// Scans begun a second
     #[arg(long, env = "CHAOS_SCANS")]
     scans: Option<u32>,
-    /// How long the faults may take, in seconds
-    #[arg(long, env = "CHAOS_SECONDS", default_value_t = 420)]
+    /// How long the faults may take at most, in seconds; a whole run takes about ten minutes
+    #[arg(long, env = "CHAOS_SECONDS", default_value_t = 1_200)]
     seconds: u64,
 }
 
@@ -95,6 +97,8 @@ async fn run(options: &Options) -> Result<bool> {
     let seed = options
         .seed
         .unwrap_or_else(|| u64::from(Ids::random().below(u32::MAX)));
+    let wanted = Wanted::new(options.kills, &options.only)?;
+    report::forget()?;
     println!("== chaos: CHAOS_SEED={seed}  (the same seed plays the same schedule)");
     let world = World::open()?;
     let api = Api::new(World::gateway_port(), World::sandbox_port())?;
@@ -104,76 +108,98 @@ async fn run(options: &Options) -> Result<bool> {
         let (proxy, port) = (world.proxy_port(server)?, world.server_port(server)?);
         links.push(Link::open(server.name(), proxy, port, &tasks).await?);
     }
-    let supervisor = Supervisor::new(world, api.clone());
-    let outcome = played(options, seed, &supervisor, (&api, &links)).await;
+    let supervisor = Supervisor::new(world, api);
+    let plan = Plan {
+        seed,
+        rates: options.rates(supervisor.world.is_release()),
+        part: wanted.is_part(),
+        schedule: schedule(&wanted, &Ids::seeded(seed)),
+        time: Duration::from_secs(options.seconds),
+    };
+    let outcome = played(&plan, &supervisor, &links).await;
     supervisor.stop().await;
     outcome
 }
 
-async fn played(
-    options: &Options,
+/// What a run is to be.
+struct Plan {
     seed: u64,
-    supervisor: &Supervisor,
-    (api, links): (&Api, &[Link]),
-) -> Result<bool> {
-    let world = &supervisor.world;
-    let release = tests::variable("BASHU_BIN")?.contains("release");
-    let rates = options.rates(release);
-    let load = raised(supervisor, api, seed).await?;
-    let wanted = Wanted {
-        kills: options.kills,
-        only: options.only.clone(),
+    rates: Rates,
+    /// Whether faults were left out by name.
+    part: bool,
+    schedule: Vec<Fault>,
+    time: Duration,
+}
+
+/// Whether the run went well: nothing was violated, and everything came back.
+async fn played(plan: &Plan, supervisor: &Supervisor, links: &[Link]) -> Result<bool> {
+    let load = raised(supervisor, plan.seed).await?;
+    // Until the last request of the judgement everybody stays signed in.
+    let (stop, sessions) = (CancellationToken::new(), TaskTracker::new());
+    let (kept, told) = (Arc::clone(&load), stop.clone());
+    sessions.spawn(async move { sessions::keep(&kept.api, &kept.cast, &told).await });
+    let done = faulted(plan, supervisor, (&load, links)).await;
+    let judged = match done {
+        Ok(faulted) => judged(plan, supervisor, (&load, faulted)).await,
+        Err(error) => Err(error),
     };
-    let schedule = faults::schedule(&wanted, &Ids::seeded(seed));
+    stop.cancel();
+    sessions.close();
+    sessions.wait().await;
+    judged
+}
+
+/// What was before the judgement.
+struct Faulted {
+    story: Story,
+    /// How long the load lasted.
+    loaded: Duration,
+    /// When the last fault was over.
+    healed: Instant,
+}
+
+/// The load, and the faults under it.
+async fn faulted(
+    plan: &Plan,
+    supervisor: &Supervisor,
+    (load, links): (&Arc<Load>, &[Link]),
+) -> Result<Faulted> {
+    let rates = plan.rates;
     println!(
         "== faults: {} under {} purchases/s and {} scans/s",
-        schedule.len(),
+        plan.schedule.len(),
         rates.purchases,
         rates.scans
     );
     let (stop, began) = (CancellationToken::new(), Instant::now());
+    let (running, told) = (Arc::clone(load), stop.clone());
     let arrivals = TaskTracker::new();
-    let (running, told) = (Arc::clone(&load), stop.clone());
     let arrival = arrivals.spawn(async move { running.run(rates, &told).await });
-    warm(&load).await?;
+    warm(load).await?;
     let mut faults = Faults {
         supervisor,
         links,
-        load: &load,
-        ids: Ids::seeded(seed.wrapping_add(1)),
-        story: Story {
-            skipped: faults::impossible(&wanted),
-            ..Story::default()
-        },
+        load,
+        ids: Ids::seeded(plan.seed.wrapping_add(1)),
+        story: Story::default(),
     };
-    let until = tokio::time::Instant::now() + Duration::from_secs(options.seconds);
-    let faulted = faults.run(&schedule, until).await;
-    let story = faults.story;
+    let until = tokio::time::Instant::now() + plan.time;
+    let played = faults.run(&plan.schedule, until).await;
     let (healed, loaded) = (Instant::now(), began.elapsed());
     stop.cancel();
+    let story = faults.story;
+    played.context("the world did not come back")?;
     arrival.await.context("the load ended badly")?;
-    faulted.context("the world did not come back")?;
-    let mut findings = Findings::default();
-    judged(supervisor, &load, (healed, loaded), &mut findings).await?;
-    fired(&schedule, &story, &mut findings);
-    let run = report::Run {
-        seed,
-        release,
-        rates,
+    Ok(Faulted {
+        story,
         loaded,
-        counts: &load.counts,
-        schedule: &schedule,
-        story: &story,
-        findings: &findings,
-    };
-    run.tell()?;
-    ensure!(world.folder.exists(), "the world is gone");
-    Ok(run.is_well())
+        healed,
+    })
 }
 
 /// Everything up, the world loaded, the cast gathered; nothing has been bought.
-async fn raised(supervisor: &Supervisor, api: &Api, seed: u64) -> Result<Arc<Load>> {
-    let world = &supervisor.world;
+async fn raised(supervisor: &Supervisor, seed: u64) -> Result<Arc<Load>> {
+    let (world, api) = (&supervisor.world, &supervisor.api);
     println!("== world: configurations, migrations, processes, demonstration world");
     world.development("dev", &["--prepare"]).await?;
     for component in [Component::Sandbox].into_iter().chain(Component::SERVICES) {
@@ -206,69 +232,43 @@ async fn warm(load: &Load) -> Result<()> {
     Ok(())
 }
 
-/// Repeats, waits, verifies, compares.
+/// Repeats, waits, asks again, verifies, compares, and tells what it all came to.
 async fn judged(
+    plan: &Plan,
     supervisor: &Supervisor,
-    load: &Arc<Load>,
-    (healed, loaded): (Instant, Duration),
-    findings: &mut Findings,
-) -> Result<()> {
+    (load, faulted): (&Arc<Load>, Faulted),
+) -> Result<bool> {
     println!("== healed: repeating what is unknown, then verifying");
-    let world = &supervisor.world;
-    if loaded > TOKENS_FRESH {
-        for failed in people::sign_in_again(&load.api, &load.cast).await {
-            findings.add("everybody_signs_in", failed);
-        }
+    let (world, healed) = (&supervisor.world, faulted.healed);
+    let mut findings = Findings::default();
+    let (repeated, rests) = tokio::join!(
+        check::repeat(load, healed, &mut findings),
+        check::office_rests(load, healed),
+    );
+    repeated?;
+    if let Some(why) = rests {
+        findings.add("office_works_again", why);
     }
-    check::repeat(load, healed, findings).await?;
-    check::finish(world, load, healed, findings).await?;
+    check::finish(world, load, healed, &mut findings).await?;
+    check::ask_again(load, &mut findings).await?;
     for (component, status) in supervisor.fallen().await {
-        findings.add(
-            "no_process_falls",
-            format!("{}: {status}", component.name()),
-        );
+        let subject = format!("{}: {status}", component.name());
+        findings.add("no_process_falls", subject);
     }
-    let left = LIVENESS.saturating_sub(healed.elapsed()).as_secs().max(5);
-    let settle = left.to_string();
-    let output = world
-        .bashu(&["--json", "verify", "--settle", &settle])
-        .await?;
-    let report: Value = serde_json::from_slice(&output.stdout).with_context(|| {
-        format!(
-            "verify said no JSON: {}",
-            String::from_utf8_lossy(&output.stderr)
-        )
-    })?;
-    for broken in report["broken"].as_array().into_iter().flatten() {
-        let subject = format!(
-            "{} [{}]: {}",
-            broken["id"], broken["place"], broken["violations"]
-        );
-        findings.add("verify", subject);
-    }
-    println!("   verify: {} promises checked", report["checked"]);
-    check::compare(world, load, findings).await
-}
-
-/// Each fault fired, and every component that was to be killed was, three times at the least.
-fn fired(schedule: &[faults::Fault], story: &Story, findings: &mut Findings) {
-    for failed in &story.failed {
-        findings.add("fault_fires_and_heals", failed.clone());
-    }
-    if !story.skipped.is_empty() {
-        return;
-    }
-    for component in Component::ALL {
-        let kill = faults::Fault::Kill(component);
-        let asked = schedule.iter().filter(|fault| **fault == kill).count();
-        let seen = story
-            .kills
-            .iter()
-            .filter(|one| one.component == component)
-            .count();
-        if seen < asked {
-            let subject = format!("{}: {seen} kills of {asked}", component.name());
-            findings.add("fault_fires_and_heals", subject);
-        }
-    }
+    check::verify(world, healed, &mut findings).await?;
+    judge::compare(&check::facts(world, load).await?, &mut findings);
+    let run = report::Run {
+        seed: plan.seed,
+        release: world.is_release(),
+        part: plan.part,
+        rates: plan.rates,
+        loaded: faulted.loaded,
+        counts: &load.counts,
+        schedule: plan.schedule.iter().map(|fault| fault.name()).collect(),
+        story: &faulted.story,
+        findings: &findings,
+    };
+    let verdict = run.verdict();
+    run.tell(&verdict)?;
+    Ok(verdict.is_well())
 }

@@ -132,29 +132,52 @@ pub(crate) struct Operation {
     pub(crate) who: usize,
     pub(crate) request: Value,
     pub(crate) sent_ms: u64,
-    /// Every answer, in order: outcome and payload.
-    pub(crate) answers: Vec<(Outcome, Value)>,
+    /// The first definite answer: what the client knows for good.
+    definite: Option<(Outcome, Value)>,
+    /// Why nothing was known the last time.
+    pub(crate) unknown: Option<Value>,
 }
 
 impl Operation {
-    /// What the client knows: the first definite answer, else unknown.
-    pub(crate) fn outcome(&self) -> Outcome {
-        self.definite()
-            .map_or(Outcome::Unknown, |(outcome, _)| *outcome)
+    pub(crate) fn new(id: u64, kind: Kind, who: usize, (sent_ms, request): (u64, Value)) -> Self {
+        Self {
+            id,
+            kind,
+            who,
+            request,
+            sent_ms,
+            definite: None,
+            unknown: None,
+        }
     }
 
-    /// The first definite answer.
-    pub(crate) fn definite(&self) -> Option<&(Outcome, Value)> {
-        self.answers
-            .iter()
-            .find(|(outcome, _)| *outcome != Outcome::Unknown)
+    /// Takes an answer. A long run has many that tell nothing, so only the last of those is kept.
+    pub(crate) fn answered(&mut self, outcome: Outcome, answer: Value) {
+        match outcome {
+            Outcome::Unknown => self.unknown = Some(answer),
+            Outcome::Ok | Outcome::Refused => {
+                self.definite.get_or_insert((outcome, answer));
+            }
+        }
+    }
+
+    /// What the client knows: the first definite answer, else unknown.
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.definite
+            .as_ref()
+            .map_or(Outcome::Unknown, |(outcome, _)| *outcome)
     }
 
     /// The payload of an operation that was done.
     pub(crate) fn done(&self) -> Option<&Value> {
-        self.definite()
-            .filter(|(outcome, _)| *outcome == Outcome::Ok)
-            .map(|(_, answer)| answer)
+        let (outcome, answer) = self.definite.as_ref()?;
+        (*outcome == Outcome::Ok).then_some(answer)
+    }
+
+    /// The code of an operation that was refused.
+    pub(crate) fn refused(&self) -> Option<&Value> {
+        let (outcome, answer) = self.definite.as_ref()?;
+        (*outcome == Outcome::Refused).then_some(answer)
     }
 }
 
@@ -174,15 +197,7 @@ pub(crate) fn read(path: &Path) -> Result<BTreeMap<u64, Operation>> {
                 who,
                 request,
             } => {
-                let operation = Operation {
-                    id,
-                    kind,
-                    who,
-                    request,
-                    sent_ms: at_ms,
-                    answers: Vec::new(),
-                };
-                found.insert(id, operation);
+                found.insert(id, Operation::new(id, kind, who, (at_ms, request)));
             }
             Line::Answered {
                 id,
@@ -193,9 +208,46 @@ pub(crate) fn read(path: &Path) -> Result<BTreeMap<u64, Operation>> {
                 let operation: &mut Operation = found
                     .get_mut(&id)
                     .with_context(|| format!("operation {id} was answered before it was sent"))?;
-                operation.answers.push((outcome, answer));
+                operation.answered(outcome, answer);
             }
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Kind, OpLog, Outcome, read};
+
+    /// What was written is read back, and the first definite answer is what the client knows: a
+    /// repetition changes nothing of it. An operation without an answer is unknown.
+    #[test]
+    fn the_log_is_read_back() {
+        let path = std::env::temp_dir().join(format!("chaos-{}.jsonl", std::process::id()));
+        let log = OpLog::create(&path).unwrap();
+        let request = json!({ "productId": "one" });
+        let first = log.sent(Kind::Buy, 3, request.clone());
+        let second = log.sent(Kind::Redeem, 0, json!({}));
+        log.answered(first, Outcome::Unknown, json!("no answer"));
+        log.answered(first, Outcome::Ok, json!("done"));
+        log.answered(first, Outcome::Refused, json!("other"));
+        let operations = read(&path);
+        std::fs::remove_file(&path).unwrap();
+
+        let operations = operations.unwrap();
+        let known = &operations[&first];
+        assert_eq!(
+            (known.kind, known.who, &known.request),
+            (Kind::Buy, 3, &request)
+        );
+        assert_eq!(known.outcome(), Outcome::Ok);
+        assert_eq!(
+            (known.done(), known.refused()),
+            (Some(&json!("done")), None)
+        );
+        assert_eq!(known.unknown, Some(json!("no answer")));
+        assert_eq!(operations[&second].outcome(), Outcome::Unknown);
+    }
 }

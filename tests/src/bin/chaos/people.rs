@@ -1,12 +1,12 @@
 //! What the load needs in the world, made through the gateway as people would: venues with
 //! enrolled gates, a product that opens them, members who are signed in.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use admission::gate_key::{Assertion, LIFE_SECONDS_MAX, sign};
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::SigningKey;
@@ -15,15 +15,16 @@ use kit::graphql::GlobalId;
 use kit::types::{GateId, Union};
 use kit::{Clock, Ids};
 use serde_json::{Value, json};
-use tokio::sync::RwLock;
 
 use crate::client::{Api, Caller, text};
+use crate::sessions::Person;
 use crate::world::World;
 
-/// Members who buy.
-pub(crate) const MEMBERS: usize = 60;
+/// Members who buy, each about every six seconds at a hundred purchases a second. No rule limits
+/// how many passes of the load's product a member has, but thousands each would be nobody's case.
+const MEMBERS: usize = 600;
 /// Members of the demonstration world: the buyers are the first of them.
-pub(crate) const WORLD_MEMBERS: &str = "200";
+pub(crate) const WORLD_MEMBERS: &str = "600";
 /// Members who sign in at the same time.
 const SIGN_IN_AT_ONCE: usize = 8;
 /// Venues, each with its own counter row, and gates at each.
@@ -31,7 +32,7 @@ const VENUES: usize = 4;
 const GATES_PER_VENUE: usize = 2;
 /// Entries that a pass of the load allows in all, and at one venue on one day.
 pub(crate) const ENTRIES_MAX: usize = 5;
-const ENTRIES_PER_VENUE_DAILY: usize = 2;
+pub(crate) const ENTRIES_PER_VENUE_DAILY: usize = 2;
 /// What one pass costs, in fen.
 const PRICE_FEN: i64 = 1_990;
 /// The demonstration's operator and venue manager.
@@ -42,20 +43,12 @@ const COMPANY: &str = "巴渝景区运营有限公司";
 const TAG: &str = "chaos";
 /// Half of an assertion's life: one in flight never runs out.
 const ASSERTION_USED_FOR: Duration = Duration::from_secs(30);
-const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(50);
 
-const REQUEST_CODE: &str = "mutation ($input: RequestLoginCodeInput!) { requestLoginCode(input: \
-    $input) { userErrors { code message } } }";
-const LOGIN: &str = "mutation ($input: LoginInput!) { login(input: $input) { tokens { accessToken \
-    } userErrors { code message } } }";
-const REFRESH: &str = "mutation ($input: RefreshLoginInput!) { refreshLogin(input: $input) \
-    { tokens { accessToken } userErrors { code message } } }";
 const ROOT: &str = "query { organisations(first: 10) { nodes { id } } }";
 const CHILDREN: &str = "query ($parent: ID) { organisations(parentId: $parent, first: 100) \
     { nodes { id name } } }";
-const CREATE_VENUE: &str = "mutation ($input: CreateVenueInput!) { createVenue(input: $input) \
-    { venue { id } userErrors { code message } } }";
+pub(crate) const CREATE_VENUE: &str = "mutation ($input: CreateVenueInput!) { \
+    createVenue(input: $input) { venue { id } userErrors { code message } } }";
 const CREATE_GATE: &str = "mutation ($input: CreateGateInput!) { createGate(input: $input) { gate \
     { id } enrolmentCode userErrors { code message } } }";
 const ENROL: &str = "mutation ($input: EnrolGateInput!) { enrolGate(input: $input) { gate { id \
@@ -64,19 +57,6 @@ const CREATE_PRODUCT: &str = "mutation ($input: CreatePassProductInput!) { \
     createPassProduct(input: $input) { product { id } userErrors { code field message } } }";
 const PUBLISH: &str = "mutation ($input: PublishPassProductInput!) { publishPassProduct(input: \
     $input) { product { id } userErrors { code field message } } }";
-
-/// Someone who buys.
-#[derive(Debug)]
-pub(crate) struct Member {
-    phone: String,
-    token: RwLock<String>,
-}
-
-impl Member {
-    pub(crate) async fn caller(&self) -> Caller {
-        Caller::Member(self.token.read().await.clone())
-    }
-}
 
 /// An enrolled gate, as its device runs it.
 #[derive(Debug)]
@@ -125,9 +105,26 @@ impl Gate {
 /// Who and what the load moves.
 #[derive(Debug)]
 pub(crate) struct Cast {
-    pub(crate) members: Vec<Member>,
+    pub(crate) members: Vec<Person>,
     pub(crate) gates: Vec<Gate>,
     pub(crate) product: String,
+    /// Who holds an office.
+    pub(crate) operator: Person,
+    company: String,
+    /// Nobody asks for a code now.
+    pub(crate) codes_closed: AtomicBool,
+}
+
+impl Cast {
+    /// Everybody who is to stay signed in.
+    pub(crate) fn people(&self) -> impl Iterator<Item = &Person> {
+        std::iter::once(&self.operator).chain(&self.members)
+    }
+
+    /// Something that only an office may do: another venue, with nothing in it.
+    pub(crate) fn office_work(&self, ids: &Ids) -> Value {
+        venue_input(&self.company, VENUES, ids)
+    }
 }
 
 /// Makes all of it.
@@ -136,82 +133,47 @@ pub(crate) struct Cast {
 /// When the gateway refuses something.
 pub(crate) async fn gather(api: &Api, world: &World, ids: &Ids) -> Result<Cast> {
     let operator = operator(api, world).await?;
-    let company = company(api, &operator).await?;
-    let product = product(api, &operator, ids).await?;
-    let manager = Caller::Member(sign_in(api, MANAGER).await?);
+    let office = operator.caller();
+    let company = company(api, &office).await?;
+    let product = product(api, &office, ids).await?;
+    let manager = Person::sign_in(api, MANAGER, (0, 1)).await?.caller();
     let mut gates = Vec::new();
     for number in 0..VENUES {
-        let venue = venue(api, &operator, &company, number, ids).await?;
+        let input = venue_input(&company, number, ids);
+        let made = api.done(&office, CREATE_VENUE, &input).await?;
+        let venue = text(&made, "/venue/id")?;
         for gate in 0..GATES_PER_VENUE {
             gates.push(enrolled(api, &manager, &venue, gate, ids).await?);
         }
     }
-    let first = async |number: usize| {
+    let member = async |number: usize| {
         let phone = format!("19950{number:06}");
-        let token = RwLock::new(sign_in(api, &phone).await?);
-        anyhow::Ok(Member { phone, token })
+        Person::sign_in(api, &phone, (number, MEMBERS)).await
     };
-    let members = futures::stream::iter(0..MEMBERS).map(first);
+    let members = futures::stream::iter(0..MEMBERS).map(member);
     let members = members.buffered(SIGN_IN_AT_ONCE).try_collect().await?;
     Ok(Cast {
         members,
         gates,
         product,
+        operator,
+        company,
+        codes_closed: AtomicBool::new(false),
     })
 }
 
-/// Gives every member a new access token, since theirs may have run out; why some got none.
-pub(crate) async fn sign_in_again(api: &Api, cast: &Cast) -> Vec<String> {
-    let one = async |member: &Member| match sign_in(api, &member.phone).await {
-        Ok(token) => {
-            *member.token.write().await = token;
-            None
-        }
-        Err(error) => Some(format!("{}: {error:#}", member.phone)),
-    };
-    let answers = futures::stream::iter(&cast.members).map(one);
-    let failed: Vec<Option<String>> = answers.buffer_unordered(SIGN_IN_AT_ONCE).collect().await;
-    failed.into_iter().flatten().collect()
-}
-
 /// The operator signed in a moment ago to load the world; the refresh token is kept in a file.
-async fn operator(api: &Api, world: &World) -> Result<Caller> {
+async fn operator(api: &Api, world: &World) -> Result<Person> {
     let path = world
         .union_folder()
         .join("keys")
         .join(format!("login-{OPERATOR}"));
     let token =
         std::fs::read_to_string(&path).with_context(|| format!("{} is missing", path.display()))?;
-    let input = json!({ "refreshToken": token });
-    let payload = api.done(&Caller::Anonymous, REFRESH, &input).await?;
+    let operator = Person::continued(api, OPERATOR, &token).await?;
     // It is used up: nobody shall come with it again.
     std::fs::remove_file(&path)?;
-    Ok(Caller::Member(text(&payload, "/tokens/accessToken")?))
-}
-
-/// Signs in by a code from the inbox.
-async fn sign_in(api: &Api, phone: &str) -> Result<String> {
-    let newest = async || -> Result<Option<String>> {
-        Ok(text(&api.inbox(phone).await?, "/messages/0/message_id").ok())
-    };
-    let before = newest().await?;
-    let input = json!({ "phone": phone });
-    api.done(&Caller::Anonymous, REQUEST_CODE, &input).await?;
-    let began = Instant::now();
-    loop {
-        let inbox = api.inbox(phone).await?;
-        let id = text(&inbox, "/messages/0/message_id").ok();
-        if id.is_some() && id != before {
-            let code = text(&inbox, "/messages/0/params/code")?;
-            let input = json!({ "phone": phone, "code": code });
-            let payload = api.done(&Caller::Anonymous, LOGIN, &input).await?;
-            return text(&payload, "/tokens/accessToken");
-        }
-        if began.elapsed() > MESSAGE_TIMEOUT {
-            bail!("no message for {phone}");
-        }
-        tokio::time::sleep(POLL).await;
-    }
+    Ok(operator)
 }
 
 async fn company(api: &Api, operator: &Caller) -> Result<String> {
@@ -248,14 +210,8 @@ async fn product(api: &Api, operator: &Caller, ids: &Ids) -> Result<String> {
     Ok(id)
 }
 
-async fn venue(
-    api: &Api,
-    operator: &Caller,
-    company: &str,
-    number: usize,
-    ids: &Ids,
-) -> Result<String> {
-    let input = json!({
+fn venue_input(company: &str, number: usize, ids: &Ids) -> Value {
+    json!({
         "idempotencyKey": ids.uuid(Clock::System.now()),
         "organisationId": company,
         "nameZh": format!("演练场{number}"),
@@ -264,9 +220,7 @@ async fn venue(
         "coordinates": { "latitude": 29.56, "longitude": 106.57, "source": "made up" },
         "tags": [TAG],
         "opening": { "daily": { "opens": "00:00", "closes": "24:00" } },
-    });
-    let made = api.done(operator, CREATE_VENUE, &input).await?;
-    text(&made, "/venue/id")
+    })
 }
 
 async fn enrolled(

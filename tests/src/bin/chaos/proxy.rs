@@ -37,6 +37,20 @@ pub(crate) enum Weather {
     Deaf,
 }
 
+impl Weather {
+    /// What it is called in reports.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Clear => "clear",
+            Self::Delay(_) => "delay",
+            Self::Throttle(_) => "throttle",
+            Self::Cut => "cut",
+            Self::HalfOpen => "half_open",
+            Self::Deaf => "deaf",
+        }
+    }
+}
+
 /// What the weather did, so that a fault that never fired is seen.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {

@@ -1,173 +1,195 @@
-//! What a run came to: `target/chaos.json` for programs and a table for people. It judges the
-//! figures the foundation asks for and nothing else.
+//! What a run came to: `target/chaos.json` for programs and a table for people. The verdict is made
+//! elsewhere; here it is told.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tests::root;
 
-use crate::check::{Findings, LIVENESS};
-use crate::faults::{Fault, Story};
+use crate::faults::{Ending, Event, Story};
+use crate::judge::{Findings, LIVENESS};
 use crate::load::{Counts, Rates};
+use crate::verdict::{Grounds, Verdict, recoveries};
 use crate::world::Component;
-
-/// Ready again within so many seconds.
-const SERVICE_READY_SECONDS_MAX: f64 = 5.0;
-const POSTGRES_READY_SECONDS_MAX: f64 = 15.0;
-const KAFKA_READY_SECONDS_MAX: f64 = 30.0;
-/// What the foundation asks of the load, a second.
-const PURCHASES_ASKED: f64 = 100.0;
-const SCANS_ASKED: f64 = 300.0;
-/// Kills that a whole run has.
-const KILLS_ASKED: usize = 40;
 
 /// All that is told of a run.
 #[derive(Debug)]
 pub(crate) struct Run<'a> {
     pub(crate) seed: u64,
     pub(crate) release: bool,
+    /// Whether faults were left out by name.
+    pub(crate) part: bool,
     pub(crate) rates: Rates,
     pub(crate) loaded: Duration,
     pub(crate) counts: &'a Counts,
-    pub(crate) schedule: &'a [Fault],
+    /// The faults' names in the order in which the seed put them.
+    pub(crate) schedule: Vec<String>,
     pub(crate) story: &'a Story,
     pub(crate) findings: &'a Findings,
 }
 
+/// Where the result is, in the checkout.
+fn path() -> PathBuf {
+    root().join("target/chaos.json")
+}
+
+/// Takes the last run's result away, so that a run which ends early leaves none that is not its
+/// own.
+///
+/// # Errors
+/// When the file is there and stays.
+pub(crate) fn forget() -> Result<()> {
+    let path = path();
+    if path.exists() {
+        std::fs::remove_file(&path)
+            .with_context(|| format!("{} cannot be removed", path.display()))?;
+    }
+    Ok(())
+}
+
 impl Run<'_> {
-    /// Whether nothing was violated and every figure was met.
-    pub(crate) fn is_well(&self) -> bool {
-        self.figures().iter().all(|figure| figure["met"] == true)
+    pub(crate) fn verdict(&self) -> Verdict {
+        Verdict::of(&Grounds {
+            release: self.release,
+            part: self.part,
+            scheduled: self.schedule.len(),
+            story: self.story,
+            findings: self.findings,
+            offered: self.rates,
+            begun: (
+                self.a_second(&self.counts.purchases),
+                self.a_second(&self.counts.scans),
+            ),
+        })
     }
 
-    fn ready(&self, ours: impl Fn(Component) -> bool) -> Vec<f64> {
+    fn a_second(&self, counter: &AtomicU64) -> f64 {
+        count(counter) as f64 / self.loaded.as_secs_f64().max(0.001)
+    }
+
+    fn ready(&self, component: Component) -> Vec<f64> {
         let kills = self.story.kills.iter();
         let mut seconds: Vec<f64> = kills
-            .filter(|kill| ours(kill.component))
+            .filter(|kill| kill.component == component)
             .map(|kill| kill.ready.as_secs_f64())
             .collect();
         seconds.sort_by(f64::total_cmp);
         seconds
     }
 
-    fn figures(&self) -> Vec<Value> {
-        let violations: usize = self.findings.counts.values().sum();
-        let mut figures = vec![figure("chaos.violations", violations as f64, "", 0.0)];
-        let services = |one: Component| one.is_service() || one == Component::Gateway;
-        let rows: [(&str, Vec<f64>, f64); 3] = [
-            (
-                "chaos.service_ready_s",
-                self.ready(services),
-                SERVICE_READY_SECONDS_MAX,
-            ),
-            (
-                "chaos.postgres_ready_s",
-                self.ready(|one| one == Component::Postgres),
-                POSTGRES_READY_SECONDS_MAX,
-            ),
-            (
-                "chaos.kafka_ready_s",
-                self.ready(|one| one == Component::Kafka),
-                KAFKA_READY_SECONDS_MAX,
-            ),
-        ];
-        for (name, seconds, most) in rows {
-            // A component that was not killed in this run has no figure.
-            if let Some(worst) = seconds.last() {
-                figures.push(figure(name, *worst, "s", most));
+    fn figures(&self, verdict: &Verdict) -> Vec<Value> {
+        let mut violations = figure("chaos.violations", self.findings.total() as f64, "", 0.0);
+        violations["met"] = json!(verdict.is_met());
+        violations["reasons"] = json!(verdict.reasons());
+        let ready = recoveries(self.story).into_iter();
+        let ready = ready.map(|(name, worst, most)| figure(name, worst, "s", most));
+        std::iter::once(violations).chain(ready).collect()
+    }
+
+    /// By component: kills, the median and the longest time until it was ready again.
+    fn recovery(&self) -> Value {
+        let mut recovery = serde_json::Map::new();
+        for component in Component::ALL {
+            let seconds = self.ready(component);
+            if let (Some(max), Some(p50)) = (seconds.last(), seconds.get(seconds.len() / 2)) {
+                let row = json!({
+                    "kills": seconds.len(), "p50_s": round(*p50), "max_s": round(*max),
+                });
+                recovery.insert(component.name().to_owned(), row);
             }
         }
-        figures
+        Value::Object(recovery)
+    }
+
+    fn operations(&self) -> Value {
+        let mut rows = serde_json::Map::new();
+        for (kind, [done, refused, unknown]) in &self.findings.operations {
+            let refusals: BTreeMap<&String, &u64> = self
+                .findings
+                .refusals
+                .iter()
+                .filter(|((of, _), _)| of == kind)
+                .map(|((_, code), count)| (code, count))
+                .collect();
+            let row = json!({
+                "ok": done, "refused": refused, "unknown": unknown, "refusals": refusals,
+            });
+            rows.insert(format!("{kind:?}").to_lowercase(), row);
+        }
+        Value::Object(rows)
     }
 
     /// The whole, for programs.
-    pub(crate) fn json(&self) -> Value {
-        let mut recovery = serde_json::Map::new();
-        for component in Component::ALL {
-            let seconds = self.ready(|one| one == component);
-            if let (Some(max), Some(p50)) = (seconds.last(), seconds.get(seconds.len() / 2)) {
-                recovery.insert(
-                    component.name().to_owned(),
-                    json!({ "kills": seconds.len(), "p50_s": round(*p50), "max_s": round(*max) }),
-                );
-            }
-        }
-        let operations: BTreeMap<String, Value> = self
-            .findings
-            .operations
-            .iter()
-            .map(|(kind, [done, refused, unknown])| {
-                let row = json!({ "ok": done, "refused": refused, "unknown": unknown });
-                (format!("{kind:?}").to_lowercase(), row)
-            })
-            .collect();
-        let violations: Vec<Value> = self
-            .findings
-            .violations
-            .iter()
+    fn json(&self, verdict: &Verdict) -> Value {
+        let story = self.story;
+        let violations = self.findings.violations.iter();
+        let violations: Vec<Value> = violations
             .map(|one| json!({ "rule": one.rule, "subject": one.subject }))
             .collect();
-        let kills: Vec<Value> = self
-            .story
-            .kills
-            .iter()
-            .map(|kill| {
-                json!({
-                    "component": kill.component.name(),
-                    "process": [kill.before, kill.after],
-                    "ready_s": round(kill.ready.as_secs_f64()),
-                })
+        let kills = story.kills.iter().map(|kill| {
+            json!({
+                "component": kill.component.name(),
+                "process": [kill.before, kill.after],
+                "ready_s": seconds(kill.ready),
             })
-            .collect();
-        let flow: Vec<f64> = self
-            .story
-            .flow
-            .iter()
-            .map(|one| round(one.as_secs_f64()))
+        });
+        let disks = story.disk_ready.iter();
+        let disks: BTreeMap<&str, f64> = disks
+            .map(|(server, after)| (server.name(), seconds(*after)))
             .collect();
         json!({
             "seed": self.seed,
             "commit": commit(),
             "build": if self.release { "release" } else { "debug" },
+            "met": verdict.is_met(),
+            "well": verdict.is_well(),
+            "failures": verdict.failures,
+            "not_the_whole_figure": verdict.missing,
             "load": self.load(),
-            "scheduled": self.schedule.len(),
-            "kills": kills.len(),
-            "each_kill": kills,
-            "faults": self.story.fired,
-            "skipped": self.story.skipped,
-            "operations": operations,
+            "schedule": self.schedule,
+            "unplayed": story.unplayed,
+            "faults": story.events.iter().map(told).collect::<Vec<Value>>(),
+            "faults_by_kind": self.by_kind(),
+            "kills": kills.collect::<Vec<Value>>(),
+            "recovery": self.recovery(),
+            "kafka_fault_to_paid_code_s":
+                story.flow.iter().map(|one| seconds(*one)).collect::<Vec<f64>>(),
+            "disk_full_ready_s": disks,
+            "operations": self.operations(),
+            "scans_by_decision": self.findings.decisions,
             "unknown_when_healed": self.findings.repeated,
             "acknowledged_asked_again": self.findings.asked_again,
-            "finished_s": self.findings.finished.map(|after| round(after.as_secs_f64())),
+            "finished_s": self.findings.finished.map(seconds),
             "finished_s_max": LIVENESS.as_secs(),
-            "recovery": recovery,
-            "kafka_kill_to_paid_code_s": flow,
-            "disk_full_ready_s": self.story.disk_ready.map(|after| round(after.as_secs_f64())),
             "violations": violations,
             "violations_by_rule": self.findings.counts,
-            "figures": self.figures(),
+            "figures": self.figures(verdict),
         })
     }
 
+    /// How often each fault was seen to fire and to heal.
+    fn by_kind(&self) -> BTreeMap<String, usize> {
+        let mut found = BTreeMap::new();
+        let events = self.story.events.iter();
+        for event in events.filter(|one| one.ending == Ending::Healed) {
+            *found.entry(event.fault.name()).or_default() += 1;
+        }
+        found
+    }
+
     fn load(&self) -> Value {
-        let seconds = self.loaded.as_secs_f64().max(0.001);
-        let count = |counter: &std::sync::atomic::AtomicU64| {
-            counter.load(std::sync::atomic::Ordering::Relaxed)
-        };
-        let a_second = |counter| round(count(counter) as f64 / seconds);
         json!({
-            "seconds": round(seconds),
-            "purchases_asked_per_s": self.rates.purchases,
-            "scans_asked_per_s": self.rates.scans,
-            "purchases_per_s": a_second(&self.counts.purchases),
-            "scans_per_s": a_second(&self.counts.scans),
+            "seconds": seconds(self.loaded),
+            "purchases_offered_per_s": self.rates.purchases,
+            "scans_offered_per_s": self.rates.scans,
+            "purchases_begun_per_s": round(self.a_second(&self.counts.purchases)),
+            "scans_begun_per_s": round(self.a_second(&self.counts.scans)),
             "purchases_completed_live": count(&self.counts.completed),
             "dropped_by_generator": count(&self.counts.dropped),
-            "as_asked": f64::from(self.rates.purchases) >= PURCHASES_ASKED
-                && f64::from(self.rates.scans) >= SCANS_ASKED
-                && self.story.kills.len() >= KILLS_ASKED,
         })
     }
 
@@ -175,11 +197,10 @@ impl Run<'_> {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(crate) fn tell(&self) -> Result<()> {
-        let folder = root().join("target");
-        std::fs::create_dir_all(&folder)?;
-        let path = folder.join("chaos.json");
-        let value = self.json();
+    pub(crate) fn tell(&self, verdict: &Verdict) -> Result<()> {
+        let path = path();
+        std::fs::create_dir_all(root().join("target"))?;
+        let value = self.json(verdict);
         std::fs::write(&path, serde_json::to_string_pretty(&value)? + "\n")
             .with_context(|| format!("{} cannot be written", path.display()))?;
         println!(
@@ -187,8 +208,9 @@ impl Run<'_> {
             self.seed
         );
         println!("  load       {}", value["load"]);
-        println!("  faults     {}", value["faults"]);
+        println!("  faults     {}", value["faults_by_kind"]);
         println!("  operations {}", value["operations"]);
+        println!("  scans      {}", value["scans_by_decision"]);
         println!(
             "  unknown when healed {}, everything finished after {} s (limit {} s)",
             value["unknown_when_healed"], value["finished_s"], value["finished_s_max"]
@@ -196,17 +218,14 @@ impl Run<'_> {
         for (name, row) in value["recovery"].as_object().into_iter().flatten() {
             println!("  ready again {name:<10} {row}");
         }
-        for skipped in &self.story.skipped {
-            println!("  没有做到 / not done: {skipped}");
-        }
         for violation in &self.findings.violations {
             println!("  VIOLATION {}: {}", violation.rule, violation.subject);
         }
-        for figure in self.figures() {
+        for figure in self.figures(verdict) {
             let met = if figure["met"] == true {
                 "met"
             } else {
-                "MISSED"
+                "NOT MET"
             };
             println!(
                 "  {:<24} {:>8} {:<2} (at most {})  {met}",
@@ -216,9 +235,50 @@ impl Run<'_> {
                 figure["floor"]
             );
         }
+        conclude(verdict);
         println!("  {}", path.display());
         Ok(())
     }
+}
+
+/// The last word, in one of three ways.
+fn conclude(verdict: &Verdict) {
+    if verdict.is_met() {
+        println!("  达标 / well, and the whole figure");
+        return;
+    }
+    if verdict.is_well() {
+        println!("  正常，但不是完整指标 / well, but not the whole figure:");
+    } else {
+        println!("  失败 / FAILED:");
+    }
+    for reason in verdict.reasons() {
+        println!("    - {reason}");
+    }
+}
+
+fn told(event: &Event) -> Value {
+    let (ending, why) = match &event.ending {
+        Ending::Healed => ("healed", None),
+        Ending::Failed(why) => ("failed", Some(why)),
+        Ending::Impossible(why) => ("impossible", Some(why)),
+    };
+    json!({
+        "fault": event.fault.name(),
+        "at_ms": event.at_ms,
+        "took_ms": event.took_ms,
+        "seen": event.seen,
+        "ending": ending,
+        "why": why,
+    })
+}
+
+fn count(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+fn seconds(duration: Duration) -> f64 {
+    round(duration.as_secs_f64())
 }
 
 /// A figure in the shape of the bench's; smaller is better in all of them.

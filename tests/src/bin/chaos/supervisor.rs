@@ -35,7 +35,7 @@ pub(crate) struct Kill {
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     pub(crate) world: World,
-    api: Api,
+    pub(crate) api: Api,
     children: Mutex<BTreeMap<Component, Child>>,
 }
 
@@ -177,11 +177,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// When the kill did not fire, or it does not come back.
-    pub(crate) async fn kill(
-        &self,
-        component: Component,
-        more: &[(String, String)],
-    ) -> Result<Kill> {
+    pub(crate) async fn kill(&self, component: Component) -> Result<Kill> {
         let before = self.pid(component).await?;
         let pids = self.pids(component).await?;
         let began = Instant::now();
@@ -190,7 +186,7 @@ impl Supervisor {
         if component.is_server() {
             self.up_again().await?;
         } else {
-            self.start(component, more).await?;
+            self.start(component, &[]).await?;
         }
         self.ready(component).await?;
         let ready = began.elapsed();
@@ -202,6 +198,32 @@ impl Supervisor {
             after,
             ready,
         })
+    }
+
+    /// Ends one of our own processes, whether it lives or has ended by itself, and starts it again
+    /// with these variables beside its settings.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) async fn exchange(
+        &self,
+        component: Component,
+        more: &[(String, String)],
+    ) -> Result<()> {
+        if self.lives(component).await {
+            self.halt(component).await?;
+        }
+        self.start(component, more).await
+    }
+
+    /// Whether the process at the head of a component lives.
+    pub(crate) async fn lives(&self, component: Component) -> bool {
+        self.pid(component).await.is_ok_and(lives)
+    }
+
+    /// Whether one of our own processes says now that it is ready.
+    pub(crate) async fn is_ready(&self, component: Component) -> bool {
+        self.api.is_well(&World::ready_url(component)).await
     }
 
     /// Kills a component and leaves it dead.

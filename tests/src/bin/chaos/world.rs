@@ -147,6 +147,13 @@ impl World {
         Ok(world)
     }
 
+    /// Whether the programs are optimised: `deploy/dev/chaos` takes those from a folder of that
+    /// name.
+    pub(crate) fn is_release(&self) -> bool {
+        let folder = self.bashu.parent().and_then(Path::file_name);
+        folder.is_some_and(|name| name == "release")
+    }
+
     pub(crate) fn union_folder(&self) -> PathBuf {
         self.folder.join(UNION)
     }
@@ -331,6 +338,28 @@ impl World {
             String::from_utf8_lossy(&output.stderr)
         );
         Ok(())
+    }
+
+    /// Makes Redis lose all it holds; how many keys it had, and how many it has at that instant.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub(crate) async fn flush(&self) -> Result<(u64, u64)> {
+        // One script, so that nobody puts a key back before they are counted.
+        let script = "local before = redis.call('DBSIZE') redis.call('FLUSHALL') \
+                      return { before, redis.call('DBSIZE') }";
+        let port = self.server_port(Component::Redis)?.to_string();
+        let mut command = Command::new("redis-cli");
+        command
+            .args(["-h", "127.0.0.1", "-p", &port, "EVAL", script, "0"])
+            .env("REDISCLI_AUTH", self.value("BASHU_REDIS_PASSWORD")?);
+        let output = finish(command, "redis-cli").await?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let counts: Option<Vec<u64>> = text.lines().map(|line| line.trim().parse().ok()).collect();
+        match counts.as_deref() {
+            Some([before, after]) => Ok((*before, *after)),
+            _ => bail!("redis-cli: {text}"),
+        }
     }
 
     /// Rows of a query as the server's administrator, straight to the server; columns are
