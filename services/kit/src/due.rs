@@ -7,6 +7,7 @@
 //! makes the row run once more.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
@@ -20,9 +21,10 @@ use crate::{Ctx, Error, Result, Tx};
 pub const JOBS_MAX: usize = 64;
 /// Jobs of one process and service that run at the same time.
 pub const JOBS_AT_ONCE: usize = 16;
-/// How long a claim lasts: a job whose process died is run again after it. Longer than any one
-/// job should take; one that takes longer may run twice at once, which each job bears.
-pub const CLAIM_SECONDS: i64 = 120;
+/// How long a claim lasts: a job whose process died is run again after it. It is renewed while the
+/// job runs; one that was not renewed in time may run twice at once, which each job bears.
+pub const CLAIM_SECONDS: i64 = 30;
+const CLAIM_RENEWED_EVERY: Duration = Duration::from_secs(10);
 /// The longest pause between two attempts of a failing job.
 pub const RETRY_DELAY_SECONDS_MAX: i64 = 300;
 const ERROR_CHARS_MAX: usize = 300;
@@ -227,7 +229,7 @@ async fn run_and_settle<W: Work>(ctx: &Ctx, work: &W, claimed: &Claimed) -> Resu
     let (id, asked) = (claimed.job.id, claimed.asked);
     let faults = ctx.db.faults();
     faults.point("due.claimed").await?;
-    let ran = work.run(&claimed.job).await;
+    let ran = run_renewing(ctx, work, &claimed.job).await;
     faults.point("due.ran").await?;
     let settled = match ran {
         Ok(After::Done) => {
@@ -257,6 +259,26 @@ async fn run_and_settle<W: Work>(ctx: &Ctx, work: &W, claimed: &Claimed) -> Resu
         ctx.wake.due.notify_one();
     }
     Ok(())
+}
+
+/// Runs a job, and meanwhile keeps its claim.
+async fn run_renewing<W: Work>(ctx: &Ctx, work: &W, job: &Job) -> Result<After> {
+    let renewing = async {
+        loop {
+            tokio::time::sleep(CLAIM_RENEWED_EVERY).await;
+            let until = ctx.clock.now() + TimeDelta::seconds(CLAIM_SECONDS);
+            let renew = "UPDATE due SET claimed_until = $2 WHERE id = $1 AND claimed_until < $2";
+            let renewed = ctx.db.execute(renew, [job.id.into(), until.into()]).await;
+            if let Err(error) = renewed {
+                tracing::warn!(kind = job.kind, %error, "a claim on due work was not renewed");
+            }
+        }
+    };
+    // Both go on side by side: a job may hold the connection that the other waits for.
+    tokio::select! {
+        ran = work.run(job) => ran,
+        () = renewing => Err(Error::internal("a claim was renewed for ever")),
+    }
 }
 
 async fn postpone(ctx: &Ctx, job: &Job, error: &Error) -> Result<()> {

@@ -28,7 +28,7 @@ use world::Ground;
 /// Seeds played by every run of the tests, beside those that once found something.
 const SIM_SEEDS_CI: u64 = 20;
 /// How long a run of the tests goes on with further seeds.
-const CI_SECONDS_MAX: u64 = 60;
+const CI_SECONDS_MAX: u64 = 30;
 /// Of the sweep's places, a run of the tests dies at one of so many, another one each time.
 const SWEEP_PARTS_CI: usize = 12;
 /// Seeds within which a mistake in the chassis must be found.

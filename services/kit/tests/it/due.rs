@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use kit::due::{self, After, CLAIM_SECONDS, Job, NewDue, RETRY_DELAY_SECONDS_MAX, Work};
 use kit::migrate::KIT;
 use kit::testing::{self, TestDb};
@@ -51,7 +51,7 @@ struct Ringing {
     rang: Mutex<Vec<String>>,
     numbers: Mutex<Vec<String>>,
     failures: AtomicUsize,
-    again: Option<chrono::DateTime<chrono::Utc>>,
+    again: Option<DateTime<Utc>>,
 }
 
 impl Work for Ringing {
@@ -236,6 +236,44 @@ async fn a_dead_process_leaves_its_work() {
     assert_eq!(due::step(ctx, &work).await.unwrap(), 0);
     ctx.clock.advance(TimeDelta::seconds(CLAIM_SECONDS + 1));
     assert_eq!(due::step(ctx, &work).await.unwrap(), 1);
+}
+
+/// A job that sees its claim put off while it runs.
+struct Long(Ctx);
+
+impl Work for Long {
+    async fn run(&self, _job: &Job) -> Result<After> {
+        let claimed = claimed_until(&self.0).await;
+        self.0.clock.advance(TimeDelta::seconds(CLAIM_SECONDS - 1));
+        while claimed_until(&self.0).await == claimed {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        Ok(After::Done)
+    }
+}
+
+async fn claimed_until(ctx: &Ctx) -> DateTime<Utc> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        claimed_until: DateTime<Utc>,
+    }
+    let row: Option<Row> = ctx
+        .db
+        .one("SELECT claimed_until FROM due", [])
+        .await
+        .unwrap();
+    row.unwrap().claimed_until
+}
+
+/// However long a job takes, nobody else takes it meanwhile.
+#[tokio::test]
+async fn a_claim_lasts_as_long_as_its_job() {
+    let test = database().await;
+    let ctx = &test.ctx;
+    plan(ctx, &[after(ctx, 0, "a")]).await;
+    assert_eq!(due::step(ctx, &Long(ctx.clone())).await.unwrap(), 1);
+    let left = due::step(ctx, &Ringing::default()).await.unwrap();
+    assert_eq!(left, 0, "it is done");
 }
 
 /// Work is taken back when it is no longer needed, and goes on at another time when it says so.

@@ -1,6 +1,5 @@
 //! Passes as they are shown, and to whom.
 
-use chrono::{DateTime, Utc};
 use kit::access::{self, Caller};
 use kit::graphql::{Cursor, Page};
 use kit::types::{EntitlementId, MemberId};
