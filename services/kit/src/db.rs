@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::audit::AuditRow;
 use crate::bus::{Defect, Faults};
 use crate::ctx::Wake;
+use crate::drift::Drift;
 use crate::due::NewDue;
 use crate::event::NewEvent;
 use crate::once::OpenOnce;
@@ -28,6 +29,8 @@ use crate::{Clock, Error, Ids, Result};
 pub const TX_ATTEMPTS_MAX: u32 = 6;
 /// The first pause between two attempts; doubles each time, with jitter.
 const RETRY_DELAY_MS: u64 = 5;
+/// What every transaction has unless it asks for more.
+const ISOLATION: &str = "read committed";
 /// How long a statement waits for a lock.
 const LOCK_TIMEOUT_MS: &str = "5000";
 /// How long a statement may run.
@@ -45,6 +48,7 @@ pub struct Db {
     ids: Ids,
     wake: Wake,
     faults: Faults,
+    pub(crate) drift: Drift,
 }
 
 /// How to reach a database.
@@ -77,19 +81,23 @@ impl Db {
             .sqlx_logging(false)
             .map_sqlx_postgres_opts(|pg| {
                 pg.options([
+                    ("default_transaction_isolation", ISOLATION),
                     ("lock_timeout", LOCK_TIMEOUT_MS),
                     ("statement_timeout", STATEMENT_TIMEOUT_MS),
                     ("idle_in_transaction_session_timeout", IDLE_TIMEOUT_MS),
                 ])
             });
         let pool = sea_orm::Database::connect(connect).await?;
-        Ok(Self {
+        let db = Self {
             pool,
             clock,
             ids,
             wake: Wake::default(),
             faults: Faults::default(),
-        })
+            drift: Drift::default(),
+        };
+        db.measure_drift().await?;
+        Ok(db)
     }
 
     pub(crate) fn clock(&self) -> &Clock {
@@ -177,7 +185,8 @@ impl Db {
     }
 
     pub(crate) async fn begin(&self) -> Result<Tx> {
-        let inner = self.open(IsolationLevel::ReadCommitted, None).await?;
+        self.drift.check()?;
+        let inner = self.open(None, None).await?;
         Ok(Tx {
             inner,
             now: self.clock.now(),
@@ -190,14 +199,15 @@ impl Db {
     /// Begins a transaction, in a task of its own, so that a caller who is dropped meanwhile drops
     /// a whole transaction and not half a `BEGIN`: sqlx (0.9) counts one only when the server has
     /// answered, and would give the connection back to the pool inside an open one, in which the
-    /// next statement of somebody else is lost.
+    /// next statement of somebody else is lost. `None` is what the connection was made with, read
+    /// committed and for writing: to say it again costs each transaction a round trip.
     pub(crate) async fn open(
         &self,
-        isolation: IsolationLevel,
+        isolation: Option<IsolationLevel>,
         access: Option<AccessMode>,
     ) -> Result<DatabaseTransaction> {
         let pool = self.pool.clone();
-        let begin = async move { pool.begin_with_config(Some(isolation), access).await };
+        let begin = async move { pool.begin_with_config(isolation, access).await };
         #[expect(
             clippy::disallowed_methods,
             reason = "it ends by itself within ACQUIRE_TIMEOUT and one round trip"

@@ -12,6 +12,7 @@ pub mod config;
 pub mod consumer;
 pub mod ctx;
 pub mod db;
+pub mod drift;
 pub mod due;
 pub mod error;
 pub mod event;

@@ -26,7 +26,7 @@ use crate::migrate::Migration;
 use crate::relay::Relay;
 use crate::replica::Keys;
 use crate::token::AccessKeys;
-use crate::{Ctx, Error, Result, due, once, replica};
+use crate::{Ctx, Error, Result, drift, due, once, replica};
 
 mod health;
 mod listener;
@@ -78,6 +78,7 @@ impl Service {
             access_keys: None,
         }
         .add_loop("sweep", sweep_loop)
+        .add_loop("clock", drift::watch)
     }
 
     pub fn name(&self) -> &'static str {

@@ -1,6 +1,6 @@
 //! Empties the outbox, slot by slot: no row is ever deleted by itself.
 
-use sea_orm::{ConnectionTrait, FromQueryResult, IsolationLevel};
+use sea_orm::{ConnectionTrait, FromQueryResult};
 
 use crate::db::statement;
 use crate::outbox::{SLOT_SECONDS, SLOTS};
@@ -45,7 +45,7 @@ async fn empty_one(ctx: &Ctx, slot: i64) -> Result<bool> {
     {
         return Ok(false);
     }
-    let tx = ctx.db.open(IsolationLevel::ReadCommitted, None).await?;
+    let tx = ctx.db.open(None, None).await?;
     tx.execute_unprepared("SET LOCAL lock_timeout = '200ms'")
         .await?;
     // Waits for the open writers of this slot: after it, what is not seen will never be.

@@ -187,7 +187,10 @@ impl Ticker {
     async fn declare(&self) -> Result<DatabaseTransaction> {
         let cursor = self
             .db
-            .open(IsolationLevel::RepeatableRead, Some(AccessMode::ReadOnly))
+            .open(
+                Some(IsolationLevel::RepeatableRead),
+                Some(AccessMode::ReadOnly),
+            )
             .await?;
         let declare = format!("DECLARE tick NO SCROLL CURSOR FOR {}", self.query);
         cursor.execute_unprepared(&declare).await?;

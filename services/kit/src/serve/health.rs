@@ -113,6 +113,9 @@ impl Checked {
             Ok(Ok(Some(_))) => {}
             Ok(Ok(None) | Err(_)) | Err(_) => return "the database does not answer",
         }
+        if self.ctx.db.drift.check().is_err() {
+            return "the clock is off";
+        }
         match &self.access_keys {
             Some(keys) if !keys.is_loaded() => "keys are not loaded",
             Some(_) | None => "ready",

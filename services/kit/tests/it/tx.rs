@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use chrono::TimeDelta;
 use kit::audit::AuditRow;
 use kit::db::TX_ATTEMPTS_MAX;
 use kit::migrate::KIT;
@@ -19,6 +20,54 @@ async fn count(ctx: &Ctx, table: &str) -> i64 {
     }
     let sql = format!("SELECT count(*) AS n FROM {table}");
     ctx.db.one::<Count>(&sql, []).await.unwrap().unwrap().n
+}
+
+/// A process whose clock is not the database's begins nothing, ahead or behind, until it is right.
+#[tokio::test]
+async fn a_clock_that_is_off_begins_nothing() {
+    let test = testing::db("alpha", &[KIT, THINGS]).await;
+    let bump = async || {
+        test.ctx
+            .db
+            .tx("bump", async |tx| {
+                change_in(tx, thing(1), CHANGED, b"fine").await
+            })
+            .await
+    };
+    for (ahead, runs) in [(31, false), (30, true), (-31, false), (-30, true)] {
+        test.ctx.db.note_drift(TimeDelta::seconds(ahead));
+        match bump().await {
+            Ok(_) => assert!(runs, "{ahead} s"),
+            Err(Error::Unavailable(_)) => assert!(!runs, "{ahead} s"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(count(&test.ctx, "outbox").await, 2);
+}
+
+/// Whatever the server's default is, a transaction is read committed: locks are what decides.
+#[tokio::test]
+async fn a_transaction_reads_what_is_committed() {
+    #[derive(FromQueryResult)]
+    struct Level {
+        level: String,
+    }
+    let test = testing::db("alpha", &[KIT, THINGS]).await;
+    let database = "SELECT current_database()::text AS level";
+    let name = test.ctx.db.one::<Level>(database, []).await.unwrap();
+    let name = name.unwrap().level;
+    let set = format!("ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'");
+    test.superuser().await.execute(&set, []).await.unwrap();
+    let ctx = test.process().await;
+    let level = ctx
+        .db
+        .tx("level", async |tx| {
+            let sql = "SELECT current_setting('transaction_isolation') AS level";
+            tx.one::<Level>(sql, []).await
+        })
+        .await
+        .unwrap();
+    assert_eq!(level.unwrap().level, "read committed");
 }
 
 /// A conflict that passes is tried again from the start, and what the failed attempt collected

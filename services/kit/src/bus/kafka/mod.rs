@@ -149,6 +149,9 @@ impl Kafka {
         )
         .set("cleanup.policy", "delete")
         .set("retention.ms", RETENTION_MS)
+        // Kept for so long since it arrived: by its own time, an event that waited in the outbox
+        // for longer would be deleted as soon as it is there.
+        .set("message.timestamp.type", "LogAppendTime")
         .set("min.insync.replicas", in_sync)
         .set("unclean.leader.election.enable", "false");
         let admin: AdminClient<DefaultClientContext> = self.config().create()?;
