@@ -286,7 +286,9 @@ impl Source for Aggregates {
             }
             "roster" => {
                 let rows = resync::rosters(tx, after).await?;
-                rows.iter().map(|it| (it.id, roster_committed(it))).collect()
+                rows.iter()
+                    .map(|it| (it.id, roster_committed(it)))
+                    .collect()
             }
             other => {
                 return Err(Error::internal(format!(

@@ -20,9 +20,9 @@ use crate::domain::membership::{End, Membership};
 use crate::domain::roster::{Bad, Change, Purpose, Roster, State};
 use crate::error::Refusal;
 use crate::store::organisations::{self, Lock};
+use crate::store::roster_people;
 use crate::store::roster_rows as rows;
 use crate::store::rosters::{self as store, Kept};
-use crate::store::roster_people;
 use crate::vault::Vault;
 use crate::{due, publish};
 
@@ -126,13 +126,7 @@ fn passing(refusal: Refusal) -> kit::Refusal {
 }
 
 /// Joins, gives phones, and ends; how many memberships ended.
-async fn apply(
-    tx: &Tx,
-    vault: &Vault,
-    by: access::Member,
-    kept: &Kept,
-    bad: Bad,
-) -> Result<usize> {
+async fn apply(tx: &Tx, vault: &Vault, by: access::Member, kept: &Kept, bad: Bad) -> Result<usize> {
     let roster = &kept.roster;
     let open = roster_people::open_memberships(tx, roster.organisation, Lock::Change).await?;
     if kept.basis.as_deref() != Some(&basis(&open)) {
@@ -180,9 +174,7 @@ async fn join(tx: &Tx, vault: &Vault, by: access::Member, kept: &Kept) -> Result
         .collect::<std::result::Result<Vec<_>, Refusal>>()
         .map_err(|_| passing(Refusal::RosterOutdated))?;
     let placed = Placed { places };
-    let made = placed
-        .save(tx, vault, roster.organisation, &people)
-        .await?;
+    let made = placed.save(tx, vault, roster.organisation, &people).await?;
     for (row, membership) in joining.iter_mut().zip(&made) {
         row.member = Some(membership.member.0);
         row.membership = Some(membership.id);

@@ -25,9 +25,9 @@ use crate::error::Refusal;
 use crate::roster::judge::{self, Judged};
 use crate::roster::{self as file, Code, Column, Finding, Problem, Table};
 use crate::store::organisations::Lock;
-use crate::store::{people as people_store, roster_people};
 use crate::store::roster_rows::{self as rows, Content, RosterRow};
 use crate::store::rosters::{self as store, Kept};
+use crate::store::{people as people_store, roster_people};
 use crate::vault::{SealingKey, Vault};
 
 /// Rows compared in one transaction.
@@ -117,13 +117,7 @@ fn roster_key(identity: &Identity, kept: &Kept) -> Result<SealingKey> {
 
 type Read = std::result::Result<(Table, Vec<Judged>), Problem>;
 
-async fn keep(
-    tx: &Tx,
-    kept: Kept,
-    key: &SealingKey,
-    today: NaiveDate,
-    read: Read,
-) -> Result<()> {
+async fn keep(tx: &Tx, kept: Kept, key: &SealingKey, today: NaiveDate, read: Read) -> Result<()> {
     let id = kept.roster.id;
     let correcting = kept.roster.state == State::Reading { correcting: true };
     let merged = match read {
@@ -383,7 +377,8 @@ async fn too_many(tx: &Tx, kept: Kept, by: access::Member) -> Result<()> {
 async fn finish(tx: &Tx, kept: Kept) -> Result<()> {
     let id = kept.roster.id;
     if let Purpose::Membership { complete } = kept.roster.purpose {
-        let open = roster_people::open_memberships(tx, kept.roster.organisation, Lock::Share).await?;
+        let open =
+            roster_people::open_memberships(tx, kept.roster.organisation, Lock::Share).await?;
         store::save_basis(tx, id, basis(&open)).await?;
         if complete {
             let on_it = rows::all(tx, id, &[Change::Changed, Change::Unchanged]).await?;

@@ -45,12 +45,16 @@ pub enum State {
     /// Its file has not arrived.
     Awaiting,
     /// The file waits to be read; a correction of rows that are there, or the roster itself.
-    Reading { correcting: bool },
+    Reading {
+        correcting: bool,
+    },
     /// Its rows are compared with who is known.
     Matching,
     /// The difference can be looked at and committed.
     Ready,
-    Committed { at: DateTime<Utc> },
+    Committed {
+        at: DateTime<Utc>,
+    },
     /// None of it can be used; nothing of it is kept.
     Failed,
     /// It was not committed in time; nothing of it is kept.

@@ -306,10 +306,7 @@ impl RosterImport {
 
     /// Numbers before the end would tell who matches before it is known whether too many do not.
     fn shown(&self, count: i64) -> Option<i64> {
-        let is_shown = matches!(
-            self.0.roster.state,
-            State::Ready | State::Committed { .. }
-        );
+        let is_shown = matches!(self.0.roster.state, State::Ready | State::Committed { .. });
         is_shown.then_some(count)
     }
 }

@@ -187,11 +187,7 @@ fn masked(text: &str) -> String {
 }
 
 /// The names of those rows whose content is not there.
-async fn names(
-    tx: &Tx,
-    vault: &Vault,
-    found: &[RosterRow],
-) -> Result<HashMap<Uuid, PersonName>> {
+async fn names(tx: &Tx, vault: &Vault, found: &[RosterRow]) -> Result<HashMap<Uuid, PersonName>> {
     let members: Vec<Uuid> = found
         .iter()
         .filter(|row| row.sealed.is_none())

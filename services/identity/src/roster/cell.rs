@@ -154,7 +154,15 @@ mod tests {
         for eaten in ["5.10E+17", "5.10103199003E+17", "5E+17", "5.1E17"] {
             assert!(is_scientific(eaten), "{eaten}");
         }
-        for fine in ["E12345678", "EK1234567", "1234E5678", "", "E", "5E", "12E17"] {
+        for fine in [
+            "E12345678",
+            "EK1234567",
+            "1234E5678",
+            "",
+            "E",
+            "5E",
+            "12E17",
+        ] {
             assert!(!is_scientific(fine), "{fine}");
         }
     }

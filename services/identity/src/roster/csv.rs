@@ -137,8 +137,14 @@ mod tests {
             ("UTF-8 with mark", marked(b"\xEF\xBB\xBF", PLAIN.into())),
             ("GBK", encoding_rs::GBK.encode(PLAIN).0.into_owned()),
             ("GB18030", GB18030.encode(PLAIN).0.into_owned()),
-            ("UTF-16 LE", marked(b"\xFF\xFE", utf16(PLAIN, u16::to_le_bytes))),
-            ("UTF-16 BE", marked(b"\xFE\xFF", utf16(PLAIN, u16::to_be_bytes))),
+            (
+                "UTF-16 LE",
+                marked(b"\xFF\xFE", utf16(PLAIN, u16::to_le_bytes)),
+            ),
+            (
+                "UTF-16 BE",
+                marked(b"\xFE\xFF", utf16(PLAIN, u16::to_be_bytes)),
+            ),
             ("UTF-16 LE without mark", utf16(PLAIN, u16::to_le_bytes)),
             ("UTF-16 BE without mark", utf16(PLAIN, u16::to_be_bytes)),
         ] {
@@ -156,25 +162,20 @@ mod tests {
         let (bytes, _, lost) = GB18030.encode(&text);
         assert!(!lost);
         let table = read(&bytes).unwrap();
-        assert_eq!(
-            table.rows[0].cell(Column::Name),
-            Some(&Cell::text("𠮷田"))
-        );
+        assert_eq!(table.rows[0].cell(Column::Name), Some(&Cell::text("𠮷田")));
     }
 
     #[test]
     fn quotes_titles_and_blank_lines_are_borne() {
-        let text = "某某工会名单,,\n\n\"姓\n名\",手机,备注\n\"张三\",138,\"a,\"\"b\"\"\"\n,,\n李四,139,\n";
+        let text =
+            "某某工会名单,,\n\n\"姓\n名\",手机,备注\n\"张三\",138,\"a,\"\"b\"\"\"\n,,\n李四,139,\n";
         let table = read(text.as_bytes()).unwrap();
         let names: Vec<_> = table
             .rows
             .iter()
             .map(|row| row.cell(Column::Name).cloned())
             .collect();
-        assert_eq!(
-            names,
-            [Some(Cell::text("张三")), Some(Cell::text("李四"))]
-        );
+        assert_eq!(names, [Some(Cell::text("张三")), Some(Cell::text("李四"))]);
         assert_eq!(table.header.ignored, ["备注"]);
         let numbers: Vec<u32> = table.rows.iter().map(|row| row.number).collect();
         assert_eq!(numbers, [4, 6]);

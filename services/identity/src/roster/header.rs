@@ -44,22 +44,63 @@ impl Column {
         match self {
             Self::Row => &["行号", "row", "原行号", "rownumber"],
             Self::Name => &[
-                "姓名", "name", "名字", "会员姓名", "职工姓名", "员工姓名", "人员姓名", "真实姓名",
-                "fullname", "membername",
+                "姓名",
+                "name",
+                "名字",
+                "会员姓名",
+                "职工姓名",
+                "员工姓名",
+                "人员姓名",
+                "真实姓名",
+                "fullname",
+                "membername",
             ],
             Self::DocumentType => &[
-                "证件类型", "documenttype", "证件种类", "证件类别", "证件名称", "idtype",
-                "doctype", "身份证件类型", "有效证件类型",
+                "证件类型",
+                "documenttype",
+                "证件种类",
+                "证件类别",
+                "证件名称",
+                "idtype",
+                "doctype",
+                "身份证件类型",
+                "有效证件类型",
             ],
             Self::DocumentNumber => &[
-                "证件号码", "idnumber", "证件号", "身份证号", "身份证号码", "身份证", "公民身份号码",
-                "居民身份证号", "居民身份证号码", "身份证件号码", "有效证件号码", "documentnumber",
-                "idno", "documentno", "idcard", "idcardnumber",
+                "证件号码",
+                "idnumber",
+                "证件号",
+                "身份证号",
+                "身份证号码",
+                "身份证",
+                "公民身份号码",
+                "居民身份证号",
+                "居民身份证号码",
+                "身份证件号码",
+                "有效证件号码",
+                "documentnumber",
+                "idno",
+                "documentno",
+                "idcard",
+                "idcardnumber",
             ],
             Self::Phone => &[
-                "手机号", "phone", "手机", "手机号码", "电话", "电话号码", "联系电话", "联系方式",
-                "移动电话", "本人手机", "mobile", "mobilephone", "phonenumber", "mobilenumber",
-                "tel", "telephone",
+                "手机号",
+                "phone",
+                "手机",
+                "手机号码",
+                "电话",
+                "电话号码",
+                "联系电话",
+                "联系方式",
+                "移动电话",
+                "本人手机",
+                "mobile",
+                "mobilephone",
+                "phonenumber",
+                "mobilenumber",
+                "tel",
+                "telephone",
             ],
         }
     }
@@ -136,7 +177,7 @@ fn is_ours(text: &str) -> bool {
 }
 
 /// Without spaces, marks, remarks in brackets and case: `＊姓 名（必填）` is `姓名`.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let mut depth = 0_u32;
     let mut plain = String::new();
     for c in super::cell::half_width(text).chars() {

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 
 use chrono::NaiveDate;
 
-use super::cell::{clean_name, clean_number, half_width, is_scientific};
+use super::cell::{clean_name, clean_number, is_scientific};
 use super::finding::{Code, Finding};
-use super::header::Column;
+use super::header::{Column, plain};
 use super::table::{Cell, SheetRow};
 use super::{CELL_CHARS_MAX, Table};
 use crate::domain::identifier::{Document, DocumentKind, Phone, ResidentError, ResidentNumber};
@@ -107,9 +107,10 @@ fn judge_row(row: &SheetRow, today: NaiveDate) -> Judged {
 fn text_of(cell: Option<&Cell>) -> Result<String, (Code, String)> {
     match cell {
         None => Ok(String::new()),
-        Some(Cell::Text(text)) if text.chars().count() > CELL_CHARS_MAX => {
-            Err((Code::CellTooLong, text.chars().take(CELL_CHARS_MAX).collect()))
-        }
+        Some(Cell::Text(text)) if text.chars().count() > CELL_CHARS_MAX => Err((
+            Code::CellTooLong,
+            text.chars().take(CELL_CHARS_MAX).collect(),
+        )),
         Some(Cell::Text(text)) => Ok(text.clone()),
         Some(Cell::Number(number)) if number.abs() >= NUMBER_EXACT_MAX => {
             Err((Code::NumberEaten, format!("{number:E}")))
@@ -220,10 +221,12 @@ fn looks_resident(number: &str) -> bool {
 
 fn resident(number: &str, today: NaiveDate) -> Result<Document, Finding> {
     let wrong = |code| {
-        let repair = similar(number)
-            .filter(|text| ResidentNumber::parse(text, today).is_ok());
+        let repair = similar(number).filter(|text| ResidentNumber::parse(text, today).is_ok());
         Finding::new(code, Column::DocumentNumber).repair(repair)
     };
+    if !number.is_ascii() {
+        return Err(wrong(Code::DocumentCharacters));
+    }
     let upgraded = upgraded(number, today);
     let number = upgraded.as_deref().unwrap_or(number);
     match ResidentNumber::parse(number, today) {
@@ -309,14 +312,16 @@ const OTHER_NAMES: [(&str, DocumentKind); 16] = [
     ("外国人永久居留证", DocumentKind::PermanentResidence),
 ];
 /// What 网号 may be called.
-const ONLINE_NAMES: [&str; 5] = ["网号", "网证", "国家网络身份认证", "网络身份认证", "onlineid"];
+const ONLINE_NAMES: [&str; 5] = [
+    "网号",
+    "网证",
+    "国家网络身份认证",
+    "网络身份认证",
+    "onlineid",
+];
 
 fn kind(text: &str) -> Given {
-    let plain: String = half_width(text)
-        .chars()
-        .filter(|c| c.is_alphanumeric())
-        .flat_map(char::to_lowercase)
-        .collect();
+    let plain = plain(text);
     if plain.is_empty() {
         return Given::Missing;
     }

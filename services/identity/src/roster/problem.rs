@@ -34,12 +34,7 @@ struct Said {
     en: &'static str,
 }
 
-const fn said(
-    problem: Problem,
-    code: &'static str,
-    zh: &'static str,
-    en: &'static str,
-) -> Said {
+const fn said(problem: Problem, code: &'static str, zh: &'static str, en: &'static str) -> Said {
     Said {
         problem,
         code,

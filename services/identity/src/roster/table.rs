@@ -89,7 +89,10 @@ impl Collector {
         if at >= COLUMNS_MAX {
             return Err(Problem::TooManyColumns);
         }
-        let wanted = self.header.as_ref().is_none_or(|it| it.column(at).is_some());
+        let wanted = self
+            .header
+            .as_ref()
+            .is_none_or(|it| it.column(at).is_some());
         if wanted {
             self.cells.push((at, cell));
         }

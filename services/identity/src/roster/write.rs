@@ -25,8 +25,24 @@ pub struct BadRow {
 
 const fn columns(language: Language) -> [&'static str; 7] {
     match language {
-        Language::Zh => ["行号", "姓名", "证件类型", "证件号码", "手机号", "原因", "建议"],
-        Language::En => ["Row", "Name", "Document type", "ID number", "Phone", "Reason", "Repair"],
+        Language::Zh => [
+            "行号",
+            "姓名",
+            "证件类型",
+            "证件号码",
+            "手机号",
+            "原因",
+            "建议",
+        ],
+        Language::En => [
+            "Row",
+            "Name",
+            "Document type",
+            "ID number",
+            "Phone",
+            "Reason",
+            "Repair",
+        ],
     }
 }
 
@@ -58,7 +74,13 @@ pub fn bad_rows(rows: &[BadRow], language: Language) -> Result<Vec<u8>, XlsxErro
             phone,
         } = &bad.cells;
         let values = [
-            &row, name, document_type, document_number, phone, &reasons, &repairs,
+            &row,
+            name,
+            document_type,
+            document_number,
+            phone,
+            &reasons,
+            &repairs,
         ];
         for (column, value) in (0..).zip(values) {
             let format = if column < 5 { &text } else { &wrapped };

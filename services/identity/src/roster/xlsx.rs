@@ -12,8 +12,7 @@ use super::table::{Cell, Collector, Table};
 /// Why it cannot be read.
 pub fn read(bytes: &[u8]) -> Result<Table, Problem> {
     let checked = package::check(bytes)?;
-    let mut workbook: Xlsx<_> =
-        Xlsx::new(Cursor::new(bytes)).map_err(|_| Problem::Unreadable)?;
+    let mut workbook: Xlsx<_> = Xlsx::new(Cursor::new(bytes)).map_err(|_| Problem::Unreadable)?;
     let sheets = workbook.sheets_metadata().to_vec();
     let visible = sheets.iter().enumerate().find(|(_, sheet)| {
         sheet.visible == SheetVisible::Visible && sheet.typ == SheetType::WorkSheet

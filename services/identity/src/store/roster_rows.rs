@@ -312,12 +312,7 @@ const fn told_cell(roster: Uuid) -> Cell {
 ///
 /// # Errors
 /// When they cannot be sealed.
-pub fn seal_told(
-    ids: &Ids,
-    key: &SealingKey,
-    roster: Uuid,
-    ignored: &[String],
-) -> Result<Vec<u8>> {
+pub fn seal_told(ids: &Ids, key: &SealingKey, roster: Uuid, ignored: &[String]) -> Result<Vec<u8>> {
     let bytes = serde_json::to_vec(ignored)
         .map_err(|_| Error::internal("what is told of a roster cannot be written"))?;
     key.seal(ids, told_cell(roster), &bytes)
