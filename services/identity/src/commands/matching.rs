@@ -111,3 +111,53 @@ impl Blinds {
 pub(crate) fn given(blinds: &[Option<Blind>]) -> Vec<Blind> {
     blinds.iter().flatten().copied().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+    use crate::vault::VaultKeys;
+
+    /// One name is opened and compared for each person, whether her number is unknown, her name
+    /// another or all of it right; and nobody has nobody's name.
+    #[test]
+    fn the_same_work_is_done_whatever_is_wrong() {
+        let secret = |byte: u8| STANDARD.encode([byte; 32]).into();
+        let vault = Vault::new(VaultKeys {
+            kek: &secret(1),
+            blind_index_key: &secret(2),
+            code_key: &secret(3),
+            idtag_key: &secret(4),
+        })
+        .unwrap();
+        let ids = Ids::seeded(1);
+        let member = Uuid::from_u128(7);
+        let (key, data_key) = vault.new_data_key(&ids, member).unwrap();
+        let cell = Cell::new("person", "name", member);
+        let name = key.seal(&ids, cell, "张三".as_bytes()).unwrap();
+        let known = PersonRow {
+            member,
+            data_key,
+            name,
+        };
+        let mut comparisons = Comparisons::new(&ids, &vault).unwrap();
+        for (at, (found, given, same)) in [
+            (Some(&known), "张三", true),
+            (Some(&known), "李四", false),
+            (None, "张三", false),
+            (None, NOBODY, false),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let given = PersonName::parse(given).unwrap();
+            assert_eq!(comparisons.same(&vault, found, &given), same);
+            assert_eq!(comparisons.done(), at + 1);
+        }
+        // What stands for nobody opens as a person does, and is as long.
+        assert!(stored_name(&vault, &comparisons.nobody).is_ok());
+        assert_eq!(comparisons.nobody.data_key.len(), known.data_key.len());
+    }
+}

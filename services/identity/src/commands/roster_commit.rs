@@ -187,10 +187,9 @@ async fn compare_again(ctx: &Ctx, caller: &Caller, id: Uuid) -> Result<()> {
     ctx.db
         .tx("compare_roster_again", async |tx| {
             let (kept, by) = own_roster(tx, caller, id).await?;
-            let roster = match kept.roster.compare() {
-                Ok(roster) => roster,
-                // Somebody else has planned it, or it is over.
-                Err(_) => return Ok(()),
+            // Otherwise somebody else has planned it, or it is over.
+            let Ok(roster) = kept.roster.compare() else {
+                return Ok(());
             };
             rows::compare_again(tx, id).await?;
             store::save(tx, &roster, kept.problem).await?;

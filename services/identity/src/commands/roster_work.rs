@@ -181,7 +181,11 @@ async fn known_rows(
         let place = u32::try_from(row.place).unwrap_or_default();
         let person = match row.change {
             Change::Bad => Err(content.findings),
-            _ => judge::person(&content.cells, today),
+            Change::Pending
+            | Change::New
+            | Change::Changed
+            | Change::Unchanged
+            | Change::Leaving => judge::person(&content.cells, today),
         };
         let judged = Judged {
             row: place,
@@ -367,7 +371,7 @@ async fn join_rows(
 async fn too_many(tx: &Tx, kept: Kept, by: access::Member) -> Result<()> {
     let id = kept.roster.id;
     metrics::counter!("bashu_identity_rosters_refused_total").increment(1);
-    tracing::warn!(roster = %id, officer = %by.id, "too many people of a roster do not match");
+    tracing::warn!(%id, member = %by.id, "too many people of a roster do not match");
     rows::remove(tx, id, &Change::ALL).await?;
     tx.audit(by.audit("roster_refused", id));
     store::save(tx, &kept.roster.reject(), Some(Problem::TooManyFailures)).await

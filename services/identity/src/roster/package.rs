@@ -29,6 +29,7 @@ pub const SHARED_TEXTS_MAX: usize = 300_000;
 /// Merged cells of one sheet, at most.
 pub const MERGES_MAX: usize = 5_000;
 
+const CONTENT_TYPES: &str = "[content_types].xml";
 const WORKBOOK: &str = "xl/workbook.xml";
 const WORKBOOK_RELATIONS: &str = "xl/_rels/workbook.xml.rels";
 
@@ -95,24 +96,30 @@ pub fn check(bytes: &[u8]) -> Result<Checked, Problem> {
             return Err(Problem::Unreadable);
         }
         let content = walk.inflate(&mut part)?;
-        let is_xml = name.ends_with(".xml") || name.ends_with(".rels") || name.ends_with(".vml");
-        if is_xml {
+        if is_read(&name) {
             walk.xml(&name, &content)?;
         }
     }
-    if !names.contains("[content_types].xml") || !names.contains(WORKBOOK) {
+    if !names.contains(CONTENT_TYPES) || !names.contains(WORKBOOK) {
         return Err(Problem::NotATable);
     }
     Ok(walk.checked)
 }
 
 fn damaged(error: &ZipError) -> Problem {
-    match error {
-        ZipError::UnsupportedArchive(what) if *what == ZipError::PASSWORD_REQUIRED => {
-            Problem::Encrypted
-        }
-        _ => Problem::Unreadable,
+    let password = ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED);
+    if error.to_string() == password.to_string() {
+        Problem::Encrypted
+    } else {
+        Problem::Unreadable
     }
+}
+
+/// Whether a reader of workbooks ever looks into a part. Others (comments' drawings, what document
+/// systems add) are counted and left alone: not all programs write those well.
+fn is_read(name: &str) -> bool {
+    let is_xml = name.ends_with(".xml") || name.ends_with(".rels");
+    is_xml && (name.starts_with("xl/") || name.starts_with("_rels/") || name == CONTENT_TYPES)
 }
 
 /// Parts that run, or that fetch something.

@@ -128,17 +128,7 @@ async fn a_messy_roster_becomes_memberships() {
     let input = json!({ "organisationId": union, "person": without_phone });
     let added = world.mutate(&officer, "addMembership", "membership { id }", input);
     assert_eq!(codes(&added.await), [""; 0]);
-    // Person 3 is not on it; 4 gets a phone; 5 and 6 are new; two rows are bad.
-    let (one, four) = (line(1), line(4));
-    let lines = vec![
-        line(100),
-        one.replace("员", "　员"),
-        line(2),
-        four.clone(),
-        line(5),
-        line(6).replace("138", "128"),
-        format!("王五,,5.10E+17,{},", number_of_phone(7)),
-    ];
+    let lines = messy_lines();
     let id = compared(&world, &officer, (&union, "MEMBERSHIP"), csv(&lines)).await;
     let seen = view(&world, &officer, &id).await;
     assert_eq!(seen["state"], "READY", "{seen}");
@@ -200,6 +190,19 @@ async fn a_messy_roster_becomes_memberships() {
     // The difference can still be looked at, by what the vault knows.
     let rows = difference(&world, &officer, &id).await;
     assert_eq!(rows[0]["maskedName"], "测*员");
+}
+
+/// Person 3 is not on it; 4 gets a phone; 5 and 6 are new; two rows are bad.
+fn messy_lines() -> Vec<String> {
+    vec![
+        line(100),
+        line(1).replace("员", "　员"),
+        line(2),
+        line(4),
+        line(5),
+        line(6).replace("138", "128"),
+        format!("王五,,5.10E+17,{},", number_of_phone(7)),
+    ]
 }
 
 fn fixed_seven() -> String {
@@ -352,5 +355,49 @@ async fn templates_are_everybodys() {
         let (status, file) = rest(&world, Method::GET, &path, Vec::new()).await;
         assert_eq!(status, StatusCode::OK);
         assert_eq!(roster::read(&file), Err(roster::Problem::NoRows));
+    }
+}
+
+/// The largest roster, as a workbook, from the upload to the commit; and nothing is out of order
+/// afterwards.
+#[tokio::test]
+async fn five_thousand_people_join_at_once() {
+    let world = World::new().await;
+    let (union, officer) = officer_of(&world, "基层工会", 5_000).await;
+    let mut rows = Vec::with_capacity(roster::ROWS_MAX);
+    for at in 1..=u32::try_from(roster::ROWS_MAX).unwrap() {
+        let cells = Cells {
+            name: name(at),
+            document_number: number(at),
+            phone: number_of_phone(at),
+            ..Cells::default()
+        };
+        rows.push(roster::write::BadRow {
+            row: at,
+            cells,
+            findings: Vec::new(),
+        });
+    }
+    let workbook = roster::write::bad_rows(&rows, kit::graphql::Language::Zh).unwrap();
+    let started = std::time::Instant::now();
+    let id = compared(&world, &officer, (&union, "MEMBERSHIP"), workbook).await;
+    let compared_ms = started.elapsed().as_millis();
+    let seen = view(&world, &officer, &id).await;
+    assert_eq!(numbers(&seen), [4_999, 0, 1, 0, 0], "{seen}");
+    let done = commit(&world, &officer, &id, 1).await;
+    let all_ms = started.elapsed().as_millis();
+    println!("5,000 people compared in {compared_ms} ms, committed after {all_ms} ms");
+    assert_eq!(codes(&done), [""; 0], "{done}");
+    assert_eq!(open_memberships(&world).await, 5_001);
+    let said = world.events_of("RosterCommitted").await;
+    let event: proto::identity::RosterCommitted = said[0].decode();
+    assert_eq!(event.member_ids.len(), 5_000);
+    for invariant in kit::verify::CHASSIS
+        .iter()
+        .chain(identity::verify::INVARIANTS)
+    {
+        let ctx = &world.identity.ctx;
+        let violations = kit::verify::check(&ctx.db, invariant).await.unwrap();
+        assert!(violations.is_empty(), "{}: {violations:?}", invariant.id);
     }
 }

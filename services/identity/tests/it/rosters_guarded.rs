@@ -145,7 +145,7 @@ async fn a_list_tells_nothing_of_people_elsewhere() {
     let _ = world.person(&elsewhere, 3).await;
     let before = world.events().await.len();
     let online = format!("{},网号,,{},", name(2), number_of_phone(2));
-    let lines = vec![
+    let lines = [
         line(1),
         online,
         line(1)
@@ -373,7 +373,8 @@ async fn what_a_file_says_of_people_is_sealed_and_then_gone() {
             "{needle} after the commit"
         );
     }
-    // The search finds what is there.
+    // The search finds what is there: a union's name in an event, an act in the audit.
+    assert!(rows_with(&world, "基层工会").await > 0);
     assert_eq!(rows_with(&world, "commit_roster").await, 1);
 }
 
