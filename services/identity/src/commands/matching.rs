@@ -1,5 +1,5 @@
-//! What people are found by, and comparing names without telling what else was wrong: whoever is looked up, the same work is
-//! done, whether her number is unknown or her name another.
+//! What people are found by, and comparing names without telling what else was wrong: whoever is
+//! looked up, the same work is done, whether her number is unknown or her name another.
 
 use std::collections::HashSet;
 

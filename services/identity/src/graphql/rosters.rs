@@ -100,7 +100,8 @@ pub struct RosterFinding {
 /// An address that takes or gives one file, once.
 #[derive(Clone, Debug, SimpleObject)]
 pub struct RosterAddress {
-    /// The path on the REST listener of this service. A secret: whoever has it may use it.
+    /// The path on the REST listener of this service: PUT the bytes of the file there as they are,
+    /// or GET the file. A secret: whoever has it may use it.
     path: String,
     /// When it ends.
     expires_at: DateTime<Utc>,

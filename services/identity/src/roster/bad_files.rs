@@ -34,25 +34,29 @@ fn parts() -> Vec<(String, Vec<u8>)> {
         part(
             CONTENT_TYPES,
             format!(
-                "<Types xmlns=\"{PACKAGE}/content-types\"><Default Extension=\"xml\" ContentType=\"application/xml\"/></Types>"
+                "<Types xmlns=\"{PACKAGE}/content-types\"><Default Extension=\"xml\" \
+                 ContentType=\"application/xml\"/></Types>"
             ),
         ),
         part(
             RELATIONS,
             format!(
-                "<Relationships xmlns=\"{PACKAGE}/relationships\"><Relationship Id=\"r\" Type=\"{OFFICE}/officeDocument\" Target=\"xl/workbook.xml\"/></Relationships>"
+                "<Relationships xmlns=\"{PACKAGE}/relationships\"><Relationship Id=\"r\" \
+                 Type=\"{OFFICE}/officeDocument\" Target=\"xl/workbook.xml\"/></Relationships>"
             ),
         ),
         part(
             WORKBOOK,
             format!(
-                "<workbook xmlns=\"{MAIN}\" xmlns:r=\"{OFFICE}\"><workbookPr/><sheets><sheet name=\"S\" sheetId=\"1\" r:id=\"r1\"/></sheets></workbook>"
+                "<workbook xmlns=\"{MAIN}\" xmlns:r=\"{OFFICE}\"><workbookPr/><sheets>\
+                 <sheet name=\"S\" sheetId=\"1\" r:id=\"r1\"/></sheets></workbook>"
             ),
         ),
         part(
             WORKBOOK_RELATIONS,
             format!(
-                "<Relationships xmlns=\"{PACKAGE}/relationships\"><Relationship Id=\"r1\" Type=\"{OFFICE}/worksheet\" Target=\"worksheets/sheet1.xml\"/></Relationships>"
+                "<Relationships xmlns=\"{PACKAGE}/relationships\"><Relationship Id=\"r1\" \
+                 Type=\"{OFFICE}/worksheet\" Target=\"worksheets/sheet1.xml\"/></Relationships>"
             ),
         ),
         part(SHEET, sheet("", "")),
@@ -247,7 +251,8 @@ fn parts_of_two_meanings_are_refused() {
     }
     let relations = |target: &str| {
         format!(
-            "<Relationships><Relationship Id=\"r\" Type=\"{OFFICE}/officeDocument\" Target=\"{target}\"/></Relationships>"
+            "<Relationships><Relationship Id=\"r\" Type=\"{OFFICE}/officeDocument\" \
+             Target=\"{target}\"/></Relationships>"
         )
     };
     refused(
@@ -256,7 +261,8 @@ fn parts_of_two_meanings_are_refused() {
     );
     let sheets = |target: &str| {
         format!(
-            "<Relationships><Relationship Id=\"r1\" Type=\"{OFFICE}/worksheet\" Target=\"{target}\"/></Relationships>"
+            "<Relationships><Relationship Id=\"r1\" Type=\"{OFFICE}/worksheet\" \
+             Target=\"{target}\"/></Relationships>"
         )
     };
     let hidden = sheets("worksheets/sheet1.bin");
@@ -324,6 +330,10 @@ fn other_packages_are_no_tables() {
     assert_eq!(read(b"PK\x03\x04"), Err(Problem::Unreadable));
 }
 
+/// Tags of a sheet in no order.
+const TAGS: &str = "<(row|c|v|is|t|f)( (r|s|t|si)=\"[A-Z]{0,3}[0-9]{0,7}\"){0,2}/?>\
+                    |</(row|c|v|is|t)>|[0-9E+.]{1,5}";
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -347,7 +357,7 @@ proptest! {
     /// A sheet of any tags is read or refused.
     #[test]
     fn a_made_up_sheet_never_panics(
-        tags in proptest::collection::vec("<(row|c|v|is|t|f)( (r|s|t|si)=\"[A-Z]{0,3}[0-9]{0,7}\"){0,2}/?>|</(row|c|v|is|t)>|[0-9E+.]{1,5}", 0..30),
+        tags in proptest::collection::vec(TAGS, 0..30),
     ) {
         let _ = read(&workbook(&[(SHEET, &sheet(&tags.concat(), ""))]));
     }

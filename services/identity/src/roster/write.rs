@@ -108,8 +108,43 @@ pub fn template(language: Language) -> Result<Vec<u8>, XlsxError> {
     choices.push(language.choose("网号", "Online ID"));
     let choices = DataValidation::new().allow_list_strings(&choices)?;
     sheet.add_data_validation(1, 1, TEMPLATE_ROWS, 1, &choices)?;
+    let notes = workbook.add_worksheet();
+    notes.set_name(language.choose("填写说明", "Notes"))?;
+    notes.set_column_width(0, NOTES_WIDTH)?;
+    for (at, (zh, en)) in (0..).zip(NOTES) {
+        notes.write_string(at, 0, language.choose(zh, en))?;
+    }
     workbook.save_to_buffer()
 }
+
+const NOTES_WIDTH: f64 = 90.0;
+/// What the second sheet of a template says.
+const NOTES: [(&str, &str); 6] = [
+    (
+        "每人一行，最多 5000 人；列的顺序可以变，多余的列会被忽略。",
+        "One person in each row, 5,000 at most; columns in any order, others are ignored.",
+    ),
+    (
+        "姓名须与证件一致，间隔号写作“·”。",
+        "Write the name as the document has it.",
+    ),
+    (
+        "证件类型留空时按居民身份证处理；以网号核验的人员填“网号”并填写手机号，不填号码。",
+        "Without a type the number is a resident number; who is verified online needs a phone.",
+    ),
+    (
+        "证件号码须为文本格式，不能是数值，否则末几位会丢失。",
+        "Keep numbers as text: as numbers they lose their last digits.",
+    ),
+    (
+        "手机号用于登录，每人一个，不能与他人相同；可以不填。",
+        "The phone is what she signs in with: her own, or none.",
+    ),
+    (
+        "请勿隐藏行、合并单元格，也不要加密或使用宏。",
+        "No hidden rows, merged cells, passwords or macros, please.",
+    ),
+];
 
 /// Column names that stay in sight, over columns of text: so no number is ever eaten.
 fn head(sheet: &mut Worksheet, names: &[&str], widths: &[f64]) -> Result<(), XlsxError> {

@@ -416,3 +416,67 @@ async fn a_committed_roster_is_said_again() {
     assert_eq!(said[0].payload, said[1].payload);
     assert_eq!(said[0].key, said[1].key);
 }
+
+/// Only the newest address of a roster counts, and an officer begins so many rosters and no more.
+#[tokio::test]
+async fn addresses_do_not_pile_up() {
+    let world = World::new().await;
+    let (union, officer) = officer_of(&world, "基层工会", 100).await;
+    let file = csv(&[line(100), line(1).replace("138", "128")]);
+    let id = compared(&world, &officer, (&union, "MEMBERSHIP"), file).await;
+    let input = json!({ "rosterImportId": id });
+    let correct = async || {
+        let answer = world.mutate(&officer, "correctRoster", "upload { path }", input.clone());
+        answer.await["upload"]["path"].clone()
+    };
+    let (old, new) = (correct().await, correct().await);
+    let corrected = format!("行号,{HEADER}\n3,{}\n", line(1)).into_bytes();
+    let answer = put(&world, &old, corrected.clone()).await;
+    assert_eq!(answer, StatusCode::NOT_FOUND);
+    assert_eq!(put(&world, &new, corrected).await, StatusCode::ACCEPTED);
+    // One was begun already.
+    for _ in 1..30 {
+        let begun = begin(&world, &officer, &union, "LIST").await;
+        assert_eq!(codes(&begun), [""; 0]);
+    }
+    let refused = begin(&world, &officer, &union, "LIST").await;
+    assert_eq!(codes(&refused), ["TOO_MANY_ROSTERS"]);
+    world.advance(3_600);
+    let begun = begin(&world, &officer, &union, "LIST").await;
+    assert_eq!(codes(&begun), [""; 0]);
+}
+
+/// Two processes that work on one roster at once, as after a claim has run out, come to what one
+/// would: nothing is counted twice.
+#[tokio::test]
+async fn two_workers_do_the_work_of_one() {
+    let world = World::new().await;
+    let (union, officer) = officer_of(&world, "基层工会", 100).await;
+    let elsewhere = world.organisation("GRASSROOTS", "别的工会").await;
+    for at in 0..4 {
+        let _ = world.person(&elsewhere, at).await;
+    }
+    let mut lines: Vec<String> = (0..4)
+        .map(|at| line(at).replace(&name(at), "别人"))
+        .collect();
+    lines.extend((1_000..1_700).map(line));
+    let begun = begin(&world, &officer, &union, "MEMBERSHIP").await;
+    let id = begun["rosterImport"]["id"].clone();
+    let uploaded = put(&world, &begun["upload"]["path"], csv(&lines)).await;
+    assert_eq!(uploaded, StatusCode::ACCEPTED);
+    let uuid = kit::graphql::GlobalId::uuid(id.as_str().unwrap(), "RosterImport").unwrap();
+    let work = || identity::commands::roster_work::run(&world.identity, uuid);
+    let (one, two, three) = join!(work(), work(), work());
+    for done in [one, two, three] {
+        done.unwrap();
+    }
+    let seen = view(&world, &officer, &id).await;
+    assert_eq!(seen["state"], "READY", "{seen}");
+    assert_eq!(
+        (&seen["newCount"], &seen["badCount"]),
+        (&json!(700), &json!(4))
+    );
+    let failures = "SELECT sum(count)::bigint AS count FROM attempt
+                    WHERE scope = 'person_not_matched'";
+    assert_eq!(world.count(failures).await, 4);
+}
