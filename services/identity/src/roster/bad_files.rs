@@ -159,17 +159,23 @@ fn many_parts_and_large_files_are_refused_unread() {
     assert_eq!(read(b""), Err(Problem::Empty));
 }
 
-/// RUSTSEC-2026-0194 and 0195: attributes and namespaces without end.
+/// RUSTSEC-2026-0194 and 0195: attributes and namespaces without end, on a sheet that is read
+/// with a few of them.
 #[test]
 fn tags_without_end_are_refused() {
     for attribute in ["a", "xmlns:a"] {
-        let mut tag = String::from("<worksheet");
-        let mut at = 0;
-        while tag.len() <= ATTRIBUTES_BYTES_MAX + 20 {
-            tag += &format!(" {attribute}{at}=\"\"");
-            at += 1;
-        }
-        refused(&[(SHEET, &format!("{tag}/>"))], Problem::Unreadable);
+        let with = |bytes: usize| {
+            let mut tag = String::from("<worksheet");
+            let mut at = 0;
+            while tag.len() <= bytes {
+                tag += &format!(" {attribute}{at}=\"\"");
+                at += 1;
+            }
+            sheet("", "").replacen("<worksheet", &tag, 1)
+        };
+        assert!(read(&workbook(&[(SHEET, &with(ATTRIBUTES_BYTES_MAX / 2))])).is_ok());
+        let endless = with(ATTRIBUTES_BYTES_MAX + 20);
+        refused(&[(SHEET, &endless)], Problem::Unreadable);
     }
 }
 
@@ -352,6 +358,21 @@ proptest! {
             bytes.truncate(cut % bytes.len());
         }
         let _ = read(&bytes);
+    }
+
+    /// With bytes of one part changed before it was packed, so that only its own content is wrong.
+    #[test]
+    fn a_damaged_part_never_panics(
+        part in 0_usize..5,
+        changes in proptest::collection::vec((0_usize..2_000, "[<>/\"=a-z0-9!& -]"), 1..5),
+    ) {
+        let mut all = parts();
+        let content = &mut all[part].1;
+        for (at, byte) in changes {
+            let at = at % content.len();
+            content[at] = byte.as_bytes()[0];
+        }
+        let _ = read(&zipped(&all));
     }
 
     /// A sheet of any tags is read or refused.
