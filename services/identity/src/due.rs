@@ -10,13 +10,14 @@ use kit::due::{After, Job, NewDue, Work};
 use kit::{Ctx, Error, Result, Tx};
 use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::Identity;
-use crate::commands::keys;
+use crate::commands::{keys, roster_work, rosters};
 use crate::domain::code::{self, CODE_SECONDS, Code};
 use crate::domain::identifier::Phone;
 use crate::publish;
-use crate::store::{limits, logins, people};
+use crate::store::{limits, logins, people, rosters as roster_store};
 use crate::vault::{Cell, Vault};
 
 /// Sends a login code; the subject is the code's id.
@@ -25,6 +26,11 @@ pub const SMS_LOGIN_CODE: &str = "sms_login_code";
 pub const KEYS: &str = "keys";
 /// Forgets codes, logins and counts that are over.
 pub const SWEEP: &str = "sweep";
+
+/// Reads and compares a roster; the subject is its id.
+pub const ROSTER: &str = "roster";
+/// Forgets a roster that was not committed in time; the subject is its id.
+pub const ROSTER_EXPIRY: &str = "roster_expiry";
 
 /// How often identity says that it is there, in seconds. Others refuse offices after a minute.
 pub const HEARTBEAT_SECONDS: u64 = 5;
@@ -35,6 +41,8 @@ const CODE_DAYS: i64 = 2;
 /// How long an ended login is kept, so that a copy of its tokens is recognised.
 const LOGIN_DAYS: i64 = 30;
 const ATTEMPT_DAYS: i64 = 8;
+/// How long an address of a file is remembered after its time.
+const ADDRESS_DAYS: i64 = 1;
 
 /// Plans what recurs; harmless when it is planned already.
 pub fn plan(tx: &Tx) {
@@ -66,6 +74,14 @@ impl Work for Jobs {
                 Ok(After::At(
                     ctx.clock.now() + TimeDelta::seconds(SWEEP_SECONDS),
                 ))
+            }
+            ROSTER => {
+                roster_work::run(identity, subject(job)?).await?;
+                Ok(After::Done)
+            }
+            ROSTER_EXPIRY => {
+                rosters::expire(ctx, subject(job)?).await?;
+                Ok(After::Done)
             }
             other => Err(Error::internal(format!("{other} is no work of identity"))),
         }
@@ -110,9 +126,15 @@ async fn sweep(ctx: &Ctx) -> Result<()> {
             let before = |days| tx.now() - TimeDelta::days(days);
             logins::sweep(tx, before(CODE_DAYS), before(LOGIN_DAYS)).await?;
             limits::sweep(tx, before(ATTEMPT_DAYS)).await?;
+            roster_store::sweep(tx, before(ADDRESS_DAYS)).await?;
             Ok(())
         })
         .await
+}
+
+fn subject(job: &Job) -> Result<Uuid> {
+    let id = job.subject.parse();
+    id.map_err(|_| Error::internal(format!("the subject of {} is no id", job.kind)))
 }
 
 /// What is to be sent, and to whom.
@@ -156,10 +178,7 @@ async fn send_code(identity: &Identity, job: &Job) -> Result<After> {
 /// `None` when there is nothing to send any more: another code took its place, it was used or
 /// is over, or the phone belongs to nobody.
 async fn load(ctx: &Ctx, vault: &Vault, job: &Job) -> Result<Option<Sms>> {
-    let id = job
-        .subject
-        .parse()
-        .map_err(|_| Error::internal("a code's id is none"))?;
+    let id = subject(job)?;
     ctx.db
         .tx("load_login_code", async |tx| {
             let Some(row) = logins::code(tx, id).await? else {

@@ -42,6 +42,12 @@ pub enum Refusal {
     RefreshTokenInvalid,
     LoginNotFound,
     NothingUsable,
+    RosterNotFound,
+    RosterNotReady,
+    RosterHasBadRows,
+    RosterHasNoBadRows,
+    RosterOutdated,
+    TooManyRosters,
 }
 
 /// What is said of a refusal.
@@ -54,7 +60,7 @@ struct Said {
 }
 
 /// In the order of the enum.
-static SAID: [Said; 37] = [
+static SAID: [Said; 43] = [
     Said {
         refusal: Refusal::NameInvalid,
         code: "NAME_INVALID",
@@ -314,6 +320,48 @@ static SAID: [Said; 37] = [
         zh: "该会员目前没有可用的年票或凭证。",
         en: "The member has no pass or other right that can be used now.",
     },
+    Said {
+        refusal: Refusal::RosterNotFound,
+        code: "ROSTER_NOT_FOUND",
+        field: "rosterImportId",
+        zh: "找不到该名单。",
+        en: "There is no such roster.",
+    },
+    Said {
+        refusal: Refusal::RosterNotReady,
+        code: "ROSTER_NOT_READY",
+        field: "rosterImportId",
+        zh: "名单还没有核对完，或已经结束。",
+        en: "The roster has not been compared yet, or is over.",
+    },
+    Said {
+        refusal: Refusal::RosterHasBadRows,
+        code: "ROSTER_HAS_BAD_ROWS",
+        field: "leaveOutBadRows",
+        zh: "名单还有待更正的行：请更正，或选择不采用这些行。",
+        en: "Some rows need another look: correct them, or leave them out.",
+    },
+    Said {
+        refusal: Refusal::RosterHasNoBadRows,
+        code: "ROSTER_HAS_NO_BAD_ROWS",
+        field: "rosterImportId",
+        zh: "名单没有待更正的行。",
+        en: "No row of the roster needs another look.",
+    },
+    Said {
+        refusal: Refusal::RosterOutdated,
+        code: "ROSTER_OUTDATED",
+        field: "rosterImportId",
+        zh: "核对之后会员有变动，正在重新核对，请查看新的差异后再提交。",
+        en: "Members have changed since; it is compared again, please look once more.",
+    },
+    Said {
+        refusal: Refusal::TooManyRosters,
+        code: "TOO_MANY_ROSTERS",
+        field: "",
+        zh: "一小时内上传的名单过多，请稍后再试。",
+        en: "Too many rosters within the hour; please try again later.",
+    },
 ];
 
 impl Refusal {
@@ -371,7 +419,7 @@ mod tests {
     /// Each refusal has its own row and its own code; both sentences end as sentences do.
     #[test]
     fn every_refusal_is_said_in_both_languages() {
-        assert_eq!(SAID.len(), Refusal::NothingUsable as usize + 1);
+        assert_eq!(SAID.len(), Refusal::TooManyRosters as usize + 1);
         for (at, said) in SAID.iter().enumerate() {
             assert_eq!(said.refusal as usize, at);
             assert_eq!(Refusal::from_code(said.code), Some(said.refusal));

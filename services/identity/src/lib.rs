@@ -14,6 +14,7 @@ pub mod graphql;
 pub mod publish;
 pub mod queries;
 pub mod rest;
+pub mod roster;
 pub mod signing;
 pub mod store;
 pub mod vault;
@@ -40,10 +41,16 @@ use crate::vault::{Cell, Vault, VaultKeys};
 pub const NAME: &str = "identity";
 
 /// The service's own tables. Kit's come before; kit's replica does not: here its names are views.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    name: "identity_0001",
-    sql: include_str!("../migrations/0001_identity.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        name: "identity_0001",
+        sql: include_str!("../migrations/0001_identity.sql"),
+    },
+    Migration {
+        name: "identity_0002",
+        sql: include_str!("../migrations/0002_rosters.sql"),
+    },
+];
 
 /// All that this database needs, in order.
 pub const ALL_MIGRATIONS: &[&[Migration]] = &[KIT, MIGRATIONS];
@@ -215,6 +222,7 @@ impl Identity {
         kit::serve::Service::new(self.ctx.clone())
             .graphql(kit::graphql::router(schema(self, mode), edge))
             .rest(rest::routes(self), kit::http::REST_BODY_BYTES_MAX)
+            .rest(rest::rosters::routes(self), roster::FILE_BYTES_MAX)
             .due(due::Jobs(self.clone()))
             .migrations(ALL_MIGRATIONS)
             .keys(&self.keys)

@@ -12,9 +12,11 @@ use uuid::Uuid;
 use crate::domain::membership::{Membership, Standing};
 use crate::domain::organisation::{self, Kind, Organisation};
 use crate::domain::role::Role;
+use crate::domain::roster::Purpose;
 use crate::store::keys::SetRow;
 use crate::store::resync;
 use crate::store::roles::Held;
+use crate::store::roster_people::RosterMembers;
 
 /// Where the heartbeat's keys come from: see `kit::bus::keys_of_all_partitions`.
 pub const HEARTBEAT: &str = "heartbeat";
@@ -163,6 +165,28 @@ pub fn login_withdrawn(login: Uuid, member: Uuid, at: DateTime<Utc>) -> NewEvent
     )
 }
 
+/// A roster that was committed, and whom it names. It never changes again.
+pub fn roster_committed(it: &RosterMembers) -> NewEvent {
+    use event::roster_committed::Purpose as EventPurpose;
+    let purpose = match it.purpose {
+        Purpose::Membership { .. } => EventPurpose::Membership,
+        Purpose::List => EventPurpose::List,
+    };
+    let message = event::RosterCommitted {
+        id: bytes(it.id),
+        organisation_id: bytes(it.organisation.0),
+        purpose: purpose.into(),
+        member_ids: it.members.iter().map(|id| bytes(*id)).collect(),
+        committed_at: it.committed_at.timestamp_millis(),
+    };
+    NewEvent::of(
+        &message,
+        "bashu.identity.v1.RosterCommitted",
+        it.id.as_bytes(),
+        1,
+    )
+}
+
 /// A key set as the root signed it.
 pub fn key_set(union: Union, set: &SetRow) -> NewEvent {
     let message = event::KeySetPublished {
@@ -210,6 +234,7 @@ impl Source for Aggregates {
             "membership",
             "role",
             "login",
+            "roster",
         ]
     }
 
@@ -258,6 +283,12 @@ impl Source for Aggregates {
                     (it.id, login_withdrawn(it.id, it.member, it.withdrawn_at))
                 };
                 rows.iter().map(said).collect()
+            }
+            "roster" => {
+                let rows = resync::rosters(tx, after).await?;
+                rows.iter()
+                    .map(|it| (it.id, roster_committed(it)))
+                    .collect()
             }
             other => {
                 return Err(Error::internal(format!(

@@ -2,6 +2,8 @@
 //!
 //! The owner comes first in every query; who may not see a thing finds it absent.
 
+pub mod rosters;
+
 use chrono::{DateTime, Utc};
 use kit::access::{self, Caller};
 use kit::graphql::Page;
@@ -10,7 +12,8 @@ use kit::{Ctx, Db, Error, Result, Tx};
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
-use crate::commands::people::{officer_or_operator, stored_name};
+use crate::commands::matching::stored_name;
+use crate::commands::people::officer_or_operator;
 use crate::domain::identifier::{Document, DocumentKind, Phone};
 use crate::domain::membership::Membership;
 use crate::domain::name::PersonName;

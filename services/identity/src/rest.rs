@@ -1,4 +1,7 @@
-//! The public keys that verify access tokens, for the gateway and for whoever else must.
+//! The public keys that verify access tokens, for the gateway and for whoever else must; the files
+//! of rosters.
+
+pub mod rosters;
 
 use axum::extract::State;
 use axum::http::HeaderMap;

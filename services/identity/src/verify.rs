@@ -76,4 +76,22 @@ pub const INVARIANTS: &[Invariant] = &[
                 count(*)::text || ' sets up to version ' || max(version)::text AS problem
               FROM key_set GROUP BY issuer HAVING count(*) <> max(version)",
     },
+    Invariant {
+        id: "identity.rosters_forgotten",
+        zh: "已结束的名单不再保存任何人员资料",
+        en: "a roster that is over keeps nothing that its file said of people",
+        sql: "SELECT r.id::text AS subject, count(*)::text || ' sealed rows' AS problem
+              FROM roster r JOIN roster_row w ON w.roster = r.id
+              WHERE r.state IN ('committed', 'failed', 'expired') AND w.sealed IS NOT NULL
+              GROUP BY r.id",
+    },
+    Invariant {
+        id: "identity.rosters_name_members",
+        zh: "已提交名单的每一行都对应一名会员",
+        en: "every row of a committed roster names a member",
+        sql: "SELECT r.id::text AS subject, 'row ' || w.place || ' names nobody' AS problem
+              FROM roster r JOIN roster_row w ON w.roster = r.id
+              LEFT JOIN member m ON m.id = w.member
+              WHERE r.state = 'committed' AND m.id IS NULL",
+    },
 ];

@@ -7,7 +7,7 @@ use kit::access::{self, Caller};
 use kit::types::{EntitlementId, MemberId, OrganisationId};
 use kit::{Ctx, Error, Result, Tx};
 
-use super::people::{same_text, stored_name};
+use super::matching::{same_text, stored_name};
 use super::{may_look_up, settled};
 use crate::domain::identifier::{Document, DocumentKind};
 use crate::domain::mint::{Carrier, Entitlement};

@@ -8,11 +8,16 @@ pub mod codes;
 pub mod credentials;
 pub mod keys;
 pub mod logins;
+pub(crate) mod matching;
 pub mod members;
 pub mod operator;
 pub mod organisations;
 pub mod people;
 pub mod roles;
+pub mod roster_commit;
+mod roster_list;
+pub mod roster_work;
+pub mod rosters;
 
 use chrono::TimeDelta;
 use kit::{Result, Tx};

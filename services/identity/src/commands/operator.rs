@@ -4,7 +4,8 @@ use kit::audit::AuditRow;
 use kit::types::MemberId;
 use kit::{Ctx, Result, Tx};
 
-use super::people::{NewPerson, join, same_text, seal_person, stored_name};
+use super::matching::{same_text, stored_name};
+use super::people::{NewPerson, join, seal_person};
 use super::roles::give;
 use crate::domain::identifier::Phone;
 use crate::domain::name::PersonName;

@@ -11,9 +11,9 @@ use std::collections::{HashMap, HashSet};
 use kit::access::{self, Caller, Role};
 use kit::types::{MemberId, OrganisationId, shanghai_date};
 use kit::{Ctx, Error, Result, Tx};
-use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
+use super::matching::{Blinds, Comparisons, given, same_text, stored_name};
 use super::{may_look_up, settled};
 use crate::domain::identifier::{Document, Phone};
 use crate::domain::membership::{Membership, Standing};
@@ -32,7 +32,7 @@ pub const PEOPLE_MAX: usize = 100;
 /// People in one transaction, for those who load whole unions.
 pub const BATCH_MAX: usize = 1_000;
 /// How often a batch is decided again when another one added the same person meanwhile.
-const RACE_ATTEMPTS_MAX: u32 = 3;
+pub(crate) const RACE_ATTEMPTS_MAX: u32 = 3;
 
 /// A person as an officer describes her.
 #[derive(Clone, Debug)]
@@ -124,7 +124,7 @@ async fn add(
     }
 }
 
-fn is_race(error: &Error) -> bool {
+pub(crate) fn is_race(error: &Error) -> bool {
     matches!(
         error.constraint().as_deref(),
         Some(
@@ -138,7 +138,7 @@ fn is_race(error: &Error) -> bool {
 
 /// Who changes something, and by which office.
 #[derive(Clone, Copy, Debug)]
-enum By {
+pub(crate) enum By {
     Operator(access::Member),
     /// Of the organisation or of one above it.
     Officer(access::Member),
@@ -155,7 +155,7 @@ impl By {
         }
     }
 
-    const fn member(self) -> access::Member {
+    pub(crate) const fn member(self) -> access::Member {
         match self {
             Self::Operator(member) | Self::Officer(member) => member,
         }
@@ -174,7 +174,7 @@ pub(crate) async fn officer_or_operator(
     By::of(tx, caller, organisation).await.map(By::member)
 }
 
-async fn open_organisation(tx: &Tx, id: OrganisationId) -> Result<()> {
+pub(crate) async fn open_organisation(tx: &Tx, id: OrganisationId) -> Result<()> {
     let organisation = organisations::load(tx, id, Lock::Share)
         .await?
         .ok_or(Refusal::OrganisationNotFound)?;
@@ -182,7 +182,7 @@ async fn open_organisation(tx: &Tx, id: OrganisationId) -> Result<()> {
 }
 
 /// Where each person of a list belongs.
-enum Place {
+pub(crate) enum Place {
     /// There already.
     Known {
         person: PersonRow,
@@ -191,44 +191,14 @@ enum Place {
     New,
 }
 
-struct Placed {
-    places: Vec<Place>,
+/// Who was found by a document, and what became of her.
+pub(crate) struct Placing {
+    pub(crate) found: Option<Uuid>,
+    pub(crate) place: std::result::Result<Place, Refusal>,
 }
 
-/// What the documents and phones of a list are found by, in its order.
-struct Blinds {
-    documents: Vec<Option<Blind>>,
-    phones: Vec<Option<Blind>>,
-}
-
-impl Blinds {
-    fn of(vault: &Vault, people: &[NewPerson]) -> Self {
-        let document = |person: &NewPerson| {
-            let document = person.document.as_ref()?;
-            Some(vault.blind_document(document))
-        };
-        let phone = |person: &NewPerson| person.phone.as_ref().map(|it| vault.blind_phone(it));
-        Self {
-            documents: people.iter().map(document).collect(),
-            phones: people.iter().map(phone).collect(),
-        }
-    }
-
-    /// Who of the list has a document or a phone of somebody before her in it.
-    fn repeated(&self) -> Refused {
-        let mut seen = HashSet::new();
-        let mut repeated = Vec::new();
-        for (at, of_person) in self.documents.iter().zip(&self.phones).enumerate() {
-            let (document, phone) = of_person;
-            // Both are taken down, whichever of them is there already.
-            let given = [document, phone].into_iter().flatten();
-            let repeats = given.filter(|it| !seen.insert(**it)).count();
-            if repeats > 0 {
-                repeated.push((at, Refusal::PersonRepeated));
-            }
-        }
-        repeated
-    }
+pub(crate) struct Placed {
+    pub(crate) places: Vec<Place>,
 }
 
 async fn place_all(
@@ -238,32 +208,11 @@ async fn place_all(
     people: &[NewPerson],
     blinds: &Blinds,
 ) -> Result<std::result::Result<Placed, Refused>> {
-    let Blinds { documents, phones } = blinds;
-    // Phones first: who commits the same person between the two statements is then found by her
-    // document, and not taken for a stranger who has her phone.
-    let taken = store::by_phones(tx, &given(phones)).await?;
-    let known = store::by_documents(tx, &given(documents)).await?;
-    let members: Vec<Uuid> = known.values().map(|person| person.member).collect();
-    let may_get_phone = may_get_phone(tx, by, members).await?;
-    let nameless = Nameless::load(tx, vault, people, &taken).await?;
-
     let mut places = Vec::with_capacity(people.len());
     let mut refused = Vec::new();
-    for (at, person) in people.iter().enumerate() {
-        let owner = phones[at].and_then(|blind| taken.get(&blind)).copied();
-        let found = documents[at].and_then(|blind| known.get(&blind));
-        let place = match found {
-            Some(row) => {
-                let may_get_phone = may_get_phone.contains(&row.member);
-                known_place(vault, person, row, owner, may_get_phone)
-            }
-            None => match (owner, person.document.is_none()) {
-                (None, _) => Ok(Place::New),
-                (Some(owner), true) => nameless.place(owner, person),
-                (Some(_), false) => Err(Refusal::PersonNotMatched),
-            },
-        };
-        match place {
+    let placings = place_each(tx, vault, by, people, blinds).await?;
+    for (at, placing) in placings.into_iter().enumerate() {
+        match placing.place {
             Ok(place) => places.push(place),
             Err(why) => refused.push((at, why)),
         }
@@ -273,6 +222,46 @@ async fn place_all(
     } else {
         Err(refused)
     })
+}
+
+/// Where each of the list belongs, or that she does not match, in its order.
+pub(crate) async fn place_each(
+    tx: &Tx,
+    vault: &Vault,
+    by: By,
+    people: &[NewPerson],
+    blinds: &Blinds,
+) -> Result<Vec<Placing>> {
+    let Blinds { documents, phones } = blinds;
+    // Phones first: who commits the same person between the two statements is then found by her
+    // document, and not taken for a stranger who has her phone.
+    let taken = store::by_phones(tx, &given(phones)).await?;
+    let known = store::by_documents(tx, &given(documents)).await?;
+    let members: Vec<Uuid> = known.values().map(|person| person.member).collect();
+    let may_get_phone = may_get_phone(tx, by, members).await?;
+    let nameless = Nameless::load(tx, vault, people, &taken).await?;
+
+    let mut comparisons = Comparisons::new(tx.ids(), vault)?;
+    let mut placings = Vec::with_capacity(people.len());
+    for (at, person) in people.iter().enumerate() {
+        let owner = phones[at].and_then(|blind| taken.get(&blind)).copied();
+        let found = documents[at].and_then(|blind| known.get(&blind));
+        let same = comparisons.same(vault, found, &person.name);
+        let place = match found {
+            Some(row) => {
+                let may_get_phone = may_get_phone.contains(&row.member);
+                known_place(person, row, owner, same, may_get_phone)
+            }
+            None => match (owner, person.document.is_none()) {
+                (None, _) => Ok(Place::New),
+                (Some(owner), true) => nameless.place(owner, person),
+                (Some(_), false) => Err(Refusal::PersonNotMatched),
+            },
+        };
+        let found = found.map(|row| row.member);
+        placings.push(Placing { found, place });
+    }
+    Ok(placings)
 }
 
 /// Those of these people who have no phone and whom `by` may give one.
@@ -288,13 +277,12 @@ async fn may_get_phone(tx: &Tx, by: By, members: Vec<Uuid>) -> Result<HashSet<Uu
 }
 
 fn known_place(
-    vault: &Vault,
     person: &NewPerson,
     row: &PersonRow,
     owner: Option<Uuid>,
+    same: bool,
     may_get_phone: bool,
 ) -> std::result::Result<Place, Refusal> {
-    let same = stored_name(vault, row).is_ok_and(|name| same_text(name.as_str(), &person.name));
     let foreign = owner.is_some_and(|owner| owner != row.member);
     if !same || foreign {
         return Err(Refusal::PersonNotMatched);
@@ -343,7 +331,7 @@ impl Nameless {
 }
 
 impl Placed {
-    async fn save(
+    pub(crate) async fn save(
         self,
         tx: &Tx,
         vault: &Vault,
@@ -472,20 +460,4 @@ pub(crate) fn seal_phone(
         subject,
         blind: vault.blind_phone(phone),
     })
-}
-
-/// A person's name out of the vault.
-pub(crate) fn stored_name(vault: &Vault, row: &PersonRow) -> Result<PersonName> {
-    let key = vault.data_key(row.member, &row.data_key)?;
-    let name = key.open_text(Cell::new("person", "name", row.member), &row.name)?;
-    Ok(PersonName::stored(name))
-}
-
-/// Whether two names are the same, in constant time.
-pub(crate) fn same_text(stored: &str, given: &PersonName) -> bool {
-    stored.as_bytes().ct_eq(given.as_str().as_bytes()).into()
-}
-
-fn given(blinds: &[Option<Blind>]) -> Vec<Blind> {
-    blinds.iter().flatten().copied().collect()
 }

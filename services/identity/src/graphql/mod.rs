@@ -10,6 +10,8 @@ pub mod organisations;
 pub mod pass;
 pub mod people;
 pub mod roles;
+pub mod roster_mutations;
+pub mod rosters;
 
 use async_graphql::{EmptySubscription, MergedObject, Schema, SchemaBuilder};
 use kit::graphql::Mode;
@@ -23,12 +25,14 @@ pub use node::Node;
 pub use organisations::{Organisation, OrganisationKind};
 pub use pass::{Credential, Pass};
 pub use roles::{RoleHolding, RoleName};
+pub use rosters::{RosterImport, RosterRow};
 
 /// What can be read.
 #[derive(Debug, Default, MergedObject)]
 pub struct Query(
     members::MemberQuery,
     organisations::OrganisationQuery,
+    rosters::RosterQuery,
     node::NodeQuery,
 );
 
@@ -39,6 +43,7 @@ pub struct Mutation(
     organisations::OrganisationMutation,
     people::MemberMutation,
     roles::RoleMutation,
+    roster_mutations::RosterMutation,
     pass::CredentialMutation,
 );
 

@@ -9,6 +9,9 @@ pub mod organisations;
 pub mod people;
 pub mod resync;
 pub mod roles;
+pub mod roster_people;
+pub mod roster_rows;
+pub mod rosters;
 
 use kit::Error;
 

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::organisations::{COLUMNS, Row as OrganisationRow};
 use super::people::{MEMBERSHIP_COLUMNS, MembershipRow};
 use super::roles::{self, Held};
+use super::roster_people::{self, RosterMembers};
 use super::{broken, keys};
 use crate::domain::membership::Membership;
 use crate::domain::organisation::Organisation;
@@ -116,4 +117,30 @@ pub async fn withdrawn_logins(tx: &Tx, after: Uuid) -> Result<Vec<WithdrawnRow>>
 pub async fn key_set(tx: &Tx) -> Result<Option<keys::SetRow>> {
     keys::lock(tx).await?;
     keys::newest_set(tx).await
+}
+
+/// Rosters said again at once, at most: each may name some thousand people.
+const ROSTERS_MAX: i64 = 20;
+
+/// The next rosters that were committed, with whom they name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn rosters(tx: &Tx, after: Uuid) -> Result<Vec<RosterMembers>> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        id: Uuid,
+    }
+    let rows = tx
+        .all::<Row>(
+            "SELECT id FROM roster WHERE id > $1 AND state = 'committed'
+             ORDER BY id LIMIT $2 FOR SHARE",
+            [after.into(), ROSTERS_MAX.into()],
+        )
+        .await?;
+    let mut rosters = Vec::with_capacity(rows.len());
+    for row in rows {
+        rosters.extend(roster_people::committed(tx, row.id).await?);
+    }
+    Ok(rosters)
 }

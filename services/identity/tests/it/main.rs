@@ -18,6 +18,8 @@ mod people;
 mod races;
 mod replica;
 mod resync;
+mod rosters;
+mod rosters_guarded;
 mod sms;
 mod vault;
 mod vectors;

@@ -1,14 +1,18 @@
-//! Negative controls of signing in: what two requests at once would do without the lock or the
-//! constraint that holds each promise. The promises themselves are tested with the logins.
+//! Negative controls of signing in and of rosters: what two requests at once would do without the
+//! lock or the constraint that holds each promise. The promises themselves are tested with the
+//! logins and with the rosters.
 
 use identity::domain::code::Code;
+use identity::domain::membership::{Membership, Standing};
 use identity::store::logins::{self, LoginRow};
-use identity::store::people::Blind;
-use kit::types::LoginId;
+use identity::store::organisations::Lock;
+use identity::store::people::{self, Blind};
+use identity::store::roster_people;
+use kit::types::{LoginId, shanghai_date};
 use kit::{Error, Result, Tx};
 use uuid::Uuid;
 
-use crate::world::{OPERATOR_PHONE, World, phone};
+use crate::world::{OPERATOR_PHONE, World, organisation_of, phone};
 
 /// Runs `read` in two transactions before `write` in either: the order that a lock forbids.
 async fn interleaved<T>(
@@ -139,4 +143,39 @@ async fn without_lock_and_constraint_a_token_would_be_used_twice() {
         logins::lock_login(tx, LoginId(Uuid::from_u128(7))).await
     });
     assert_eq!(login.await.unwrap().unwrap().withdrawn_at, None);
+}
+
+/// Without the organisation's lock two rosters at once find the same memberships, so neither is
+/// outdated by the other: both are made true, and the second undoes the first unseen.
+#[tokio::test]
+async fn without_its_lock_no_roster_would_be_outdated() {
+    let world = World::new().await;
+    let union = world.organisation("GRASSROOTS", "基层工会").await;
+    let other = world.organisation("GRASSROOTS", "别的工会").await;
+    let mut strangers = Vec::new();
+    for at in 1..=2 {
+        strangers.push(world.person(&other, at).await);
+    }
+    let organisation = organisation_of(&union);
+    let read = async |tx: &Tx| {
+        let open = roster_people::open_memberships(tx, organisation, Lock::Share).await?;
+        Ok(open.len())
+    };
+    let write = async |tx: &Tx, seen: usize, which: u128| {
+        assert_eq!(seen, 0, "what the difference was made against");
+        let joins = Membership {
+            id: Uuid::from_u128(which),
+            version: 1,
+            member: strangers[usize::try_from(which).unwrap() - 1],
+            organisation,
+            standing: Standing::Full,
+            since: shanghai_date(tx.now()),
+            created_at: tx.now(),
+        };
+        people::insert_memberships(tx, &[joins]).await
+    };
+    interleaved(&world, read, write).await.unwrap();
+    let open = "SELECT count(*) AS count FROM membership m JOIN organisation o
+                ON o.id = m.organisation WHERE o.name = '基层工会'";
+    assert_eq!(world.count(open).await, 2);
 }
