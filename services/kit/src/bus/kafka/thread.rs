@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -280,6 +280,7 @@ struct Loop {
 impl Loop {
     fn run(self) {
         let mut check_at = Instant::now() + CHECK_EVERY;
+        let mut stopped = false;
         let mut commit_at = Instant::now() + COMMIT_EVERY;
         while !self.context().stop.load(Ordering::Acquire) {
             while let Ok(start) = self.commands.try_recv() {
@@ -296,11 +297,12 @@ impl Loop {
                 Some(Err(error)) => {
                     // An offset out of range, a topic made anew: the positions tell.
                     tracing::warn!(%error, "a consumer could not read");
+                    stopped |= stops_a_partition(&error);
                     check_at = check_at.min(Instant::now() + POLL);
                 }
             }
             if Instant::now() >= check_at {
-                self.check();
+                self.check(std::mem::take(&mut stopped));
                 check_at = Instant::now() + CHECK_EVERY;
             }
             if Instant::now() >= commit_at {
@@ -355,21 +357,22 @@ impl Loop {
             return;
         }
         let offset = self.context().place(&self.consumer, start);
-        self.move_to(&partition, offset);
+        if !self.move_to(&partition, offset) {
+            self.assign_again();
+        }
     }
 
-    /// Reads a partition from `offset` on. A partition that stopped with an error cannot seek,
-    /// so all are assigned again, each where it stands.
-    fn move_to(&self, partition: &Partition, offset: i64) {
+    /// Reads a partition from `offset` on; false when librdkafka has stopped it and cannot.
+    fn move_to(&self, partition: &Partition, offset: i64) -> bool {
         let name = format!("{}{}", self.context().prefix, partition.topic);
         let to = Offset::Offset(offset);
-        if self
-            .consumer
+        self.consumer
             .seek(&name, partition.partition, to, BROKER_TIMEOUT)
             .is_ok()
-        {
-            return;
-        }
+    }
+
+    /// Starts every partition anew where it stands: the one way to move one that has stopped.
+    fn assign_again(&self) {
         let mut list = TopicPartitionList::new();
         for (partition, reading) in self.context().all().iter_mut() {
             let name = format!("{}{}", self.context().prefix, partition.topic);
@@ -386,32 +389,33 @@ impl Loop {
         }
     }
 
-    /// Looks whether each position is still inside the log.
-    fn check(&self) {
+    /// Looks whether each position is still inside the log. After librdkafka has stopped a
+    /// partition all start anew, even where every position is inside by now: a seek that it took
+    /// just before it met the error moved the position and not the partition.
+    fn check(&self, stopped: bool) {
         let partitions: Vec<Partition> = self.context().all().keys().cloned().collect();
+        let mut outside = Vec::new();
         for partition in partitions {
             let name = format!("{}{}", self.context().prefix, partition.topic);
             let ends = self
                 .consumer
                 .fetch_watermarks(&name, partition.partition, BROKER_TIMEOUT);
             let Ok((low, high)) = ends else { continue };
-            let rewound = {
-                let mut all = self.context().all();
-                let Some(reading) = all.get_mut(&partition) else {
-                    continue;
-                };
-                reading.inbox.set_high(high);
-                let inside = (low..=high).contains(&reading.position);
-                if !inside {
-                    let asked = reading.position;
-                    reading.inbox.push(Arrived::Rewound { asked, low, high });
-                    reading.position = low;
-                }
-                !inside
+            let mut all = self.context().all();
+            let Some(reading) = all.get_mut(&partition) else {
+                continue;
             };
-            if rewound {
-                self.move_to(&partition, low);
+            reading.inbox.set_high(high);
+            let asked = reading.position;
+            if !(low..=high).contains(&asked) {
+                reading.inbox.push(Arrived::Rewound { asked, low, high });
+                reading.position = low;
+                outside.push((partition, low));
             }
+        }
+        let moved = |(partition, low): &(Partition, i64)| self.move_to(partition, *low);
+        if stopped || !outside.iter().all(moved) {
+            self.assign_again();
         }
     }
 
@@ -442,4 +446,13 @@ impl Loop {
         list.add_partition(&name, partition.partition);
         list
     }
+}
+
+/// Whether librdkafka reads no further in the partition that met this error: it wanted an offset
+/// that the log has not, and is not allowed to choose another.
+fn stops_a_partition(error: &KafkaError) -> bool {
+    matches!(
+        error,
+        KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)
+    )
 }
