@@ -6,8 +6,8 @@ use tests::{TestWorld, variable};
 /// Enough people for every office and every query; `make run` has three thousand.
 const MEMBERS: &str = "1500";
 
-/// A member buys a pass and walks through a gate, in both unions at once; what is left behind in
-/// the databases breaks no invariant.
+/// A member buys a pass and walks through a gate, in both unions at once; what that leaves in the
+/// databases breaks no invariant, which `bashu dev` looks at before it stops them.
 #[test]
 fn a_member_buys_a_pass_and_a_venue_validates_it() {
     let world = TestWorld::new("journeys").unwrap();
@@ -29,8 +29,6 @@ fn a_member_buys_a_pass_and_a_venue_validates_it() {
     ] {
         assert_eq!(said.matches(step).count(), 2, "{step} in:\n{said}");
     }
-    for union in ["50", "51"] {
-        let (well, said) = world.bashu(Some(union), &["verify"]).unwrap();
-        assert!(well, "union {union}: {said}");
-    }
+    assert!(said.contains("union 50, 51: "), "{said}");
+    assert!(said.contains(" promises checked, 0 broken"), "{said}");
 }

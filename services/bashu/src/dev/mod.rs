@@ -3,7 +3,8 @@
 //! It expects the servers of `deploy/dev` to be up, makes secrets and configurations once, runs
 //! migrations, starts the providers' stand-ins, a process of all services and a gateway for each
 //! union, loads the demonstration world through the gateways, plays the journeys, prints what
-//! each step answered, and stays until it is told to stop. Nothing here is for production.
+//! each step answered, verifies what they left, and stays until it is told to stop. Nothing here
+//! is for production.
 
 mod children;
 mod files;
@@ -16,8 +17,9 @@ use anyhow::{Context, Result, bail};
 use futures::stream::{FuturesUnordered, StreamExt};
 use kit::types::Union;
 
+use crate::output::{Outcome, Output};
 use crate::say::Say;
-use crate::{demo, journey};
+use crate::{demo, journey, verify};
 pub(crate) use children::command;
 use children::{Program, Running};
 pub(crate) use files::write_private;
@@ -127,7 +129,24 @@ async fn start_and_play(
             .await
             .with_context(|| format!("the demonstration world of union {union}"))?;
     }
-    journey::play(world, args.members, say).await
+    journey::play(world, args.members, say).await?;
+    verified(world, say).await
+}
+
+/// Looks at what the journeys left behind, while everything runs: a process that was told to stop
+/// may have published what nobody was left to hear.
+async fn verified(world: &World, say: &Say) -> Result<()> {
+    say.title("核对不变量 / the promises hold (bashu verify)");
+    let files: Vec<PathBuf> = world
+        .unions()
+        .map(|union| world.config_path(union))
+        .collect();
+    let (said, outcome) = verify::running(&files, Output::new(false, "en")).await?;
+    if outcome != Outcome::Well {
+        bail!("what the journeys left behind is not as it must be:\n{said}");
+    }
+    said.lines().for_each(|line| say.step(line));
+    Ok(())
 }
 
 async fn all_ready(children: &mut [Running], say: &Say) -> Result<()> {

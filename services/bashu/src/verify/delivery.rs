@@ -95,11 +95,18 @@ fn behind(service: &str, reading: &Reading, relay: &Relay) -> Option<Violation> 
         part,
         ..
     } = reading;
+    // Where the relay stands is left out: it goes on, and who stands still would look another
+    // one at each look.
+    let where_to = if epoch == relay.epoch && applied > *sent {
+        "beyond what the relay ever sent"
+    } else {
+        "and the relay has sent more"
+    };
     Some(Violation {
         subject: format!("{service}/{consumer} ← {topic}/{part}"),
         problem: format!(
-            "the relay sent number {sent} of epoch {}, the consumer is at {applied} of epoch {}",
-            relay.epoch, reading.epoch
+            "the consumer stands at number {applied} of epoch {}, {where_to}",
+            reading.epoch
         ),
     })
 }
@@ -140,5 +147,17 @@ mod tests {
             !is_behind(0, &reading(0, -1)),
             "nothing was sent, nothing was read"
         );
+    }
+
+    /// One that stands still is the same violation however far the relay has gone on, else a later
+    /// look would take it for news; one that moves is another.
+    #[test]
+    fn who_stands_still_is_known_again() {
+        let look = |sent, applied| {
+            let pseqs = vec![sent];
+            behind("passes", &reading(2, applied), &Relay { epoch: 2, pseqs })
+        };
+        assert_eq!(look(7, 6), look(8, 6));
+        assert_ne!(look(7, 5), look(7, 6));
     }
 }

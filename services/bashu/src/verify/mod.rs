@@ -31,6 +31,8 @@ use crate::stack::Stack;
 const VIOLATIONS_MAX: usize = 20;
 /// The pause between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How long events may take to arrive everywhere, in seconds, unless the operator says.
+const SETTLE_SECONDS: u64 = 10;
 
 /// What `bashu verify` is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -39,7 +41,7 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "FILE")]
     config: Vec<PathBuf>,
     /// 等待事件送达的秒数 / How long events may take to arrive everywhere, in seconds
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = SETTLE_SECONDS)]
     settle: u64,
     /// 在所有数据库和主题里寻找这段不该出现的文字 / A text that must be nowhere
     #[arg(long, value_name = "TEXT")]
@@ -201,29 +203,50 @@ struct Report {
 /// # Errors
 /// When a server is away, or tables are missing.
 pub(crate) async fn run(args: VerifyArgs, output: Output) -> Result<Outcome> {
-    let mut sides = Vec::new();
-    for stack in stacks(&args.config)? {
-        sides.push(Side::open(stack).await?);
-    }
+    let sides = open(stacks(&args.config)?).await?;
     let promises = promises(&sides);
     let checked = promises.len();
-    let deadline = Instant::now() + Duration::from_secs(args.settle);
-    let mut broken = settle(&promises, deadline, output).await?;
+    let mut broken = settle(&promises, Duration::from_secs(args.settle), output).await?;
     let mut scanned = None;
     if !args.canary.is_empty() {
         let (found, count) = canary::scan(&sides, &args.canary, &args.log, output).await?;
         broken.extend(found);
         scanned = Some(count);
     }
-    let unions = sides.iter().map(Side::union).collect();
     let report = Report {
-        unions,
+        unions: sides.iter().map(Side::union).collect(),
         checked,
         broken,
         scanned,
     };
     output.show(&report, |language| human(&report, language))?;
     Ok(Outcome::well_if(report.broken.is_empty()))
+}
+
+/// Looks at unions while they run, as `bashu verify` without a canary does: what it would say to a
+/// person, and whether all is well.
+///
+/// # Errors
+/// When a server is away, or tables are missing.
+pub(crate) async fn running(files: &[PathBuf], output: Output) -> Result<(String, Outcome)> {
+    let sides = open(stacks(files)?).await?;
+    let promises = promises(&sides);
+    let report = Report {
+        unions: sides.iter().map(Side::union).collect(),
+        checked: promises.len(),
+        broken: settle(&promises, Duration::from_secs(SETTLE_SECONDS), output).await?,
+        scanned: None,
+    };
+    let outcome = Outcome::well_if(report.broken.is_empty());
+    Ok((human(&report, output.language()), outcome))
+}
+
+async fn open(stacks: Vec<Stack>) -> Result<Vec<Side>> {
+    let mut sides = Vec::with_capacity(stacks.len());
+    for stack in stacks {
+        sides.push(Side::open(stack).await?);
+    }
+    Ok(sides)
 }
 
 fn stacks(files: &[PathBuf]) -> Result<Vec<Stack>> {
@@ -270,11 +293,8 @@ fn promises(sides: &[Side]) -> Vec<Promise<'_>> {
 }
 
 /// Looks until nothing is broken or the time is over; what was broken in every look.
-async fn settle(
-    promises: &[Promise<'_>],
-    deadline: Instant,
-    output: Output,
-) -> Result<Vec<Checked>> {
+async fn settle(promises: &[Promise<'_>], time: Duration, output: Output) -> Result<Vec<Checked>> {
+    let deadline = Instant::now() + time;
     let bar = output.bar(&Text::new("核对", "verifying"), promises.len() as u64);
     let mut open: Vec<(&Promise<'_>, Vec<Violation>)> = Vec::new();
     for promise in promises {
