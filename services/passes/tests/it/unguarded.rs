@@ -79,13 +79,13 @@ fn moved(change: &Change) -> BTreeMap<ProductId, store::Moved> {
 }
 
 /// What a promise says is broken.
-async fn broken(world: &World, id: &str) -> usize {
+pub(crate) async fn broken(world: &World, id: &str) -> usize {
     let invariant = passes::verify::INVARIANTS.iter().find(|one| one.id == id);
     let found = kit::verify::check(&world.ctx().db, invariant.unwrap()).await;
     found.unwrap().len()
 }
 
-async fn owner(world: &World, sql: &str) {
+pub(crate) async fn owner(world: &World, sql: &str) {
     world.db.owner().await.execute(sql, []).await.unwrap();
 }
 
