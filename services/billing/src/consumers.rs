@@ -146,7 +146,8 @@ impl Sellers {
             }
             HOLD_LAPSED => {
                 let event: event::HoldLapsed = record.decode()?;
-                commands::hold_lapsed(tx, OrderId(id(&event.order_id)?), seller).await
+                let order = OrderId(id(&event.order_id)?);
+                commands::hold_lapsed(tx, self.union, order, seller).await
             }
             FULFILMENT_REFUSED => {
                 let event: event::FulfilmentRefused = record.decode()?;

@@ -36,10 +36,16 @@ use crate::wechat::{Client, Merchant};
 pub const NAME: &str = "billing";
 
 /// The service's own tables.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    name: "billing_0001",
-    sql: include_str!("../migrations/0001_billing.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        name: "billing_0001",
+        sql: include_str!("../migrations/0001_billing.sql"),
+    },
+    Migration {
+        name: "billing_0002",
+        sql: include_str!("../migrations/0002_closed_attempt.sql"),
+    },
+];
 
 /// All that this database needs, in order.
 pub const ALL_MIGRATIONS: &[&[Migration]] = &[KIT, REPLICA, MIGRATIONS];

@@ -117,6 +117,29 @@ pub const INVARIANTS: &[Invariant] = &[
               WHERE b.fen <> e.fen",
     },
     Invariant {
+        id: "billing.returned_money_is_explained",
+        zh: "已全额退回的错款不再列为待处理差异",
+        en: "nobody is asked to look at wrong money that has gone back",
+        sql: "SELECT d.subject, d.kind || ' is open and all of it has gone back' AS problem
+              FROM discrepancy d JOIN receipt r ON r.out_trade_no = d.subject
+              JOIN refund f ON f.transaction_id = r.transaction_id AND f.state = 'done'
+              WHERE d.state = 'open' AND r.refunded_fen = r.fen
+                AND (d.kind, f.cause) IN (('amount_differs', 'mismatch'),
+                  ('unknown_order', 'unknown'))
+                AND NOT EXISTS (SELECT 1 FROM notice n WHERE n.out_trade_no = d.subject
+                  AND n.last_at > f.done_at)",
+    },
+    Invariant {
+        id: "billing.closed_attempts_are_kept",
+        zh: "每次被渠道关闭的退款申请都有记录",
+        en: "every attempt of a refund before its last is kept as closed",
+        sql: "SELECT f.id::text AS subject,
+                'attempt ' || f.attempt::text || ', closed ' || count(c.refund)::text AS problem
+              FROM refund f JOIN closed_attempt c ON c.refund = f.id
+              GROUP BY f.id HAVING max(c.attempt) NOT IN (f.attempt, f.attempt - 1)
+                OR count(*) <> max(c.attempt) - min(c.attempt) + 1",
+    },
+    Invariant {
         id: "billing.every_wait_has_work",
         zh: "每个等待中的状态都有待办",
         en: "whatever waits has due work",

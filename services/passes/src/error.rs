@@ -23,6 +23,8 @@ pub enum Refusal {
     NotRenewable,
     RenewalTooEarly,
     AlreadyRenewed,
+    /// As far as is known here: her membership may be on its way.
+    NotAMember,
     // What may be done to a pass.
     AwaitingPayment,
     AlreadyActive,
@@ -37,6 +39,9 @@ pub enum Refusal {
     NotRefundable,
     /// The pass to be renewed is absent, or another member's.
     RenewedNotFound,
+    ReissuedTooOften,
+    /// No credential can say a higher generation.
+    ReissuesExhausted,
 }
 
 /// A refusal as it is answered.
@@ -51,7 +56,7 @@ struct Row {
 
 impl Refusal {
     fn row(self) -> &'static Row {
-        // The table is in the order of the enum; a test holds both together.
+        // The table is in the order of the enum; a test compares it with the enum's own text.
         &TABLE[self as usize]
     }
 
@@ -70,6 +75,11 @@ impl Refusal {
         Self::all().find(|refusal| refusal.code() == code)
     }
 
+    /// Whether it may be gone when the same request comes again, so that it is not recorded.
+    pub const fn is_transient(self) -> bool {
+        matches!(self, Self::NotAMember | Self::ReissuedTooOften)
+    }
+
     /// Chinese, then English.
     pub fn texts(self) -> (&'static str, &'static str) {
         (self.row().zh, self.row().en)
@@ -79,12 +89,17 @@ impl Refusal {
 impl From<Refusal> for kit::Refusal {
     fn from(refusal: Refusal) -> Self {
         let (zh, en) = refusal.texts();
-        Self::new(
+        let kit = Self::new(
             refusal.code(),
             refusal.row().field,
             Cow::Borrowed(zh),
             Cow::Borrowed(en),
-        )
+        );
+        if refusal.is_transient() {
+            kit.transient()
+        } else {
+            kit
+        }
     }
 }
 
@@ -114,7 +129,7 @@ pub fn on_constraint(error: kit::Error) -> kit::Error {
     }
 }
 
-const TABLE: [Row; 25] = [
+const TABLE: [Row; 28] = [
     Row {
         refusal: Refusal::NoDraft,
         code: "NO_DRAFT",
@@ -207,6 +222,13 @@ const TABLE: [Row; 25] = [
         en: "This pass has already been renewed.",
     },
     Row {
+        refusal: Refusal::NotAMember,
+        code: "NOT_A_MEMBER",
+        field: "productId",
+        zh: "年票只售予工会会员；如刚刚入会，请稍后重试。",
+        en: "Passes are sold to union members; if you have just joined, please try again shortly.",
+    },
+    Row {
         refusal: Refusal::AwaitingPayment,
         code: "AWAITING_PAYMENT",
         field: "passId",
@@ -290,11 +312,46 @@ const TABLE: [Row; 25] = [
         zh: "没有找到要续期的年票。",
         en: "There is no such pass to renew.",
     },
+    Row {
+        refusal: Refusal::ReissuedTooOften,
+        code: "REISSUED_TOO_OFTEN",
+        field: "passId",
+        zh: "这张年票近期换码次数过多，请稍后再试。",
+        en: "The code of this pass has been replaced too often lately; please try again later.",
+    },
+    Row {
+        refusal: Refusal::ReissuesExhausted,
+        code: "REISSUES_EXHAUSTED",
+        field: "passId",
+        zh: "这张年票不能再换码，请联系工会。",
+        en: "The code of this pass cannot be replaced any more; please ask your union.",
+    },
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The names of the enum's variants, as they stand in this file.
+    fn variants() -> Vec<&'static str> {
+        let source = include_str!("error.rs");
+        let body = source.split_once("pub enum Refusal {").unwrap().1;
+        let body = body.split_once("\n}").unwrap().0;
+        let names = body
+            .lines()
+            .filter_map(|line| line.trim().strip_suffix(','));
+        names.collect()
+    }
+
+    /// No variant is without a row: one that is would panic where it is answered.
+    #[test]
+    fn every_variant_has_its_row() {
+        let rows: Vec<String> = TABLE
+            .iter()
+            .map(|row| format!("{:?}", row.refusal))
+            .collect();
+        assert_eq!(rows, variants());
+    }
 
     /// Every refusal has its row, reads back from its code and speaks both languages.
     #[test]

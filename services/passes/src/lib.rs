@@ -35,10 +35,16 @@ pub use crate::settings::Settings;
 pub const NAME: &str = "passes";
 
 /// The service's own tables; kit's and the replica's come before.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    name: "passes_0001",
-    sql: include_str!("../migrations/0001_passes.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        name: "passes_0001",
+        sql: include_str!("../migrations/0001_passes.sql"),
+    },
+    Migration {
+        name: "passes_0002",
+        sql: include_str!("../migrations/0002_reissue.sql"),
+    },
+];
 
 /// All that this database needs, in order.
 pub const ALL_MIGRATIONS: &[&[Migration]] = &[KIT, REPLICA, MIGRATIONS];

@@ -117,6 +117,40 @@ pub const INVARIANTS: &[Invariant] = &[
                  OR (p.state IN ('ready', 'active', 'frozen') AND r.state <> 'refused')",
     },
     Invariant {
+        id: "passes.counted_before_refund",
+        zh: "已授权入园的年票，先冻结清点后退款",
+        en: "no money goes back for a pass that gates knew before its freeze was answered",
+        sql: "SELECT p.id::text AS subject, 'its refund is ' || r.state || ' uncounted' AS problem
+              FROM refund r JOIN pass p ON p.id = r.pass
+              WHERE p.start_date IS NOT NULL AND r.state IN ('returned', 'done')
+                AND r.freeze_version IS NULL",
+    },
+    Invariant {
+        id: "passes.generations_counted",
+        zh: "年票换码代次等于换码记录数",
+        en: "a pass's generation is how often its code was issued again",
+        sql: "SELECT p.id::text AS subject,
+                'generation ' || p.generation::text || ', issued again ' || count(r.pass)::text
+                  AS problem
+              FROM pass p LEFT JOIN reissue r ON r.pass = p.id
+              GROUP BY p.id HAVING p.generation <> count(r.pass)
+                OR p.generation <> COALESCE(max(r.generation), 0)",
+    },
+    Invariant {
+        id: "passes.sold_to_members",
+        zh: "年票只售予工会会员",
+        en: "every pass was bought by somebody who had joined a union by that day",
+        sql: "SELECT p.id::text AS subject, 'its buyer had joined no union' AS problem
+              FROM pass p WHERE NOT EXISTS (
+                SELECT 1 FROM replica_membership r
+                WHERE r.state <> 'applied'
+                  AND r.since <= (p.bought_at AT TIME ZONE 'Asia/Shanghai')::date
+                  AND r.member = ANY (ARRAY(
+                    SELECT p.member
+                    UNION SELECT m.id FROM replica_member m WHERE m.merged_into = p.member
+                    UNION SELECT m.merged_into FROM replica_member m WHERE m.id = p.member)))",
+    },
+    Invariant {
         id: "passes.one_successor",
         zh: "每张年票最多续期一次",
         en: "a pass is continued by at most one other",

@@ -24,6 +24,8 @@ pub(crate) enum AnswerFault {
     SystemError,
     /// 429 without the act.
     FrequencyLimited,
+    /// The act is done; the answer names another currency.
+    ForeignCurrency,
     /// 403 without the act, as for a merchant whose balance is too small for a refund.
     NotEnough,
 }
@@ -41,7 +43,8 @@ impl AnswerFault {
             | Self::OtherSerial
             | Self::StaleTimestamp
             | Self::Signtest
-            | Self::Lose => None,
+            | Self::Lose
+            | Self::ForeignCurrency => None,
         }
     }
 }

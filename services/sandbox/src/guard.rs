@@ -52,6 +52,12 @@ pub(crate) async fn guard(
     sandbox.seal_answer(answer, fault).await
 }
 
+/// The same answer, in a currency that nobody asked for.
+fn in_dollars(body: &Bytes) -> Bytes {
+    let text = String::from_utf8_lossy(body);
+    Bytes::from(text.replace("\"currency\":\"CNY\"", "\"currency\":\"USD\""))
+}
+
 impl Sandbox {
     /// Which merchant signed exactly this request, now, for the first time.
     fn authenticate(&self, parts: &Parts, body: &[u8]) -> Result<&Merchant, Refusal> {
@@ -115,6 +121,11 @@ impl Sandbox {
         if fault == Some(AnswerFault::Lose) {
             return cut_off();
         }
+        let body = if fault == Some(AnswerFault::ForeignCurrency) {
+            in_dollars(&body)
+        } else {
+            body
+        };
         if !unsigned {
             self.sign_answer(&mut parts.headers, &body, fault);
         }

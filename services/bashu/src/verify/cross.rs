@@ -144,15 +144,15 @@ const REPLICATED: [(&str, &str, &[&str]); 6] = [
     ),
 ];
 
-/// The right that each pass is, as passes grants it: state, version, scope, and its window in
-/// minutes since 2024-01-01 in Shanghai, as the credential counts. What a reader keeps beside
-/// stands between the two parts.
+/// The right that each pass is, as passes grants it: state, version, scope, its window in minutes
+/// since 2024-01-01 in Shanghai, as the credential counts, and the generation of its code. What a
+/// reader keeps beside stands between the two parts.
 const GRANTED: &str = "SELECT p.id::text AS key, concat_ws(' ',
     CASE p.state WHEN 'active' THEN 'active' WHEN 'frozen' THEN 'frozen'
       WHEN 'refunding' THEN 'frozen' ELSE 'revoked' END,
     'version', p.version, 'scope', p.scope,
     'from', (p.start_date - DATE '2024-01-01') * 1440,
-    'until', (p.end_date - DATE '2024-01-01') * 1440, ";
+    'until', (p.end_date - DATE '2024-01-01') * 1440, 'generation', p.generation, ";
 const OF_PASSES: &str = ") AS fact
   FROM pass p
   LEFT JOIN refund r ON r.pass = p.id AND r.ordinal = p.refund AND r.state = 'counting'
@@ -172,7 +172,8 @@ const PAIRS: [Pair; 11] = [
             service: "identity",
             sql: &[
                 "SELECT id::text AS key, concat_ws(' ', state, 'version', version, 'scope', scope,
-                    'from', valid_from, 'until', valid_until, 'member', member) AS fact
+                    'from', valid_from, 'until', valid_until, 'generation', generation,
+                    'member', member) AS fact
                   FROM entitlement WHERE state <> 'unknown' AND kind = 'pass'",
             ],
         },
@@ -194,8 +195,8 @@ const PAIRS: [Pair; 11] = [
             service: "admission",
             sql: &[
                 "SELECT id::text AS key, concat_ws(' ', state, 'version', version, 'scope', scope,
-                    'from', valid_from, 'until', valid_until, 'rules', rules_version,
-                    'freeze', freeze_version, 'order', order_id) AS fact
+                    'from', valid_from, 'until', valid_until, 'generation', gen,
+                    'rules', rules_version, 'freeze', freeze_version, 'order', order_id) AS fact
                   FROM entitlement WHERE state <> 'unseen'",
             ],
         },

@@ -6,7 +6,7 @@ use kit::{Error, Result, Tx};
 use uuid::Uuid;
 
 use super::{Held, close, refund};
-use crate::domain::{CloseReason, OrderState, Step};
+use crate::domain::{CloseReason, OrderState, Refund, RefundState, Step};
 use crate::store::{self, EarlyEnd, EarlyReturn};
 
 /// A seller speaks of its own orders alone.
@@ -18,11 +18,12 @@ fn own(held: &Held, seller: &str) -> Result<()> {
     }
 }
 
-/// The seller no longer holds what the order is for.
+/// The seller no longer holds what the order is for. Of one that has ended it may not have heard,
+/// or it would not say so: it is told again.
 ///
 /// # Errors
 /// When it is another seller's order.
-pub async fn hold_lapsed(tx: &Tx, order: OrderId, seller: &str) -> Result<()> {
+pub async fn hold_lapsed(tx: &Tx, union: Union, order: OrderId, seller: &str) -> Result<()> {
     let Some(mut held) = Held::lock(tx, order).await? else {
         let kind = "hold_lapsed".to_owned();
         let (reason, seller) = (String::new(), seller.to_owned());
@@ -38,7 +39,10 @@ pub async fn hold_lapsed(tx: &Tx, order: OrderId, seller: &str) -> Result<()> {
         .await;
     };
     own(&held, seller)?;
-    close::begin(tx, &mut held, CloseReason::HoldLapsed).await
+    match held.order.state {
+        OrderState::Open { .. } => close::begin(tx, &mut held, CloseReason::HoldLapsed).await,
+        OrderState::Paid { .. } | OrderState::Closed { .. } => held.emit_state(tx, union).await,
+    }
 }
 
 /// The seller cannot give what was sold: an open order is closed, a paid one given back whole.
@@ -67,11 +71,10 @@ pub async fn refuse_fulfilment(
         .await;
     };
     own(&held, seller)?;
-    if held.order.refused.is_some() {
-        return Ok(());
-    }
     match held.order.state {
-        OrderState::Closed { .. } => Ok(()),
+        // It has ended, and its seller has not heard of it.
+        OrderState::Closed { .. } => held.emit_state(tx, union).await,
+        OrderState::Open { .. } | OrderState::Paid { .. } if held.order.refused.is_some() => Ok(()),
         OrderState::Open { .. } => {
             let order = held.order.clone().refuse(reason);
             held.save(tx, order).await?;
@@ -97,10 +100,20 @@ pub async fn line_returned(tx: &Tx, union: Union, early: EarlyReturn) -> Result<
     own(&held, &early.seller)?;
     match held.order.state {
         OrderState::Open { .. } => store::early_return(tx, &early).await,
-        OrderState::Closed { .. } if store::refund(tx, early.return_id).await?.is_some() => Ok(()),
-        OrderState::Closed { .. } => Err(Error::permanent("a return of a closed order")),
+        OrderState::Closed { .. } => match store::refund(tx, early.return_id).await? {
+            Some(known) => say_again(tx, union, &held, &known).await,
+            None => Err(Error::permanent("a return of a closed order")),
+        },
         OrderState::Paid { .. } => take_back(tx, union, &mut held, &early).await,
     }
+}
+
+/// A return that is said again after its money has gone back was not heard of by its seller.
+async fn say_again(tx: &Tx, union: Union, held: &Held, known: &Refund) -> Result<()> {
+    if known.state == RefundState::Done {
+        held.emit_state(tx, union).await?;
+    }
+    Ok(())
 }
 
 /// Takes a line of a paid order back, once for the return. What contradicts the order is refused
@@ -108,7 +121,9 @@ pub async fn line_returned(tx: &Tx, union: Union, early: EarlyReturn) -> Result<
 async fn take_back(tx: &Tx, union: Union, held: &mut Held, early: &EarlyReturn) -> Result<()> {
     own(held, &early.seller)?;
     match store::refund(tx, early.return_id).await? {
-        Some(known) if known.order == Some(held.order.id) => return Ok(()),
+        Some(known) if known.order == Some(held.order.id) => {
+            return say_again(tx, union, held, &known).await;
+        }
         Some(_) => return Err(Error::permanent("another order's return")),
         None => {}
     }
@@ -146,7 +161,7 @@ pub(crate) async fn apply_early(tx: &Tx, union: Union, orders: Vec<Uuid>) -> Res
         let order = OrderId(early.order_id);
         let applied = match early.kind.as_str() {
             "refused" => refuse_fulfilment(tx, union, order, &early.reason, &early.seller).await,
-            _ => hold_lapsed(tx, order, &early.seller).await,
+            _ => hold_lapsed(tx, union, order, &early.seller).await,
         };
         match applied {
             // Another seller spoke of an order that was not its own.

@@ -4,6 +4,7 @@
 
 mod close;
 mod ends;
+mod explain;
 mod notify;
 mod pay;
 mod reconcile;
@@ -14,6 +15,7 @@ mod settle;
 
 pub use close::{cancel_order, close_order, expire_payment};
 pub use ends::{hold_lapsed, line_returned, refuse_fulfilment};
+pub use explain::{REASON_CHARS_MAX, Reason, explain_discrepancy};
 pub use notify::{Received, payment_notified, refund_notified};
 pub use pay::{PayOrder, pay_order, prepare, wait_for_code};
 pub use reconcile::{ask as ask_reconcile, compare_day, run as reconcile};

@@ -11,8 +11,9 @@ use sha2::{Digest, Sha256};
 
 use super::refunding::{Progress, learn};
 use super::settle::{Booked, Learnt, Paid, is_trade_no, receive};
+use crate::domain::Refund;
 use crate::store::{self, DiscrepancyKind, NewDiscrepancy, Notice};
-use crate::wechat::{Notification, Proof, RefundNotice, Sealed, Transaction};
+use crate::wechat::{Notification, Proof, RefundNotice, RefundStatus, Sealed, Transaction};
 use crate::{Billing, due};
 
 /// The longest text of a notification that is kept, in characters.
@@ -204,10 +205,8 @@ async fn refund(
     notice: &Notice,
     said: &RefundNotice,
 ) -> Result<Received> {
-    let known = match store::refund_by_number(tx, &said.out_refund_no).await? {
-        Some(refund) if ours => Some(refund),
-        Some(_) | None => None,
-    };
+    let found = store::refund_by_number(tx, &said.out_refund_no).await?;
+    let known = found.as_ref().filter(|_| ours);
     let fits = match known {
         Some(refund) if refund.transaction_id.as_deref() == Some(&said.transaction_id) => {
             let progress = Progress {
@@ -220,13 +219,43 @@ async fn refund(
             };
             learn(tx, union, refund.id, &progress).await?
         }
-        Some(_) | None => false,
+        Some(_) => false,
+        // One that was closed and is asked for under another number by now.
+        None => {
+            ours && said.refund_status == RefundStatus::Closed
+                && store::is_closed_attempt(tx, &said.out_refund_no).await?
+        }
     };
-    let outcome = if fits { "refund" } else { "doubtful" };
-    store::record_notice(tx, notice, outcome).await?;
     if fits {
-        Ok(Received::Accepted)
-    } else {
-        Ok(Received::Doubtful("REFUND_DOES_NOT_FIT"))
+        store::record_notice(tx, notice, "refund").await?;
+        return Ok(Received::Accepted);
     }
+    store::record_notice(tx, notice, "doubtful").await?;
+    refund_differs(tx, found.as_ref(), ours, said).await?;
+    Ok(Received::Doubtful("REFUND_DOES_NOT_FIT"))
+}
+
+/// The provider speaks of a refund otherwise than we know it, or of one that we do not know:
+/// somebody is told, and where there is something to ask about the provider is asked.
+async fn refund_differs(
+    tx: &Tx,
+    known: Option<&Refund>,
+    ours: bool,
+    said: &RefundNotice,
+) -> Result<()> {
+    let whose = if ours { "" } else { " of another merchant" };
+    let new = NewDiscrepancy {
+        kind: DiscrepancyKind::RefundNoticeDiffers,
+        subject: short(&said.out_refund_no),
+        bill_date: None,
+        order: known.and_then(|refund| refund.order),
+        ours_fen: known.map(|refund| refund.fen.get()),
+        theirs_fen: Some(said.amount.refund),
+        detail: format!("{:?} {}{whose}", said.refund_status, short(&said.refund_id)),
+    };
+    store::note_discrepancy(tx, &new).await?;
+    if let Some(refund) = known {
+        tx.plan(NewDue::new(due::REFUND_QUERY, refund.id, tx.now()));
+    }
+    Ok(())
 }

@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::Held;
 use super::refund::went_back;
 use crate::domain::{
-    REFUND_ATTEMPTS_MAX, REFUND_PAUSE_SECONDS, Refund, RefundState, Step, next_refund_query,
-    out_refund_no, refund_done, refund_pause_seconds,
+    REFUND_ATTEMPTS_MAX, REFUND_PAUSE_SECONDS, Refund, RefundCause, RefundState, Step,
+    next_refund_query, out_refund_no, refund_done, refund_pause_seconds,
 };
 use crate::error::{Refusal, recorded};
 use crate::store::{self, DiscrepancyKind, NewDiscrepancy};
@@ -54,6 +54,10 @@ pub async fn ask_refund(billing: &Billing, id: Uuid) -> Result<After> {
     let now = billing.ctx.clock.now();
     if code == "FREQUENCY_LIMITED" {
         return Ok(After::At(now + TimeDelta::seconds(REFUND_PAUSE_SECONDS)));
+    }
+    if failure.is_passing() {
+        // The provider is not well: nobody need look at the refund, which is asked for again.
+        return Err(failure.into());
     }
     db.tx("refund_stuck", async |tx| stuck(tx, &refund, code).await)
         .await?;
@@ -117,7 +121,7 @@ impl Progress {
 }
 
 /// Locks a refund after its order.
-async fn lock(tx: &Tx, id: Uuid) -> Result<(Option<Held>, Refund)> {
+pub(crate) async fn lock(tx: &Tx, id: Uuid) -> Result<(Option<Held>, Refund)> {
     let found = store::refund(tx, id).await?.ok_or(Error::NotFound)?;
     let held = match found.order {
         Some(order) => Held::lock(tx, order).await?,
@@ -225,13 +229,7 @@ async fn finish(
     store::save_refund(tx, done, refund_id, None).await?;
     store::book_transfers(tx, &refund_done(done.id, done.fen, done.order)).await?;
     tx.audit(AuditRow::system("refund_done", done.id));
-    store::explain(
-        tx,
-        DiscrepancyKind::RefundStuck,
-        &done.id.to_string(),
-        "the provider has paid it out",
-    )
-    .await?;
+    explain_done(tx, done).await?;
     kit::due::cancel(tx, due::REFUND_QUERY, &done.id.to_string()).await?;
     kit::due::cancel(tx, due::REFUND, &done.id.to_string()).await?;
     match held {
@@ -243,10 +241,32 @@ async fn finish(
     }
 }
 
+/// What somebody was to look at is over with the money back where it came from.
+async fn explain_done(tx: &Tx, done: &Refund) -> Result<()> {
+    let stuck = DiscrepancyKind::RefundStuck;
+    let explanation = "the provider has paid it out";
+    store::explain(tx, stuck, &done.id.to_string(), explanation).await?;
+    let kind = match done.cause {
+        RefundCause::Mismatch => DiscrepancyKind::AmountDiffers,
+        RefundCause::Unknown => DiscrepancyKind::UnknownOrder,
+        RefundCause::Returned | RefundCause::Refused | RefundCause::Late => return Ok(()),
+    };
+    let Some(transaction_id) = &done.transaction_id else {
+        return Ok(());
+    };
+    let receipt = store::receipt(tx, transaction_id).await?;
+    let receipt = receipt.ok_or(Error::NotFound)?;
+    let explanation = "all of the money has gone back";
+    store::explain(tx, kind, &receipt.out_trade_no, explanation).await?;
+    Ok(())
+}
+
 /// The provider closed it: it is asked for again, ever more rarely. From the second time somebody
 /// is told, and at the last it is left to them.
 async fn closed(tx: &Tx, held: Option<&Held>, refund: Refund) -> Result<()> {
     let attempt = refund.attempt;
+    // The day's bill may list it: it is no refund that we do not know.
+    store::add_closed_attempt(tx, &refund).await?;
     if attempt > 1 {
         note(tx, held, &refund, CLOSED).await?;
     }
@@ -387,11 +407,16 @@ pub async fn query_refund(billing: &Billing, id: Uuid) -> Result<After> {
     let refund = db
         .tx("query_refund", async |tx| store::refund(tx, id).await)
         .await?;
-    let open =
-        refund.filter(|one| matches!(one.state, RefundState::Processing | RefundState::Abnormal));
-    let Some(refund) = open else {
+    let Some(refund) = refund else {
         return Ok(After::Done);
     };
+    let is_open = matches!(
+        refund.state,
+        RefundState::Processing | RefundState::Abnormal
+    );
+    if !is_open {
+        return look_into(billing, &refund).await;
+    }
     learn_anew(billing, &refund).await?;
     let now = billing.ctx.clock.now();
     let since = refund.accepted_at.unwrap_or(refund.requested_at);
@@ -403,6 +428,22 @@ pub async fn query_refund(billing: &Billing, id: Uuid) -> Result<After> {
         | RefundState::GivenUp
         | RefundState::Done => now + TimeDelta::seconds(STUCK_SECONDS),
     }))
+}
+
+/// Asks about a refund that waits for nothing, where a notification said otherwise than we know.
+async fn look_into(billing: &Billing, refund: &Refund) -> Result<After> {
+    let number = &refund.out_refund_no;
+    let noted = billing
+        .ctx
+        .db
+        .tx("look_into_refund", async |tx| {
+            store::find_discrepancy(tx, DiscrepancyKind::RefundNoticeDiffers, number).await
+        })
+        .await?;
+    if noted.is_some_and(|state| state == "open") {
+        learn_anew(billing, refund).await?;
+    }
+    Ok(After::Done)
 }
 
 /// Asks the provider about a refund and takes the answer in.
@@ -417,7 +458,12 @@ pub(crate) async fn learn_anew(billing: &Billing, refund: &Refund) -> Result<()>
     let progress = Progress::of(&answer);
     let db = &billing.ctx.db;
     db.tx("refund_learnt", async |tx| {
-        learn(tx, union, id, &progress).await
+        if learn(tx, union, id, &progress).await? {
+            let kind = DiscrepancyKind::RefundNoticeDiffers;
+            let explanation = "asked: the provider says what we know of it";
+            store::explain(tx, kind, &progress.out_refund_no, explanation).await?;
+        }
+        Ok(())
     })
     .await?;
     billing.tell();

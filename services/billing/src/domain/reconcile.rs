@@ -41,6 +41,8 @@ pub enum Settled {
     NotYet,
     /// It will not arrive by itself.
     Stuck,
+    /// The provider closed it, and it was asked for under another number: a bill may list it.
+    Never,
 }
 
 /// A row of the bill that is no movement we could compare.
@@ -133,7 +135,9 @@ pub fn compare(ours: &[OwnEntry], theirs: &[BillEntry]) -> Vec<Difference> {
             Some(_) => {}
         }
     }
-    found.extend(own.into_values().map(|one| Difference {
+    let missing = own.into_values();
+    let missing = missing.filter(|one| one.settled != Settled::Never);
+    found.extend(missing.map(|one| Difference {
         kind: DifferenceKind::MissingThere,
         number: one.number.clone(),
         out_trade_no: String::new(),
@@ -148,9 +152,13 @@ pub fn compare(ours: &[OwnEntry], theirs: &[BillEntry]) -> Vec<Difference> {
 /// The bill shows the day's end, our book may know more: only what cannot become true differs.
 fn disagree(ours: Settled, theirs: Settled) -> bool {
     match (ours, theirs) {
-        (Settled::Yes, Settled::Stuck) | (Settled::NotYet | Settled::Stuck, Settled::Yes) => true,
+        (Settled::Yes, Settled::Stuck | Settled::Never)
+        | (Settled::NotYet | Settled::Stuck | Settled::Never, Settled::Yes) => true,
         (Settled::Yes, Settled::Yes | Settled::NotYet)
-        | (Settled::NotYet | Settled::Stuck, Settled::NotYet | Settled::Stuck) => false,
+        | (
+            Settled::NotYet | Settled::Stuck | Settled::Never,
+            Settled::NotYet | Settled::Stuck | Settled::Never,
+        ) => false,
     }
 }
 
@@ -184,6 +192,13 @@ mod tests {
         assert!(compare(&[own("1", 5, yes)], &[bill("1", 5, yes)]).is_empty());
         // The bill is as of midnight; a refund that arrived since is no difference.
         assert!(compare(&[own("1", 5, yes)], &[bill("1", 5, not_yet)]).is_empty());
+        // What the provider closed may be listed or not, but not as paid out.
+        let closed = own("1", 5, Settled::Never);
+        assert!(compare(std::slice::from_ref(&closed), &[]).is_empty());
+        let listed = [bill("1", 5, Settled::Stuck)];
+        assert!(compare(std::slice::from_ref(&closed), &listed).is_empty());
+        let paid = compare(&[closed], &[bill("1", 5, yes)]);
+        assert_eq!(paid[0].kind, DifferenceKind::StateDiffers);
         let ours = [own("1", 5, yes), own("2", 5, yes), own("3", 5, not_yet)];
         let theirs = [bill("1", 6, yes), bill("3", 5, yes), bill("4", 7, yes)];
         let kinds: Vec<_> = compare(&ours, &theirs)

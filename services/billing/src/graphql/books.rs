@@ -8,6 +8,7 @@ use kit::Error;
 use kit::access::Caller;
 use kit::graphql::{Connection, Cursor, Date, GlobalId, Page, to_graphql};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::amount::BookAmount;
 use super::{graph, scope};
@@ -288,8 +289,46 @@ kit::payload! {
 #[derive(Debug, Default)]
 pub struct BooksMutation;
 
+/// Which discrepancy was looked at, and what came of it.
+#[derive(Debug, InputObject)]
+pub struct ExplainDiscrepancyInput {
+    /// The discrepancy.
+    pub discrepancy_id: ID,
+    /// What came of it, at most 200 characters.
+    pub reason: String,
+    /// Minted by the client: the same key is the same request.
+    pub idempotency_key: Uuid,
+}
+
+kit::payload! {
+    /// What became of a discrepancy that was looked at.
+    pub struct ExplainDiscrepancyPayload / ExplainDiscrepancyUserError
+        / ExplainDiscrepancyErrorCode {
+        /// The discrepancy, explained.
+        discrepancy: Discrepancy,
+    }
+    refuses {
+        /// It was explained before.
+        AlreadyExplained,
+        /// The money of its refund has not gone back.
+        RefundStillStuck,
+    }
+}
+
 #[Object]
 impl BooksMutation {
+    /// Says what came of a discrepancy that somebody looked at; it is listed no longer. For
+    /// operators.
+    async fn explain_discrepancy(
+        &self,
+        ctx: &Context<'_>,
+        input: ExplainDiscrepancyInput,
+    ) -> Result<ExplainDiscrepancyPayload> {
+        let (billing, caller) = scope(ctx)?;
+        let result = explain(billing, caller, input).await;
+        ExplainDiscrepancyPayload::from_result(caller.language, result)
+    }
+
     /// Has a day compared with the provider's bill now; again is harmless.
     async fn reconcile(
         &self,
@@ -300,6 +339,18 @@ impl BooksMutation {
         let result = reconcile(billing, caller, input.date.0).await;
         ReconcilePayload::from_result(caller.language, result)
     }
+}
+
+async fn explain(
+    billing: &Billing,
+    caller: &Caller,
+    input: ExplainDiscrepancyInput,
+) -> kit::Result<ExplainDiscrepancyPayload> {
+    let id = GlobalId::uuid(&input.discrepancy_id, "Discrepancy")?;
+    let reason = commands::Reason::parse(&input.reason)?;
+    let key = input.idempotency_key;
+    let row = commands::explain_discrepancy(billing, caller, (id, &reason), key).await?;
+    Ok(ExplainDiscrepancyPayload::done(Discrepancy::from(row)))
 }
 
 async fn reconcile(

@@ -264,8 +264,13 @@ impl OrderQuery {
 
     #[graphql(entity)]
     async fn find_order_by_id(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Order>> {
-        let (_, caller) = scope(ctx)?;
-        graph(caller, find(ctx, &id).await)
+        let (billing, caller) = scope(ctx)?;
+        let Ok(id) = GlobalId::uuid(&id, "Order") else {
+            return Ok(None);
+        };
+        let work = async |tx: &kit::Tx| queries::order_seen(tx, caller, id.into()).await;
+        let order = graph(caller, billing.ctx.db.tx("order", work).await)?;
+        Ok(order.map(Into::into))
     }
 }
 

@@ -15,8 +15,8 @@ pub use lines::{
     line_return, lines, mark_shares, open_share, return_line, shares,
 };
 pub use notices::{
-    DiscrepancyKind, NewDiscrepancy, Notice, explain, find_discrepancy, note_discrepancy,
-    record_notice,
+    DiscrepancyKind, LookedAt, NewDiscrepancy, Notice, explain, explain_by_hand, find_discrepancy,
+    lock_discrepancy, note_discrepancy, record_notice, refund_looked_at,
 };
 pub use orders::{
     NewOrder, Seen, insert_orders, is_payer, lock_order, lock_orders_after, next_serials,
@@ -32,8 +32,8 @@ pub use reconcile::{
     own_movements,
 };
 pub use refunds::{
-    NewRefund, RefundLine, date_refund, insert_refund, lock_refund, refund, refund_by_number,
-    refund_lines, save_refund,
+    NewRefund, RefundLine, add_closed_attempt, date_refund, insert_refund, is_closed_attempt,
+    lock_refund, refund, refund_by_number, refund_lines, save_refund,
 };
 
 pub(crate) use lines::{LINE, LineRow};

@@ -2,8 +2,9 @@
 
 use chrono::NaiveDate;
 use kit::types::OrderId;
-use kit::{Result, Tx};
+use kit::{Error, Result, Tx};
 use sea_orm::FromQueryResult;
+use uuid::Uuid;
 
 /// The essentials of a notification; never who paid.
 #[derive(Clone, Debug, Default)]
@@ -57,8 +58,9 @@ pub enum DiscrepancyKind {
     MissingHere,
     MissingThere,
     StateDiffers,
-    LatePayment,
     RefundStuck,
+    /// The provider told of a refund otherwise than we know it.
+    RefundNoticeDiffers,
     TransactionReused,
     /// A row of a bill that could not be read.
     BillRowUnreadable,
@@ -78,8 +80,8 @@ impl DiscrepancyKind {
             Self::MissingHere => "missing_here",
             Self::MissingThere => "missing_there",
             Self::StateDiffers => "state_differs",
-            Self::LatePayment => "late_payment",
             Self::RefundStuck => "refund_stuck",
+            Self::RefundNoticeDiffers => "refund_notice_differs",
             Self::TransactionReused => "transaction_reused",
             Self::BillRowUnreadable => "bill_row_unreadable",
             Self::BillSummaryDiffers => "bill_summary_differs",
@@ -179,4 +181,49 @@ pub async fn find_discrepancy(
         .one::<Row>(sql, [kind.as_str().into(), subject.into()])
         .await?;
     Ok(row.map(|row| row.state))
+}
+
+/// What somebody looks at.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct LookedAt {
+    pub kind: String,
+    pub subject: String,
+    pub state: String,
+}
+
+/// A discrepancy, locked; where it is about a refund, lock that first.
+///
+/// # Errors
+/// Not found.
+pub async fn lock_discrepancy(tx: &Tx, id: Uuid) -> Result<LookedAt> {
+    let sql = "SELECT kind, subject, state FROM discrepancy WHERE id = $1 FOR UPDATE";
+    tx.one(sql, [id.into()]).await?.ok_or(Error::NotFound)
+}
+
+/// The refund that a discrepancy is about, not locked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn refund_looked_at(tx: &Tx, id: Uuid) -> Result<Option<Uuid>> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        id: Uuid,
+    }
+    let sql = "SELECT r.id FROM discrepancy d JOIN refund r ON r.id::text = d.subject
+               WHERE d.id = $1 AND d.kind = 'refund_stuck'";
+    Ok(tx.one::<Row>(sql, [id.into()]).await?.map(|row| row.id))
+}
+
+/// Explains a locked discrepancy in somebody's own words.
+///
+/// # Errors
+/// When the database fails.
+pub async fn explain_by_hand(tx: &Tx, id: Uuid, explanation: &str) -> Result<()> {
+    tx.execute(
+        "UPDATE discrepancy SET state = 'explained', explanation = $2, explained_at = $3
+         WHERE id = $1",
+        [id.into(), explanation.into(), tx.now().into()],
+    )
+    .await?;
+    Ok(())
 }

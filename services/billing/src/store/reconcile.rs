@@ -135,7 +135,12 @@ pub async fn own_movements(tx: &Tx, date: NaiveDate) -> Result<Vec<OwnEntry>> {
              FROM receipt WHERE paid_at >= $1 AND paid_at < $2
              UNION ALL
              SELECT true, out_refund_no, fen, state FROM refund
-             WHERE accepted_at >= $1 AND accepted_at < $2",
+             WHERE accepted_at >= $1 AND accepted_at < $2 AND NOT EXISTS (
+               SELECT 1 FROM closed_attempt c WHERE c.out_refund_no = refund.out_refund_no)
+             UNION ALL
+             SELECT true, c.out_refund_no, r.fen, 'closed'
+             FROM closed_attempt c JOIN refund r ON r.id = c.refund
+             WHERE c.accepted_at >= $1 AND c.accepted_at < $2",
             [from.into(), until.into()],
         )
         .await?;
@@ -152,6 +157,7 @@ pub async fn own_movements(tx: &Tx, date: NaiveDate) -> Result<Vec<OwnEntry>> {
                 settled: match row.state.as_str() {
                     "done" => Settled::Yes,
                     "abnormal" => Settled::Stuck,
+                    "closed" => Settled::Never,
                     _ => Settled::NotYet,
                 },
             })

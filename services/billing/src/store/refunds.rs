@@ -195,3 +195,36 @@ pub async fn date_refund(tx: &Tx, id: Uuid, accepted_at: DateTime<Utc>) -> Resul
     tx.execute(sql, [id.into(), accepted_at.into()]).await?;
     Ok(())
 }
+
+/// Keeps the number and the day of an attempt that the provider closed, once.
+///
+/// # Errors
+/// When the database fails.
+pub async fn add_closed_attempt(tx: &Tx, refund: &Refund) -> Result<()> {
+    tx.execute(
+        "INSERT INTO closed_attempt (refund, attempt, out_refund_no, accepted_at)
+         VALUES ($1, $2, $3, $4) ON CONFLICT (refund, attempt) DO NOTHING",
+        [
+            refund.id.into(),
+            refund.attempt.into(),
+            refund.out_refund_no.clone().into(),
+            refund.accepted_at.unwrap_or_else(|| tx.now()).into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Whether this was our number of an attempt that the provider closed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_closed_attempt(tx: &Tx, out_refund_no: &str) -> Result<bool> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        found: bool,
+    }
+    let sql = "SELECT EXISTS (SELECT 1 FROM closed_attempt WHERE out_refund_no = $1) AS found";
+    let row = tx.one::<Row>(sql, [out_refund_no.into()]).await?;
+    Ok(row.is_some_and(|row| row.found))
+}

@@ -15,7 +15,7 @@ fn day() -> NaiveDate {
 }
 
 /// The day's true bill, as the provider wrote it.
-async fn bill(world: &World) -> String {
+pub(crate) async fn bill(world: &World) -> String {
     let (bytes, _sha1) = world
         .billing
         .wechat
@@ -27,7 +27,7 @@ async fn bill(world: &World) -> String {
 }
 
 /// Changes the row in which `mark` stands.
-fn change(bill: &str, mark: &str, from: &str, to: &str) -> String {
+pub(crate) fn change(bill: &str, mark: &str, from: &str, to: &str) -> String {
     let lines = bill.split("\r\n").map(|line| {
         if line.contains(mark) {
             assert!(line.contains(from), "{line}");
@@ -39,13 +39,13 @@ fn change(bill: &str, mark: &str, from: &str, to: &str) -> String {
     lines.collect::<Vec<_>>().join("\r\n")
 }
 
-async fn compare(world: &World, bill: &str) -> kit::Result<After> {
+pub(crate) async fn compare(world: &World, bill: &str) -> kit::Result<After> {
     let fetched = (bill.as_bytes().to_vec(), "0".repeat(40));
     commands::compare_day(&world.billing, day(), Some(fetched)).await
 }
 
 /// State, rows, matched, differences and sums of the day.
-async fn outcome(world: &World) -> String {
+pub(crate) async fn outcome(world: &World) -> String {
     let sql = "SELECT concat_ws(' ', state, rows, matched, differences, paid_fen, refunded_fen)
         FROM reconciliation WHERE date = '2026-04-01'";
     world.text(sql).await

@@ -5,6 +5,9 @@ use kit::graphql::GlobalId;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::bills::{bill, change, compare, outcome};
+use crate::books::{compared, next_morning};
+use crate::explaining::broken;
 use crate::provider::Provider;
 use crate::world::{Asked, World, key, payer};
 
@@ -206,5 +209,77 @@ async fn an_operator_has_what_waits_tried_now() {
     );
     // No time passes: it is not the pause that ends.
     taken_on(&world, 1).await;
+    world.verify().await;
+}
+
+/// A refund that was closed once and then made: the day's bill lists both numbers or only the
+/// last, and either way the books agree; the closed one as paid out does not.
+#[tokio::test]
+async fn a_closed_attempt_is_no_lasting_difference() {
+    let world = World::start().await;
+    let back = back(&world).await;
+    taken_on(&world, 1).await;
+    let closed = world.text("SELECT out_refund_no FROM refund").await;
+    close(&world, &back).await;
+    world.advance(TimeDelta::seconds(62));
+    taken_on(&world, 2).await;
+    world.advance(TimeDelta::seconds(3));
+    world.deliver().await;
+    // Said again of the closed one, it changes nothing and is not wrong.
+    let payment = (back.out_trade_no.as_str(), back.transaction_id.as_str());
+    let told = Provider::of(&world).refund(&world, payment, &closed, "CLOSED");
+    assert_eq!(told.to(&world, "refund").await.0, 204);
+    assert_eq!(world.text("SELECT state FROM refund").await, "done");
+    next_morning(&world).await;
+    compared(&world, 1).await;
+    // The sandbox did not close it: its bill says that it was paid out twice.
+    let whole = bill(&world).await;
+    let differs = "discrepancy WHERE kind = 'state_differs' AND state = 'open'";
+    assert_eq!(world.count(differs).await, 1);
+    let listed = change(&whole, &format!("`{closed},"), "`SUCCESS,`", "`CLOSED,`");
+    let _after = compare(&world, &listed).await.unwrap();
+    assert!(outcome(&world).await.starts_with("clean 3 3 0"));
+    let lines = whole.split("\r\n");
+    let without: Vec<&str> = lines
+        .filter(|line| !line.contains(&format!("`{closed},")))
+        .collect();
+    let _after = compare(&world, &without.join("\r\n")).await.unwrap();
+    let missing = "discrepancy WHERE kind LIKE 'missing%'";
+    assert_eq!(world.count(missing).await, 0);
+    world.verify().await;
+    let forget = "UPDATE refund SET attempt = 4";
+    world.db.ctx.db.execute(forget, []).await.unwrap();
+    assert_eq!(broken(&world, "billing.closed_attempts_are_kept").await, 1);
+}
+
+/// Two operators have the same refund tried at once: it is asked for again once.
+#[tokio::test]
+async fn a_refund_tried_again_twice_at_once_is_one() {
+    let world = World::start().await;
+    let back = back(&world).await;
+    taken_on(&world, 1).await;
+    let forward = "UPDATE refund SET attempt = 10";
+    world.db.ctx.db.execute(forward, []).await.unwrap();
+    close(&world, &back).await;
+    world.advance(TimeDelta::seconds(61));
+    let operator = world.operator().await;
+    let retries = (0..6).map(|_| retry(&world, &operator, back.id, key()));
+    for answer in futures::future::join_all(retries).await {
+        let refused = &answer["data"]["retryRefund"]["userErrors"];
+        assert_eq!(refused, &json!([]), "{answer}");
+    }
+    taken_on(&world, 11).await;
+    world.advance(TimeDelta::seconds(3));
+    world.deliver().await;
+    world
+        .until("done", async || {
+            world.count("refund WHERE state = 'done'").await == 1
+        })
+        .await;
+    let steps = world.steps(back.order.id).await;
+    let again = steps.iter().filter(|step| *step == "REFUND_ASKED_AGAIN");
+    assert_eq!(again.count(), 1);
+    assert_eq!(world.text("SELECT attempt FROM refund").await, "11");
+    assert_eq!(world.text("SELECT refunded_fen FROM receipt").await, "1");
     world.verify().await;
 }

@@ -1,20 +1,20 @@
 //! Orders that nobody pays, and money that is faster than their end.
 
 use chrono::TimeDelta;
-use kit::graphql::GlobalId;
+use kit::graphql::{GlobalId, Language};
 use prost::Message;
 use proto::billing as event;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::world::{World, caller, key, payer};
+use crate::world::{World, caller, key, payer, speaking};
 
 async fn cancel(world: &World, caller: &kit::access::Caller, order: Uuid, key: Uuid) -> Value {
     let answer = world
         .graph(
             caller,
             "mutation ($input: CancelOrderInput!) { cancelOrder(input: $input) {
-               order { state closeReason } userErrors { code } } }",
+               order { state closeReason } userErrors { code field message } } }",
             json!({ "input": {
                 "orderId": GlobalId::of_uuid("Order", order).0, "idempotencyKey": key } }),
         )
@@ -178,8 +178,18 @@ async fn the_payer_gives_it_up() {
     let world = World::start().await;
     let order = world.order(&[100]).await;
     let _number = world.ready(&order).await;
-    let foreign = cancel(&world, &caller(2), order.id, key()).await;
-    assert_eq!(foreign["userErrors"][0]["code"], "NOT_FOUND");
+    for (language, text) in [
+        (Language::Zh, "没有找到。"),
+        (Language::En, "There is no such thing."),
+    ] {
+        let who = speaking(caller(2), language);
+        let foreign = cancel(&world, &who, order.id, key()).await;
+        let absent = cancel(&world, &who, key(), key()).await;
+        assert_eq!(foreign, absent);
+        assert_eq!(foreign["userErrors"][0]["code"], "NOT_FOUND");
+        assert_eq!(foreign["userErrors"][0]["message"], text);
+    }
+    assert_eq!(world.order_state(order.id).await, "open");
     let once = key();
     let cancelled = cancel(&world, &payer(), order.id, once).await;
     assert_eq!(
@@ -223,6 +233,37 @@ async fn a_lapsed_hold_ends_an_open_order_alone() {
     );
     assert_eq!(world.order_state(paid.id).await, "paid");
     assert_eq!(world.kinds(open.id).await, ["OrderClosed"]);
+    world.verify().await;
+}
+
+/// A seller that says again what is long over has not heard of it: it is told again how the order
+/// stands, in the same version, and nothing else happens.
+#[tokio::test]
+async fn a_seller_that_did_not_hear_is_told_again() {
+    let world = World::start().await;
+    let (closed, paid) = (world.order(&[100]).await, world.paid(&[100]).await);
+    world.apply(&[world.lapsed(closed.id)]).await.unwrap();
+    world
+        .until("closed", async || {
+            world.order_state(closed.id).await == "closed"
+        })
+        .await;
+    let steps = world.count("order_step").await;
+    for record in [
+        world.lapsed(closed.id),
+        world.refused(closed.id),
+        world.lapsed(paid.id),
+    ] {
+        world.apply(&[record]).await.unwrap();
+    }
+    assert_eq!(world.kinds(closed.id).await, ["OrderClosed"; 3]);
+    assert_eq!(world.kinds(paid.id).await, ["OrderPaid"; 2]);
+    for order in [closed.id, paid.id] {
+        let told = world.published(order).await;
+        assert!(told.iter().all(|one| one.version == told[0].version));
+        assert!(told.iter().all(|one| one.payload == told[0].payload));
+    }
+    assert_eq!(world.count("order_step").await, steps);
     world.verify().await;
 }
 

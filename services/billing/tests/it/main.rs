@@ -10,6 +10,7 @@ mod bills;
 mod books;
 mod closed;
 mod closing;
+mod explaining;
 mod notices;
 mod orders;
 mod paying;

@@ -3,26 +3,30 @@
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
+use crate::explaining::broken;
 use crate::provider::{Posted, Provider};
 use crate::refunds::paid_out;
 use crate::world::{World, key};
+
+/// What was found; each forgery is a kind of its own.
+const KINDS: &str = "SELECT string_agg(kind, ' ' ORDER BY kind) FROM discrepancy";
 
 /// No forged notification of the sandbox's pays an order, whatever is forged; each is refused,
 /// and what was signed is looked into and explained.
 #[tokio::test]
 async fn a_forged_notification_pays_nothing() {
     let world = World::start().await;
-    let mut signed = 0;
-    for (at, (forgery, status)) in [
-        ("bad_signature", 401),
-        ("other_serial", 401),
-        ("stale_timestamp", 401),
-        ("signtest", 401),
-        ("bad_tag", 400),
-        ("wrong_mchid", 409),
-        ("wrong_amount", 409),
-        ("wrong_currency", 409),
-        ("unknown_order", 409),
+    let (mut signed, mut found) = (0, Vec::new());
+    for (at, (forgery, status, kind)) in [
+        ("bad_signature", 401, ""),
+        ("other_serial", 401, ""),
+        ("stale_timestamp", 401, ""),
+        ("signtest", 401, ""),
+        ("bad_tag", 400, ""),
+        ("wrong_mchid", 409, "merchant_differs"),
+        ("wrong_amount", 409, "amount_differs"),
+        ("wrong_currency", 409, "currency_differs"),
+        ("unknown_order", 409, "unknown_order"),
     ]
     .into_iter()
     .enumerate()
@@ -41,6 +45,9 @@ async fn a_forged_notification_pays_nothing() {
         assert_eq!(world.count("transfer").await, 2 * paid_before, "{forgery}");
         signed += i64::from(status == 409);
         assert_eq!(world.count("discrepancy").await, signed, "{forgery}");
+        found.extend((!kind.is_empty()).then_some(kind));
+        found.sort_unstable();
+        assert_eq!(world.text(KINDS).await, found.join(" "), "{forgery}");
         let open = world.count("discrepancy WHERE state = 'open'").await;
         assert_eq!(open, 0, "{forgery}");
         assert_eq!(
@@ -224,12 +231,9 @@ async fn money_for_an_unknown_order_goes_back() {
     assert_eq!(world.balance("wechat_clearing").await, 0);
     assert_eq!(world.balance("suspense").await, 0);
     assert_eq!(world.order_state(order.id).await, "open");
-    assert_eq!(
-        world
-            .count("discrepancy WHERE kind = 'unknown_order'")
-            .await,
-        1
-    );
+    let looked_at = "SELECT concat_ws(' ', kind, state, explanation) FROM discrepancy";
+    let explained = "unknown_order explained all of the money has gone back";
+    assert_eq!(world.text(looked_at).await, explained);
     world.verify().await;
 }
 
@@ -264,13 +268,16 @@ async fn another_amount_goes_back() {
         .await;
     assert_eq!(world.text("SELECT cause FROM refund").await, "mismatch");
     assert_eq!(world.balance("wechat_clearing").await, 0);
-    // Somebody looks at it; the order can be paid by another payment.
-    assert_eq!(
-        world
-            .count("discrepancy WHERE kind = 'amount_differs' AND state = 'open'")
-            .await,
-        1
-    );
+    // Nobody need look at it any longer; the order can be paid by another payment.
+    let looked_at = "SELECT concat_ws(' ', kind, state, explanation) FROM discrepancy";
+    let explained = "amount_differs explained all of the money has gone back";
+    assert_eq!(world.text(looked_at).await, explained);
+    let again = "UPDATE discrepancy SET state = 'open', explanation = NULL, explained_at = NULL";
+    world.db.ctx.db.execute(again, []).await.unwrap();
+    let promise = "billing.returned_money_is_explained";
+    assert_eq!(broken(&world, promise).await, 1);
+    let over = "UPDATE discrepancy SET state = 'explained', explanation = '', explained_at = now()";
+    world.db.ctx.db.execute(over, []).await.unwrap();
     let number = world.ready(&order).await;
     world.payer_pays(&number).await;
     world.deliver().await;

@@ -1,12 +1,12 @@
 //! From an order's request to its payment.
 
 use chrono::TimeDelta;
-use kit::graphql::GlobalId;
+use kit::graphql::{GlobalId, Language};
 use prost::Message;
 use proto::billing as event;
 use serde_json::json;
 
-use crate::world::{World, caller, key, payer};
+use crate::world::{World, caller, key, payer, speaking};
 
 /// The thin thread: asked for, begun, scanned, notified, paid, published, in the books.
 #[tokio::test]
@@ -74,9 +74,21 @@ async fn a_key_is_one_payment() {
     assert_eq!(first["payment"]["id"], again["payment"]["id"]);
     let joined = world.pay_order(&payer(), order.id, key()).await;
     assert_eq!(first["payment"]["id"], joined["payment"]["id"]);
-    let misused = world.pay_order(&payer(), other.id, once).await;
-    assert_eq!(misused["userErrors"][0]["code"], "IDEMPOTENCY_KEY_REUSED");
-    assert_eq!(misused["payment"], json!(null));
+    for (language, text) in [
+        (Language::Zh, "这个幂等键已用于另一个请求，请换一个新的。"),
+        (
+            Language::En,
+            "This idempotency key was used for another request; use a new one.",
+        ),
+    ] {
+        let misused = world
+            .pay_order(&speaking(payer(), language), other.id, once)
+            .await;
+        let error = &misused["userErrors"][0];
+        assert_eq!(error["code"], "IDEMPOTENCY_KEY_REUSED");
+        assert_eq!(error["message"], text);
+        assert_eq!(misused["payment"], json!(null));
+    }
     assert_eq!(world.count("payment").await, 1);
     world.verify().await;
 }
@@ -86,11 +98,24 @@ async fn a_key_is_one_payment() {
 async fn anothers_order_looks_absent() {
     let world = World::start().await;
     let order = world.order(&[100]).await;
-    let foreign = world.pay_order(&caller(2), order.id, key()).await;
-    let absent = world.pay_order(&caller(2), key(), key()).await;
-    assert_eq!(foreign, absent);
-    assert_eq!(foreign["userErrors"][0]["code"], "ORDER_NOT_SEEN_YET");
-    assert_eq!(foreign["userErrors"][0]["field"], json!(["orderId"]));
+    for (language, text) in [
+        (Language::Zh, "没有找到该订单；如刚刚下单，请稍后重试。"),
+        (
+            Language::En,
+            "There is no such order; if you have just placed it, please try again shortly.",
+        ),
+    ] {
+        let who = speaking(caller(2), language);
+        let (foreign, absent) = tokio::join!(
+            world.pay_order(&who, order.id, key()),
+            world.pay_order(&who, key(), key())
+        );
+        assert_eq!(foreign, absent);
+        let error = &foreign["userErrors"][0];
+        assert_eq!(error["code"], "ORDER_NOT_SEEN_YET");
+        assert_eq!(error["field"], json!(["orderId"]));
+        assert_eq!(error["message"], text);
+    }
     let query = "query ($id: ID!) { order(id: $id) { number } }";
     let id = json!({ "id": GlobalId::of_uuid("Order", order.id).0 });
     assert_eq!(
@@ -130,7 +155,7 @@ async fn what_cannot_be_paid_says_why() {
     let answer = world.pay_order(&payer(), paid.id, key()).await;
     assert_eq!(answer["userErrors"][0]["code"], "ALREADY_PAID");
     let chinese = kit::access::Caller {
-        language: kit::graphql::Language::Zh,
+        language: Language::Zh,
         ..payer()
     };
     let answer = world.pay_order(&chinese, paid.id, key()).await;
@@ -157,7 +182,7 @@ async fn what_cannot_be_paid_says_why() {
         .await;
     let answer = world.pay_order(&payer(), order.id, key()).await;
     assert_eq!(answer["userErrors"][0]["code"], "ORDER_CLOSED");
-    let anonymous = kit::access::Caller::anonymous(kit::graphql::Language::En);
+    let anonymous = kit::access::Caller::anonymous(Language::En);
     let answer = world
         .graph(
             &anonymous,

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use billing::domain::{CloseReason, OrderState, Received};
-use kit::types::Fen;
+use billing::domain::{Method, Order, Payment, PaymentState, Received, receipt_booked};
+use chrono::{DateTime, Utc};
+use kit::types::{Fen, MemberId};
 use sea_orm::FromQueryResult;
 use serde_json::json;
 use tokio::sync::Barrier;
 use uuid::Uuid;
 
-use crate::world::{World, key, pay, payer};
+use crate::world::{World, key, member, pay, payer};
 
 /// Two devices begin to pay the same order at once: one payment.
 #[tokio::test]
@@ -29,43 +30,57 @@ async fn two_begin_to_pay_at_once() {
     assert_eq!(world.count("payment").await, 1);
 }
 
-/// Without the order's lock and the constraint, both find no open payment and both begin one.
+/// Finds no open payment and begins one, as the program does, but for the order's lock.
+async fn begin_unlocked(world: &World, order: Uuid, number: u8, looked: &Barrier) -> bool {
+    let begun = world.db.ctx.db.tx("unguarded", async |tx| {
+        let open = billing::store::lock_open_payment(tx, order.into()).await?;
+        looked.wait().await;
+        if open.is_some() {
+            return Ok(false);
+        }
+        let payment = Payment {
+            id: tx.uuid(),
+            order: order.into(),
+            payer: MemberId(member(1)),
+            method: Method::WechatNative,
+            amount: Fen::new(100).unwrap(),
+            out_trade_no: format!("unguarded-{number}"),
+            state: PaymentState::Preparing,
+            created_at: tx.now(),
+            expires_at: tx.now(),
+        };
+        billing::store::insert_payment(tx, &payment).await?;
+        Ok(true)
+    });
+    begun.await.unwrap_or_else(|error| {
+        assert_eq!(error.constraint().as_deref(), Some("payment_open_once"));
+        false
+    })
+}
+
+/// Without the order's lock both find no open payment: the constraint lets one through, and
+/// without it both begin one.
 #[tokio::test]
 async fn without_the_lock_two_payments_begin() {
     let world = World::still().await;
-    let order = world.order(&[100]).await;
+    let looked = Barrier::new(2);
+    let order = world.order(&[100]).await.id;
+    let (one, two) = tokio::join!(
+        begin_unlocked(&world, order, 1, &looked),
+        begin_unlocked(&world, order, 2, &looked)
+    );
+    assert!(one != two, "the constraint lets one through");
     let owner = world.db.owner().await;
     owner
         .execute("DROP INDEX payment_open_once", [])
         .await
         .unwrap();
-    let looked = Arc::new(Barrier::new(2));
-    let begin = |number: i32| {
-        let (db, looked) = (world.db.ctx.db.clone(), Arc::clone(&looked));
-        async move {
-            db.tx("unguarded", async |tx| {
-                let open = format!(
-                    "INSERT INTO payment (id, order_id, payer, method, fen, out_trade_no, state,
-                       created_at, expires_at)
-                     SELECT gen_random_uuid(), '{}', gen_random_uuid(), 'wechat_native', 100,
-                       'unguarded-{number}', 'preparing', now(), now()
-                     WHERE NOT EXISTS (SELECT 1 FROM payment WHERE order_id = '{}')",
-                    order.id, order.id
-                );
-                let rows = tx.execute(&open, []).await?;
-                looked.wait().await;
-                Ok(rows)
-            })
-            .await
-            .unwrap()
-        }
-    };
-    let (one, two) = tokio::join!(begin(1), begin(2));
-    assert_eq!(
-        (one, two),
-        (1, 1),
-        "the race is there to be guarded against"
+    let order = world.order(&[100]).await.id;
+    let (one, two) = tokio::join!(
+        begin_unlocked(&world, order, 3, &looked),
+        begin_unlocked(&world, order, 4, &looked)
     );
+    assert!(one && two, "the race is there to be guarded against");
 }
 
 /// Two returns of the whole at the same moment: one goes back, the other is for a person.
@@ -231,32 +246,59 @@ async fn without_the_keys_the_same_money_is_told_twice() {
     assert_eq!(world.count("receipt").await, 2);
 }
 
+/// Who is first, where the race is left to nobody.
+#[derive(Clone, Copy)]
+enum First {
+    Scan,
+    Close,
+    Nobody,
+}
+
+/// An order whose close has begun while its payer scans; how it ended.
+async fn scanned_and_closed(world: &World, first: First) -> String {
+    let order = world.order(&[100]).await;
+    let _id = billing::commands::pay_order(&world.billing, &payer(), pay(order.id, key()))
+        .await
+        .unwrap();
+    world.work().await;
+    let number = world.trade_no(order.id).await;
+    world.apply(&[world.lapsed(order.id)]).await.unwrap();
+    let scan = async || {
+        let told = json!({ "out_trade_no": number, "force": true });
+        world.control("/sandbox/pay", told).await.0
+    };
+    let close = async || {
+        let closed = billing::commands::close_order(&world.billing, order.id.into());
+        closed.await.unwrap();
+    };
+    let status = match first {
+        First::Scan => {
+            let status = scan().await;
+            close().await;
+            status
+        }
+        First::Close => {
+            close().await;
+            scan().await
+        }
+        First::Nobody => tokio::join!(scan(), close()).0,
+    };
+    world.deliver().await;
+    let end = world.order_state(order.id).await;
+    let expected = if status == 200 { "paid" } else { "closed" };
+    assert_eq!(end, expected);
+    assert_eq!(world.kinds(order.id).await.len(), 1);
+    end
+}
+
 /// A payer scans while the order is closed: it ends paid or closed, never both and never neither.
 #[tokio::test]
 async fn a_close_races_a_payment() {
     let world = World::still().await;
-    let mut ends = Vec::new();
+    assert_eq!(scanned_and_closed(&world, First::Scan).await, "paid");
+    assert_eq!(scanned_and_closed(&world, First::Close).await, "closed");
     for _ in 0..12 {
-        let order = world.order(&[100]).await;
-        let _id = billing::commands::pay_order(&world.billing, &payer(), pay(order.id, key()))
-            .await
-            .unwrap();
-        world.work().await;
-        let number = world.trade_no(order.id).await;
-        world.apply(&[world.lapsed(order.id)]).await.unwrap();
-        let scan = world.control(
-            "/sandbox/pay",
-            json!({ "out_trade_no": number, "force": true }),
-        );
-        let close = billing::commands::close_order(&world.billing, order.id.into());
-        let ((status, _), closed) = tokio::join!(scan, close);
-        closed.unwrap();
-        world.deliver().await;
-        let end = world.order_state(order.id).await;
-        let expected = if status == 200 { "paid" } else { "closed" };
-        assert_eq!(end, expected);
-        assert_eq!(world.kinds(order.id).await.len(), 1);
-        ends.push(end);
+        let _either = scanned_and_closed(&world, First::Nobody).await;
     }
     world.work().await;
     world.verify().await;
@@ -267,102 +309,110 @@ struct State {
     state: String,
 }
 
-/// Reads an order that is open, waits until the other has read it too, and ends it. `guarded`: by
-/// the lock and the version, as the program does; otherwise by neither.
-async fn end(world: &World, order: Uuid, paid: bool, both: Option<&Barrier>) -> bool {
-    let ended = world.db.ctx.db.tx("end", async |tx| {
-        let Some(both) = both else {
-            let locked = billing::store::lock_order(tx, order.into()).await?;
-            let held = locked.ok_or(kit::Error::NotFound)?;
-            let was = held.version;
-            if !matches!(held.state, OrderState::Open { .. }) {
-                return Ok(false);
-            }
-            let ended = if paid {
-                match held.receive(tx.now()) {
-                    Received::ForOrder(order) => order,
-                    Received::Late(_) => return Ok(false),
-                }
-            } else {
-                let closing = held.begin_closing(CloseReason::Expired).unwrap();
-                closing.close(tx.now()).unwrap()
-            };
-            billing::store::save_order(tx, &ended, was).await?;
-            return Ok(true);
-        };
-        let seen = "SELECT state FROM orders WHERE id = $1";
-        let seen = tx.one::<State>(seen, [order.into()]).await?;
-        both.wait().await;
-        if seen.is_none_or(|seen| seen.state != "open") {
-            return Ok(false);
-        }
-        let end = if paid {
-            "UPDATE orders SET state = 'paid', paid_at = $2, paid_fen = total_fen, closing = NULL,
-               closed_at = NULL WHERE id = $1"
-        } else {
-            "UPDATE orders SET state = 'closed', closing = 'expired', closed_at = $2,
-               paid_fen = 0, paid_at = NULL WHERE id = $1"
-        };
-        Ok(tx.execute(end, [order.into(), tx.now().into()]).await? == 1)
-    });
-    ended.await.unwrap()
+/// What stands behind the order's lock.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Guard {
+    Lock,
+    /// An order is only written over the version that was read.
+    Version,
+    Nothing,
 }
 
-/// Under the lock one of a payment and a close ends the order; without lock and version both do,
-/// and one of them is lost.
+fn ended(order: Order, paid: bool, now: DateTime<Utc>) -> Option<Order> {
+    if !paid {
+        return order.close(now).ok();
+    }
+    match order.receive(now) {
+        Received::ForOrder(order) => Some(order),
+        Received::Late(_) => None,
+    }
+}
+
+/// Reads an order, waits until the other side has read it too unless the lock is there, and ends
+/// it. Without any guard the side that closes writes last.
+async fn end(world: &World, id: Uuid, paid: bool, (guard, both): (Guard, &Barrier)) -> bool {
+    let done = world.db.ctx.db.tx("end", async |tx| {
+        let read = if guard == Guard::Lock {
+            billing::store::lock_order(tx, id.into()).await?
+        } else {
+            let read = billing::queries::order(tx, &payer(), id.into()).await?;
+            both.wait().await;
+            read
+        };
+        let read = read.ok_or(kit::Error::NotFound)?;
+        let was = read.version;
+        let Some(mut order) = ended(read, paid, tx.now()) else {
+            return Ok(false);
+        };
+        let last = guard == Guard::Nothing && !paid;
+        let was = was + i64::from(last);
+        order.version += i64::from(last);
+        if last {
+            both.wait().await;
+        }
+        billing::store::save_order(tx, &order, was).await?;
+        Ok(true)
+    });
+    let done = done.await.unwrap_or(false);
+    if guard == Guard::Nothing && paid {
+        both.wait().await;
+    }
+    done
+}
+
+/// Under the lock one of a payment and a close ends the order, and the version alone lets one
+/// through; without both the close overwrites the payment.
 #[tokio::test]
 async fn without_the_lock_a_close_overwrites_a_payment() {
     let world = World::still().await;
-    for _ in 0..12 {
+    let both = Barrier::new(2);
+    for guard in [Guard::Lock, Guard::Version].repeat(6) {
         let order = world.order(&[100]).await;
         let (paid, closed) = tokio::join!(
-            end(&world, order.id, true, None),
-            end(&world, order.id, false, None)
+            end(&world, order.id, true, (guard, &both)),
+            end(&world, order.id, false, (guard, &both))
         );
-        assert!(paid != closed, "the lock lets one through");
+        assert!(paid != closed, "one is let through");
         let expected = if paid { "paid" } else { "closed" };
         assert_eq!(world.order_state(order.id).await, expected);
     }
     let order = world.order(&[100]).await;
-    let both = Barrier::new(2);
     let (paid, closed) = tokio::join!(
-        end(&world, order.id, true, Some(&both)),
-        end(&world, order.id, false, Some(&both))
+        end(&world, order.id, true, (Guard::Nothing, &both)),
+        end(&world, order.id, false, (Guard::Nothing, &both))
     );
     assert!(paid && closed, "the race is there to be guarded against");
-}
-
-/// Looks whether a cause is booked and books it if not, as a careless program would.
-async fn book(world: &World, number: i32, before: &Barrier, after: &Barrier) -> u64 {
-    let sql = format!(
-        "INSERT INTO transfer (cause, debit, credit, fen, at)
-         SELECT 'receipt/{number}', 'wechat_clearing', 'prepaid', 100, now()
-         WHERE NOT EXISTS (SELECT 1 FROM transfer WHERE cause = 'receipt/{number}')"
+    assert_eq!(
+        world.order_state(order.id).await,
+        "closed",
+        "and money is lost"
     );
-    let booked = world.db.ctx.db.tx("careless", async |tx| {
-        before.wait().await;
-        let rows = tx.execute(&sql, []).await?;
-        after.wait().await;
-        Ok(rows)
-    });
-    booked.await.unwrap_or(0)
 }
 
-/// Without the constraint on a transfer's cause, two that look and then book do so twice.
+/// Books what came, as the program does, once the other side is about to as well.
+async fn book(world: &World, number: i32, before: &Barrier) -> bool {
+    let booked = world.db.ctx.db.tx("unguarded", async |tx| {
+        before.wait().await;
+        let fen = Fen::new(100).unwrap();
+        let transfers = receipt_booked(&number.to_string(), fen, None, false);
+        billing::store::book_transfers(tx, &transfers).await
+    });
+    booked.await.is_ok()
+}
+
+/// A cause is booked once, by its constraint alone: without it two that learn of the same money
+/// at once book it twice.
 #[tokio::test]
 async fn without_the_constraint_money_is_booked_twice() {
     let world = World::still().await;
-    let (two, alone) = (Barrier::new(2), Barrier::new(1));
+    let both = Barrier::new(2);
     for number in 0..20 {
-        let (one, other) = tokio::join!(
-            book(&world, number, &two, &alone),
-            book(&world, number, &two, &alone)
-        );
-        assert_eq!(one + other, 1, "the constraint lets one through");
+        let (one, other) = tokio::join!(book(&world, number, &both), book(&world, number, &both));
+        assert!(one != other, "the constraint lets one through");
     }
     let owner = world.db.owner().await;
     let sql = "ALTER TABLE transfer DROP CONSTRAINT transfer_cause_once";
     owner.execute(sql, []).await.unwrap();
-    let (one, other) = tokio::join!(book(&world, 99, &two, &two), book(&world, 99, &two, &two));
-    assert_eq!(one + other, 2, "the race is there to be guarded against");
+    let (one, other) = tokio::join!(book(&world, 99, &both), book(&world, 99, &both));
+    assert!(one && other, "the race is there to be guarded against");
 }

@@ -328,3 +328,70 @@ async fn an_early_return_that_contradicts_its_order_writes_nothing() {
     paid_out(&world).await;
     world.verify().await;
 }
+
+/// The provider is not well when it is asked: nobody is called, and it is asked for again under
+/// the same number.
+#[tokio::test]
+async fn a_provider_that_is_not_well_is_asked_again() {
+    let world = World::start().await;
+    let order = world.paid(&[100]).await;
+    let fault = json!({ "next": 2, "fault": "system_error", "path_prefix": "/v3/refund" });
+    world.fault(fault).await;
+    let back = world.returned(&order, 0, key(), 100);
+    world.apply(&[back]).await.unwrap();
+    let failed = "due WHERE kind = 'refund' AND last_error IS NOT NULL";
+    world
+        .until("asked", async || world.count(failed).await == 1)
+        .await;
+    assert_eq!(world.text("SELECT state FROM refund").await, "requested");
+    for _ in 0..2 {
+        world.advance(TimeDelta::seconds(30));
+        world
+            .until("asked again", async || {
+                world.count("refund WHERE state = 'requested'").await == 0
+                    || world
+                        .count("due WHERE kind = 'refund' AND attempts > 1")
+                        .await
+                        == 1
+            })
+            .await;
+    }
+    paid_out(&world).await;
+    assert_eq!(world.count("discrepancy").await, 0);
+    assert_eq!(world.count("refund WHERE attempt = 1").await, 1);
+    let steps = world.steps(order.id).await;
+    assert!(!steps.contains(&"REFUND_STUCK".to_owned()), "{steps:?}");
+    world.verify().await;
+}
+
+/// A return that is said again is answered once its money has gone back: its seller did not hear.
+#[tokio::test]
+async fn a_return_that_is_done_is_told_again() {
+    let world = World::start().await;
+    let order = world.paid(&[100]).await;
+    let back = world.returned(&order, 0, key(), 100);
+    world.apply(&[back.clone()]).await.unwrap();
+    world.apply(&[back.clone()]).await.unwrap();
+    assert_eq!(
+        world.kinds(order.id).await,
+        ["OrderPaid"],
+        "it is on its way"
+    );
+    paid_out(&world).await;
+    world.apply(&[back]).await.unwrap();
+    let kinds = ["OrderPaid", "RefundDone", "OrderPaid"];
+    assert_eq!(world.kinds(order.id).await, kinds);
+    let told = world.published(order.id).await;
+    let last = event::OrderPaid::decode(told[2].payload.as_slice()).unwrap();
+    assert!(last.order.unwrap().refunds[0].done);
+    assert_eq!(told[2].version, told[1].version);
+    assert_eq!(world.count("refund").await, 1);
+    // One that could not be given has ended with its money.
+    let order = world.paid(&[100]).await;
+    world.apply(&[world.refused(order.id)]).await.unwrap();
+    paid_out(&world).await;
+    world.apply(&[world.refused(order.id)]).await.unwrap();
+    let kinds = ["OrderPaid", "RefundDone", "OrderClosed", "OrderClosed"];
+    assert_eq!(world.kinds(order.id).await, kinds);
+    world.verify().await;
+}

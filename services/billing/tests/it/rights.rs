@@ -210,3 +210,39 @@ fn everything_is_described() {
     }
     assert!(sdl.len() > 5_000 && silent.is_empty(), "{silent:#?}");
 }
+
+/// Fifty orders by their ids, one of them another's, while identity is not heard of: the fifty are
+/// answered, and the one is not seen. Without a token none is, and nothing fails.
+#[tokio::test]
+async fn one_foreign_order_spoils_no_other() {
+    let world = World::still().await;
+    let mut asked = Vec::new();
+    for _ in 0..49 {
+        asked.push(world.order(&[100]).await.id);
+    }
+    let foreign = world.request_of(2, &[100]);
+    world.apply(&[world.requested(&foreign)]).await.unwrap();
+    asked.insert(20, uuid::Uuid::from_slice(&foreign.order_id).unwrap());
+    let query = "query ($of: [_Any!]!) { _entities(representations: $of) {
+        ... on Order { number } } }";
+    let of: Vec<Value> = asked
+        .iter()
+        .map(|id| json!({ "__typename": "Order", "id": GlobalId::of_uuid("Order", *id).0 }))
+        .collect();
+    let answer = world.graph(&payer(), query, json!({ "of": of })).await;
+    assert_eq!(answer.get("errors"), None, "{answer}");
+    let seen = answer["data"]["_entities"].as_array().unwrap();
+    assert_eq!(seen.len(), 50);
+    for (at, one) in seen.iter().enumerate() {
+        assert_eq!(one.is_null(), at == 20, "{at}: {one}");
+    }
+    let anonymous = Caller::anonymous(Language::En);
+    let answer = world.graph(&anonymous, query, json!({ "of": of })).await;
+    assert_eq!(answer.get("errors"), None, "{answer}");
+    let seen = answer["data"]["_entities"].as_array().unwrap();
+    assert!(seen.len() == 50 && seen.iter().all(Value::is_null));
+    // Asked for by itself it is not known whether the caller is an operator.
+    let alone = "query ($id: ID!) { order(id: $id) { number } }";
+    let id = json!({ "id": GlobalId::of_uuid("Order", asked[20]).0 });
+    assert_eq!(code(&world.graph(&payer(), alone, id).await), "UNAVAILABLE");
+}

@@ -73,6 +73,14 @@ impl World {
         }
     }
 
+    /// An order that another member is to pay.
+    pub(crate) fn request_of(&self, payer: u128, prices: &[i64]) -> event::OrderRequested {
+        event::OrderRequested {
+            member_id: member(payer).as_bytes().to_vec(),
+            ..self.request(prices, 15)
+        }
+    }
+
     pub(crate) fn requested(&self, request: &event::OrderRequested) -> Record {
         let id = Uuid::from_slice(&request.order_id).unwrap();
         self.record(

@@ -95,6 +95,11 @@ pub(crate) fn caller(number: u128) -> Caller {
     )
 }
 
+/// The same caller, in another language.
+pub(crate) fn speaking(caller: Caller, language: Language) -> Caller {
+    Caller { language, ..caller }
+}
+
 /// The member who pays in most tests.
 pub(crate) fn payer() -> Caller {
     caller(1)

@@ -33,6 +33,10 @@ impl Reason {
         }
         Ok(Self(text.to_owned()))
     }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// What an operator asks for.

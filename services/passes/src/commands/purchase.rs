@@ -9,7 +9,7 @@ use hmac::{Hmac, Mac};
 use kit::access::{self, Caller, Member};
 use kit::due::NewDue;
 use kit::once::{self, BatchOnce, BatchOutcome, Request};
-use kit::types::{EntitlementId, MemberId, OrderId};
+use kit::types::{EntitlementId, MemberId, OrderId, shanghai_date};
 use kit::{Ctx, Error, Ids, Result, Tx};
 use sha2::Sha256;
 use uuid::Uuid;
@@ -151,8 +151,17 @@ async fn answer(
 }
 
 async fn finish(tx: &Tx, requests: &[Request], decided: &BTreeMap<usize, Decided>) -> Result<()> {
-    let outcomes: Vec<BatchOutcome> = decided
+    // What may be otherwise in a moment is not recorded: the same request may come again.
+    let (passing, lasting): (Vec<_>, Vec<_>) = decided
         .iter()
+        .partition(|(_, decided)| matches!(decided, Err(refusal) if refusal.is_transient()));
+    let passing: Vec<Request> = passing
+        .into_iter()
+        .map(|(at, _)| requests[*at].clone())
+        .collect();
+    once::forget_batch(tx, &passing).await?;
+    let outcomes: Vec<BatchOutcome> = lasting
+        .into_iter()
         .map(|(at, decided)| BatchOutcome {
             caller: requests[*at].caller,
             key: requests[*at].key,
@@ -198,11 +207,18 @@ impl Batch {
     async fn load_buyers(&mut self, tx: &Tx, asked: &[(Member, &BuyPass)]) -> Result<()> {
         let members: Vec<MemberId> = asked.iter().map(|(member, _)| member.id).collect();
         let bought = store::bought(tx, self.product.id, &members).await?;
+        let in_union = store::in_union(tx, &members, shanghai_date(tx.now())).await?;
         self.buyers = members
             .into_iter()
             .map(|member| {
                 let bought = bought.get(&member).copied().unwrap_or(0);
-                (member, Buyer { member, bought })
+                let is_member = in_union.contains(&member);
+                let buyer = Buyer {
+                    member,
+                    bought,
+                    is_member,
+                };
+                (member, buyer)
             })
             .collect();
         let renewals: Vec<EntitlementId> = asked

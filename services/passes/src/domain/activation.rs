@@ -41,7 +41,7 @@ impl Pass {
                 Life::Usable(Usable::Ready { activate_by }) => Ok((*at, *activate_by)),
                 Life::Usable(Usable::Active { .. }) => Err(Refusal::AlreadyActive),
                 Life::Frozen { .. } => Err(Refusal::PassFrozen),
-                Life::Refunding { .. } => Err(Refusal::RefundInProgress),
+                Life::Refunding { .. } | Life::Voiding { .. } => Err(Refusal::RefundInProgress),
                 Life::Forfeited { .. } => Err(Refusal::ActivationOver),
                 Life::Refunded { .. } | Life::Voided { .. } => Err(Refusal::PassEnded),
             },

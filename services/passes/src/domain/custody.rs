@@ -1,9 +1,9 @@
 //! What an operator does to a pass: freeze it, let it go again, void it. Always with a reason.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::pass::{Change, Effect, Life, Pass, State, Timer, Usable};
-use super::refund::{BILLING_REMINDER_HOURS, Cause, Refund, RefundState};
+use super::refund::{Cause, FREEZE_ANSWER_HOURS_MAX, Freeze, Refund, RefundState};
 use crate::error::Refusal;
 
 /// What goes back to the holder of a voided pass.
@@ -33,7 +33,7 @@ impl Pass {
                 ..
             } => Err(Refusal::PassFrozen),
             State::Paid {
-                life: Life::Refunding { .. },
+                life: Life::Refunding { .. } | Life::Voiding { .. },
                 ..
             } => Err(Refusal::RefundInProgress),
             State::Paid {
@@ -59,7 +59,7 @@ impl Pass {
                 Ok(self.live(at, Life::Usable(usable), Vec::new()))
             }
             State::Paid {
-                life: Life::Refunding { .. },
+                life: Life::Refunding { .. } | Life::Voiding { .. },
                 ..
             } => Err(Refusal::RefundInProgress),
             State::AwaitingPayment(_) | State::Lapsed | State::Paid { .. } => {
@@ -68,7 +68,9 @@ impl Pass {
         }
     }
 
-    /// Ends a paid pass for good.
+    /// Ends a paid pass for good. Where its price goes back and gates may know it, it is frozen
+    /// first, and nothing is paid before every admission has counted: until it hears, a gate would
+    /// still let it in at a venue's charge.
     ///
     /// # Errors
     /// When it is not paid, has ended, or is being refunded.
@@ -87,7 +89,9 @@ impl Pass {
         let window = match life {
             Life::Usable(usable) => usable.window(),
             Life::Frozen { window, .. } => Some(*window),
-            Life::Refunding { .. } => return Err(Refusal::RefundInProgress),
+            Life::Refunding { .. } | Life::Voiding { .. } => {
+                return Err(Refusal::RefundInProgress);
+            }
             Life::Refunded { .. } | Life::Voided { .. } | Life::Forfeited { .. } => {
                 return Err(Refusal::PassEnded);
             }
@@ -104,22 +108,32 @@ impl Pass {
                 Vec::new(),
             ));
         }
+        let Some(window) = window else {
+            // It never opened a door: there is nothing to count.
+            let refund = Refund {
+                ordinal: self.next_refund(),
+                cause: Cause::Voided,
+                requested_at: now,
+                state: RefundState::full(self.price, 0),
+            };
+            return Ok(self.end_voided(at, (None, reason), (refund, now)));
+        };
+        let freeze = Freeze {
+            version: self.version + 1,
+            counted: None,
+        };
         let refund = Refund {
             ordinal: self.next_refund(),
             cause: Cause::Voided,
             requested_at: now,
-            state: RefundState::full(self.price),
+            state: RefundState::Counting { freeze },
         };
-        let reminder = now + chrono::TimeDelta::hours(BILLING_REMINDER_HOURS);
-        let effects = vec![Effect::LineReturned, Effect::Plan(Timer::Refund, reminder)];
-        Ok(self.live(
-            at,
-            Life::Voided {
-                window,
-                reason,
-                refund: Some(refund),
-            },
-            effects,
-        ))
+        let deadline = now + TimeDelta::hours(FREEZE_ANSWER_HOURS_MAX);
+        let life = Life::Voiding {
+            window,
+            reason,
+            refund,
+        };
+        Ok(self.live(at, life, vec![Effect::Plan(Timer::Refund, deadline)]))
     }
 }

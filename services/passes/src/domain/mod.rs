@@ -8,6 +8,7 @@ mod order;
 mod pass;
 mod product;
 pub mod refund;
+mod reissue;
 mod sale;
 pub mod terms;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use product::{Product, ProductState};
 pub use refund::{
     BILLING_REMINDER_HOURS, Cause, FREEZE_REMINDER_HOURS, Freeze, Refund, RefundState,
 };
+pub use reissue::REISSUES_PER_DAY_MAX;
 pub use sale::{Buyer, NewPass, Offer, Renewal, Stock};
 pub use terms::{Activation, AfterDeadline, Ladder, Names, RefundStep, Terms, TermsFault};
 pub use venue::{Today, Venue, Visit};

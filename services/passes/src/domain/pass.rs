@@ -35,6 +35,8 @@ pub struct Pass {
     pub state: State,
     /// The last request for a refund that was refused after the count.
     pub refused: Option<Refund>,
+    /// How often its code was issued again: codes of a lower generation open nothing.
+    pub generation: u8,
 }
 
 /// Where a pass is between purchase and end.
@@ -75,6 +77,12 @@ pub enum Life {
     },
     Refunded {
         usable: Usable,
+        refund: Refund,
+    },
+    /// An operator ends it and its whole price goes back: frozen until its uses are counted.
+    Voiding {
+        window: DateRange,
+        reason: String,
         refund: Refund,
     },
     /// By an operator, who said why; with the whole price back, or nothing.
@@ -206,7 +214,7 @@ impl Pass {
                 Life::Usable(usable)
                 | Life::Refunding { usable, .. }
                 | Life::Refunded { usable, .. } => usable.window(),
-                Life::Frozen { window, .. } => Some(*window),
+                Life::Frozen { window, .. } | Life::Voiding { window, .. } => Some(*window),
                 Life::Voided { window, .. } => *window,
                 Life::Forfeited { .. } => None,
             },
@@ -238,6 +246,7 @@ impl Pass {
                     ..
                 }
                 | Life::Frozen { .. }
+                | Life::Voiding { .. }
                 | Life::Voided { .. } => None,
             },
         }
@@ -247,7 +256,10 @@ impl Pass {
     pub fn reason(&self) -> Option<&str> {
         match &self.state {
             State::Paid {
-                life: Life::Frozen { reason, .. } | Life::Voided { reason, .. },
+                life:
+                    Life::Frozen { reason, .. }
+                    | Life::Voiding { reason, .. }
+                    | Life::Voided { reason, .. },
                 ..
             } => Some(reason),
             State::AwaitingPayment(_) | State::Lapsed | State::Paid { .. } => None,
@@ -262,6 +274,7 @@ impl Pass {
         match life {
             Life::Refunding { refund, .. }
             | Life::Refunded { refund, .. }
+            | Life::Voiding { refund, .. }
             | Life::Voided {
                 refund: Some(refund),
                 ..
@@ -280,14 +293,16 @@ impl Pass {
         };
         let (state, window) = match life {
             Life::Usable(usable) => (EntitlementState::Active, usable.window()),
-            Life::Frozen { window, .. } => (EntitlementState::Frozen, Some(*window)),
+            Life::Frozen { window, .. } | Life::Voiding { window, .. } => {
+                (EntitlementState::Frozen, Some(*window))
+            }
             Life::Refunding { usable, .. } => (EntitlementState::Frozen, usable.window()),
             Life::Refunded { usable, .. } => (EntitlementState::Revoked, usable.window()),
             Life::Voided { window, .. } => (EntitlementState::Revoked, *window),
             Life::Forfeited { .. } => return None,
         };
         let freeze_version = match life {
-            Life::Refunding { refund, .. } => match &refund.state {
+            Life::Refunding { refund, .. } | Life::Voiding { refund, .. } => match &refund.state {
                 RefundState::Counting { freeze, .. } => freeze.version,
                 RefundState::Returned { .. }
                 | RefundState::Done { .. }

@@ -4,6 +4,7 @@
 //! one order: the scan is before the freeze and counted, or after it and denied.
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use credential::dates::DateRange;
 use kit::types::{Fen, shanghai_date};
 use uuid::Uuid;
 
@@ -64,10 +65,10 @@ pub enum RefundState {
 }
 
 impl RefundState {
-    /// All of it goes back.
-    pub(super) const fn full(price: Fen) -> Self {
+    /// All of it goes back, whatever was used.
+    pub(super) const fn full(price: Fen, uses: u32) -> Self {
         Self::Returned {
-            uses: 0,
+            uses,
             fee: Fen::ZERO,
             back: price,
         }
@@ -80,6 +81,25 @@ pub struct Freeze {
     pub version: i64,
     /// The uses it counted, while a lease is still open.
     pub counted: Option<u32>,
+}
+
+/// What ends when the uses are counted.
+enum Counted {
+    GivenBack(Usable),
+    Voided(DateRange, String),
+}
+
+impl Counted {
+    fn life(self, refund: Refund) -> Life {
+        match self {
+            Self::GivenBack(usable) => Life::Refunding { usable, refund },
+            Self::Voided(window, reason) => Life::Voiding {
+                window,
+                reason,
+                refund,
+            },
+        }
+    }
 }
 
 impl Refund {
@@ -138,7 +158,7 @@ impl Pass {
             State::Paid { at, life } => match life {
                 Life::Usable(usable) => Ok((*at, *usable)),
                 Life::Frozen { .. } => Err(Refusal::PassFrozen),
-                Life::Refunding { .. } => Err(Refusal::RefundInProgress),
+                Life::Refunding { .. } | Life::Voiding { .. } => Err(Refusal::RefundInProgress),
                 Life::Refunded { .. } | Life::Voided { .. } | Life::Forfeited { .. } => {
                     Err(Refusal::PassEnded)
                 }
@@ -220,7 +240,7 @@ impl Pass {
         (uses, leases_until): (u32, Option<DateTime<Utc>>),
         (now, terms): (DateTime<Utc>, &Terms),
     ) -> Change {
-        let Some((at, usable, refund, freeze)) = self.counting() else {
+        let Some((at, counted, refund, freeze)) = self.counting() else {
             return Change::none(self);
         };
         if freeze.version != freeze_version {
@@ -241,7 +261,7 @@ impl Pass {
             ..refund
         };
         let end = until + TimeDelta::minutes(LEASE_MARGIN_MINUTES);
-        let life = Life::Refunding { usable, refund };
+        let life = counted.life(refund);
         self.live(at, life, vec![Effect::Plan(Timer::Leases, end)])
     }
 
@@ -270,24 +290,59 @@ impl Pass {
                 .is_some_and(|refund| refund.requested_at + deadline <= now)
     }
 
-    fn counting(&self) -> Option<(DateTime<Utc>, Usable, Refund, Freeze)> {
-        match &self.state {
-            State::Paid {
-                at,
-                life: Life::Refunding { usable, refund },
-            } => match refund.state {
-                RefundState::Counting { freeze } => Some((*at, *usable, refund.clone(), freeze)),
-                RefundState::Returned { .. }
-                | RefundState::Done { .. }
-                | RefundState::Refused { .. } => None,
-            },
-            State::AwaitingPayment(_) | State::Lapsed | State::Paid { .. } => None,
+    fn counting(&self) -> Option<(DateTime<Utc>, Counted, Refund, Freeze)> {
+        let State::Paid { at, life } = &self.state else {
+            return None;
+        };
+        let (counted, refund) = match life {
+            Life::Refunding { usable, refund } => (Counted::GivenBack(*usable), refund),
+            Life::Voiding {
+                window,
+                reason,
+                refund,
+            } => (Counted::Voided(*window, reason.clone()), refund),
+            Life::Usable(_)
+            | Life::Frozen { .. }
+            | Life::Refunded { .. }
+            | Life::Voided { .. }
+            | Life::Forfeited { .. } => return None,
+        };
+        match refund.state {
+            RefundState::Counting { freeze } => Some((*at, counted, refund.clone(), freeze)),
+            RefundState::Returned { .. }
+            | RefundState::Done { .. }
+            | RefundState::Refused { .. } => None,
         }
     }
 
+    /// Voided with its price back: billing is told.
+    pub(super) fn end_voided(
+        self,
+        at: DateTime<Utc>,
+        (window, reason): (Option<DateRange>, String),
+        (refund, now): (Refund, DateTime<Utc>),
+    ) -> Change {
+        let reminder = now + TimeDelta::hours(BILLING_REMINDER_HOURS);
+        let effects = vec![Effect::LineReturned, Effect::Plan(Timer::Refund, reminder)];
+        let life = Life::Voided {
+            window,
+            reason,
+            refund: Some(refund),
+        };
+        self.live(at, life, effects)
+    }
+
     fn settle(self, uses: u32, now: DateTime<Utc>, terms: &Terms) -> Change {
-        let Some((at, usable, refund, _)) = self.counting() else {
+        let Some((at, counted, refund, _)) = self.counting() else {
             return Change::none(self);
+        };
+        let usable = match counted {
+            Counted::GivenBack(usable) => usable,
+            Counted::Voided(window, reason) => {
+                let state = RefundState::full(self.price, uses);
+                let refund = Refund { state, ..refund };
+                return self.end_voided(at, (Some(window), reason), (refund, now));
+            }
         };
         match refundable(at, refund.requested_at, terms, uses) {
             Ok(percent) => {
@@ -349,6 +404,7 @@ impl Pass {
             Life::Usable(_)
             | Life::Frozen { .. }
             | Life::Refunded { .. }
+            | Life::Voiding { .. }
             | Life::Voided { refund: None, .. }
             | Life::Forfeited { .. } => None,
         };

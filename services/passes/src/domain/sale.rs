@@ -42,6 +42,8 @@ impl Stock {
 pub struct Buyer {
     pub member: MemberId,
     pub bought: u32,
+    /// Whether she is a member of a union today, as far as is known here.
+    pub is_member: bool,
 }
 
 /// The pass that is to be continued, and whether another one continues it already.
@@ -74,6 +76,9 @@ impl Offer<'_> {
         (new, now): (NewPass, DateTime<Utc>),
     ) -> Result<Pass, Refusal> {
         let current = self.open(now)?;
+        if !buyer.is_member {
+            return Err(Refusal::NotAMember);
+        }
         if let Some(renewal) = renewal {
             self.renewable(renewal, now)?;
         } else if self
@@ -105,6 +110,7 @@ impl Offer<'_> {
             close_at: new.close_at,
             state: State::AwaitingPayment(Hold::Held),
             refused: None,
+            generation: 0,
         })
     }
 

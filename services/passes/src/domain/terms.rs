@@ -288,8 +288,9 @@ impl TermsFault {
             ),
             Self::ReservationRequired => (
                 "terms.rules.reservationRequired",
-                "暂不支持预约入园：请将 reservationRequired 设为 false。",
-                "Visits cannot be reserved yet: reservationRequired must be false.",
+                "暂不支持预约入园（将随活动和票务功能提供）：请将 reservationRequired 设为 false。",
+                "Visits cannot be reserved before events and ticketing come: \
+                 reservationRequired must be false.",
             ),
             Self::Rules => (
                 "terms.rules",

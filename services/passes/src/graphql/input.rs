@@ -400,6 +400,17 @@ pub(super) struct ActivatePassInput {
     pub(super) idempotency_key: Uuid,
 }
 
+/// Names a pass whose code is replaced.
+#[derive(Clone, Debug, InputObject)]
+pub(super) struct ReissuePassInput {
+    /// The pass.
+    pub(super) pass_id: ID,
+    /// Why, at most 200 characters: operators must say so.
+    pub(super) reason: Option<String>,
+    /// Minted by the client: the same key acts once.
+    pub(super) idempotency_key: Uuid,
+}
+
 /// Names a pass of the caller's own to give back.
 #[derive(Clone, Debug, InputObject)]
 pub(super) struct RequestPassRefundInput {

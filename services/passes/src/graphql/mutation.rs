@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::input::{
     ActivatePassInput, BuyPassInput, CreatePassProductInput, PassCustodyInput, PassSaleInput,
-    PublishPassProductInput, RequestPassRefundInput, UpdatePassProductInput, VoidPassInput,
+    PublishPassProductInput, ReissuePassInput, RequestPassRefundInput, UpdatePassProductInput,
+    VoidPassInput,
 };
 use super::pass::Pass;
 use super::product::PassProduct;
@@ -93,6 +94,8 @@ kit::payload! {
         RenewalTooEarly,
         /// The pass was renewed already.
         AlreadyRenewed,
+        /// As far as is known, the caller is no member of a union today; it may be asked again.
+        NotAMember,
     }
 }
 
@@ -140,6 +143,28 @@ kit::payload! {
         RefundTooLate,
         /// Its terms refund nothing.
         NotRefundable,
+    }
+}
+
+kit::payload! {
+    /// What became of a pass whose code was to be replaced.
+    pub(super) struct ReissuePassPayload / ReissuePassUserError / ReissuePassErrorCode {
+        /// The pass, in its new generation.
+        pass: Pass,
+    }
+    refuses {
+        /// It has not been paid for.
+        AwaitingPayment,
+        /// It is not active.
+        NotActive,
+        /// It is being refunded.
+        RefundInProgress,
+        /// It was refunded, voided or has lapsed.
+        PassEnded,
+        /// That was done too often lately.
+        ReissuedTooOften,
+        /// That was done as often as ever can be.
+        ReissuesExhausted,
     }
 }
 
@@ -305,6 +330,24 @@ impl Mutation {
         ActivatePassPayload::from_result(language(ctx), done.await)
     }
 
+    /// Replaces the code of a pass: codes of before, and copies of them, open nothing from then on.
+    /// For its holder, and for operators, who must say why.
+    async fn reissue_pass(
+        &self,
+        ctx: &Context<'_>,
+        input: ReissuePassInput,
+    ) -> Result<ReissuePassPayload> {
+        let (passes, caller) = (service(ctx)?, caller(ctx)?);
+        let done = async {
+            let id = GlobalId::entitlement(&input.pass_id, "Pass")?;
+            let reason = input.reason.as_deref().map(Reason::parse).transpose()?;
+            let key = input.idempotency_key;
+            let pass = passes.reissue(caller, id, reason.as_ref(), key).await?;
+            Ok(ReissuePassPayload::done(Pass(pass)))
+        };
+        ReissuePassPayload::from_result(language(ctx), done.await)
+    }
+
     /// Gives a pass of one's own back. It opens nothing from then on; when its uses leave
     /// nothing to refund it is given back to its holder, and `Pass.refund` tells why.
     async fn request_pass_refund(
@@ -343,7 +386,8 @@ impl Mutation {
         take_custody(ctx, (&input.pass_id, input.idempotency_key), custody).await
     }
 
-    /// Ends a paid pass for good, with or without its price back. Operators only.
+    /// Ends a paid pass for good, with or without its price back. Where its price goes back it is
+    /// frozen first and voided when its uses are counted. Operators only.
     async fn void_pass(
         &self,
         ctx: &Context<'_>,

@@ -29,7 +29,8 @@ pub(super) enum PassState {
     Expired,
     /// An operator froze it.
     Frozen,
-    /// Given back; its uses are counted, or the money is on its way.
+    /// Given back, or to be voided with its price back: its uses are counted, or the money is on
+    /// its way.
     Refunding,
     /// The money has gone back.
     Refunded,
@@ -152,7 +153,7 @@ fn state_of(pass: &DomainPass, today: NaiveDate) -> PassState {
             Life::Usable(Usable::Active { window }) if today >= window.end() => PassState::Expired,
             Life::Usable(Usable::Active { .. }) => PassState::Active,
             Life::Frozen { .. } => PassState::Frozen,
-            Life::Refunding { .. } => PassState::Refunding,
+            Life::Refunding { .. } | Life::Voiding { .. } => PassState::Refunding,
             Life::Refunded { .. } => PassState::Refunded,
             Life::Voided { .. } => PassState::Voided,
             Life::Forfeited { .. } => PassState::Forfeited,
@@ -189,6 +190,11 @@ impl Pass {
     /// Its holder.
     async fn member(&self) -> Member {
         Member(self.0.member)
+    }
+
+    /// How often its code was issued again; codes of before open nothing.
+    async fn generation(&self) -> u8 {
+        self.0.generation
     }
 
     /// The order that pays for it.

@@ -9,8 +9,8 @@ mod replica;
 mod sale;
 
 pub use pass::{
-    insert, load, load_all, lock, lock_after, lock_all, lock_by_orders, persons, renewed, save,
-    save_all,
+    add_reissue, insert, load, load_all, lock, lock_after, lock_all, lock_by_orders, persons,
+    reissued_since, renewed, save, save_all,
 };
 pub use pass_rows::{COLUMNS, PassRow};
 pub use product::{
@@ -22,6 +22,6 @@ pub use replica::{
     uses_counted,
 };
 pub use sale::{
-    Moved, add_bought, add_held, bought, create_stock, lock_stock, move_stock, release_members,
-    set_sale_limit,
+    Moved, add_bought, add_held, bought, create_stock, in_union, lock_stock, move_stock,
+    release_members, set_sale_limit,
 };

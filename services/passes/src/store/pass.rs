@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use kit::types::{EntitlementId, MemberId, OrderId};
 use kit::{Error, Result, Tx};
 use sea_orm::FromQueryResult;
@@ -190,12 +191,13 @@ pub async fn save_all(tx: &Tx, passes: &[Pass]) -> Result<()> {
                start_date = NULLIF(t.start_date, '')::date,
                end_date = NULLIF(t.end_date, '')::date,
                reason = NULLIF(t.reason, ''), refund = t.refund, changed_at = $11,
+               generation = t.generation,
                renewing = CASE WHEN t.state IN ('lapsed', 'refunded', 'voided', 'forfeited')
                  THEN NULL ELSE p.renewing END
              FROM UNNEST($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[],
-                 $6::text[], $7::text[], $8::text[], $9::text[], $10::int[])
+                 $6::text[], $7::text[], $8::text[], $9::text[], $10::int[], $12::int[])
                AS t (id, version, state, hold, paid_at, activate_by, start_date, end_date,
-                 reason, refund)
+                 reason, refund, generation)
              WHERE p.id = t.id AND p.version < t.version",
             [
                 passes
@@ -217,6 +219,11 @@ pub async fn save_all(tx: &Tx, passes: &[Pass]) -> Result<()> {
                 text(|pass| pass.reason().unwrap_or_default().to_owned()).into(),
                 refunds.into(),
                 tx.now().into(),
+                passes
+                    .iter()
+                    .map(|pass| i32::from(pass.generation))
+                    .collect::<Vec<i32>>()
+                    .into(),
             ],
         )
         .await?;
@@ -224,6 +231,41 @@ pub async fn save_all(tx: &Tx, passes: &[Pass]) -> Result<()> {
         return Err(Error::internal("a pass was changed behind its lock"));
     }
     save_refunds(tx, passes).await
+}
+
+/// How often the code of a pass was issued again since `since`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn reissued_since(tx: &Tx, id: EntitlementId, since: DateTime<Utc>) -> Result<u32> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        times: i64,
+    }
+    let row = tx
+        .one::<Row>(
+            "SELECT count(*) AS times FROM reissue WHERE pass = $1 AND at > $2",
+            [id.to_i64().into(), since.into()],
+        )
+        .await?;
+    u32::try_from(row.map_or(0, |row| row.times)).map_err(|_| Error::internal("too many reissues"))
+}
+
+/// Notes that the code of a pass was issued again, in the generation it has now.
+///
+/// # Errors
+/// When the database fails, or that generation was issued before.
+pub async fn add_reissue(tx: &Tx, pass: &Pass) -> Result<()> {
+    tx.execute(
+        "INSERT INTO reissue (pass, generation, at) VALUES ($1, $2, $3)",
+        [
+            pass.id.to_i64().into(),
+            i16::from(pass.generation).into(),
+            tx.now().into(),
+        ],
+    )
+    .await?;
+    Ok(())
 }
 
 fn optional(value: Option<impl ToString>) -> String {

@@ -15,7 +15,8 @@ use crate::error::Refusal;
 /// What [`PassRow`] reads, of `pass p LEFT JOIN refund r`.
 pub const COLUMNS: &str = "p.id, p.version, p.product, p.product_version, p.scope, p.member, \
     p.order_id, p.line_id, p.price_fen, p.renews, p.bought_at, p.close_at, p.state, p.hold, \
-    p.paid_at, p.activate_by, p.start_date, p.end_date, p.reason, r.ordinal AS r_ordinal, \
+    p.paid_at, p.activate_by, p.start_date, p.end_date, p.reason, p.generation, \
+    r.ordinal AS r_ordinal, \
     r.cause AS r_cause, r.requested_at AS r_requested_at, r.state AS r_state, \
     r.freeze_version AS r_freeze_version, r.answered AS r_answered, r.uses AS r_uses, \
     r.fee_fen AS r_fee_fen, r.refund_fen AS r_refund_fen, r.refusal AS r_refusal";
@@ -41,6 +42,7 @@ pub struct PassRow {
     start_date: Option<NaiveDate>,
     end_date: Option<NaiveDate>,
     reason: Option<String>,
+    generation: i16,
     r_ordinal: Option<i32>,
     r_cause: Option<String>,
     r_requested_at: Option<DateTime<Utc>>,
@@ -92,6 +94,7 @@ impl PassRow {
             close_at: self.close_at,
             state: self.domain_state(refund)?,
             refused,
+            generation: u8::try_from(self.generation).map_err(|_| broken("a generation"))?,
         })
     }
 
@@ -126,6 +129,17 @@ impl PassRow {
                 window: window()?,
                 reason: reason()?,
             },
+            "refunding"
+                if refund
+                    .as_ref()
+                    .is_some_and(|one| one.cause == Cause::Voided) =>
+            {
+                Life::Voiding {
+                    window: window()?,
+                    reason: reason()?,
+                    refund: asked()?,
+                }
+            }
             "refunding" => Life::Refunding {
                 usable: self.usable()?,
                 refund: asked()?,
@@ -223,7 +237,7 @@ pub(super) const fn state_names(state: &State) -> (&'static str, &'static str) {
                 Life::Usable(Usable::Ready { .. }) => "ready",
                 Life::Usable(Usable::Active { .. }) => "active",
                 Life::Frozen { .. } => "frozen",
-                Life::Refunding { .. } => "refunding",
+                Life::Refunding { .. } | Life::Voiding { .. } => "refunding",
                 Life::Refunded { .. } => "refunded",
                 Life::Voided { .. } => "voided",
                 Life::Forfeited { .. } => "forfeited",

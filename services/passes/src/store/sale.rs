@@ -1,8 +1,9 @@
 //! The stock of a product and what each member has of it. The stock's row is the lock of a sale:
 //! whoever counts takes it first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::NaiveDate;
 use kit::types::MemberId;
 use kit::{Error, Result, Tx};
 use sea_orm::FromQueryResult;
@@ -140,6 +141,36 @@ pub async fn bought(
             Ok((MemberId(row.member), bought))
         })
         .collect()
+}
+
+/// Which of these members are members of a union on that date, as far as is known: those who
+/// joined, or keep their membership in retirement. Those merged into them count for them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn in_union(
+    tx: &Tx,
+    members: &[MemberId],
+    today: NaiveDate,
+) -> Result<BTreeSet<MemberId>> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        member: Uuid,
+    }
+    let ids: Vec<Uuid> = members.iter().map(|member| member.0).collect();
+    let rows = tx
+        .all::<Row>(
+            "WITH RECURSIVE person (member, id) AS (
+               SELECT m, m FROM UNNEST($1::uuid[]) AS t (m)
+               UNION SELECT person.member, r.id
+               FROM person JOIN replica_member r ON r.merged_into = person.id)
+             SELECT DISTINCT person.member FROM person
+             JOIN replica_membership r ON r.member = person.id
+             WHERE r.state IN ('full', 'retained') AND r.since <= $2",
+            [ids.into(), today.into()],
+        )
+        .await?;
+    Ok(rows.into_iter().map(|row| MemberId(row.member)).collect())
 }
 
 /// Counts purchases of members, in the order of their ids, under the limit as it stands.

@@ -205,7 +205,8 @@ async fn custody_is_the_operators() {
     world.verify().await;
 }
 
-/// A voided pass is over for good; its price goes back when the operator says so.
+/// A voided pass is over for good. When its price goes back it is frozen first, and nothing goes
+/// back before admission has counted; then all of it does, whatever was used.
 #[tokio::test]
 async fn a_voided_pass_is_over() {
     let world = World::new().await;
@@ -214,25 +215,49 @@ async fn a_voided_pass_is_over() {
     let input = json!({
         "passId": id, "reason": "sold twice", "refund": true, "idempotencyKey": key()
     });
+    let _ = world.emitted().await;
     let voided = world.mutate(&world.operator, "voidPass", input).await;
-    assert_eq!(voided["pass"]["state"], "VOIDED");
-    assert_eq!(voided["pass"]["refund"]["state"], "RETURNED");
+    assert_eq!(voided["pass"]["state"], "REFUNDING");
+    assert_eq!(voided["pass"]["refund"]["state"], "COUNTING");
+    assert_eq!(voided["pass"]["reason"], "sold twice");
     let events = world.emitted().await;
+    assert!(events.iter().all(|one| !one.kind.ends_with("LineReturned")));
     let right = events
         .iter()
-        .rev()
         .find(|one| one.kind.ends_with("EntitlementChanged"))
         .unwrap();
     let right = right.decode::<EntitlementChanged>().entitlement.unwrap();
-    assert_eq!(right.state(), State::Revoked);
-    let told = events
-        .iter()
-        .rev()
-        .find(|one| one.kind.ends_with("LineReturned"))
-        .unwrap();
-    let told: proto::passes::LineReturned = told.decode();
-    assert_eq!(told.refund_fen, 20_000);
+    assert_eq!(right.state(), State::Frozen);
+    assert_eq!(right.freeze_version, world.freeze_of(&id).await);
+    let again = json!({ "passId": id, "reason": "x", "idempotencyKey": key() });
+    for name in ["freezePass", "unfreezePass", "voidPass"] {
+        let mut input = again.clone();
+        input["idempotencyKey"] = json!(key());
+        let refused = world.mutate(&world.operator, name, input).await;
+        assert_eq!(code(&refused), "REFUND_IN_PROGRESS", "{name}");
+    }
+    // A lease is open: what it brings is counted, and does not lessen what goes back.
+    let until = world.ctx().clock.now() + TimeDelta::hours(2);
+    let answer = world.counted(&id, right.freeze_version, 1, until.timestamp_millis());
+    world.tell(&[answer]).await.unwrap();
+    let _ = world.emitted().await;
+    world.ctx().clock.advance(TimeDelta::hours(1));
+    world.due().await;
+    assert_eq!(world.pass(&caller(1), &id).await["state"], "REFUNDING");
+    world.ctx().clock.advance(TimeDelta::hours(2));
+    world.due().await;
+    let told: proto::passes::LineReturned = world.last().await;
+    assert_eq!((told.refund_fen, told.reason.as_str()), (20_000, "VOIDED"));
     let pass = world.pass(&caller(1), &id).await;
+    assert_eq!(
+        (
+            &pass["state"],
+            &pass["refund"]["state"],
+            &pass["refund"]["uses"]
+        ),
+        (&json!("VOIDED"), &json!("RETURNED"), &json!(1))
+    );
+    world.verify().await;
     world
         .tell(&[world.refunded(&pass, &told.return_id, 20_000, 3)])
         .await
@@ -242,6 +267,7 @@ async fn a_voided_pass_is_over() {
         (&pass["state"], &pass["refund"]["state"]),
         (&json!("VOIDED"), &json!("DONE"))
     );
+    world.heartbeat().await;
     let input = json!({ "passId": id, "reason": "x", "idempotencyKey": key() });
     let refused = world.mutate(&world.operator, "freezePass", input).await;
     assert_eq!(code(&refused), "PASS_ENDED");

@@ -6,10 +6,12 @@
 mod bad_input;
 mod events;
 mod lifecycle;
+mod members;
 mod products;
 mod purchase;
 mod races;
 mod refund;
+mod reissue;
 mod resync;
 mod unguarded;
 mod views;

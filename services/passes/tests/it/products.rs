@@ -1,8 +1,10 @@
 //! Products: versions, what is published for ever, who may touch them.
 
+use kit::access::Caller;
+use kit::graphql::Language;
 use kit::migrate::Migration;
 use proto::passes::ProductChanged;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{World, caller, code, key, usual_terms};
 
@@ -101,6 +103,11 @@ async fn products_are_the_operators() {
     assert_eq!(list["passProducts"]["nodes"], json!([]));
 }
 
+fn is_chinese(text: &str) -> bool {
+    text.chars()
+        .any(|one| ('\u{4e00}'..='\u{9fff}').contains(&one))
+}
+
 /// Terms that make no sense are refused with the field at fault, in both languages.
 #[tokio::test]
 async fn senseless_terms_are_refused_by_field() {
@@ -141,6 +148,19 @@ async fn senseless_terms_are_refused_by_field() {
         assert_eq!(code(&refused), "BAD_INPUT", "{change}: {refused:#}");
         let path = refused["userErrors"][0]["field"].as_array().unwrap();
         assert_eq!(path.last().unwrap(), field, "{change}");
+        let who = Caller {
+            language: Language::Zh,
+            ..world.operator.clone()
+        };
+        let again = json!({ "terms": usual_terms(&change), "idempotencyKey": key() });
+        let in_chinese = world.mutate(&who, "createPassProduct", again).await;
+        let message = |answer: &Value| {
+            let said = answer["userErrors"][0]["message"].as_str();
+            said.unwrap().to_owned()
+        };
+        let (zh, en) = (message(&in_chinese), message(&refused));
+        assert!(!is_chinese(&en) && en.ends_with('.'), "{change}: {en}");
+        assert!(is_chinese(&zh) && zh.ends_with('。'), "{change}: {zh}");
     }
     assert_eq!(
         world.count("SELECT count(*) AS count FROM product").await,

@@ -8,6 +8,7 @@ use proto::passes::OrderRequested;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::members::STRANGERS_FROM;
 use crate::world::{World, caller, code, entitlement, key};
 
 /// The pass and its order are there at once; the order asks billing for exactly this.
@@ -112,6 +113,81 @@ async fn only_the_signed_in_buy() {
             .await,
         0
     );
+}
+
+/// Membership counts on the day of the purchase: who applied, left, was removed, joins tomorrow or
+/// has not been heard of buys nothing, is told so, and buys with the same key once it is known.
+#[tokio::test]
+async fn only_members_of_a_union_buy() {
+    use proto::identity::membership_changed::State;
+    let world = World::new().await;
+    let product = world.product(json!({ "saleLimit": 9 })).await;
+    let stranger = u128::try_from(STRANGERS_FROM).unwrap();
+    let text = [
+        (Language::Zh, "年票只售予工会会员；如刚刚入会，请稍后重试。"),
+        (
+            Language::En,
+            "Passes are sold to union members; if you have just joined, please try again shortly.",
+        ),
+    ];
+    let input = json!({ "productId": product, "idempotencyKey": key() });
+    let refused = async |number: u128| {
+        for (language, text) in text {
+            let who = Caller {
+                language,
+                ..caller(number)
+            };
+            let answer = world.mutate(&who, "buyPass", input.clone()).await;
+            assert_eq!(code(&answer), "NOT_A_MEMBER", "{number}");
+            assert_eq!(answer["userErrors"][0]["message"], text);
+            assert!(answer["pass"].is_null());
+        }
+    };
+    refused(stranger).await;
+    let past = "2026-03-31";
+    for (at, (version, state, dates)) in [
+        (1, State::Applied, ("2026-01-01", "")),
+        (2, State::Full, ("2026-04-02", "")),
+        (3, State::Left, ("2020-01-01", past)),
+        (4, State::Removed, ("2020-01-01", past)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let number = stranger + 1 + u128::try_from(at).unwrap();
+        world.membership(number, (version, state), dates).await;
+        refused(number).await;
+    }
+    assert_eq!(world.count("SELECT count(*) AS count FROM pass").await, 0);
+    let kept = "SELECT count(*) AS count FROM once WHERE caller::text LIKE '%13e_'";
+    assert_eq!(
+        world.count(kept).await,
+        0,
+        "a refusal of the moment is not kept"
+    );
+    world
+        .membership(stranger, (1, State::Full), ("2026-04-01", ""))
+        .await;
+    world
+        .membership(stranger + 4, (5, State::Retained), ("2020-01-01", ""))
+        .await;
+    for number in [stranger, stranger + 4] {
+        let bought = world
+            .mutate(&caller(number), "buyPass", input.clone())
+            .await;
+        assert_eq!(bought["userErrors"], json!([]), "{number}");
+    }
+    // Who has left keeps what she bought, and does not renew it.
+    let id = world.bought(&caller(1), &product).await;
+    world.ctx().clock.advance(TimeDelta::days(320));
+    let leave = "UPDATE replica_membership SET state = 'left', until = '2027-01-01'
+                 WHERE member = '00000000-0000-0000-0000-000000001001'";
+    world.ctx().db.execute(leave, []).await.unwrap();
+    let renewal = json!({ "productId": product, "renews": id, "idempotencyKey": key() });
+    let renewed = world.mutate(&caller(1), "buyPass", renewal).await;
+    assert_eq!(code(&renewed), "NOT_A_MEMBER");
+    assert_eq!(world.pass(&caller(1), &id).await["state"], "ACTIVE");
+    world.verify().await;
 }
 
 /// The last one is sold once; what an unpaid order held comes back only when it is closed.

@@ -4,8 +4,8 @@
 use futures::future::join_all;
 use kit::consumer::Handler;
 use passes::Passes;
-use passes::commands::BuyPass;
-use passes::domain::{Pass, ProductId};
+use passes::commands::{BuyPass, Custody, Reason};
+use passes::domain::{Pass, ProductId, VoidRefund};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -255,4 +255,80 @@ async fn a_late_count_and_the_end_of_its_leases_at_once_agree() {
         assert_eq!(lines.count(), usize::from(!kept), "{id}: {events:?}");
     }
     world.verify().await;
+}
+
+/// Two renewals of one pass at the same moment, in two processes: one continues it.
+#[tokio::test]
+async fn a_pass_renewed_twice_at_once_has_one_successor() {
+    let world = World::new().await;
+    let product = world.product(json!({})).await;
+    let other = twin(&world).await;
+    let id = entitlement(&world.bought(&caller(1), &product).await);
+    world.ctx().clock.advance(chrono::TimeDelta::days(320));
+    let results = join_all((0..8).map(|n| {
+        let process = if n % 2 == 0 { &world.passes } else { &other };
+        let request = BuyPass {
+            product: product_id(&product),
+            renews: Some(id),
+            key: key(),
+        };
+        async move { process.buy(&caller(1), request).await }
+    }))
+    .await;
+    assert_eq!(results.iter().filter(|one| one.is_ok()).count(), 1);
+    assert!(
+        results
+            .iter()
+            .all(|one| ["", "ALREADY_RENEWED"].contains(&refusal(one)))
+    );
+    world.verify().await;
+}
+
+/// Voided with its price back by many at once, while admission counts: it is frozen once, and the
+/// price goes back once, after the count.
+#[tokio::test]
+async fn a_void_at_once_goes_back_once_and_counted() {
+    let world = World::new().await;
+    let product = world.product(json!({ "memberLimit": null })).await;
+    let other = twin(&world).await;
+    let follower = world.passes.follower();
+    for _ in 0..5 {
+        let pass = world.bought(&caller(1), &product).await;
+        let id = entitlement(&pass);
+        let _ = world.emitted().await;
+        let voids = (0..4).map(|n| {
+            let process = if n % 2 == 0 { &world.passes } else { &other };
+            let reason = Reason::parse("lent").unwrap();
+            let custody = Custody::Void(reason, VoidRefund::Full);
+            let operator = world.operator.clone();
+            async move { process.take_custody(&operator, id, &custody, key()).await }
+        });
+        let voided = join_all(voids).await;
+        assert_eq!(voided.iter().filter(|one| one.is_ok()).count(), 1);
+        assert!(
+            voided
+                .iter()
+                .all(|one| ["", "REFUND_IN_PROGRESS"].contains(&refusal(one)))
+        );
+        let before = world.emitted().await;
+        assert!(before.iter().all(|one| !one.kind.ends_with("LineReturned")));
+        let freeze = world.freeze_of(&pass).await;
+        // The scan was before the freeze: its venue is paid, and its holder gets her price back.
+        let answers = [world.counted(&pass, freeze, 1, 0)];
+        let contexts = join_all((0..3).map(|_| world.db.process())).await;
+        join_all(contexts.iter().map(async |ctx| {
+            let told = ctx
+                .db
+                .tx("tell", async |tx| follower.apply(tx, &answers).await);
+            told.await.unwrap();
+        }))
+        .await;
+        let events = world.emitted().await;
+        let returned = events
+            .iter()
+            .filter(|one| one.kind.ends_with("LineReturned"));
+        assert_eq!(returned.count(), 1, "{events:?}");
+        assert_eq!(world.pass(&caller(1), &pass).await["state"], "VOIDED");
+        world.verify().await;
+    }
 }

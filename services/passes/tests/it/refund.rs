@@ -5,6 +5,7 @@ use proto::passes::LineReturned;
 use proto::v1::{EntitlementChanged, entitlement::State};
 use serde_json::{Value, json};
 
+use crate::unguarded::{broken, owner};
 use crate::world::{World, caller, code, key};
 
 async fn ask(world: &World, pass: &str) -> Value {
@@ -254,4 +255,36 @@ async fn a_key_asks_once() {
     assert_eq!(again["userErrors"], json!([]));
     assert_eq!(code(&ask(&world, &id).await), "REFUND_IN_PROGRESS");
     assert_eq!(world.count("SELECT count(*) AS count FROM refund").await, 1);
+}
+
+/// What would break the promises of sale, count and code is seen.
+#[tokio::test]
+async fn broken_promises_are_seen() {
+    let world = World::new().await;
+    let product = world.product(json!({})).await;
+    let id = world.bought(&caller(1), &product).await;
+    let _ = ask(&world, &id).await;
+    let version = freeze(&world).await;
+    world
+        .tell(&[world.counted(&id, version, 0, 0)])
+        .await
+        .unwrap();
+    for (sql, promise) in [
+        (
+            "UPDATE refund SET freeze_version = NULL",
+            "passes.counted_before_refund",
+        ),
+        (
+            "UPDATE pass SET generation = 2",
+            "passes.generations_counted",
+        ),
+        (
+            "UPDATE replica_membership SET state = 'applied'",
+            "passes.sold_to_members",
+        ),
+    ] {
+        assert_eq!(broken(&world, promise).await, 0, "{promise}");
+        owner(&world, sql).await;
+        assert_eq!(broken(&world, promise).await, 1, "{promise}");
+    }
 }

@@ -8,8 +8,8 @@ use chrono::TimeDelta;
 use futures::future::join_all;
 use kit::types::{EntitlementId, MemberId, OrderId};
 use passes::domain::{
-    Buyer, Change, Effect, NewPass, Offer, Order, OrderState, Pass, Payment, ProductId, Stock,
-    Terms,
+    Buyer, Change, Effect, NewPass, Offer, Order, OrderState, Pass, Payment, ProductId, Renewal,
+    Stock, Terms,
 };
 use passes::store;
 use serde_json::json;
@@ -79,13 +79,13 @@ fn moved(change: &Change) -> BTreeMap<ProductId, store::Moved> {
 }
 
 /// What a promise says is broken.
-async fn broken(world: &World, id: &str) -> usize {
+pub(crate) async fn broken(world: &World, id: &str) -> usize {
     let invariant = passes::verify::INVARIANTS.iter().find(|one| one.id == id);
     let found = kit::verify::check(&world.ctx().db, invariant.unwrap()).await;
     found.unwrap().len()
 }
 
-async fn owner(world: &World, sql: &str) {
+pub(crate) async fn owner(world: &World, sql: &str) {
     world.db.owner().await.execute(sql, []).await.unwrap();
 }
 
@@ -216,7 +216,11 @@ async fn without_its_guards_a_member_buys_beyond_her_limit() {
                         held: 0,
                         sold: 0,
                     };
-                    let mut buyer = Buyer { member, bought };
+                    let mut buyer = Buyer {
+                        member,
+                        bought,
+                        is_member: true,
+                    };
                     let offer = Offer {
                         product: &shop,
                         terms: &terms,
@@ -287,20 +291,140 @@ async fn without_its_guards_a_close_brings_the_stock_back_twice() {
     assert_eq!(broken(&world, "passes.stock_is_counted").await, 1);
 }
 
-/// Both find the pass active, then both freeze it, and both answer that a refund has begun.
+fn waits_to_be_activated() -> serde_json::Value {
+    let within = json!({ "unit": "DAYS", "count": 90 });
+    json!({ "memberLimit": 2, "activation": { "mode": "FORFEIT", "within": within } })
+}
+
+/// Both find the pass waiting to be activated, and both give it back: billing is told twice.
 #[tokio::test]
 async fn without_its_guards_a_refund_is_begun_twice() {
     let world = World::new().await;
-    let product = world.product(json!({ "memberLimit": 2 })).await;
+    let product = world.product(waits_to_be_activated()).await;
     let now = world.ctx().clock.now();
     let ask = |pass: Pass, terms: &Terms| pass.request_refund(now, terms, 0).unwrap();
     for (versions, begun) in [(Versions::Compared, 1), (Versions::Ignored, 2)] {
         let id = entitlement(&world.bought(&caller(1), &product).await);
         let results = unlocked(&world, id, (&ask, &ask), versions).await;
-        let plans = results.iter().flatten().filter(|change| change.changed);
-        assert_eq!(plans.count(), begun);
+        let told = results
+            .iter()
+            .flatten()
+            .filter(|change| change.effects.contains(&Effect::LineReturned));
+        assert_eq!(told.count(), begun);
     }
     assert_eq!(world.count("SELECT count(*) AS count FROM refund").await, 2);
+}
+
+/// One side gives the pass back, the other activates it: without its guards the whole price goes
+/// back, and the pass opens doors for a year.
+#[tokio::test]
+async fn without_its_guards_what_goes_back_is_used() {
+    let world = World::new().await;
+    let product = world.product(waits_to_be_activated()).await;
+    let now = world.ctx().clock.now();
+    let ask = |pass: Pass, terms: &Terms| pass.request_refund(now, terms, 0).unwrap();
+    let activate = |pass: Pass, terms: &Terms| pass.activate(now, terms).unwrap();
+    for versions in [Versions::Compared, Versions::Ignored] {
+        let id = world.bought(&caller(1), &product).await;
+        let both = (&ask as Decide<'_>, &activate as Decide<'_>);
+        let [first, second] = unlocked(&world, entitlement(&id), both, versions).await;
+        assert!(first.unwrap().effects.contains(&Effect::LineReturned));
+        let state = world.pass(&caller(1), &id).await["state"].clone();
+        if versions == Versions::Compared {
+            assert!(second.is_err(), "the version carries it");
+            assert_eq!(state, "REFUNDING");
+        } else {
+            assert!(second.is_ok());
+            assert_eq!(state, "ACTIVE", "and she uses what she was paid back for");
+        }
+    }
+}
+
+/// Both read that nothing continues the pass, then both do. With the constraint the second one
+/// fails, without it one pass has two successors.
+#[tokio::test]
+async fn without_its_guards_a_pass_is_renewed_twice() {
+    let world = World::new().await;
+    let product = world.product(json!({ "memberLimit": null })).await;
+    let old = entitlement(&world.bought(&caller(1), &product).await);
+    world.ctx().clock.advance(TimeDelta::days(320));
+    let product = product_id(&product);
+    let renew = async |number: u64| {
+        let both_read = Barrier::new(2);
+        let processes = [world.db.process().await, world.db.process().await];
+        let one = async |at: u64, ctx: &kit::Ctx| {
+            ctx.db
+                .tx("unlocked_renewal", async |tx| {
+                    let shop = store::load_product(tx, product).await?;
+                    let terms = store::terms_of(tx, product, shop.current().unwrap()).await?;
+                    let pass = store::load(tx, old).await?.unwrap();
+                    let renewed = !store::renewed(tx, &[old]).await?.is_empty();
+                    both_read.wait().await;
+                    let order = tx.uuid();
+                    let new = NewPass {
+                        id: EntitlementId(number * 2 + at),
+                        order: OrderId(order),
+                        line: kit::Ids::derive(order, "line", 0),
+                        close_at: tx.now() + TimeDelta::minutes(15),
+                    };
+                    let mut left = Stock {
+                        limit: None,
+                        held: 0,
+                        sold: 0,
+                    };
+                    let mut buyer = Buyer {
+                        member: pass.member,
+                        bought: 1,
+                        is_member: true,
+                    };
+                    let offer = Offer {
+                        product: &shop,
+                        terms: &terms,
+                    };
+                    let renewal = Renewal { pass, renewed };
+                    let now = tx.now();
+                    let next = offer.sell(&mut left, &mut buyer, Some(&renewal), (new, now))?;
+                    store::add_held(tx, product, 1).await?;
+                    store::insert(tx, &[next]).await
+                })
+                .await
+        };
+        let (first, second) = tokio::join!(one(0, &processes[0]), one(1, &processes[1]));
+        let results = [first, second];
+        for error in results.iter().filter_map(|one| one.as_ref().err()) {
+            assert_eq!(error.constraint().as_deref(), Some("pass_renewed_once"));
+        }
+        results.iter().filter(|one| one.is_ok()).count()
+    };
+    assert_eq!(renew(1).await, 1, "the constraint carries it");
+    assert_eq!(broken(&world, "passes.one_successor").await, 0);
+    for sql in [
+        "DROP INDEX pass_renewed_once",
+        "UPDATE pass SET state = 'lapsed', hold = NULL, renewing = NULL WHERE renews IS NOT NULL",
+    ] {
+        owner(&world, sql).await;
+    }
+    assert_eq!(renew(2).await, 2, "the race is there");
+    assert_eq!(broken(&world, "passes.one_successor").await, 1);
+}
+
+/// Both find the pass of generation nought: without the lock and what stands behind it one copied
+/// code stays as good as the new one.
+#[tokio::test]
+async fn without_its_guards_one_generation_is_issued_twice() {
+    let world = World::new().await;
+    let product = world.product(json!({ "memberLimit": 2 })).await;
+    let again = |pass: Pass, _: &Terms| pass.reissue(0).unwrap();
+    for (versions, done) in [(Versions::Compared, 1), (Versions::Ignored, 2)] {
+        let id = entitlement(&world.bought(&caller(1), &product).await);
+        let results = unlocked(&world, id, (&again, &again), versions).await;
+        let raised: Vec<u8> = results
+            .iter()
+            .flatten()
+            .map(|change| change.pass.generation)
+            .collect();
+        assert_eq!(raised, vec![1; done], "told as replaced, and it is not");
+    }
 }
 
 /// The end of the last lease and a count that a late scan raised: without its guards the money

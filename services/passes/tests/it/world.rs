@@ -84,6 +84,7 @@ impl World {
             pseq: AtomicI64::new(0),
         };
         world.seed_operator().await;
+        world.seed_members().await;
         world
     }
 
@@ -139,7 +140,7 @@ impl World {
             }
             "stopSale" | "resumeSale" => ("PassSale".to_owned(), PRODUCT),
             "freezePass" | "unfreezePass" => ("PassCustody".to_owned(), PASS),
-            "voidPass" | "buyPass" | "activatePass" | "requestPassRefund" => {
+            "voidPass" | "buyPass" | "activatePass" | "requestPassRefund" | "reissuePass" => {
                 let mut kind = name.to_owned();
                 kind[..1].make_ascii_uppercase();
                 (kind, PASS)
@@ -450,7 +451,7 @@ pub(crate) fn entitlement(pass: &str) -> EntitlementId {
 }
 
 const PRODUCT: &str = "product { id version scope name state available draft { version } }";
-const PASS: &str = "pass { id number state start end lastDay activateBy payBy reason \
+const PASS: &str = "pass { id number generation state start end lastDay activateBy payBy reason \
     price { amountFen } order { id } product { id version } \
     refund { state overdue uses fee { amountFen } amount { amountFen } reason } }";
 

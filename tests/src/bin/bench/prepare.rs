@@ -94,7 +94,8 @@ impl Prepared {
         }
         let product = make_product(bench, (&keys, as_operator)).await?;
         let rules = rules_of(bench, &product).await?;
-        let members = "SELECT id FROM replica_member WHERE state = 'active' ORDER BY id";
+        let members = "SELECT DISTINCT member FROM replica_membership \
+                       WHERE state IN ('full', 'retained') ORDER BY member";
         let members = uuids(bench, "passes", members).await?;
         ensure!(!members.is_empty(), "no members");
         database.sql("admission", &["VACUUM ANALYZE"]).await?;

@@ -20,6 +20,7 @@ enum Step {
     Unfreeze,
     Void(bool),
     DeadlineOver,
+    Reissue,
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -36,6 +37,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Unfreeze),
         1 => any::<bool>().prop_map(Step::Void),
         1 => Just(Step::DeadlineOver),
+        1 => Just(Step::Reissue),
     ]
 }
 
@@ -83,14 +85,15 @@ fn take(pass: Pass, step: Step, (now, terms): (DateTime<Utc>, &Terms)) -> Change
             };
             pass.void("x".to_owned(), back, now).unwrap_or_else(refused)
         }
+        Step::Reissue => pass.reissue(0).unwrap_or_else(refused),
         Step::DeadlineOver => pass.activation_over(now + TimeDelta::days(400), terms),
     }
 }
 
 proptest! {
     /// Whatever happens in whatever order: stock leaves its hold at most once, what goes back and
-    /// what is kept are the price, a version grows with each change, and a right that was revoked
-    /// never comes back.
+    /// what is kept are the price, a version grows with each change, a right that was revoked
+    /// never comes back, and what gates knew is not paid back before a count.
     #[test]
     fn any_life_keeps_its_promises(
         steps in prop::collection::vec(any_step(), 1..24),
@@ -104,9 +107,10 @@ proptest! {
             _ => within(Span::Days(30), AfterDeadline::Refund),
         };
         let mut pass = bought(&terms, now);
-        let (mut moved, mut revoked) = (0, false);
+        let (mut moved, mut revoked, mut counted) = (0, false, false);
         for step in steps {
-            let version = pass.version;
+            let (version, generation) = (pass.version, pass.generation);
+            counted |= matches!(step, Step::Counted(_));
             let change = take(pass, step, (now, &terms));
             moved += change
                 .effects
@@ -123,6 +127,11 @@ proptest! {
             if let Some(Returned { fee, back, .. } | Done { fee, back, .. }) = asked {
                 prop_assert_eq!(fee.add(back).unwrap(), change.pass.price);
             }
+            // What gates knew goes back, whole or in part, after their count alone.
+            if change.effects.contains(&Effect::LineReturned) && change.pass.window().is_some() {
+                prop_assert!(counted, "{step:?} pays back uncounted");
+            }
+            prop_assert!(change.pass.generation >= generation);
             let waits = matches!(change.pass.state, State::AwaitingPayment(_));
             prop_assert_eq!(waits, moved == 0);
             pass = change.pass;

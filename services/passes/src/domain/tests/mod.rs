@@ -1,5 +1,6 @@
 //! Terms, the transitions of a pass, and whole lives of one.
 
+mod code;
 mod life;
 mod pass;
 mod terms;
@@ -68,6 +69,7 @@ pub(super) fn buyer() -> Buyer {
     Buyer {
         member: MemberId(Uuid::from_u128(2)),
         bought: 0,
+        is_member: true,
     }
 }
 

@@ -433,12 +433,28 @@ fn operators_freeze_let_go_and_void() {
         .clone()
         .void("lent".to_owned(), VoidRefund::Full, now)
         .unwrap();
-    assert!(voided.effects.contains(&Effect::LineReturned));
+    assert!(!voided.effects.contains(&Effect::LineReturned));
+    let right = voided.pass.entitlement().unwrap();
     assert_eq!(
-        voided.pass.entitlement().unwrap().state,
+        (right.state, right.freeze_version),
+        (EntitlementState::Frozen, voided.pass.version)
+    );
+    let again = voided
+        .pass
+        .clone()
+        .void("lent".to_owned(), VoidRefund::Full, now);
+    assert_eq!(again.unwrap_err(), Refusal::RefundInProgress);
+    let counted = voided
+        .pass
+        .uses_counted(right.freeze_version, (2, None), (now, &terms));
+    assert!(counted.effects.contains(&Effect::LineReturned));
+    assert_eq!(
+        counted.pass.entitlement().unwrap().state,
         EntitlementState::Revoked
     );
-    let again = voided.pass.void("lent".to_owned(), VoidRefund::Full, now);
+    let back = counted.pass.refund().unwrap().state;
+    assert_eq!(back, RefundState::full(terms.price, 2));
+    let again = counted.pass.void("lent".to_owned(), VoidRefund::Full, now);
     assert_eq!(again.unwrap_err(), Refusal::PassEnded);
     let unpaid = bought(&terms, now).void("x".to_owned(), VoidRefund::Nothing, now);
     assert_eq!(unpaid.unwrap_err(), Refusal::AwaitingPayment);
