@@ -61,12 +61,14 @@ pub enum Reason {
     BudgetExhausted,
     /// The rules need a newer evaluator.
     EvaluatorTooOld,
+    /// The document or the photo must be looked at, and nobody stands at the gate.
+    Unattended,
     /// A fault of ours.
     Internal,
 }
 
 impl Reason {
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::BadFormat,
         Self::UnknownVersion,
         Self::UnknownKey,
@@ -98,6 +100,7 @@ impl Reason {
         Self::UnknownEntitlement,
         Self::BudgetExhausted,
         Self::EvaluatorTooOld,
+        Self::Unattended,
         Self::Internal,
     ];
 
@@ -135,6 +138,7 @@ impl Reason {
             Self::UnknownEntitlement => "unknown_entitlement",
             Self::BudgetExhausted => "budget_exhausted",
             Self::EvaluatorTooOld => "evaluator_too_old",
+            Self::Unattended => "unattended",
             Self::Internal => "internal",
         }
     }
