@@ -158,6 +158,21 @@ impl fmt::Display for Reason {
 mod tests {
     use super::*;
 
+    /// The list holds every variant: one left out would be stored with a scan and never read back.
+    #[test]
+    fn the_list_is_the_enum() {
+        let source = include_str!("reason.rs").split_once("pub enum Reason {");
+        let body = source.and_then(|(_, rest)| rest.split_once('}'));
+        let (body, _) = body.expect("an enum");
+        let variants: Vec<&str> = body
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with("//"))
+            .collect();
+        let listed = Reason::ALL.map(|reason| format!("{reason:?},"));
+        assert_eq!(variants, listed);
+    }
+
     /// Every reason has a code of its own and is found by it.
     #[test]
     fn codes_are_one_to_one() {
