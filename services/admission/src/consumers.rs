@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use credential::rules::EVALUATOR_VERSION;
-use credential::token::Minute;
+use credential::token::{GROUP_PERSONS_MAX, Minute};
 use kit::consumer::Handler;
 use kit::event::Record;
 use kit::replica::id;
@@ -132,13 +132,19 @@ fn word(record: &Record) -> Result<Word> {
             valid_from: minute(one.valid_from)?,
             valid_until: minute(one.valid_until)?,
             generation: u8::try_from(one.r#gen).map_err(|_| bad("a generation out of range"))?,
-            persons: u16::try_from(one.persons.max(1)).map_err(|_| bad("too many persons"))?,
+            persons: persons(one.persons).ok_or_else(|| bad("too many persons"))?,
             document_check: one.document_check,
             rules_version: one.rules_version,
             freeze_version: one.freeze_version,
             order,
         },
     })
+}
+
+/// How many it is for; none is one, and more than a credential can name are no group of ours.
+fn persons(said: u32) -> Option<u16> {
+    let persons = u16::try_from(said.max(1)).ok()?;
+    (persons <= GROUP_PERSONS_MAX).then_some(persons)
 }
 
 /// Keeps a product's public state and the rules of its version.

@@ -26,6 +26,7 @@ pub enum Refusal {
     NothingToOverride,
     AlreadyOverridden,
     OverrideNotAllowed,
+    TooManyPersons,
     DenialTooOld,
     OverriddenLately,
     TooManyOverrides,
@@ -35,7 +36,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every refusal.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::VenueNameTaken,
         Self::OrganisationUnknown,
         Self::TooManyGates,
@@ -51,6 +52,7 @@ impl Refusal {
         Self::NothingToOverride,
         Self::AlreadyOverridden,
         Self::OverrideNotAllowed,
+        Self::TooManyPersons,
         Self::DenialTooOld,
         Self::OverriddenLately,
         Self::TooManyOverrides,
@@ -76,6 +78,7 @@ impl Refusal {
             Self::NothingToOverride => "NOTHING_TO_OVERRIDE",
             Self::AlreadyOverridden => "ALREADY_OVERRIDDEN",
             Self::OverrideNotAllowed => "OVERRIDE_NOT_ALLOWED",
+            Self::TooManyPersons => "TOO_MANY_PERSONS",
             Self::DenialTooOld => "DENIAL_TOO_OLD",
             Self::OverriddenLately => "OVERRIDDEN_LATELY",
             Self::TooManyOverrides => "TOO_MANY_OVERRIDES",
@@ -101,6 +104,7 @@ impl Refusal {
             Self::NothingToOverride
             | Self::AlreadyOverridden
             | Self::OverrideNotAllowed
+            | Self::TooManyPersons
             | Self::DenialTooOld
             | Self::NotAdmitted
             | Self::AlreadyVoided => "redemptionId",
@@ -142,6 +146,9 @@ impl Refusal {
             Self::NothingToOverride => "这次扫码没有可放行的有效凭证。",
             Self::AlreadyOverridden => "这次扫码已被放行过。",
             Self::OverrideNotAllowed => "该凭证已冻结、作废或无人确认，不能人工放行。",
+            Self::TooManyPersons => {
+                "人数超出该凭证可入园人数，不能人工放行；请按凭证人数重新扫码。"
+            }
             Self::DenialTooOld => "这次扫码已过去太久，不能再放行；请重新扫码。",
             Self::OverriddenLately => "该凭证几分钟前已在本场馆人工放行过，请稍后再试。",
             Self::TooManyOverrides => "您在本班次的人工放行次数已达上限，请联系其他主管。",
@@ -174,6 +181,9 @@ impl Refusal {
             Self::AlreadyOverridden => "That scan has been overridden before.",
             Self::OverrideNotAllowed => {
                 "A frozen, revoked or unconfirmed entitlement cannot be let in by hand."
+            }
+            Self::TooManyPersons => {
+                "The pass is for fewer persons, and no more are let in by hand; scan again."
             }
             Self::DenialTooOld => "That scan is too long ago to be let in; please scan again.",
             Self::OverriddenLately => {
@@ -229,6 +239,21 @@ pub(crate) fn bad_input(field: &'static str, reason: &'static str) -> kit::Error
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The list holds every variant: one left out would be recorded and never read back, and its
+    /// repeated request would be answered as a fault of ours.
+    #[test]
+    fn the_list_is_the_enum() {
+        let source = include_str!("error.rs").split_once("pub enum Refusal {");
+        let body = source.and_then(|(_, rest)| rest.split_once('}')).unwrap().0;
+        let variants: Vec<&str> = body
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with("//"))
+            .collect();
+        let listed = Refusal::ALL.map(|refusal| format!("{refusal:?},"));
+        assert_eq!(variants, listed);
+    }
 
     /// Each refusal reads back from its code and speaks both languages.
     #[test]

@@ -15,7 +15,7 @@ mod gates;
 pub mod graphql;
 pub mod publish;
 pub mod queries;
-mod store;
+pub mod store;
 pub mod verify;
 
 use std::sync::Arc;
@@ -39,10 +39,16 @@ pub use publish::AdmissionSource;
 pub const NAME: &str = "admission";
 
 /// This service's own tables; kit's and the replica's come before.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    name: "admission_0001",
-    sql: include_str!("../migrations/0001_admission.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        name: "admission_0001",
+        sql: include_str!("../migrations/0001_admission.sql"),
+    },
+    Migration {
+        name: "admission_0002",
+        sql: include_str!("../migrations/0002_by_hand.sql"),
+    },
+];
 
 /// All that this database needs, in order.
 pub const ALL_MIGRATIONS: &[&[Migration]] = &[KIT, REPLICA, MIGRATIONS];

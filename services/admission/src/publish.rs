@@ -56,6 +56,7 @@ pub(crate) fn gate(gate: &Gate) -> NewEvent {
         venue_id: bytes(gate.venue.uuid()),
         number: gate.number.into(),
         disabled: gate.disabled,
+        unattended: gate.unattended,
     };
     NewEvent::of(&message, GATE, gate.id.uuid().as_bytes(), gate.version)
 }

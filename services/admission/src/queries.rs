@@ -18,6 +18,7 @@ use crate::domain::gate::Gate;
 use crate::domain::redemption::Redemption;
 use crate::domain::venue::Venue;
 use crate::store;
+use crate::store::alarm::Alarm;
 use crate::store::venue::VenueRow;
 
 /// How long a page of venues is kept, in seconds: a change is seen this much later.
@@ -279,6 +280,28 @@ pub async fn figures(
 /// # Errors
 /// Bad input for another list's cursor; when the database fails.
 pub async fn redemptions(ctx: &Ctx, venue: VenueId, page: &Page) -> Result<Vec<Redemption>> {
+    let listed = format!("SELECT {} FROM redemption r", store::redemption::COLUMNS);
+    let rows: Vec<store::redemption::Row> = by_time(ctx, &listed, venue, page).await?;
+    rows.into_iter().map(Redemption::try_from).collect()
+}
+
+/// A page of a venue's alarms by time.
+///
+/// # Errors
+/// Bad input for another list's cursor; when the database fails.
+pub async fn alarms(ctx: &Ctx, venue: VenueId, page: &Page) -> Result<Vec<Alarm>> {
+    let listed = format!("SELECT {} FROM scan_alarm r", store::alarm::COLUMNS);
+    let rows: Vec<store::alarm::Row> = by_time(ctx, &listed, venue, page).await?;
+    Ok(rows.into_iter().map(Alarm::from).collect())
+}
+
+/// A page of what happened at a venue, by its instant and id; `listed` selects it as `r`.
+async fn by_time<R: FromQueryResult>(
+    ctx: &Ctx,
+    listed: &str,
+    venue: VenueId,
+    page: &Page,
+) -> Result<Vec<R>> {
     let (at, id) = match &page.from {
         None if page.backwards => (
             DateTime::<Utc>::from_timestamp(253_402_300_799, 0),
@@ -293,10 +316,8 @@ pub async fn redemptions(ctx: &Ctx, venue: VenueId, page: &Page) -> Result<Vec<R
         (">", "ASC")
     };
     let sql = format!(
-        "SELECT {} FROM redemption r
-         WHERE r.venue = $1 AND (r.at, r.id) {compare} ($2, $3)
-         ORDER BY r.at {order}, r.id {order} LIMIT $4",
-        store::redemption::COLUMNS
+        "{listed} WHERE r.venue = $1 AND (r.at, r.id) {compare} ($2, $3)
+         ORDER BY r.at {order}, r.id {order} LIMIT $4"
     );
     let values = [
         venue.uuid().into(),
@@ -304,6 +325,5 @@ pub async fn redemptions(ctx: &Ctx, venue: VenueId, page: &Page) -> Result<Vec<R
         id.into(),
         page.limit().into(),
     ];
-    let rows: Vec<store::redemption::Row> = ctx.db.all(&sql, values).await?;
-    rows.into_iter().map(Redemption::try_from).collect()
+    ctx.db.all(&sql, values).await
 }

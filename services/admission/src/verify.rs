@@ -47,6 +47,18 @@ pub const INVARIANTS: &[Invariant] = &[
               WHERE persons > allowed",
     },
     Invariant {
+        id: "admission.parties_within_entitlements",
+        zh: "每次入园（含人工放行）的人数不超过凭证人数",
+        en: "no entry, by hand or not, is of more persons than its entitlement is for",
+        sql: "SELECT r.id::text AS subject,
+                r.persons::text || ' entered, ' || COALESCE(r.persons_allowed, e.persons)::text
+                  || ' in the entitlement' AS problem
+              FROM redemption r JOIN entitlement e ON e.id = r.entitlement
+              WHERE r.decision = 'admit' AND r.direction = 'entry'
+                AND r.persons > COALESCE(r.persons_allowed,
+                  CASE WHEN r.overridden THEN e.persons ELSE r.persons END)",
+    },
+    Invariant {
         id: "admission.one_row_per_scan",
         zh: "每个扫描编号只有一条记录",
         en: "each scan number has exactly one row",

@@ -101,6 +101,7 @@ fn main() {
             form: Form::Static,
         },
         gate: 1,
+        unattended: false,
         mode: Mode::Online,
         clock_trusted: true,
         document: DocumentReading::NotRead,

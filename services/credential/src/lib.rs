@@ -65,6 +65,7 @@
 //!     persons: NonZeroU16::MIN,
 //!     presented: Presented::Token { token, form: Form::Static },
 //!     gate: 3,
+//!     unattended: false,
 //!     mode: Mode::Online,
 //!     clock_trusted: true,
 //!     document: DocumentReading::NotRead,

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use admission::commands::{gate, shift, venue};
 use admission::domain::coordinates::Wgs84;
+use admission::domain::gate::Details as GateDetails;
 use admission::domain::venue::Details;
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
@@ -177,7 +178,11 @@ async fn doors(
 async fn device(world: &World<'_>, operator: &Caller, venue: VenueId) -> Result<Device> {
     let ctx = world.ctx(Service::Admission);
     let key = ctx.ids.uuid(world.now());
-    let new = gate::create_gate(ctx, operator, key, venue, "北门").await?;
+    let details = GateDetails {
+        name: "北门",
+        unattended: false,
+    };
+    let new = gate::create_gate(ctx, operator, key, venue, details).await?;
     let key = SigningKey::from_bytes(&ctx.ids.bytes32());
     let code = new.code.context("a code to enrol with")?;
     let gate = gate::enrol_gate(ctx, &code, key.verifying_key().to_bytes()).await?;

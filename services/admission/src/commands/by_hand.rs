@@ -73,9 +73,7 @@ pub async fn override_admission(
                 .into_values()
                 .next()
                 .ok_or(Refusal::NothingToOverride)?;
-            if !one.is_overridable() {
-                return Err(Refusal::OverrideNotAllowed.into());
-            }
+            check_party(denial.as_ref(), &one)?;
             let by = By {
                 manager: manager.member.id,
                 reason,
@@ -158,6 +156,23 @@ async fn check_bounds(
     Ok(())
 }
 
+/// A supervisor sets rules aside, never the granter's word: what it is not in force for, and more
+/// persons than it is for, stay out.
+fn check_party(denial: Option<&Redemption>, one: &Entitlement) -> Result<()> {
+    if !one.is_overridable() {
+        return Err(Refusal::OverrideNotAllowed.into());
+    }
+    if party(denial) > one.persons() {
+        return Err(Refusal::TooManyPersons.into());
+    }
+    Ok(())
+}
+
+/// How many are let in: those who were denied, or the one who stands there with a number.
+fn party(denial: Option<&Redemption>) -> u16 {
+    denial.map_or(1, |denial| denial.persons)
+}
+
 /// Who overrides, and why.
 #[derive(Clone, Copy)]
 struct By<'a> {
@@ -174,7 +189,7 @@ fn let_in(
 ) -> Result<Redemption> {
     let today = shanghai_date(tx.now());
     let gate: Option<GateId> = denial.map(|denial| denial.gate).or(shift.gate);
-    let persons = denial.map_or(1, |denial| denial.persons);
+    let persons = party(denial);
     let (generation, rules_version) = match &one.grant {
         Grant::Granted(word) => (word.generation, Some(word.rules_version)),
         Grant::Unseen | Grant::Blocked => (0, None),
@@ -220,6 +235,7 @@ fn let_in(
         shift: Some(shift.id),
         limits: Limits {
             rules_version,
+            persons: Some(one.persons()),
             ..Limits::default()
         },
         void: None,

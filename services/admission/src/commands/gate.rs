@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{as_absent, operator_or_manager};
-use crate::domain::gate::{CODE_BYTES, Code, Enrolled, Gate, new_code, split_code};
+use crate::domain::gate::{CODE_BYTES, Code, Details, Enrolled, Gate, new_code, split_code};
 use crate::domain::venue::{NAME_CHARS_MAX, is_line};
 use crate::error::{Refusal, bad_input, recorded};
 use crate::{publish, store};
@@ -32,12 +32,19 @@ pub async fn create_gate(
     caller: &Caller,
     key: Uuid,
     venue: VenueId,
-    name: &str,
+    details: Details<'_>,
 ) -> Result<NewGate> {
+    let Details { name, unattended } = details;
     if !is_line(name, NAME_CHARS_MAX) {
         return Err(bad_input("name", "must be 1 to 60 characters on one line"));
     }
-    let hash = once::hash("create_gate", &[&venue.to_string(), name]);
+    let at = venue.to_string();
+    let said: &[&str] = if unattended {
+        &[&at, name, "unattended"]
+    } else {
+        &[&at, name]
+    };
+    let hash = once::hash("create_gate", said);
     ctx.db
         .tx("create_gate", async |tx| {
             let at = store::venue::lock(tx, venue).await?;
@@ -66,6 +73,7 @@ pub async fn create_gate(
                 venue,
                 number: store::gate::next_number(tx, venue).await?,
                 name: name.to_owned(),
+                unattended,
                 disabled: false,
                 key: None,
                 code: None,

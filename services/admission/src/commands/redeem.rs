@@ -28,6 +28,7 @@ use crate::domain::redemption::{Origin, Redemption};
 use crate::domain::scan::{Attempt, ScanId};
 use crate::error::Refusal;
 use crate::gates::Asserted;
+use crate::store::Hold;
 use crate::store::alarm::Alarm;
 use crate::store::desk::{Figures, GateState, Left, Opened};
 use crate::store::entitlement::Wanted;
@@ -130,31 +131,89 @@ async fn shown(service: &Admission, text: &str) -> Result<std::result::Result<To
 /// # Errors
 /// When the database fails.
 pub async fn redeem_batch(ctx: &Ctx, attempts: Vec<Attempt>) -> Result<Vec<Result<Redemption>>> {
+    // Nearly always all entitlements are known. A row that is lacking is made before any is locked,
+    // and so in a transaction that begins anew: the order of locks stays.
+    let decided = match decided(ctx, &attempts, Hold::Known).await? {
+        Some(decided) => decided,
+        None => decided(ctx, &attempts, Hold::Made)
+            .await?
+            .ok_or_else(|| Error::internal("a row that was made is not there"))?,
+    };
+    decided.raised.iter().for_each(tell);
+    Ok(decided.answers)
+}
+
+async fn decided(ctx: &Ctx, attempts: &[Attempt], hold: Hold) -> Result<Option<Decided>> {
     ctx.db
         .tx("redeem", async |tx| {
-            let wanted: Wanted = attempts
-                .iter()
-                .filter_map(|one| {
-                    one.entitlement()
-                        .map(|(id, home, scope)| (id, (home, scope)))
-                })
-                .collect();
-            let gates = attempts.iter().map(|one| one.id.gate).collect();
-            let venues = attempts.iter().map(|one| one.venue).collect();
-            let opened = store::desk::open(tx, ctx.union, (&gates, &venues), &wanted).await?;
-            let ids: Vec<ScanId> = attempts.iter().map(|one| one.id).collect();
-            let before = store::redemption::of_scans(tx, &ids).await?;
-            let mut batch = Batch::new(tx, ctx.union, opened, before);
-            for attempt in &attempts {
-                batch.decide(attempt).await?;
+            match read(tx, ctx.union, attempts, hold).await? {
+                Some(batch) => decide(batch, attempts).await.map(Some),
+                None => Ok(None),
             }
-            batch.write().await
         })
         .await
 }
 
-/// A batch under the locks of its venues.
-struct Batch<'a> {
+/// What became of a batch.
+#[derive(Debug)]
+pub struct Decided {
+    pub answers: Vec<Result<Redemption>>,
+    /// Alarms that were raised for the first time.
+    raised: Vec<Alarm>,
+}
+
+/// Reads all that decides these scans; `None` when an entitlement is not known and no row of it is
+/// to be made.
+///
+/// # Errors
+/// When the database fails.
+pub async fn read<'a>(
+    tx: &'a Tx,
+    union: Union,
+    attempts: &[Attempt],
+    hold: Hold,
+) -> Result<Option<Batch<'a>>> {
+    let wanted: Wanted = attempts
+        .iter()
+        .filter_map(|one| one.entitlement())
+        .map(|(id, home, scope)| (id, (home, scope)))
+        .collect();
+    let gates = attempts.iter().map(|one| one.id.gate).collect();
+    let venues = attempts.iter().map(|one| one.venue).collect();
+    let Some(held) = store::desk::hold(tx, union, (&venues, &wanted), hold).await? else {
+        return Ok(None);
+    };
+    let opened = store::desk::open(tx, union, (&gates, &venues), held).await?;
+    let ids: Vec<ScanId> = attempts.iter().map(|one| one.id).collect();
+    let before = store::redemption::of_scans(tx, &ids).await?;
+    Ok(Some(Batch::new(tx, union, opened, before)))
+}
+
+/// Decides the scans that the batch was read for, and writes what came of it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn decide(mut batch: Batch<'_>, attempts: &[Attempt]) -> Result<Decided> {
+    for attempt in attempts {
+        batch.decide(attempt).await?;
+    }
+    batch.write().await
+}
+
+/// An alarm that stands in the database alone alarms nobody. Told once it does stand there.
+fn tell(alarm: &Alarm) {
+    metrics::counter!("bashu_admission_scan_alarms_total").increment(1);
+    tracing::warn!(
+        venue = %alarm.venue.uuid(),
+        gate = %alarm.gate.uuid(),
+        code = %alarm.code,
+        "a scan's number came again with another scan: look at the venue's alarms"
+    );
+}
+
+/// A batch and all that decides it.
+#[derive(Debug)]
+pub struct Batch<'a> {
     tx: &'a Tx,
     union: Union,
     opened: Opened,
@@ -165,6 +224,8 @@ struct Batch<'a> {
     results: Vec<std::result::Result<ScanId, Refusal>>,
     unseen: BTreeSet<EntitlementId>,
     moved: BTreeSet<(VenueId, EntitlementId)>,
+    /// Alarms that were raised for the first time.
+    raised: Vec<Alarm>,
 }
 
 impl<'a> Batch<'a> {
@@ -182,6 +243,7 @@ impl<'a> Batch<'a> {
             results: Vec::new(),
             unseen: BTreeSet::new(),
             moved: BTreeSet::new(),
+            raised: Vec::new(),
         }
     }
 
@@ -217,7 +279,7 @@ impl<'a> Batch<'a> {
     }
 
     async fn answer_again(
-        &self,
+        &mut self,
         attempt: &Attempt,
         before: &Redemption,
     ) -> Result<std::result::Result<ScanId, Refusal>> {
@@ -241,12 +303,13 @@ impl<'a> Batch<'a> {
         if store::alarm::add(self.tx, &alarm).await? {
             self.tx.audit(AuditRow::system("scan_alarm", alarm.id));
             self.tx.emit(publish::alarm(&alarm));
+            self.raised.push(alarm);
         }
         Ok(Err(Refusal::ScanIdReused))
     }
 
     fn answer(&mut self, attempt: &Attempt, gate: GateState) {
-        let outcome = self.opened.desk.scan(attempt, gate.number);
+        let outcome = self.opened.desk.scan(attempt, gate.door);
         let shown = attempt.entitlement();
         let claims = attempt.shown.as_ref().ok().map(|token| *token.claims());
         if let Some((id, _, _)) = shown {
@@ -295,7 +358,7 @@ impl<'a> Batch<'a> {
         self.answered.insert(attempt.id, redemption);
     }
 
-    async fn write(self) -> Result<Vec<Result<Redemption>>> {
+    async fn write(self) -> Result<Decided> {
         let new: Vec<&Redemption> = self
             .fresh
             .iter()
@@ -312,6 +375,7 @@ impl<'a> Batch<'a> {
         let unseen: Vec<EntitlementId> = self.unseen.into_iter().collect();
         let left = Left {
             desk: &self.opened.desk,
+            counters: &self.opened.counters,
             figures: &figures,
             unseen: &unseen,
             moved: &self.moved,
@@ -325,7 +389,10 @@ impl<'a> Batch<'a> {
                 .ok_or_else(|| Error::internal("a scan without an answer")),
             Err(refusal) => Err(refusal.into()),
         };
-        Ok(self.results.into_iter().map(answer).collect())
+        Ok(Decided {
+            answers: self.results.into_iter().map(answer).collect(),
+            raised: self.raised,
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::gate::Gate;
 use crate::domain::redemption::Redemption;
+use crate::store::shift::Shift;
 use crate::{Admission, store};
 
 /// Whether the caller may see what happens at a venue: its staff, its supervisors, operators.
@@ -70,4 +71,20 @@ pub async fn gate(service: &Admission, caller: &Caller, id: GateId) -> Result<Op
         Ok(_) | Err(Error::NotFound) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The caller's own shift, while it is open; `None` when she has none.
+///
+/// # Errors
+/// When nobody is signed in.
+pub async fn my_shift(service: &Admission, caller: &Caller) -> Result<Option<Shift>> {
+    service
+        .ctx
+        .db
+        .tx("my_shift", async |tx| {
+            let member = access::member(tx, caller).await?;
+            let open = store::shift::open(tx, member.id).await?;
+            Ok(open.filter(|shift| tx.now() < shift.closes_at))
+        })
+        .await
 }

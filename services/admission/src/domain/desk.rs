@@ -43,6 +43,15 @@ pub struct Place {
     pub inside: u32,
 }
 
+/// Where at a venue somebody is scanned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Door {
+    /// What a credential's home gate means: 1 to 255.
+    pub number: u8,
+    /// Nobody stands there.
+    pub unattended: bool,
+}
+
 /// One entitlement: its entries that count, everywhere and at each venue.
 #[derive(Clone, Debug)]
 pub struct Account {
@@ -92,8 +101,8 @@ pub struct Outcome {
 }
 
 impl Desk {
-    /// Decides one scan at the gate of this number, and remembers it.
-    pub fn scan(&mut self, attempt: &Attempt, gate: u8) -> Outcome {
+    /// Decides one scan at this door, and remembers it.
+    pub fn scan(&mut self, attempt: &Attempt, door: Door) -> Outcome {
         let today = shanghai_date(self.now);
         let token = match attempt.shown {
             Ok(token) => token,
@@ -112,7 +121,7 @@ impl Desk {
         }
         let visits = account.here.get(&attempt.venue).copied();
         let visits = visits.unwrap_or_default();
-        let outcome = self.judge((account, &visits), place, attempt, (token, gate));
+        let outcome = self.judge((account, &visits), place, attempt, (token, door));
         if let Decision::Admit { counted_on, .. } = outcome.decision {
             self.admitted(id, attempt, &outcome, counted_on == today);
         }
@@ -124,7 +133,7 @@ impl Desk {
         (account, visits): (&Account, &Visits),
         place: &Place,
         attempt: &Attempt,
-        (token, gate): (Token, u8),
+        (token, door): (Token, Door),
     ) -> Outcome {
         let today = shanghai_date(self.now);
         let (version, rules) = match self.rules_of(&account.entitlement, attempt.direction) {
@@ -155,7 +164,8 @@ impl Desk {
                 token,
                 form: Form::Static,
             },
-            gate,
+            gate: door.number,
+            unattended: door.unattended,
             mode: Mode::Online,
             // The server's own clock decides.
             clock_trusted: true,
@@ -163,7 +173,7 @@ impl Desk {
         };
         let history = history(account, visits, presence);
         let decision = decide(&rules, &facts, &history, &venue, self.now, &scan);
-        let limits = limits(&rules, version, &venue);
+        let limits = limits(&rules, (version, facts.persons), &venue);
         let Decision::Admit { counted_on, .. } = decision else {
             return Outcome {
                 limits,
@@ -324,11 +334,12 @@ fn history(account: &Account, visits: &Visits, presence: Presence) -> History {
     }
 }
 
-fn limits(rules: &Rules, rules_version: Option<i64>, venue: &VenueFacts) -> Limits {
+fn limits(rules: &Rules, (version, persons): (Option<i64>, u16), venue: &VenueFacts) -> Limits {
     let here = rules.limits_at(venue.id);
     let province = rules.province_totals.of(venue.province);
     Limits {
-        rules_version,
+        rules_version: version,
+        persons: Some(persons),
         day_here: here.daily,
         day: rules.daily,
         here: here.total,

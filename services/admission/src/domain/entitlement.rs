@@ -201,6 +201,14 @@ impl Entitlement {
         }
     }
 
+    /// How many persons it is for, as far as its granter said.
+    pub fn persons(&self) -> u16 {
+        match &self.grant {
+            Grant::Granted(word) => word.persons,
+            Grant::Unseen | Grant::Blocked => 1,
+        }
+    }
+
     /// Whether a supervisor may let its holder in against the rules: only what is granted and
     /// neither frozen nor revoked. A freeze promised its granter that nobody enters.
     pub fn is_overridable(&self) -> bool {

@@ -33,11 +33,20 @@ pub struct Gate {
     /// 1 to 255 within the venue.
     pub number: u8,
     pub name: String,
+    /// Nobody stands at it: where staff must look at somebody, it asks and does not open.
+    pub unattended: bool,
     pub disabled: bool,
     /// `None` before a device was bound.
     pub key: Option<GateKey>,
     /// The code that binds the next device.
     pub code: Option<PendingCode>,
+}
+
+/// What people say of a gate that they make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Details<'a> {
+    pub name: &'a str,
+    pub unattended: bool,
 }
 
 /// The bound device.
@@ -217,6 +226,7 @@ mod tests {
             venue: VenueId(Uuid::from_u128(2)),
             number: 1,
             name: "北门".to_owned(),
+            unattended: false,
             disabled: false,
             key: None,
             code: None,

@@ -67,6 +67,8 @@ pub enum Origin {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     pub rules_version: Option<i64>,
+    /// How many persons the entitlement is for; `None` where nobody knew.
+    pub persons: Option<u16>,
     /// At the venue on one day.
     pub day_here: Option<u32>,
     /// At all venues on one day.

@@ -7,6 +7,7 @@ use async_graphql::{ID, InputObject};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use credential::rules::Hours;
+use credential::token::GROUP_PERSONS_MAX;
 use kit::Result;
 use kit::graphql::{Date, GlobalId, Instant};
 use kit::types::{GateId, OrganisationId, VenueId};
@@ -251,6 +252,10 @@ pub(super) struct CreateGateInput {
     pub(super) venue_id: ID,
     /// What people call it.
     pub(super) name: String,
+    /// Nobody stands at it, as at a station's door: where somebody's document or photo must be
+    /// looked at, it asks and does not open.
+    #[graphql(default)]
+    pub(super) unattended: bool,
 }
 
 /// A gate.
@@ -308,7 +313,7 @@ pub(super) struct RedeemInput {
     direction: ScanDirection,
     /// The device's own clock.
     device_time: Instant,
-    /// How many persons go.
+    /// How many persons go, at most 4095: the largest group that a credential can name.
     #[graphql(default = 1)]
     persons: u16,
     /// What a document reader or staff found.
@@ -328,8 +333,9 @@ impl RedeemInput {
         if id.enrolment < 1 || id.seq < 1 {
             return Err(bad_input("scanId", "numbers begin with 1"));
         }
-        let persons =
-            NonZeroU16::new(self.persons).ok_or_else(|| bad_input("persons", "at least 1"))?;
+        let persons = NonZeroU16::new(self.persons)
+            .filter(|persons| persons.get() <= GROUP_PERSONS_MAX)
+            .ok_or_else(|| bad_input("persons", "1 to 4095"))?;
         let venue = self
             .venue_id
             .map(|id| GlobalId::uuid(&id, "Venue").map(VenueId));

@@ -46,6 +46,16 @@ fn caller<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a Caller> {
     ctx.data::<Caller>()
 }
 
+/// The service, for what answers with an error of kit's.
+fn service_of<'a>(ctx: &Context<'a>) -> KitResult<&'a Admission> {
+    service(ctx).map_err(|_| Error::internal("the schema has no service"))
+}
+
+/// The caller, likewise.
+fn caller_of<'a>(ctx: &Context<'a>) -> KitResult<&'a Caller> {
+    caller(ctx).map_err(|_| Error::internal("the request has no caller"))
+}
+
 /// The language of the answer.
 fn language(ctx: &Context<'_>) -> Language {
     ctx.data::<Caller>()

@@ -1,9 +1,9 @@
 //! What can be done, and the answer to each.
 
 use async_graphql::{Context, MergedObject, Object, Result};
+use kit::Result as KitResult;
 use kit::graphql::GlobalId;
 use kit::types::{GateId, VenueId};
-use kit::{Error, Result as KitResult};
 
 use super::input::{
     CreateGateInput, CreateVenueInput, EnrolGateInput, GateInput, LookUpPassInput, OpenShiftInput,
@@ -13,10 +13,11 @@ use super::redeem::RedeemPayload;
 use super::redemption::Redemption;
 use super::staff::{LookedUpPass, Shift};
 use super::venue::{Gate, Venue};
-use super::{caller, language, service};
+use super::{caller_of, language, service_of};
 use crate::commands;
 use crate::commands::by_hand::Overridden;
 use crate::commands::look_up::Number;
+use crate::domain::gate::Details;
 use crate::error::bad_input;
 
 /// The root of mutations.
@@ -139,6 +140,8 @@ kit::payload! {
         AlreadyOverridden,
         /// The pass is frozen, revoked or unconfirmed.
         OverrideNotAllowed,
+        /// The pass is for fewer persons.
+        TooManyPersons,
         /// The scan is too long ago: it must be made again.
         DenialTooOld,
         /// The pass that was looked up was let in here a few minutes ago.
@@ -248,7 +251,11 @@ impl Doors {
         let made = async {
             let venue = venue_id(&input.venue_id)?;
             let (db, key) = (&service_of(ctx)?.ctx, input.idempotency_key);
-            commands::gate::create_gate(db, caller_of(ctx)?, key, venue, &input.name).await
+            let details = Details {
+                name: &input.name,
+                unattended: input.unattended,
+            };
+            commands::gate::create_gate(db, caller_of(ctx)?, key, venue, details).await
         };
         let made = made
             .await
@@ -418,12 +425,4 @@ fn overridden(input: &OverrideAdmissionInput) -> KitResult<Overridden> {
             "a scan, or a venue and a pass number",
         )),
     }
-}
-
-fn service_of<'a>(ctx: &Context<'a>) -> KitResult<&'a crate::Admission> {
-    service(ctx).map_err(|_| Error::internal("the schema has no service"))
-}
-
-fn caller_of<'a>(ctx: &Context<'a>) -> KitResult<&'a kit::access::Caller> {
-    caller(ctx).map_err(|_| Error::internal("the request has no caller"))
 }

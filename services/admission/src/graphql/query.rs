@@ -1,14 +1,15 @@
 //! What can be asked.
 
 use async_graphql::{Context, ID, InputObject, Object, Result};
+use kit::Error;
 use kit::graphql::{Connection, Cursor, Date, GlobalId, Page};
 use kit::types::{GateId, VenueId};
 use uuid::Uuid;
 
 use super::redemption::Redemption;
-use super::staff::VenueFigure;
+use super::staff::{Shift, VenueFigure};
 use super::venue::{Gate, Venue};
-use super::{caller, loader, named, rows, service};
+use super::{caller, caller_of, loader, named, rows, service, service_of};
 use crate::commands::seen;
 use crate::domain::coordinates::Wgs84;
 use crate::domain::venue::TAG_BYTES_MAX;
@@ -114,20 +115,18 @@ impl Query {
 
     /// A gate by its id, for its venue's staff and operators.
     async fn gate(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Gate>> {
-        let Some(id) = named(GlobalId::uuid(&id, "Gate"))? else {
-            return Ok(None);
-        };
-        let found = seen::gate(service(ctx)?, caller(ctx)?, GateId(id)).await?;
-        Ok(found.map(Gate))
+        Ok(seen_gate(ctx, &id).await?)
     }
 
     /// A scan by its id, for its venue's staff and operators.
     async fn redemption(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Redemption>> {
-        let Some(id) = named(GlobalId::uuid(&id, "Redemption"))? else {
-            return Ok(None);
-        };
-        let found = seen::redemption(service(ctx)?, caller(ctx)?, id).await?;
-        Ok(found.map(Redemption::of))
+        Ok(seen_redemption(ctx, &id).await?)
+    }
+
+    /// The caller's own shift while it is open; null when she has none.
+    async fn my_shift(&self, ctx: &Context<'_>) -> Result<Option<Shift>> {
+        let open = seen::my_shift(service(ctx)?, caller(ctx)?).await?;
+        Ok(open.map(Shift::from))
     }
 
     /// A venue's scans by time, denials included, for its staff and operators; empty for others.
@@ -177,13 +176,40 @@ impl Query {
 
     #[graphql(entity)]
     async fn find_gate_by_id(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Gate>> {
-        self.gate(ctx, id).await
+        Ok(or_absent(seen_gate(ctx, &id).await)?)
     }
 
     #[graphql(entity)]
     async fn find_redemption_by_id(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Redemption>> {
-        self.redemption(ctx, id).await
+        Ok(or_absent(seen_redemption(ctx, &id).await)?)
     }
+}
+
+/// What nobody can be asked about while identity is not heard of is not seen: an error here would
+/// void all that the same batch of entities asks for, what is public included.
+fn or_absent<T>(found: kit::Result<Option<T>>) -> kit::Result<Option<T>> {
+    match found {
+        Err(Error::Unavailable(_)) => Ok(None),
+        other => other,
+    }
+}
+
+/// The gate, if the caller may see it.
+async fn seen_gate(ctx: &Context<'_>, id: &ID) -> kit::Result<Option<Gate>> {
+    let Some(id) = named(GlobalId::uuid(id, "Gate"))? else {
+        return Ok(None);
+    };
+    let found = seen::gate(service_of(ctx)?, caller_of(ctx)?, GateId(id)).await?;
+    Ok(found.map(Gate))
+}
+
+/// The scan, if the caller may see it.
+async fn seen_redemption(ctx: &Context<'_>, id: &ID) -> kit::Result<Option<Redemption>> {
+    let Some(id) = named(GlobalId::uuid(id, "Redemption"))? else {
+        return Ok(None);
+    };
+    let found = seen::redemption(service_of(ctx)?, caller_of(ctx)?, id).await?;
+    Ok(found.map(Redemption::of))
 }
 
 /// The venue, if the caller may see what happens there.

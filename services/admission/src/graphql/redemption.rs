@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use credential::rules::{self, Decision, Direction, DocumentReading, Reason};
 use kit::graphql::{Date, GlobalId, Language};
 
-use super::stub::Pass;
+use super::stub::{Member, Pass};
 use super::venue::{Gate, Venue};
 use super::{language, loader};
 use crate::domain::redemption::{Origin, Redemption as RedemptionState};
@@ -145,6 +145,8 @@ pub(super) enum ScanReason {
     BudgetExhausted,
     /// The rules need a newer evaluator.
     EvaluatorTooOld,
+    /// The holder must be looked at, and nobody stands at the gate.
+    Unattended,
     /// A fault of ours.
     Internal,
 }
@@ -332,6 +334,21 @@ impl Redemption {
         self.0.is_overridden()
     }
 
+    /// The shift that was open at its gate, or the supervisor's own; null when there was none, and
+    /// at another company's venue.
+    async fn shift_id(&self) -> Option<ID> {
+        let shift = self.0.shift.filter(|_| self.is_whole());
+        shift.map(|id| GlobalId::of_uuid("Shift", id))
+    }
+
+    /// The supervisor who let the person in; null at another company's venue.
+    async fn overridden_by(&self) -> Option<Member> {
+        match &self.0.origin {
+            Origin::Override { by, .. } if self.is_whole() => Some(Member::of(*by)),
+            Origin::Override { .. } | Origin::Scan { .. } => None,
+        }
+    }
+
     /// Why it was overridden; null at another company's venue.
     async fn override_reason(&self) -> Option<&str> {
         match &self.0.origin {
@@ -354,6 +371,12 @@ impl Redemption {
     async fn void_reason(&self) -> Option<&str> {
         let void = self.0.void.as_ref().filter(|_| self.is_whole());
         void.map(|void| void.reason.as_str())
+    }
+
+    /// The supervisor who took it back; null at another company's venue.
+    async fn voided_by(&self) -> Option<Member> {
+        let void = self.0.void.as_ref().filter(|_| self.is_whole());
+        void.map(|void| Member::of(void.by))
     }
 
     /// False for a use whose grant never arrived: nobody is paid for it.

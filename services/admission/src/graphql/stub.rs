@@ -2,7 +2,7 @@
 
 use async_graphql::{ID, SimpleObject};
 use kit::graphql::GlobalId;
-use kit::types::{EntitlementId, OrganisationId};
+use kit::types::{EntitlementId, MemberId, OrganisationId};
 
 /// A union or a partner company; known to identity.
 #[derive(Clone, Debug, SimpleObject)]
@@ -16,6 +16,22 @@ impl Organisation {
     pub(super) fn of(id: OrganisationId) -> Self {
         Self {
             id: GlobalId::of_uuid("Organisation", id.uuid()),
+        }
+    }
+}
+
+/// A person; known to identity.
+#[derive(Clone, Debug, SimpleObject)]
+#[graphql(unresolvable = "id")]
+pub(super) struct Member {
+    /// Opaque.
+    id: ID,
+}
+
+impl Member {
+    pub(super) fn of(id: MemberId) -> Self {
+        Self {
+            id: GlobalId::of_uuid("Member", id.uuid()),
         }
     }
 }

@@ -3,16 +3,17 @@
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
 use credential::rules::Hours;
-use kit::graphql::{Date, GlobalId};
+use kit::graphql::{Connection, Cursor, Date, GlobalId, Page};
 use kit::types::{division, shanghai_date};
 
 use super::stub::Organisation;
-use super::{caller, language, loader, service};
+use super::{caller, language, loader, rows, service};
 use crate::commands::seen::may_see;
 use crate::domain::gate::Gate as GateState;
 use crate::domain::opening::{Opening, hours_text};
 use crate::domain::venue::{STATION, Venue as VenueState};
 use crate::queries;
+use crate::store::alarm::Alarm;
 
 const WEEKDAYS: [&str; 7] = ["MO", "TU", "WE", "TH", "FR", "SA", "SU"];
 
@@ -212,6 +213,54 @@ impl Venue {
         let gates = queries::gates(&admission.ctx, self.venue.id).await?;
         Ok(gates.into_iter().map(Gate).collect())
     }
+
+    /// What a person must look at, by time; for its staff and operators, empty for others.
+    #[graphql(complexity = "rows(first, last) * child_complexity + 5")]
+    #[expect(clippy::too_many_arguments, reason = "the four of a connection")]
+    async fn alarms(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<Connection<ScanAlarm>> {
+        let page = Page::new(first, after.as_deref(), last, before.as_deref())?;
+        let admission = service(ctx)?;
+        let found = if may_see(admission, caller(ctx)?, self.venue.id).await? {
+            queries::alarms(&admission.ctx, self.venue.id, &page).await?
+        } else {
+            Vec::new()
+        };
+        Ok(page.connection(found, |one| Cursor::at(one.at, one.id), ScanAlarm::from))
+    }
+}
+
+/// Something that a person must look at.
+#[derive(Clone, Debug, SimpleObject)]
+pub(super) struct ScanAlarm {
+    /// Opaque.
+    id: ID,
+    /// What happened: `SCAN_ID_REUSED`, a scan's number that came again with another scan.
+    code: String,
+    /// When it was first seen.
+    at: DateTime<Utc>,
+    /// The gate's id.
+    gate_id: ID,
+    /// The id of the scan whose number it was.
+    redemption_id: ID,
+}
+
+impl From<Alarm> for ScanAlarm {
+    fn from(alarm: Alarm) -> Self {
+        Self {
+            id: GlobalId::of_uuid("ScanAlarm", alarm.id),
+            code: alarm.code,
+            at: alarm.at,
+            gate_id: GlobalId::of_uuid("Gate", alarm.gate.uuid()),
+            redemption_id: GlobalId::of_uuid("Redemption", alarm.redemption),
+        }
+    }
 }
 
 /// A key at a door.
@@ -234,6 +283,11 @@ impl Gate {
     /// What people call it.
     async fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// Whether nobody stands at it: where somebody must be looked at, it asks and does not open.
+    async fn unattended(&self) -> bool {
+        self.0.unattended
     }
 
     /// Whether it is switched off.

@@ -27,43 +27,45 @@ pub(crate) async fn add(tx: &Tx, alarm: &Alarm) -> Result<bool> {
 
 /// Something a person must look at.
 #[derive(Clone, Debug)]
-pub(crate) struct Alarm {
-    pub(crate) id: Uuid,
-    pub(crate) venue: VenueId,
-    pub(crate) gate: GateId,
+pub struct Alarm {
+    pub id: Uuid,
+    pub venue: VenueId,
+    pub gate: GateId,
     /// The redemption whose scan id was used again.
-    pub(crate) redemption: Uuid,
-    pub(crate) code: String,
-    pub(crate) at: DateTime<Utc>,
+    pub redemption: Uuid,
+    pub code: String,
+    pub at: DateTime<Utc>,
 }
 
-/// Alarms after an id, for a resync.
-pub(crate) async fn after(tx: &Tx, after: Uuid, rows_max: i64) -> Result<Vec<Alarm>> {
-    #[derive(FromQueryResult)]
-    struct Row {
-        id: Uuid,
-        venue: Uuid,
-        gate: Uuid,
-        redemption: Uuid,
-        code: String,
-        at: DateTime<Utc>,
-    }
-    let rows: Vec<Row> = tx
-        .all(
-            "SELECT id, venue, gate, redemption, code, at FROM scan_alarm WHERE id > $1
-             ORDER BY id LIMIT $2",
-            [after.into(), rows_max.into()],
-        )
-        .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Alarm {
+/// The columns of an alarm, for `SELECT`.
+pub(crate) const COLUMNS: &str = "id, venue, gate, redemption, code, at";
+
+#[derive(Debug, FromQueryResult)]
+pub(crate) struct Row {
+    id: Uuid,
+    venue: Uuid,
+    gate: Uuid,
+    redemption: Uuid,
+    code: String,
+    at: DateTime<Utc>,
+}
+
+impl From<Row> for Alarm {
+    fn from(row: Row) -> Self {
+        Self {
             id: row.id,
             venue: VenueId(row.venue),
             gate: GateId(row.gate),
             redemption: row.redemption,
             code: row.code,
             at: row.at,
-        })
-        .collect())
+        }
+    }
+}
+
+/// Alarms after an id, for a resync.
+pub(crate) async fn after(tx: &Tx, after: Uuid, rows_max: i64) -> Result<Vec<Alarm>> {
+    let sql = format!("SELECT {COLUMNS} FROM scan_alarm WHERE id > $1 ORDER BY id LIMIT $2");
+    let rows: Vec<Row> = tx.all(&sql, [after.into(), rows_max.into()]).await?;
+    Ok(rows.into_iter().map(Alarm::from).collect())
 }

@@ -10,6 +10,7 @@ use kit::{Error, Result, Tx};
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
+use super::Hold;
 use crate::domain::entitlement::{Entitlement, Grant, Granted, State};
 
 const COLUMNS: &str = "id, epoch, version, home, scope, state, valid_from, valid_until, \
@@ -91,9 +92,31 @@ pub(crate) async fn lock_or_insert(
     tx: &Tx,
     wanted: &Wanted,
 ) -> Result<BTreeMap<EntitlementId, Entitlement>> {
+    hold(tx, wanted, Hold::Made)
+        .await?
+        .ok_or_else(|| Error::internal("a row that was made is not there"))
+}
+
+/// Reads all of them in the order of their ids; `None` when one is not known. A row is made before
+/// any is locked, so that whoever finds one lacking begins anew in another transaction.
+pub(crate) async fn hold(
+    tx: &Tx,
+    wanted: &Wanted,
+    hold: Hold,
+) -> Result<Option<BTreeMap<EntitlementId, Entitlement>>> {
     if wanted.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(Some(BTreeMap::new()));
     }
+    match hold {
+        Hold::Known => {}
+        Hold::Made | Hold::Loose => make(tx, wanted).await?,
+    }
+    let ids = wanted.keys().map(|id| id.to_i64()).collect();
+    let found = read(tx, ids, hold).await?;
+    Ok((found.len() == wanted.len()).then_some(found))
+}
+
+async fn make(tx: &Tx, wanted: &Wanted) -> Result<()> {
     let mut rows: Vec<(i64, i16, i64)> = wanted
         .iter()
         .map(|(id, (home, scope))| (id.to_i64(), i16::from(home.code()), i64::from(*scope)))
@@ -107,10 +130,10 @@ pub(crate) async fn lock_or_insert(
          SELECT i, h, s FROM UNNEST($1::bigint[], $2::smallint[], $3::bigint[]) AS t (i, h, s)
          WHERE NOT EXISTS (SELECT 1 FROM entitlement e WHERE e.id = t.i) ORDER BY i
          ON CONFLICT (id) DO NOTHING",
-        [ids.clone().into(), homes.into(), scopes.into()],
+        [ids.into(), homes.into(), scopes.into()],
     )
     .await?;
-    lock_ids(tx, ids).await
+    Ok(())
 }
 
 /// Locks those that are known of these, in the order of their ids.
@@ -118,12 +141,14 @@ pub(crate) async fn lock(
     tx: &Tx,
     ids: &[EntitlementId],
 ) -> Result<BTreeMap<EntitlementId, Entitlement>> {
-    lock_ids(tx, ids.iter().map(|id| id.to_i64()).collect()).await
+    read(tx, ids.iter().map(|id| id.to_i64()).collect(), Hold::Known).await
 }
 
-async fn lock_ids(tx: &Tx, ids: Vec<i64>) -> Result<BTreeMap<EntitlementId, Entitlement>> {
-    let sql =
-        format!("SELECT {COLUMNS} FROM entitlement WHERE id = ANY ($1) ORDER BY id FOR UPDATE");
+async fn read(tx: &Tx, ids: Vec<i64>, hold: Hold) -> Result<BTreeMap<EntitlementId, Entitlement>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM entitlement WHERE id = ANY ($1) ORDER BY id {}",
+        hold.lock()
+    );
     let rows: Vec<Row> = tx.all(&sql, [ids.into()]).await?;
     rows.into_iter()
         .map(|row| Entitlement::try_from(row).map(|one| (one.id, one)))

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::domain::gate::{GATES_MAX, Gate, GateKey, PendingCode};
 use crate::error::Refusal;
 
-const COLUMNS: &str = "id, version, venue, number, name, disabled, enrolment, public_key, \
+const COLUMNS: &str = "id, version, venue, number, name, unattended, disabled, enrolment, public_key, \
     enrolled_at, code_selector, code_hash, code_expires_at, code_attempts, code_used";
 
 #[derive(Clone, Debug, FromQueryResult)]
@@ -19,6 +19,7 @@ pub(crate) struct GateRow {
     venue: Uuid,
     number: i16,
     name: String,
+    unattended: bool,
     disabled: bool,
     enrolment: i32,
     public_key: Option<Vec<u8>>,
@@ -60,6 +61,7 @@ impl TryFrom<GateRow> for Gate {
             venue: VenueId(row.venue),
             number: u8::try_from(row.number).map_err(|_| broken())?,
             name: row.name,
+            unattended: row.unattended,
             disabled: row.disabled,
             key,
             code,
@@ -68,7 +70,7 @@ impl TryFrom<GateRow> for Gate {
 }
 
 /// The gate, locked; `NotFound` when absent.
-pub(crate) async fn lock(tx: &Tx, id: GateId) -> Result<Gate> {
+pub async fn lock(tx: &Tx, id: GateId) -> Result<Gate> {
     let sql = format!("SELECT {COLUMNS} FROM gate WHERE id = $1 FOR UPDATE");
     tx.one::<GateRow>(&sql, [id.uuid().into()])
         .await?
@@ -77,7 +79,7 @@ pub(crate) async fn lock(tx: &Tx, id: GateId) -> Result<Gate> {
 }
 
 /// The gate; `NotFound` when absent.
-pub(crate) async fn load(tx: &Tx, id: GateId) -> Result<Gate> {
+pub async fn load(tx: &Tx, id: GateId) -> Result<Gate> {
     let sql = format!("SELECT {COLUMNS} FROM gate WHERE id = $1");
     tx.one::<GateRow>(&sql, [id.uuid().into()])
         .await?
@@ -111,13 +113,13 @@ pub(crate) async fn next_number(tx: &Tx, venue: VenueId) -> Result<u8> {
 }
 
 /// Adds a gate, or writes a changed one back.
-pub(crate) async fn save(tx: &Tx, gate: &Gate) -> Result<()> {
+pub async fn save(tx: &Tx, gate: &Gate) -> Result<()> {
     let (key, code) = (gate.key.as_ref(), gate.code.as_ref());
     tx.execute(
         "INSERT INTO gate (id, version, venue, number, name, disabled, enrolment, public_key,
            enrolled_at, code_selector, code_hash, code_expires_at, code_attempts, code_used,
-           created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+           created_at, unattended)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
          ON CONFLICT (id) DO UPDATE SET version = EXCLUDED.version, name = EXCLUDED.name,
            disabled = EXCLUDED.disabled, enrolment = EXCLUDED.enrolment,
            public_key = EXCLUDED.public_key, enrolled_at = EXCLUDED.enrolled_at,
@@ -140,6 +142,7 @@ pub(crate) async fn save(tx: &Tx, gate: &Gate) -> Result<()> {
             code.map_or(0, |code| code.attempts).into(),
             code.is_some_and(|code| code.used).into(),
             tx.now().into(),
+            gate.unattended.into(),
         ],
     )
     .await?;

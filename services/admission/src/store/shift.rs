@@ -19,6 +19,9 @@ pub struct Shift {
     pub closed_at: Option<DateTime<Utc>>,
 }
 
+const OPEN: &str = "SELECT id, venue, gate, member, opened_at, closes_at, closed_at FROM shift
+     WHERE member = $1 AND closed_at IS NULL";
+
 #[derive(FromQueryResult)]
 struct Row {
     id: Uuid,
@@ -44,15 +47,16 @@ impl From<Row> for Shift {
     }
 }
 
-/// The person's open shift, locked, wherever it is; over ones included.
-pub(crate) async fn lock_open(tx: &Tx, member: MemberId) -> Result<Option<Shift>> {
-    let row = tx
-        .one::<Row>(
-            "SELECT id, venue, gate, member, opened_at, closes_at, closed_at FROM shift
-             WHERE member = $1 AND closed_at IS NULL FOR UPDATE",
-            [member.uuid().into()],
-        )
-        .await?;
+/// The person's open shift, wherever it is; over ones included.
+pub(crate) async fn open(tx: &Tx, member: MemberId) -> Result<Option<Shift>> {
+    let row = tx.one::<Row>(OPEN, [member.uuid().into()]).await?;
+    Ok(row.map(Shift::from))
+}
+
+/// The same, locked.
+pub async fn lock_open(tx: &Tx, member: MemberId) -> Result<Option<Shift>> {
+    let sql = format!("{OPEN} FOR UPDATE");
+    let row = tx.one::<Row>(&sql, [member.uuid().into()]).await?;
     Ok(row.map(Shift::from))
 }
 
@@ -69,7 +73,7 @@ pub(crate) async fn lock(tx: &Tx, id: Uuid) -> Result<Option<Shift>> {
 }
 
 /// Adds a shift; false when the person has an open one that could not be seen before.
-pub(crate) async fn insert(tx: &Tx, shift: &Shift) -> Result<bool> {
+pub async fn insert(tx: &Tx, shift: &Shift) -> Result<bool> {
     let added = tx
         .execute(
             "INSERT INTO shift (id, venue, gate, member, opened_at, closes_at)

@@ -13,14 +13,19 @@ use kit::graphql::{GlobalId, Language, Mode};
 use kit::types::Union;
 use serde_json::{Value, json};
 
-use crate::world::{Device, World, daily};
+use crate::world::{Device, World, attended, daily};
 
-const REDEEM: &str = "mutation ($input: RedeemInput!) { redeem(input: $input) {
+pub(crate) const REDEEM: &str = "mutation ($input: RedeemInput!) { redeem(input: $input) {
   decision reason explanation userErrors { code field message } } }";
 const ENROL: &str = "mutation ($input: EnrolGateInput!) { enrolGate(input: $input) {
   gate { id } userErrors { code message } } }";
 
-async fn respond(world: &World, caller: &Caller, query: &str, variables: Value) -> Value {
+pub(crate) async fn respond(
+    world: &World,
+    caller: &Caller,
+    query: &str,
+    variables: Value,
+) -> Value {
     let schema = admission::schema(&world.admission, Mode::Production);
     let request = Request::new(query)
         .variables(Variables::from_json(variables))
@@ -30,7 +35,7 @@ async fn respond(world: &World, caller: &Caller, query: &str, variables: Value) 
 }
 
 /// The payload of a mutation, in Chinese and in English.
-async fn both(world: &World, caller: &Caller, query: &str, input: &Value) -> [Value; 2] {
+pub(crate) async fn both(world: &World, caller: &Caller, query: &str, input: &Value) -> [Value; 2] {
     let mut answers = Vec::new();
     for language in [Language::Zh, Language::En] {
         let caller = Caller {
@@ -47,7 +52,7 @@ async fn both(world: &World, caller: &Caller, query: &str, input: &Value) -> [Va
 }
 
 /// The next scan of a device, as it sends it.
-fn scan(world: &World, door: &Device, text: &str) -> Value {
+pub(crate) fn scan(world: &World, door: &Device, text: &str) -> Value {
     let id = world.scan(door, text).id;
     json!({
         "scanId": { "deviceId": GlobalId::of_uuid("Gate", id.gate.uuid()),
@@ -73,7 +78,12 @@ pub(crate) async fn scanned(world: &World, door: &Device, text: &str) -> [String
 }
 
 /// Code and both sentences of a refusal.
-async fn refused(world: &World, caller: &Caller, query: &str, input: &Value) -> [String; 3] {
+pub(crate) async fn refused(
+    world: &World,
+    caller: &Caller,
+    query: &str,
+    input: &Value,
+) -> [String; 3] {
     let [zh, en] = both(world, caller, query, input).await;
     let of = |answer: &Value, what: &str| {
         let errors = answer["userErrors"].as_array().unwrap();
@@ -182,7 +192,7 @@ async fn enrolment_codes_that_do_not_bind() {
     let world = World::new().await;
     let venue = world.venue(crate::world::details("博物馆")).await;
     let key = world.uuid();
-    let new = create_gate(world.ctx(), &world.manager, key, venue.id, "北门")
+    let new = create_gate(world.ctx(), &world.manager, key, venue.id, attended("北门"))
         .await
         .unwrap();
     let gate = new.gate.id;
@@ -250,4 +260,30 @@ async fn absurd_years_are_bad_input() {
     }
     assert_eq!(world.count("SELECT count(*) FROM redemption").await, 0);
     assert_eq!(world.count("SELECT count(*) FROM venue").await, 1);
+}
+
+/// The same key with another request: the first one's answer is not given for the second.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_used_for_another_request() {
+    let world = World::new().await;
+    let door = world.door("博物馆").await;
+    let create = "mutation ($input: CreateGateInput!) { createGate(input: $input) {
+      gate { id unattended } userErrors { code field message } } }";
+    let mut input = json!({
+        "idempotencyKey": world.uuid(), "name": "南门",
+        "venueId": GlobalId::of_uuid("Venue", door.venue.uuid()),
+    });
+    let [made, again] = both(&world, &world.manager, create, &input).await;
+    assert_eq!(made["gate"], again["gate"]);
+    assert_eq!(made["gate"]["unattended"], false);
+    let texts = kit::once::key_reused();
+    let expected = ["IDEMPOTENCY_KEY_REUSED", &*texts.zh, &*texts.en];
+    input["unattended"] = json!(true);
+    let other = refused(&world, &world.manager, create, &input).await;
+    assert_eq!(other, expected);
+    input["unattended"] = json!(false);
+    input["name"] = json!("东门");
+    let other = refused(&world, &world.manager, create, &input).await;
+    assert_eq!(other, expected);
+    assert_eq!(world.count("SELECT count(*) FROM gate").await, 2);
 }

@@ -11,7 +11,7 @@ use kit::access::Caller;
 use kit::graphql::Language;
 use kit::types::Union;
 
-use crate::world::{Device, World, admits, caller, daily, refused};
+use crate::world::{Device, World, admits, attended, caller, daily, refused};
 
 async fn world_with_door() -> (World, Device) {
     let world = World::new().await;
@@ -178,17 +178,17 @@ async fn a_code_is_tried_a_few_times_and_for_half_an_hour() {
     let world = World::new().await;
     let venue = world.venue(crate::world::details("博物馆")).await;
     let key = world.uuid();
-    let new = create_gate(world.ctx(), &world.manager, key, venue.id, "南门")
+    let new = create_gate(world.ctx(), &world.manager, key, venue.id, attended("南门"))
         .await
         .unwrap();
     let code = new.code.unwrap();
     let public = SigningKey::from_bytes(&[6; 32]).verifying_key().to_bytes();
     // The same request again shows the gate and no code.
-    let again = create_gate(world.ctx(), &world.manager, key, venue.id, "南门")
+    let again = create_gate(world.ctx(), &world.manager, key, venue.id, attended("南门"))
         .await
         .unwrap();
     assert_eq!((again.gate.id, again.code), (new.gate.id, None));
-    let other = create_gate(world.ctx(), &world.manager, key, venue.id, "东门").await;
+    let other = create_gate(world.ctx(), &world.manager, key, venue.id, attended("东门")).await;
     assert_eq!(refused(other), "IDEMPOTENCY_KEY_REUSED");
     let selector = code.split_once('-').unwrap().0;
     let wrong = format!("{selector}-000000000000");
@@ -257,7 +257,7 @@ async fn gates_are_made_and_switched_by_those_who_run_the_venue() {
     let ctx = world.ctx();
     for caller in [&world.staff, &world.nobody, &world.rival()] {
         let key = world.uuid();
-        let made = create_gate(ctx, caller, key, door.venue, "南门").await;
+        let made = create_gate(ctx, caller, key, door.venue, attended("南门")).await;
         assert!(matches!(made, Err(Error::Forbidden(_))), "{made:?}");
         let switched = switch_gate(ctx, caller, door.gate, true).await;
         assert!(matches!(switched, Err(Error::NotFound)), "{switched:?}");
@@ -265,7 +265,7 @@ async fn gates_are_made_and_switched_by_those_who_run_the_venue() {
         assert!(matches!(code, Err(Error::NotFound)), "{code:?}");
     }
     let anonymous = Caller::anonymous(Language::Zh);
-    let made = create_gate(ctx, &anonymous, world.uuid(), door.venue, "南门").await;
+    let made = create_gate(ctx, &anonymous, world.uuid(), door.venue, attended("南门")).await;
     assert!(matches!(made, Err(Error::Unauthenticated(_))), "{made:?}");
     // What needs an office refuses when identity has not been heard of for a minute.
     ctx.clock.advance(TimeDelta::seconds(61));

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
 use credential::dates::DateRange;
-use credential::rules::{Decision, Reason, Rules, VenueId as RulesVenueId, Venues};
+use credential::rules::{
+    Decision, EVALUATOR_VERSION, Reason, Rules, VenueId as RulesVenueId, Venues,
+};
 use kit::types::shanghai_date;
 
 use crate::world::{World, admits, daily, reason, refused};
@@ -206,7 +208,7 @@ async fn the_rules_are_those_of_the_version_that_was_sold() {
 async fn a_newer_evaluators_rules_ask() {
     let world = World::new().await;
     let rules = Rules {
-        evaluator_least: 2,
+        evaluator_least: EVALUATOR_VERSION + 1,
         ..daily()
     };
     world.product(&rules).await;

@@ -9,13 +9,17 @@
 mod bad_codes;
 mod bad_input;
 mod bounds;
+mod by_hand;
 mod codes;
+mod doors;
 mod gates;
 mod graph;
+mod held;
 mod keys;
 mod limits;
 mod occupancy;
 mod races;
+mod seen;
 mod staff;
 mod standing;
 mod unguarded;

@@ -1,7 +1,7 @@
 //! Who is inside, where exits are scanned.
 
 use admission::commands::by_hand::void_redemption;
-use admission::commands::redeem::Scanned;
+use admission::commands::redeem::{Scanned, redeem};
 use admission::commands::shift::open_shift;
 use admission::commands::venue::{suspend_venue, update_venue};
 use admission::domain::opening::Opening;
@@ -82,6 +82,43 @@ async fn a_full_house_takes_nobody_until_somebody_leaves() {
     assert!(admits(&world.leave(&door, &world.token(somebody)).await));
     let next = turned_away.entitlement.unwrap().0;
     assert!(admits(&world.enter(&door, &world.token(next)).await));
+    world.check().await;
+}
+
+/// Two processes scan at the same moment, round by round: never are more inside than there is room
+/// for, and nobody is turned away while there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_house_is_full_for_every_process() {
+    let world = World::new().await;
+    let door = tracked(&world, Some(2)).await;
+    let twin = World::service(world.db.process().await).await;
+    let caller = world.asserting(&door);
+    for pass in 1..=6 {
+        world.grant(pass).await;
+    }
+    for round in 0..8 {
+        let all = (1..=6).map(|pass| {
+            let scanned = world.scan(&door, &world.token(pass));
+            let process = if pass % 2 == 0 {
+                &world.admission
+            } else {
+                &twin
+            };
+            redeem(process, &caller, scanned)
+        });
+        let all = futures::future::join_all(all).await;
+        let all: Vec<_> = all.into_iter().map(Result::unwrap).collect();
+        let (entered, turned_away): (Vec<_>, Vec<_>) = all.iter().partition(|one| admits(one));
+        assert_eq!(entered.len(), 2, "round {round}");
+        for one in turned_away {
+            assert_eq!(reason(one), Some(Reason::VenueFull));
+        }
+        assert_eq!(inside(&world, &door).await, 2);
+        for one in entered {
+            let pass = one.entitlement.unwrap().0;
+            assert!(admits(&world.leave(&door, &world.token(pass)).await));
+        }
+    }
     world.check().await;
 }
 

@@ -1,21 +1,33 @@
-//! The races of `races`, `staff` and `bounds` with their guards off: what each guard is there for
-//! is seen to happen, and the promises notice it where it leaves a trace.
+//! The races of `races`, `staff`, `bounds`, `occupancy` and `unseen` with their guards off: what
+//! each guard is there for is seen to happen, and the promises notice it where it leaves a trace.
+//! Reading, deciding and writing are the service's own functions; only the lock is left out, and
+//! then, guard by guard, what stands behind it.
+
+use std::collections::BTreeSet;
 
 use admission::commands::gate::create_gate;
-use admission::domain::gate::{Code, Enrolled, Gate, PendingCode};
-use chrono::{DateTime, Utc};
+use admission::commands::redeem::{decide, read};
+use admission::domain::gate::{Code, Enrolled};
+use admission::domain::redemption::{Origin, Redemption, Void};
+use admission::domain::scan::Attempt;
+use admission::domain::venue::Details;
+use admission::store::shift::Shift;
+use admission::store::{Hold, gate, redemption, shift};
+use chrono::TimeDelta;
+use credential::rules::Rules;
 use ed25519_dalek::SigningKey;
-use kit::Tx;
-use kit::types::shanghai_date;
+use kit::types::{MemberId, shanghai_date};
+use kit::{Result, Tx};
 use prost::Message;
 use proto::admission::FreezeApplied;
 use proto::v1::{Entitlement, entitlement::State};
-use sea_orm::FromQueryResult;
-use tokio::sync::Barrier;
 use uuid::Uuid;
 
 use crate::bounds::{let_in, looked_up, opened};
-use crate::world::{Count, Device, World, details};
+use crate::races::attempt;
+use crate::world::{World, admits, attended, details, id};
+
+const ADMITTED: &str = "SELECT count(*) FROM redemption WHERE decision = 'admit'";
 
 /// How many rows a promise says are broken.
 async fn broken(world: &World, id: &str) -> usize {
@@ -25,27 +37,124 @@ async fn broken(world: &World, id: &str) -> usize {
     found.unwrap().len()
 }
 
-/// History is read without the lock, as a naive gate would, and both let the person in: at two
-/// gates of one venue, and at two venues.
+async fn owner(world: &World, sql: &str) {
+    world.db.owner().await.execute(sql, []).await.unwrap();
+}
+
+/// Runs `read` in two transactions before `write` in either: the order that a lock forbids. The
+/// second one writes first.
+async fn interleaved<T>(
+    world: &World,
+    read: impl AsyncFn(&Tx) -> Result<T>,
+    write: impl AsyncFn(&Tx, T) -> Result<()>,
+) -> Result<()> {
+    let other = world.db.process().await;
+    world
+        .ctx()
+        .db
+        .tx("first", async |first| {
+            let seen = read(first).await?;
+            let second = async |second: &Tx| {
+                let seen = read(second).await?;
+                write(second, seen).await
+            };
+            other.db.tx("second", second).await?;
+            write(first, seen).await
+        })
+        .await
+}
+
+/// Two scans in two processes: the second one is read, decided and written while the first has
+/// read all that decides it, and none of it is locked. How many of them were admitted.
+async fn unlocked(world: &World, [first, second]: [Attempt; 2]) -> i64 {
+    let before = world.count(ADMITTED).await;
+    let (ctx, other) = (world.ctx(), world.db.process().await);
+    let (first, second) = ([first], [second]);
+    // What the constraints let through is counted in the table, whoever was told so.
+    let _ = ctx
+        .db
+        .tx("first", async |tx| {
+            let batch = read(tx, ctx.union, &first, Hold::Loose).await?.unwrap();
+            other
+                .db
+                .tx("second", async |tx| {
+                    let batch = read(tx, ctx.union, &second, Hold::Loose).await?.unwrap();
+                    decide(batch, &second).await
+                })
+                .await?;
+            decide(batch, &first).await
+        })
+        .await;
+    world.count(ADMITTED).await - before
+}
+
+/// History is read without the lock, and both let the person in: at two gates of one venue, and
+/// at two venues.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_lock_both_would_admit() {
     let world = World::new().await;
+    let once = Rules {
+        total: Some(1),
+        ..Rules::unlimited()
+    };
+    world.product(&once).await;
     let first = world.door("博物馆").await;
     let beside = world.device(first.venue).await;
     let elsewhere = world.door("动物园").await;
     for (pass, second) in [(1, &beside), (2, &elsewhere)] {
-        world.grant(pass.try_into().unwrap()).await;
-        let read = "SELECT count(*) FROM redemption WHERE entitlement = $1";
-        let both = both_write(&world, (read, pass), |at| {
-            let door = if at == 0 { &first } else { second };
-            (door, (pass, pass))
-        })
-        .await;
-        assert_eq!(both, 2, "the race is real");
+        world.grant(pass).await;
+        let seq = i64::try_from(pass).unwrap();
+        let both = [
+            attempt(&world, &first, (pass, seq, 1)),
+            attempt(&world, second, (pass, seq, 1)),
+        ];
+        assert_eq!(unlocked(&world, both).await, 2, "the race is real");
     }
-    assert_eq!(world.count("SELECT count(*) FROM redemption").await, 4);
     // And the promise notices what happened.
     assert_eq!(broken(&world, "admission.entries_within_rules").await, 2);
+}
+
+/// The number inside is read without the venue's lock: both take the last place, and the count
+/// knows of one.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_venues_lock_a_full_house_takes_another() {
+    let world = World::new().await;
+    world.product(&Rules::unlimited()).await;
+    let small = Details {
+        tracks_exits: true,
+        capacity: Some(1),
+        ..details("博物馆")
+    };
+    let venue = world.venue(small).await;
+    let (first, beside) = (world.device(venue.id).await, world.device(venue.id).await);
+    world.grant(1).await;
+    world.grant(2).await;
+    let both = [
+        attempt(&world, &first, (1, 1, 1)),
+        attempt(&world, &beside, (2, 1, 1)),
+    ];
+    assert_eq!(unlocked(&world, both).await, 2, "the race is real");
+    assert_eq!(broken(&world, "admission.inside_is_sum").await, 1);
+    assert_eq!(broken(&world, "admission.presence_is_sum").await, 1);
+}
+
+/// The budget of an hour is read without its lock: two are admitted on the last one's place, and
+/// its constraint sees one of them only.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_lock_a_budget_admits_one_too_many() {
+    let world = World::new().await;
+    world.product(&Rules::unlimited()).await;
+    let (first, second) = (world.door("博物馆").await, world.door("动物园").await);
+    assert!(admits(&world.enter(&first, &world.token(1)).await));
+    let one_left = "UPDATE unseen_budget SET used = 199";
+    world.ctx().db.execute(one_left, []).await.unwrap();
+    let both = [
+        attempt(&world, &first, (2, 2, 1)),
+        attempt(&world, &second, (3, 1, 1)),
+    ];
+    assert_eq!(unlocked(&world, both).await, 2, "the race is real");
+    let used = "SELECT used::bigint AS count FROM unseen_budget";
+    assert_eq!(world.count(used).await, 200);
 }
 
 /// Both look the scan's number up and find nothing. The constraint lets one through; without it
@@ -53,74 +162,29 @@ async fn without_the_lock_both_would_admit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_guards_a_scan_number_is_answered_twice() {
     let world = World::new().await;
+    world.product(&Rules::unlimited()).await;
+    world.grant(1).await;
+    world.grant(2).await;
     let door = world.door("博物馆").await;
-    let read = "SELECT count(*) FROM redemption WHERE seq = $1";
     // The same code, then another one, under the numbers from `seq` on.
     let both = async |seq: i64| {
         let mut written = Vec::new();
         for (seq, other) in [(seq, 1), (seq + 1, 2)] {
-            let door = &door;
-            let twice = both_write(&world, (read, seq), move |at| {
-                (door, (if at == 0 { 1 } else { other }, seq))
-            });
-            written.push(twice.await);
+            let hash = u8::try_from(other).unwrap();
+            let scans = [
+                attempt(&world, &door, (1, seq, 1)),
+                attempt(&world, &door, (other, seq, hash)),
+            ];
+            written.push(unlocked(&world, scans).await);
         }
         written
     };
     assert_eq!(both(1).await, [1, 1], "the constraint carries it");
     assert_eq!(broken(&world, "admission.one_row_per_scan").await, 0);
     let drop = "ALTER TABLE redemption DROP CONSTRAINT redemption_scan_once";
-    world.db.owner().await.execute(drop, []).await.unwrap();
+    owner(&world, drop).await;
     assert_eq!(both(3).await, [2, 2], "the race is real");
     assert_eq!(broken(&world, "admission.one_row_per_scan").await, 2);
-}
-
-/// Two transactions that both read `read` of `subject` as none before either writes its entry, of
-/// an entitlement under a scan's number; how many of them come through.
-async fn both_write<'a>(
-    world: &World,
-    (read, subject): (&str, i64),
-    entry: impl Fn(usize) -> (&'a Device, (i64, i64)),
-) -> usize {
-    let barrier = Barrier::new(2);
-    let one = async |at: usize| {
-        let (door, numbers) = entry(at);
-        world
-            .ctx()
-            .db
-            .tx("naive", async |tx| {
-                let before = tx.one::<Count>(read, [subject.into()]).await?;
-                barrier.wait().await;
-                assert_eq!(before.map(|row| row.count), Some(0));
-                insert_entry(tx, door, numbers).await
-            })
-            .await
-    };
-    let (first, second) = tokio::join!(one(0), one(1));
-    [first, second].iter().filter(|done| done.is_ok()).count()
-}
-
-/// An entry with an entitlement, allowed once in all, as nobody but a test writes it.
-async fn insert_entry(tx: &Tx, door: &Device, (pass, seq): (i64, i64)) -> kit::Result<()> {
-    let today = shanghai_date(tx.now());
-    tx.execute(
-        "INSERT INTO redemption (id, version, venue, gate, enrolment, seq, token_hash, entitlement,
-           gen, scope, direction, persons, decision, at, scanned_on, counted_on, inside_delta,
-           payable, hint_document, hint_photo, limit_total, overridden)
-         VALUES ($1, 1, $2, $3, 1, $6, '\\x00', $7, 0, 7, 'entry', 1, 'admit', $4, $5, $5, 0,
-           true, false, false, 1, false)",
-        [
-            tx.uuid().into(),
-            door.venue.uuid().into(),
-            door.gate.uuid().into(),
-            tx.now().into(),
-            today.into(),
-            seq.into(),
-            pass.into(),
-        ],
-    )
-    .await?;
-    Ok(())
 }
 
 /// The state is read without the lock, the freeze is answered with no uses, and then the person
@@ -128,49 +192,30 @@ async fn insert_entry(tx: &Tx, door: &Device, (pass, seq): (i64, i64)) -> kit::R
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_lock_a_freeze_would_miss_a_use() {
     let world = World::new().await;
+    world.product(&Rules::unlimited()).await;
     world.grant(1).await;
     let door = world.door("博物馆").await;
-    let (read, frozen) = (Barrier::new(2), Barrier::new(2));
-    let scan = world.ctx().db.tx("naive", async |tx| {
-        let active = "SELECT count(*) FROM entitlement WHERE id = 1 AND state = 'active'";
-        let active = tx
-            .one::<Count>(active, [])
-            .await?
-            .map_or(0, |row| row.count);
-        read.wait().await;
-        frozen.wait().await;
-        if active == 1 {
-            insert_entry(tx, &door, (1, 1)).await?;
-        }
-        Ok(active == 1)
-    });
-    let freeze = async {
-        read.wait().await;
-        world
-            .say(Entitlement {
-                freeze_version: 2,
-                ..world.word(1, 2, State::Frozen)
-            })
-            .await;
-        frozen.wait().await;
+    let (ctx, scans) = (
+        world.db.process().await,
+        [attempt(&world, &door, (1, 1, 1))],
+    );
+    let frozen = Entitlement {
+        freeze_version: 2,
+        ..world.word(1, 2, State::Frozen)
     };
-    let (entered, ()) = tokio::join!(scan, freeze);
-    assert!(entered.unwrap());
+    let decided = ctx.db.tx("unlocked", async |tx| {
+        let batch = read(tx, ctx.union, &scans, Hold::Loose).await?.unwrap();
+        world.say(frozen.clone()).await;
+        decide(batch, &scans).await
+    });
+    let mut decided = decided.await.unwrap();
+    assert!(admits(&decided.answers.remove(0).unwrap()));
     let applied = world.events("FreezeApplied").await;
     let applied = FreezeApplied::decode(applied[0].payload.as_slice()).unwrap();
     assert_eq!(
         applied.uses, 0,
         "the race is real: one entered, none was counted"
     );
-}
-
-/// A code as it is kept.
-#[derive(FromQueryResult)]
-struct CodeRow {
-    selector: String,
-    hash: Vec<u8>,
-    expires_at: DateTime<Utc>,
-    used: bool,
 }
 
 /// Both devices find the code unused, and both are told that they are bound: the first one's key
@@ -180,95 +225,161 @@ async fn without_the_lock_one_code_binds_two_devices() {
     let world = World::new().await;
     let venue = world.venue(details("博物馆")).await;
     let key = world.uuid();
-    let new = create_gate(world.ctx(), &world.manager, key, venue.id, "北门")
-        .await
-        .unwrap();
-    let (both_read, id) = (Barrier::new(2), new.gate.id.uuid());
-    let bind = async |secret: u8| {
-        let device = SigningKey::from_bytes(&[secret; 32]);
+    let new = create_gate(world.ctx(), &world.manager, key, venue.id, attended("北门"));
+    let id = new.await.unwrap().gate.id;
+    let bound = std::sync::Mutex::new(BTreeSet::new());
+    let found = async |tx: &Tx| gate::load(tx, id).await;
+    let bind = async |tx: &Tx, found: admission::domain::gate::Gate| {
+        let pending = found.code.clone().unwrap();
+        let shown = Code {
+            selector: pending.selector,
+            secret_hash: pending.hash,
+        };
+        let device = SigningKey::from_bytes(&tx.ids().bytes32());
         let public = device.verifying_key().to_bytes();
-        world
-            .ctx()
-            .db
-            .tx("naive", async |tx| {
-                let sql = "SELECT code_selector AS selector, code_hash AS hash, code_used AS used,
-                             code_expires_at AS expires_at FROM gate WHERE id = $1";
-                let row = tx.one::<CodeRow>(sql, [id.into()]).await?.unwrap();
-                both_read.wait().await;
-                let shown = Code {
-                    selector: row.selector.clone(),
-                    secret_hash: row.hash.clone().try_into().unwrap(),
-                };
-                let read = Gate {
-                    code: Some(PendingCode {
-                        selector: row.selector,
-                        hash: shown.secret_hash,
-                        expires_at: row.expires_at,
-                        attempts: 0,
-                        used: row.used,
-                    }),
-                    ..new.gate.clone()
-                };
-                let Ok(Enrolled::Bound(gate)) = read.enrol(&shown, public, tx.now()) else {
-                    return Ok(None);
-                };
-                let save = "UPDATE gate SET enrolment = $2, public_key = $3, enrolled_at = $4,
-                              code_used = true, version = $5 WHERE id = $1";
-                let bound = gate.key.unwrap();
-                let values = [
-                    id.into(),
-                    bound.enrolment.into(),
-                    bound.public.to_vec().into(),
-                    bound.since.into(),
-                    gate.version.into(),
-                ];
-                tx.execute(save, values).await?;
-                Ok(Some(bound.enrolment))
-            })
-            .await
+        let Ok(Enrolled::Bound(gate)) = found.enrol(&shown, public, tx.now()) else {
+            panic!("not bound")
+        };
+        gate::save(tx, &gate).await?;
+        bound
+            .lock()
             .unwrap()
+            .insert((gate.key.unwrap().enrolment, public));
+        Ok(())
     };
-    let both = tokio::join!(bind(1), bind(2));
-    assert_eq!(both, (Some(1), Some(1)), "the race is real");
+    interleaved(&world, found, bind).await.unwrap();
+    let bound = bound.into_inner().unwrap();
+    let enrolments: Vec<i32> = bound.iter().map(|(enrolment, _)| *enrolment).collect();
+    assert_eq!(enrolments, [1, 1], "the race is real");
 }
 
-/// Both read that a denial was not overridden, and without its constraint both let the person in;
-/// both read that an admission stands, and both take it back.
+/// Another one like an override, as it is written under no lock.
+fn like(tx: &Tx, one: &Redemption, of: Option<Uuid>) -> Redemption {
+    let by = MemberId(Uuid::from_u128(21));
+    let reason = "r".to_owned();
+    Redemption {
+        id: tx.uuid(),
+        at: tx.now(),
+        origin: Origin::Override { of, by, reason },
+        ..one.clone()
+    }
+}
+
+/// Both read that a denial was not overridden, and without its constraint both let the person in.
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_locks_both_would_override_and_void() {
+async fn without_its_guards_a_denial_is_overridden_twice() {
     let (world, door) = opened().await;
-    let pattern = let_in(&world, looked_up(&door, 1)).await.unwrap().id;
-    let denials = [world.uuid(), world.uuid()];
-    let both = async |sql: &str, read: &str, subject: Uuid| -> usize {
-        let barrier = Barrier::new(2);
-        let one = async || {
-            world
-                .ctx()
-                .db
-                .tx("naive", async |tx| {
-                    let before = tx.one::<Count>(read, [subject.into()]).await?;
-                    barrier.wait().await;
-                    assert_eq!(before.map(|row| row.count), Some(0));
-                    let values = [tx.uuid().into(), subject.into(), pattern.into()];
-                    tx.execute(sql, values).await
-                })
-                .await
+    let pattern = let_in(&world, looked_up(&door, 1)).await.unwrap();
+    let twice = async |denial: Uuid| {
+        let found = async |tx: &Tx| redemption::is_overridden(tx, denial).await;
+        let add = async |tx: &Tx, found: bool| {
+            assert!(!found);
+            redemption::insert(tx, &[&like(tx, &pattern, Some(denial))]).await
         };
-        let (first, second) = tokio::join!(one(), one());
-        [first, second].iter().filter(|done| done.is_ok()).count()
+        interleaved(&world, found, add).await
     };
-    let read = "SELECT count(*) FROM redemption WHERE overrides = $1";
-    let add = "INSERT INTO redemption SELECT (jsonb_populate_record(r,
-                 jsonb_build_object('id', $1::uuid, 'overrides', $2::uuid))).*
-               FROM redemption r WHERE r.id = $3";
-    assert_eq!(both(add, read, denials[0]).await, 1, "the constraint holds");
-    let drop = "ALTER TABLE redemption DROP CONSTRAINT redemption_override_once";
-    world.db.owner().await.execute(drop, []).await.unwrap();
-    assert_eq!(both(add, read, denials[1]).await, 2, "the race is real");
-    let read = "SELECT count(*) FROM redemption WHERE id = $1 AND voided_at IS NOT NULL";
-    let void = "UPDATE redemption SET version = version + 1, voided_at = at, voided_by = $1,
-                  void_reason = 'r' WHERE id = $2 AND id = $3";
-    assert_eq!(both(void, read, pattern).await, 2, "taken back twice");
-    let version = format!("SELECT version AS count FROM redemption WHERE id = '{pattern}'");
-    assert_eq!(world.count(&version).await, 3);
+    assert!(twice(world.uuid()).await.is_err(), "the constraint holds");
+    owner(&world, "DROP INDEX redemption_override_once").await;
+    twice(world.uuid()).await.unwrap();
+    let overridden = "SELECT count(*) FROM redemption WHERE overrides IS NOT NULL";
+    assert_eq!(world.count(overridden).await, 3, "the race is real");
+}
+
+/// Both read that nobody was let in lately with a pass that was looked up.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_venues_lock_a_looked_up_pass_is_let_in_twice() {
+    let (world, door) = opened().await;
+    world.grant(2).await;
+    let pattern = let_in(&world, looked_up(&door, 2)).await.unwrap();
+    let pattern = Redemption {
+        entitlement: Some(id(1)),
+        ..pattern
+    };
+    let since = world.now() - TimeDelta::minutes(10);
+    let found = async |tx: &Tx| redemption::looked_up_since(tx, door.venue, id(1), since).await;
+    let add = async |tx: &Tx, found: bool| {
+        assert!(!found);
+        redemption::insert(tx, &[&like(tx, &pattern, None)]).await
+    };
+    interleaved(&world, found, add).await.unwrap();
+    let twice = "SELECT count(*) FROM redemption WHERE entitlement = 1 AND overridden";
+    assert_eq!(world.count(twice).await, 2, "the race is real");
+}
+
+/// Both read that an admission stands, and both take it back: the version that was read guards it
+/// behind the locks, and without it the second void takes the first one's place.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_guards_an_admission_is_taken_back_twice() {
+    let (world, door) = opened().await;
+    let one = let_in(&world, looked_up(&door, 1)).await.unwrap().id;
+    let twice = async |ahead: bool| {
+        let first = std::sync::atomic::AtomicBool::new(true);
+        let found = async |tx: &Tx| redemption::load(tx, one).await;
+        let void = async |tx: &Tx, found: Redemption| {
+            let by = Void {
+                at: tx.now(),
+                by: MemberId(Uuid::from_u128(21)),
+                reason: "r".to_owned(),
+            };
+            let (mut voided, _) = found.voided(by, 0, shanghai_date(tx.now()))?;
+            // The one that writes last ignores what version it has read.
+            let is_last = !first.swap(false, std::sync::atomic::Ordering::SeqCst);
+            voided.version += i64::from(ahead && is_last);
+            redemption::save(tx, &voided).await
+        };
+        interleaved(&world, found, void).await
+    };
+    assert!(twice(false).await.is_err(), "the version carries it");
+    let back = "UPDATE redemption SET version = 1, voided_at = NULL, voided_by = NULL,
+                  void_reason = NULL";
+    world.ctx().db.execute(back, []).await.unwrap();
+    twice(true).await.unwrap();
+    let version = format!("SELECT version AS count FROM redemption WHERE id = '{one}'");
+    assert_eq!(world.count(&version).await, 3, "the race is real");
+}
+
+/// There is no row to lock before the first shift: its index alone keeps a person at one place.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_index_a_person_has_two_shifts() {
+    let world = World::new().await;
+    let door = world.door("博物馆").await;
+    let member = MemberId(Uuid::from_u128(22));
+    let found = async |tx: &Tx| shift::lock_open(tx, member).await;
+    let written = std::sync::Mutex::new(Vec::new());
+    let open = async |tx: &Tx, found: Option<Shift>| {
+        assert_eq!(found, None);
+        let one = Shift {
+            id: tx.uuid(),
+            venue: door.venue,
+            gate: None,
+            member,
+            opened_at: tx.now(),
+            closes_at: tx.now() + TimeDelta::hours(1),
+            closed_at: None,
+        };
+        let added = shift::insert(tx, &one).await?;
+        written.lock().unwrap().push(added);
+        Ok(())
+    };
+    interleaved(&world, found, open).await.unwrap();
+    assert_eq!(*written.lock().unwrap(), [true, false], "it carries it");
+    owner(&world, "DELETE FROM shift").await;
+    owner(&world, "DROP INDEX shift_one_open").await;
+    // The statement itself leans on the index, so here it stands without.
+    let bare = async |tx: &Tx, found: Option<Shift>| {
+        assert_eq!(found, None);
+        let sql = "INSERT INTO shift (id, venue, member, opened_at, closes_at)
+                   VALUES ($1, $2, $3, $4, $4 + interval '1 hour')";
+        let venue = door.venue.uuid();
+        let values = [
+            tx.uuid().into(),
+            venue.into(),
+            member.uuid().into(),
+            tx.now().into(),
+        ];
+        tx.execute(sql, values).await.map(drop)
+    };
+    interleaved(&world, found, bare).await.unwrap();
+    let open = "SELECT count(*) FROM shift WHERE closed_at IS NULL";
+    assert_eq!(world.count(open).await, 2, "the race is real");
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use admission::commands::redeem::{Scanned, redeem};
 use admission::commands::{gate, venue};
 use admission::domain::coordinates::Wgs84;
+use admission::domain::gate::Details as GateDetails;
 use admission::domain::redemption::Redemption;
 use admission::domain::scan::ScanId;
 use admission::domain::venue::{Details, Venue};
@@ -81,6 +82,14 @@ pub(crate) fn details(name: &str) -> Details {
         opening: None,
         capacity: None,
         tracks_exits: false,
+    }
+}
+
+/// A gate at which somebody stands.
+pub(crate) fn attended(name: &str) -> GateDetails<'_> {
+    GateDetails {
+        name,
+        unattended: false,
     }
 }
 
@@ -186,8 +195,12 @@ impl World {
     }
 
     pub(crate) async fn device(&self, venue: VenueId) -> Device {
+        self.device_at(venue, attended("北门")).await
+    }
+
+    pub(crate) async fn device_at(&self, venue: VenueId, gate: GateDetails<'_>) -> Device {
         let key = self.uuid();
-        let new = gate::create_gate(self.ctx(), &self.operator, key, venue, "北门")
+        let new = gate::create_gate(self.ctx(), &self.operator, key, venue, gate)
             .await
             .unwrap();
         self.enrol(venue, &new.code.unwrap()).await

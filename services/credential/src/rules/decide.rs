@@ -10,6 +10,10 @@
 //! latest; ties go to the order in `next.rs`. A full house, which empties at no known time, is
 //! told only when nothing else fails.
 //!
+//! # Where nobody stands
+//! Whom every rule lets in, and whose document or photo must still be looked at, is asked about at
+//! an unattended gate: a reader there finds the document the holder's, or staff elsewhere look.
+//!
 //! # When to try again
 //! `next_try_at` is the earliest later instant at which, with these uses and a code fresh then,
 //! every rule would be met; `None` when waiting alone does not help.
@@ -200,13 +204,20 @@ fn admit(question: &Question<'_>, counted_on: NaiveDate) -> Decision {
         Presented::LookedUp => false,
     };
     let read = question.scan.document == DocumentReading::Same;
+    let hints = Hints {
+        document_check: (question.rules.document_check || asked) && !read,
+        photo: question.rules.photo_check,
+    };
+    // A hint keeps nobody out where nobody reads it.
+    if question.scan.unattended && (hints.document_check || hints.photo) {
+        return Decision::Ask {
+            reason: Reason::Unattended,
+        };
+    }
     let persons = u32::from(question.scan.persons.get());
     Decision::Admit {
         remaining: next::remaining(question, counted_on, persons),
-        hints: Hints {
-            document_check: (question.rules.document_check || asked) && !read,
-            photo: question.rules.photo_check,
-        },
+        hints,
         counted_on,
     }
 }

@@ -256,6 +256,8 @@ pub struct Scan {
     pub presented: Presented,
     /// The gate's number within the venue, 1–255.
     pub gate: u8,
+    /// Nobody stands at it: what staff should look at is looked at by nobody.
+    pub unattended: bool,
     pub mode: Mode,
     /// Whether the gate's clock was set recently enough and did not step back.
     pub clock_trusted: bool,

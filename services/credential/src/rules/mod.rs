@@ -28,8 +28,9 @@ pub use text::Language;
 use crate::dates::DateRange;
 
 /// The evaluator's version. It rises when a rule is added that an older one would overlook; rules
-/// name the least they need, and an older evaluator then asks and never admits.
-pub const EVALUATOR_VERSION: u16 = 1;
+/// name the least they need, and an older evaluator then asks and never admits. Version 2 asks at
+/// unattended gates where version 1 admits with a hint.
+pub const EVALUATOR_VERSION: u16 = 2;
 /// How long after midnight the day before still counts for who could have entered then, in
 /// minutes: queues and clocks are not exact.
 pub const GRACE_MINUTES: u16 = 15;

@@ -61,12 +61,14 @@ pub enum Reason {
     BudgetExhausted,
     /// The rules need a newer evaluator.
     EvaluatorTooOld,
+    /// The document or the photo must be looked at, and nobody stands at the gate.
+    Unattended,
     /// A fault of ours.
     Internal,
 }
 
 impl Reason {
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::BadFormat,
         Self::UnknownVersion,
         Self::UnknownKey,
@@ -98,6 +100,7 @@ impl Reason {
         Self::UnknownEntitlement,
         Self::BudgetExhausted,
         Self::EvaluatorTooOld,
+        Self::Unattended,
         Self::Internal,
     ];
 
@@ -135,6 +138,7 @@ impl Reason {
             Self::UnknownEntitlement => "unknown_entitlement",
             Self::BudgetExhausted => "budget_exhausted",
             Self::EvaluatorTooOld => "evaluator_too_old",
+            Self::Unattended => "unattended",
             Self::Internal => "internal",
         }
     }
@@ -153,6 +157,21 @@ impl fmt::Display for Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The list holds every variant: one left out would be stored with a scan and never read back.
+    #[test]
+    fn the_list_is_the_enum() {
+        let source = include_str!("reason.rs").split_once("pub enum Reason {");
+        let body = source.and_then(|(_, rest)| rest.split_once('}'));
+        let (body, _) = body.expect("an enum");
+        let variants: Vec<&str> = body
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with("//"))
+            .collect();
+        let listed = Reason::ALL.map(|reason| format!("{reason:?},"));
+        assert_eq!(variants, listed);
+    }
 
     /// Every reason has a code of its own and is found by it.
     #[test]

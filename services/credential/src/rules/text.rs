@@ -218,6 +218,10 @@ const fn chinese(reason: Reason) -> (&'static str, &'static str) {
         Reason::UnknownEntitlement => ("未找到此凭证的发放记录", "请联系发放单位"),
         Reason::BudgetExhausted => ("暂时无法确认此凭证", "请由工作人员核验，或几分钟后重试"),
         Reason::EvaluatorTooOld => ("本机程序版本过旧", "请由工作人员核验"),
+        Reason::Unattended => (
+            "须核验持有人，而此入口无人值守",
+            "请在读卡器上核验证件，或走人工通道",
+        ),
         Reason::Internal => ("系统出现故障", "请由工作人员核验"),
     }
 }
@@ -255,6 +259,7 @@ const fn english_why(reason: Reason) -> &'static str {
         Reason::UnknownEntitlement => "No record of this pass was found",
         Reason::BudgetExhausted => "This pass cannot be confirmed at the moment",
         Reason::EvaluatorTooOld => "This gate's program is too old",
+        Reason::Unattended => "The holder must be checked and nobody is at this gate",
         Reason::Internal => "Something went wrong on our side",
     }
 }
@@ -290,5 +295,6 @@ const fn english_advice(reason: Reason) -> &'static str {
         Reason::OutsideLease => "Ask the staff or use another gate",
         Reason::VenueClosed => "See its opening hours in the app",
         Reason::BudgetExhausted => "Ask the staff or try again in a few minutes",
+        Reason::Unattended => "Have the document read here or use a gate with staff",
     }
 }

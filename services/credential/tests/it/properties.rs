@@ -134,6 +134,7 @@ fn scan(persons: u16) -> Scan {
         persons: NonZeroU16::new(persons).expect("somebody"),
         presented: Presented::LookedUp,
         gate: 1,
+        unattended: false,
         mode: Mode::Online,
         clock_trusted: true,
         document: DocumentReading::NotRead,

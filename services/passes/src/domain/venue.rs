@@ -80,6 +80,7 @@ impl Today<'_> {
             persons: NonZeroU16::MIN,
             presented: Presented::LookedUp,
             gate: 0,
+            unattended: false,
             mode: Mode::Online,
             clock_trusted: true,
             document: DocumentReading::NotRead,

@@ -175,6 +175,7 @@ impl Gate {
                 form: Form::Static,
             },
             gate: 1,
+            unattended: false,
             mode: Mode::Online,
             clock_trusted: true,
             document: DocumentReading::Same,

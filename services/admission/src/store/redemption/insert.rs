@@ -13,7 +13,7 @@ const NONE: i32 = -1;
 const NO_INSTANT: i64 = i64::MIN;
 
 /// Adds the redemptions of one venue and one instant, all of version 1.
-pub(crate) async fn insert(tx: &Tx, all: &[&Redemption]) -> Result<()> {
+pub async fn insert(tx: &Tx, all: &[&Redemption]) -> Result<()> {
     let Some(first) = all.first() else {
         return Ok(());
     };
@@ -62,6 +62,7 @@ pub(crate) async fn insert(tx: &Tx, all: &[&Redemption]) -> Result<()> {
             at.into(),
             scanned_on.into(),
             Uuid::nil().into(),
+            c.persons_allowed.into(),
         ],
     )
     .await?;
@@ -74,7 +75,7 @@ INSERT INTO redemption (id, version, venue, gate, enrolment, seq, token_hash, en
   inside_delta, payable, shift, remaining_today, remaining_venue, remaining_total, hint_document,
   hint_photo, next_try_at, explained_used, explained_limit, explained_end, rules_version,
   limit_day_here, limit_day, limit_here, limit_total, overridden, overrides, override_by,
-  override_reason)
+  override_reason, persons_allowed)
 SELECT t.id, 1, t.venue, t.gate, NULLIF(t.enrolment, -1), NULLIF(t.seq, -1),
   NULLIF(t.token_hash, ''::bytea), CASE WHEN t.has_entitlement THEN t.entitlement END, t.gen,
   t.scope, t.direction, t.persons, t.decision, NULLIF(t.reason, ''), $38,
@@ -87,18 +88,20 @@ SELECT t.id, 1, t.venue, t.gate, NULLIF(t.enrolment, -1), NULLIF(t.seq, -1),
   'epoch'::timestamptz + NULLIF(t.explained_end, -9223372036854775808) * interval '1 microsecond',
   NULLIF(t.rules_version, -1), NULLIF(t.limit_day_here, -1), NULLIF(t.limit_day, -1),
   NULLIF(t.limit_here, -1), NULLIF(t.limit_total, -1), t.overridden, NULLIF(t.overrides, $40),
-  NULLIF(t.override_by, $40), NULLIF(t.override_reason, '')
+  NULLIF(t.override_by, $40), NULLIF(t.override_reason, ''),
+  NULLIF(t.persons_allowed, -1)
 FROM UNNEST($1::uuid[], $2::uuid[], $3::int[], $4::bigint[], $5::bytea[], $6::bigint[],
   $7::bool[], $8::smallint[], $9::bigint[], $10::text[], $11::int[], $12::text[], $13::text[],
   $14::bigint[], $15::date[], $16::int[], $17::bool[], $18::uuid[], $19::int[], $20::int[],
   $21::int[], $22::bool[], $23::bool[], $24::bigint[], $25::int[], $26::int[], $27::bigint[],
   $28::bigint[], $29::int[], $30::int[], $31::int[], $32::int[], $33::bool[], $34::uuid[],
-  $35::uuid[], $36::text[], $37::uuid[])
+  $35::uuid[], $36::text[], $37::uuid[], $41::int[])
   AS t (id, gate, enrolment, seq, token_hash, entitlement, has_entitlement, gen, scope, direction,
     persons, decision, reason, device_at, counted_on, inside_delta, payable, shift,
     remaining_today, remaining_venue, remaining_total, hint_document, hint_photo, next_try_at,
     explained_used, explained_limit, explained_end, rules_version, limit_day_here, limit_day,
-    limit_here, limit_total, overridden, overrides, override_by, override_reason, venue)";
+    limit_here, limit_total, overridden, overrides, override_by, override_reason, venue,
+    persons_allowed)";
 
 #[derive(Default)]
 struct Columns {
@@ -139,6 +142,7 @@ struct Columns {
     override_by: Vec<Uuid>,
     override_reason: Vec<String>,
     venue: Vec<Uuid>,
+    persons_allowed: Vec<i32>,
 }
 
 /// A count as the tables keep it: one beyond 31 bits is as good as that.
@@ -164,6 +168,9 @@ impl Columns {
             columns.limit_day.push(int(one.limits.day));
             columns.limit_here.push(int(one.limits.here));
             columns.limit_total.push(int(one.limits.total));
+            columns
+                .persons_allowed
+                .push(int(one.limits.persons.map(u32::from)));
         }
         columns
     }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::domain::redemption::{Limits, Origin, Redemption, Void};
 use crate::domain::scan::ScanId;
 
-pub(crate) use insert::insert;
+pub use insert::insert;
 
 /// The columns of a redemption, for `SELECT`.
 pub(crate) const COLUMNS: &str = "r.id, r.version, r.venue, r.gate, r.enrolment, r.seq, \
@@ -21,7 +21,7 @@ pub(crate) const COLUMNS: &str = "r.id, r.version, r.venue, r.gate, r.enrolment,
     r.payable, r.shift, r.remaining_today, r.remaining_venue, r.remaining_total, \
     r.hint_document, r.hint_photo, r.next_try_at, r.explained_used, r.explained_limit, \
     r.explained_end, r.rules_version, r.limit_day_here, r.limit_day, r.limit_here, \
-    r.limit_total, r.overrides, r.override_by, r.override_reason, r.voided_at, r.voided_by, \
+    r.limit_total, r.persons_allowed, r.overrides, r.override_by, r.override_reason, r.voided_at, r.voided_by, \
     r.void_reason";
 
 #[derive(Clone, Debug, FromQueryResult)]
@@ -61,6 +61,7 @@ pub(crate) struct Row {
     limit_day: Option<i32>,
     limit_here: Option<i32>,
     limit_total: Option<i32>,
+    persons_allowed: Option<i32>,
     overrides: Option<Uuid>,
     override_by: Option<Uuid>,
     override_reason: Option<String>,
@@ -98,6 +99,9 @@ impl TryFrom<Row> for Redemption {
             shift: row.shift,
             limits: Limits {
                 rules_version: row.rules_version,
+                persons: row
+                    .persons_allowed
+                    .and_then(|persons| u16::try_from(persons).ok()),
                 day_here: number(row.limit_day_here),
                 day: number(row.limit_day),
                 here: number(row.limit_here),
@@ -201,7 +205,7 @@ pub(crate) async fn of_scans(tx: &Tx, scans: &[ScanId]) -> Result<Vec<Redemption
 
 /// The redemption; `NotFound` when absent. It is read without a lock: its entitlement's lock and
 /// its venue's are what a change of it must hold.
-pub(crate) async fn load(tx: &Tx, id: Uuid) -> Result<Redemption> {
+pub async fn load(tx: &Tx, id: Uuid) -> Result<Redemption> {
     let sql = format!("SELECT {COLUMNS} FROM redemption r WHERE r.id = $1");
     tx.one::<Row>(&sql, [id.into()])
         .await?
@@ -210,7 +214,7 @@ pub(crate) async fn load(tx: &Tx, id: Uuid) -> Result<Redemption> {
 }
 
 /// Whether a denial was overridden before.
-pub(crate) async fn is_overridden(tx: &Tx, id: Uuid) -> Result<bool> {
+pub async fn is_overridden(tx: &Tx, id: Uuid) -> Result<bool> {
     #[derive(FromQueryResult)]
     struct Found {
         found: bool,
@@ -226,7 +230,7 @@ pub(crate) async fn is_overridden(tx: &Tx, id: Uuid) -> Result<bool> {
 
 /// Whether staff looked the entitlement up and let it in at the venue since then; a void took
 /// nobody in.
-pub(crate) async fn looked_up_since(
+pub async fn looked_up_since(
     tx: &Tx,
     venue: VenueId,
     pass: EntitlementId,
@@ -268,7 +272,7 @@ pub(crate) async fn overrides_since(
 }
 
 /// Writes back what a later version changed: the void, the pay and the number inside.
-pub(crate) async fn save(tx: &Tx, one: &Redemption) -> Result<()> {
+pub async fn save(tx: &Tx, one: &Redemption) -> Result<()> {
     let void = one.void.as_ref();
     tx.execute(
         "UPDATE redemption SET version = $2, payable = $3, inside_delta = $4, voided_at = $5,

@@ -231,6 +231,7 @@ pub(super) fn scan(value: &Value) -> Scan {
         persons: NonZeroU16::new(number(value, "persons")).expect("somebody"),
         presented: presented(&value["presented"]),
         gate: number(value, "gate"),
+        unattended: flag(value, "unattended"),
         mode,
         clock_trusted: flag(value, "clock_trusted"),
         document,

@@ -113,7 +113,7 @@ fn unreadable_rules_are_asked_about() {
             Reason::EvaluatorTooOld,
         ),
         (
-            b"CYR\x01\x00\x02anything",
+            b"CYR\x01\x00\x03anything",
             RulesError::EvaluatorTooOld,
             Reason::EvaluatorTooOld,
         ),
