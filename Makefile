@@ -12,12 +12,12 @@ export CARGO_TARGET_DIR ?= $(cache)/target
 gateway_dir := $(CARGO_TARGET_DIR)/gateway
 # hive-router pins crates that declare a newer Rust than they need.
 flags := --locked --ignore-rust-version
-scripts := *.sh up down with check deps build test bench chaos schema ci compose ../../.ci/run
+scripts := *.sh up down with check deps build test bench chaos schema ci compose tools deny ../../.ci/run
 binaries := $(CURDIR)/.dev/bin
 export BASHU_GATEWAY_BIN := $(binaries)/bashu-gateway
 export BASHU_BIN := $(binaries)/bashu
 
-.PHONY: help deps build run status stop test bench sim chaos fmt lint schema schema-check deny ci
+.PHONY: help deps build run status stop test bench sim chaos fmt lint schema schema-check tools deny ci
 
 help: ## Show what each target does
 	@echo "Bashu. First time: make run"
@@ -30,7 +30,9 @@ deps: ## Check what the machine needs, and as root install what is missing
 build:
 	@deploy/dev/build
 
-run: deps ## Start both unions, play the journeys through the gateways, stay up until Ctrl-C
+run: ## Start both unions, play the journeys through the gateways, stay up until Ctrl-C
+	@echo "== deps: PostgreSQL, Redis, Java and Kafka's jars"
+	@deploy/dev/deps run
 	@deploy/dev/up run
 	@deploy/dev/build
 	@echo "== run: both unions; Ctrl-C stops Bashu, 'make stop' its servers too"
@@ -56,8 +58,10 @@ lint: ## Run clippy (warnings are errors), and shellcheck where installed
 	@echo "== lint: clippy over all targets; the first time it checks every dependency (minutes)"
 	@cargo clippy --workspace --exclude gateway --all-targets $(flags) -- -D warnings
 	@cargo clippy -p gateway --all-targets --features bare --target-dir "$(gateway_dir)" $(flags) -- -D warnings
+	@echo "== lint: shellcheck over deploy/dev"
 	@if command -v shellcheck >/dev/null; then cd deploy/dev && shellcheck -s bash $(scripts); \
-	  else echo "   shellcheck is not installed: the scripts of deploy/dev were not checked"; fi
+	  else echo "   shellcheck is not installed: the scripts of deploy/dev were not checked"; \
+	  echo "the scripts of deploy/dev (no shellcheck)" >>"$${BASHU_CI_SKIPPED:-/dev/null}"; fi
 
 bench: deps ## Measure one union under load, in a world of its own; ONLY=redeem,buy runs parts
 	@deploy/dev/bench $(if $(ONLY),--only $(ONLY)) $(BENCH_FLAGS)
@@ -76,11 +80,12 @@ schema: build ## Write the subgraphs' SDL and the supergraph into schema/
 schema-check: build
 	@deploy/dev/schema check
 
-deny: ## Check licences, sources and bans of dependencies, where cargo-deny is installed
+tools:
+	@deploy/dev/tools
+
+deny: tools ## Check licences, sources and bans of dependencies (DENY_ADVISORIES=folder: advisories too)
 	@echo "== deny: licences, bans and sources of every dependency"
-	@if command -v cargo-deny >/dev/null; then cargo deny --locked check licenses bans sources; \
-	  else echo "   cargo-deny is not installed, so this was not checked"; \
-	  echo "   (cargo install --locked cargo-deny)"; fi
+	@PATH="$(cache)/tools/bin:$$PATH" deploy/dev/deny
 
 ci: ## Everything a change must pass: format, lints, schema, tests, dependencies
 	@deploy/dev/ci

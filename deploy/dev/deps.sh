@@ -20,6 +20,7 @@ missing_packages() {
   { has cc && has c++; } || echo build-essential
   has pkg-config || echo pkg-config
   [[ -e /usr/include/zlib.h ]] || echo zlib1g-dev
+  [[ ${1:-} != ci ]] || has shellcheck || echo shellcheck
 }
 
 # Packages of servers want to start them; this file forbids it until `allow_services`.

@@ -25,6 +25,9 @@ unions() {
   esac
 }
 
+# Whether the servers of a world are the containers of deploy/compose.yaml, which says so by a file.
+compose_has() { [[ $1 == run && -e $dev/run/compose ]]; }
+
 # Passwords are made once per world and kept, the rest follows from the ports.
 write_env() {
   local union=$1 folder=$2 old

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# A server as a process with a folder: `pid` names it, `out` is what it printed. Started away from
-# the terminal, found again by process id and start time, stopped by signal.
+# A server as a process with a folder: `pid` names it, `out` is what it printed. Found again by
+# process id and start time, and for those that `bashu dev` started by the program's path.
 
 start_seconds_max=60
 stop_seconds_max=20
@@ -9,9 +9,10 @@ stop_seconds_max=20
 started_at() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
 state_of() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -c1; }
 alive() {
-  local pid start
-  read -r pid start 2>/dev/null <"$1/pid" || return 1
-  [[ -n $start && $(started_at "$pid") == "$start" ]] && [[ $(state_of "$pid") != Z ]]
+  local pid start program
+  { read -r pid start && { read -r program || true; }; } 2>/dev/null <"$1/pid" || return 1
+  [[ -n $start && $(started_at "$pid") == "$start" ]] && [[ $(state_of "$pid") != Z ]] || return 1
+  [[ -z $program || $(readlink "/proc/$pid/exe") == "$program"* ]]
 }
 
 # Starts "$@" (after the folder) in the background, without the lock that `up` holds. A function
@@ -75,6 +76,5 @@ need_port() {
   holder=$(ss -ltnpH "sport = :$port" 2>/dev/null | grep -oE 'pid=[0-9]+' | head -1 || true)
   pid=${holder#pid=}
   [[ -z $pid ]] || holder=" by process $pid ($(tr -s '\0 ' ' ' <"/proc/$pid/cmdline" | cut -c1-80))"
-  fail "port $port, wanted for $name, is taken$holder. Stop that program, or choose other ports," \
-    "for instance: BASHU_PORT_OFFSET=200 make run"
+  fail "port $port, wanted for $name, is taken$holder. Stop it, or move: BASHU_PORT_OFFSET=200 make run"
 }

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what helps a test may fail it")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use async_graphql_parser::parse_schema;
@@ -66,9 +66,16 @@ const FEDERATION: [&str; 4] = ["_service", "_entities", "_Service", "_Entity"];
 
 type Types = BTreeMap<String, TypeDefinition>;
 
-fn subgraph(name: &str) -> Types {
+fn read(name: &str) -> String {
     let path = tests::root().join("schema").join(format!("{name}.graphql"));
-    let text = fs::read_to_string(&path).unwrap();
+    fs::read_to_string(path).unwrap()
+}
+
+fn subgraph(name: &str) -> Types {
+    types(&read(name))
+}
+
+fn types(text: &str) -> Types {
     let document = parse_schema(text).unwrap();
     document
         .definitions
@@ -255,4 +262,86 @@ fn everything_is_described() {
         "without a description:\n{}",
         silent.join("\n")
     );
+}
+
+/// What a type is made of: the names of its fields, input fields or values.
+fn members(kind: &TypeKind) -> BTreeSet<String> {
+    let names: Vec<String> = match kind {
+        TypeKind::Object(it) => it
+            .fields
+            .iter()
+            .map(|one| one.node.name.to_string())
+            .collect(),
+        TypeKind::Interface(it) => it
+            .fields
+            .iter()
+            .map(|one| one.node.name.to_string())
+            .collect(),
+        TypeKind::InputObject(it) => it
+            .fields
+            .iter()
+            .map(|one| one.node.name.to_string())
+            .collect(),
+        TypeKind::Enum(it) => it
+            .values
+            .iter()
+            .map(|one| one.node.value.to_string())
+            .collect(),
+        TypeKind::Union(it) => it.members.iter().map(|one| one.node.to_string()).collect(),
+        TypeKind::Scalar => Vec::new(),
+    };
+    names.into_iter().filter(|name| is_ours(name)).collect()
+}
+
+/// What one of two graphs has and the other lacks, as `Type.member`.
+fn lacking(graph: &Types, other: &Types) -> Vec<String> {
+    let mut lacking = Vec::new();
+    for (name, kind) in graph.iter().filter(|(name, _)| is_ours(name)) {
+        let found = other.get(name).map(|found| members(&found.kind));
+        match found {
+            None => lacking.push(name.clone()),
+            Some(found) => lacking.extend(
+                members(&kind.kind)
+                    .difference(&found)
+                    .map(|member| format!("{name}.{member}")),
+            ),
+        }
+    }
+    lacking
+}
+
+/// The committed supergraph has what the subgraphs have, also where no Node composes it anew.
+#[test]
+fn the_supergraph_is_of_these_subgraphs() {
+    let supergraph = types(&read("supergraph"));
+    let subgraphs = SUBGRAPHS.map(subgraph);
+    for (name, own) in SUBGRAPHS.iter().zip(&subgraphs) {
+        let lacks = lacking(own, &supergraph);
+        assert!(
+            lacks.is_empty(),
+            "run make schema; the supergraph lacks {name}'s {lacks:?}"
+        );
+    }
+    for (name, kind) in &supergraph {
+        if name.starts_with("join__") || name.starts_with("link__") {
+            continue;
+        }
+        let of_subgraphs = subgraphs.iter().filter_map(|types| types.get(name));
+        let known: BTreeSet<String> = of_subgraphs.flat_map(|one| members(&one.kind)).collect();
+        let gone: Vec<String> = members(&kind.kind).difference(&known).cloned().collect();
+        let is_known = subgraphs.iter().any(|types| types.contains_key(name));
+        assert!(
+            is_known && gone.is_empty(),
+            "run make schema: {name} {gone:?} is no more"
+        );
+    }
+}
+
+/// The comparison sees a type, a field, an input field and a value that the other graph lacks.
+#[test]
+fn a_stale_supergraph_is_found() {
+    let graph = types("type A { a: Int b: Int } input I { x: Int y: Int } enum E { V W } scalar S");
+    let stale = types("type A { a: Int } input I { x: Int } enum E { V }");
+    assert_eq!(lacking(&graph, &stale), ["A.b", "E.W", "I.y", "S"]);
+    assert!(lacking(&stale, &graph).is_empty());
 }

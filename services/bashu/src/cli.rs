@@ -92,8 +92,8 @@ impl Command {
     async fn run(self, output: Output, operator: &Operator) -> anyhow::Result<Outcome> {
         match self {
             Self::Serve(args) => serve::run(args).await.map(|()| Outcome::Well),
-            Self::Dev(args) => dev::run(args).await.map(|()| Outcome::Well),
-            Self::Demo(args) => demo::run(args).await.map(|()| Outcome::Well),
+            Self::Dev(args) => dev::run(args, output).await.map(|()| Outcome::Well),
+            Self::Demo(args) => demo::run(args, output).await.map(|()| Outcome::Well),
             Self::Migrate(args) => migrate::run(args, output, operator).await,
             Self::Schema(args) => schema::run(&args, output),
             Self::Doctor(args) => doctor::run(args, output).await,

@@ -66,17 +66,13 @@ pub(crate) async fn run(
     match command {
         KeysCommand::InitRoot { file } => init_root(&file, output)?,
         KeysCommand::List => {
-            let (_, ctx) = identity_ctx().await?;
+            let (_, ctx) = identity_ctx(operator).await?;
             show(&ctx, &commands::list(&ctx).await?, output)?;
         }
         KeysCommand::Rotate { purpose } => rotate(purpose, output, operator).await?,
         KeysCommand::Publish { root } => publish(&root, output, operator).await?,
         KeysCommand::Revoke { number, reason } => {
-            let (_, ctx) = identity_ctx().await?;
-            let detail = serde_json::json!({ "reason": reason });
-            operator
-                .record(&ctx, "run_keys_revoke", &number.to_string(), detail)
-                .await?;
+            let (_, ctx) = identity_ctx(operator).await?;
             commands::revoke(&ctx, number, &reason)
                 .await
                 .with_context(|| format!("key {number}"))?;
@@ -115,8 +111,8 @@ pub(crate) fn vault(config: &Config) -> Result<Vault, ConfigError> {
     })
 }
 
-async fn identity_ctx() -> Result<(Stack, Ctx)> {
-    let stack = Stack::load()?;
+async fn identity_ctx(operator: &Operator) -> Result<(Stack, Ctx)> {
+    let stack = Stack::load()?.acting(operator);
     let ctx = stack.ctx(registry::named(identity::NAME)?).await?;
     Ok((stack, ctx))
 }
@@ -136,7 +132,7 @@ fn init_root(file: &Path, output: Output) -> Result<()> {
 }
 
 async fn rotate(purpose: Option<String>, output: Output, operator: &Operator) -> Result<()> {
-    let (stack, ctx) = identity_ctx().await?;
+    let (stack, ctx) = identity_ctx(operator).await?;
     let vault = vault(&stack.config)?;
     let spans = commands::list(&ctx).await?;
     let now = ctx.clock.now();
@@ -149,17 +145,13 @@ async fn rotate(purpose: Option<String>, output: Output, operator: &Operator) ->
     };
     let mut made = Vec::with_capacity(wanted.len());
     for purpose in wanted {
-        let detail = serde_json::json!({ "purpose": purpose.as_str() });
-        operator
-            .record(&ctx, "run_keys_rotate", purpose.as_str(), detail)
-            .await?;
         made.push(commands::rotate(&ctx, &vault, purpose).await?);
     }
     show(&ctx, &made, output)
 }
 
 async fn publish(root: &Path, output: Output, operator: &Operator) -> Result<()> {
-    let (stack, ctx) = identity_ctx().await?;
+    let (stack, ctx) = identity_ctx(operator).await?;
     let root =
         commands::read_root(root).with_context(|| format!("the root key {}", root.display()))?;
     if root.verifying_key().to_bytes() != stack.config.root_public_key {
@@ -168,14 +160,6 @@ async fn publish(root: &Path, output: Output, operator: &Operator) -> Result<()>
              此根密钥与配置的 root_public_key 不符"
         );
     }
-    operator
-        .record(
-            &ctx,
-            "run_keys_publish",
-            &ctx.topic(),
-            serde_json::json!({}),
-        )
-        .await?;
     let version = commands::publish(&ctx, &root).await?;
     output.show(&serde_json::json!({ "version": version }), |language| {
         format!(

@@ -9,6 +9,7 @@ pub mod client;
 pub mod demo;
 pub mod dev;
 mod doctor;
+mod documents;
 pub mod journey;
 mod keys;
 mod migrate;

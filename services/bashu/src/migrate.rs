@@ -85,9 +85,7 @@ pub(crate) async fn run(args: MigrateArgs, output: Output, operator: &Operator) 
 /// # Errors
 /// As [`run`].
 pub(crate) async fn union(config: &Config) -> Result<usize> {
-    let stack = Stack {
-        config: config.clone(),
-    };
+    let stack = Stack::of(config.clone());
     let operator = Operator("bashu dev".to_owned());
     let mut ran = 0;
     for known in &registry::ALL {

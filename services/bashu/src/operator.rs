@@ -40,7 +40,7 @@ pub(crate) async fn run(
     operator: &Operator,
 ) -> Result<Outcome> {
     let OperatorCommand::Create { phone, name, force } = command;
-    let stack = Stack::load()?;
+    let stack = Stack::load()?.acting(operator);
     let vault = crate::keys::vault(&stack.config)?;
     let phone = given(phone, output.language().choose("手机号", "phone"))?;
     let name = given(name, output.language().choose("姓名", "name"))?;
@@ -50,10 +50,6 @@ pub(crate) async fn run(
     let phone = Phone::parse(&phone).map_err(|why| refused(why.into()))?;
     let name = PersonName::parse(&name).map_err(|why| refused(why.into()))?;
     let ctx = stack.ctx(registry::named(identity::NAME)?).await?;
-    let detail = serde_json::json!({ "forced": force });
-    operator
-        .record(&ctx, "run_operator_create", "operator", detail)
-        .await?;
     let created = create_first_operator(&ctx, &vault, &phone, &name, force.as_deref()).await;
     let member = match created {
         Ok(member) => member,

@@ -81,6 +81,11 @@ impl Output {
         }
     }
 
+    /// Whether a program reads it.
+    pub(crate) const fn is_json(&self) -> bool {
+        self.json
+    }
+
     pub(crate) const fn language(&self) -> Language {
         self.language
     }

@@ -83,7 +83,7 @@ pub(crate) async fn run(
     output: Output,
     operator: &Operator,
 ) -> Result<Outcome> {
-    let stack = Stack::load()?;
+    let stack = Stack::load()?.acting(operator);
     match command {
         ParkedCommand::List { service } => list(&stack, service, output).await,
         ParkedCommand::Retry { service, id, .. } => {
@@ -97,11 +97,6 @@ pub(crate) async fn run(
         } => {
             let ctx = stack.ctx(registry::named(&service)?).await?;
             let consumer = consumer_of(&ctx, id).await?;
-            let detail = serde_json::json!({ "reason": reason });
-            let subject = format!("{consumer}/{id}");
-            operator
-                .record(&ctx, "run_parked_discard", &subject, detail)
-                .await?;
             kit::parked::discard(&ctx, &consumer, id, &reason).await?;
             let done = serde_json::json!({ "service": ctx.service, "id": id, "discarded": true });
             output.show(&done, |language| {
@@ -122,11 +117,7 @@ pub(crate) async fn run(
             reason,
         } => {
             let ctx = stack.ctx(registry::named(&service)?).await?;
-            let detail = serde_json::json!({ "reason": reason });
             let subject = format!("{consumer}/{topic}/{partition}");
-            operator
-                .record(&ctx, "run_parked_release", &subject, detail)
-                .await?;
             kit::consumer::release(&ctx, &consumer, &topic, partition, &reason)
                 .await
                 .with_context(|| format!("{subject} of {service} is not stopped"))?;
@@ -321,7 +312,7 @@ async fn retry(
         let consumer = consumer_of(ctx, id).await?;
         let subject = format!("{consumer}/{id}");
         operator
-            .record(ctx, "run_parked_retry", &subject, serde_json::json!({}))
+            .record_begin(ctx, "run_parked_retry", &subject)
             .await?;
         let Retried { applied, error } = retry_one(stack, ctx, &consumer, id).await?;
         tried.push(Tried {

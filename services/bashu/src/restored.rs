@@ -70,15 +70,11 @@ pub(crate) async fn run(
         )?;
         return Ok(Outcome::Unwell);
     }
-    let stack = Stack::load()?;
+    let stack = Stack::load()?.acting(operator);
     let bus = stack.bus();
     let mut opened = Vec::new();
     for known in registry::chosen(&args.services)? {
         let ctx = stack.ctx(known).await?;
-        let detail = serde_json::json!({});
-        operator
-            .record(&ctx, "run_restored", &ctx.topic(), detail)
-            .await?;
         let epoch = kit::relay::restored(&ctx, &bus)
             .await
             .with_context(|| format!("the topic of {}", known.name))?;

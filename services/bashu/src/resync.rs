@@ -43,9 +43,7 @@ pub(crate) async fn run(args: ResyncArgs, output: Output, operator: &Operator) -
     let stack = Stack::load()?;
     let known = registry::named(&args.service)?;
     let ctx = stack.ctx(known).await?;
-    operator
-        .record(&ctx, "resync", &ctx.topic(), serde_json::json!({}))
-        .await?;
+    operator.record_begin(&ctx, "resync", &ctx.topic()).await?;
     let union = ctx.union;
     let transactions = match known.name {
         identity::NAME => say(&ctx, &identity::publish::Aggregates(union), output).await,

@@ -1,5 +1,5 @@
 //! `bashu schema`: writes each service's part of the graph into `schema/`, where it is committed
-//! and composed into the supergraph. Needs no server and no configuration.
+//! and composed into the supergraph, and the registered documents beside it. Needs no server and no configuration.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::output::{Outcome, Output, table};
-use crate::registry;
+use crate::{documents, registry};
 
 /// What `bashu schema` is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -45,11 +45,13 @@ struct File {
 /// # Errors
 /// When a file cannot be read or written.
 pub(crate) fn run(args: &SchemaArgs, output: Output) -> Result<Outcome> {
-    let mut files = Vec::with_capacity(registry::ALL.len());
+    let mut files = Vec::with_capacity(registry::ALL.len() + 1);
     for known in &registry::ALL {
         let path = args.folder.join(format!("{}.graphql", known.name));
         files.push(one(args.check, path, &(known.sdl)())?);
     }
+    let path = args.folder.join(documents::FILE);
+    files.push(one(args.check, path, &documents::json()?)?);
     output.show(&files, |language| {
         let rows: Vec<Vec<String>> = files
             .iter()

@@ -19,6 +19,8 @@ const REPLICATION: i32 = 3;
 #[derive(Clone, Debug)]
 pub(crate) struct Stack {
     pub(crate) config: Config,
+    /// Who acts, where something is done and not only looked at.
+    operator: Option<Operator>,
 }
 
 impl Stack {
@@ -27,9 +29,22 @@ impl Stack {
     /// # Errors
     /// The first key that is unknown, missing or wrong.
     pub(crate) fn load() -> Result<Self> {
-        Ok(Self {
-            config: Config::load()?,
-        })
+        Ok(Self::of(Config::load()?))
+    }
+
+    /// A union of this configuration.
+    pub(crate) const fn of(config: Config) -> Self {
+        Self {
+            config,
+            operator: None,
+        }
+    }
+
+    /// The same, where every act that is not a member's is put on record under this name, in the
+    /// row that the act itself leaves in its own transaction.
+    pub(crate) fn acting(self, operator: &Operator) -> Self {
+        let operator = Some(operator.clone());
+        Self { operator, ..self }
     }
 
     /// A service's database with the rights of the role that serves.
@@ -42,6 +57,10 @@ impl Stack {
         let db = Db::connect(options, Clock::System, Ids::random())
             .await
             .with_context(|| format!("the database of {}", known.name))?;
+        let db = match &self.operator {
+            Some(operator) => db.on_behalf_of(&operator.0),
+            None => db,
+        };
         Ok(Ctx::new(self.config.union, known.name, db))
     }
 
@@ -87,8 +106,23 @@ pub(crate) const fn replication(mode: Mode) -> i32 {
 pub(crate) struct Operator(pub(crate) String);
 
 impl Operator {
-    /// Leaves a row before the act in the database it is done to: what is not on record is not
-    /// done. What the act itself records comes beside it.
+    /// Leaves a row that says an act of many transactions began, whatever becomes of it; what
+    /// each of them records comes beside it. An act of one transaction needs none: see
+    /// [`Stack::acting`].
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn record_begin(
+        &self,
+        ctx: &Ctx,
+        act: &'static str,
+        subject: &str,
+    ) -> Result<()> {
+        let began = serde_json::json!({ "began": true });
+        self.record(ctx, act, subject, began).await
+    }
+
+    /// Leaves a row of its own, for what was done and has no place for one.
     ///
     /// # Errors
     /// When the database fails.
@@ -97,17 +131,14 @@ impl Operator {
         ctx: &Ctx,
         act: &'static str,
         subject: &str,
-        mut detail: serde_json::Value,
+        detail: serde_json::Value,
     ) -> Result<()> {
-        if let Some(fields) = detail.as_object_mut() {
-            fields.insert("by".to_owned(), self.0.clone().into());
-        }
-        ctx.db
-            .tx("operator_command", async |tx| {
-                tx.audit(AuditRow::system(act, subject).detail(detail.clone()));
-                Ok(())
-            })
-            .await?;
+        let db = ctx.db.clone().on_behalf_of(&self.0);
+        db.tx("operator_command", async |tx| {
+            tx.audit(AuditRow::system(act, subject).detail(detail.clone()));
+            Ok(())
+        })
+        .await?;
         Ok(())
     }
 }

@@ -32,6 +32,14 @@ impl AuditRow {
         }
     }
 
+    /// The same act with the operator at the machine who had the system do it.
+    pub(crate) fn by(mut self, operator: &str) -> Self {
+        if let (None, Some(detail)) = (self.member, self.detail.as_object_mut()) {
+            detail.insert("by".to_owned(), operator.into());
+        }
+        self
+    }
+
     #[must_use]
     pub fn detail(self, detail: serde_json::Value) -> Self {
         Self { detail, ..self }

@@ -5,7 +5,7 @@
 //! and writes them, each kind in one statement, right before it commits. Nothing outside the
 //! database may happen in it: the closure can run twice.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -48,6 +48,7 @@ pub struct Db {
     ids: Ids,
     wake: Wake,
     faults: Faults,
+    operator: Option<Arc<str>>,
     pub(crate) drift: Drift,
 }
 
@@ -94,10 +95,19 @@ impl Db {
             ids,
             wake: Wake::default(),
             faults: Faults::default(),
+            operator: None,
             drift: Drift::default(),
         };
         db.measure_drift().await?;
         Ok(db)
+    }
+
+    /// The same database for an operator at the machine: what is done through it and audited as an
+    /// act of the system itself carries this name as `by`.
+    #[must_use]
+    pub fn on_behalf_of(self, operator: &str) -> Self {
+        let operator = Some(operator.into());
+        Self { operator, ..self }
     }
 
     pub(crate) fn clock(&self) -> &Clock {
@@ -192,6 +202,7 @@ impl Db {
             now: self.clock.now(),
             ids: self.ids.clone(),
             faults: self.faults.clone(),
+            operator: self.operator.clone(),
             pending: Mutex::new(Pending::default()),
         })
     }
@@ -294,6 +305,7 @@ pub struct Tx {
     now: DateTime<Utc>,
     ids: Ids,
     faults: Faults,
+    operator: Option<Arc<str>>,
     pending: Mutex<Pending>,
 }
 
@@ -363,6 +375,10 @@ impl Tx {
 
     /// Leaves an audit row in this transaction.
     pub fn audit(&self, row: AuditRow) {
+        let row = match &self.operator {
+            Some(operator) => row.by(operator),
+            None => row,
+        };
         self.pending(|pending| pending.audit.push(row));
     }
 

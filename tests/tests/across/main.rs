@@ -1,9 +1,11 @@
-//! What no service can prove alone: two of them deciding about one pass at the same time, and
-//! both unions under load while a server of theirs loses what it holds. Real processes and real
-//! servers, and nothing is done but through the gateways, as an app and a gate would.
+//! What no service can prove alone: two of them deciding about one pass at the same time, both
+//! unions under load while a server of theirs loses what it holds, and how soon all of them hear
+//! that somebody may no more. Real processes and real servers, and nothing is done but through the
+//! gateways, as an app and a gate would.
 
 mod redis_loss;
 mod refund_race;
 mod running;
 mod server;
 mod stage;
+mod withdrawal;

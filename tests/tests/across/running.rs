@@ -12,7 +12,7 @@ use kit::types::Union;
 use tests::{TestWorld, root, variable};
 
 /// Members of each union: as many as give every organisation of the demonstration some.
-const MEMBERS: u32 = 100;
+pub(crate) const MEMBERS: u32 = 100;
 /// What `bashu dev` says once it stays up.
 const UP: &str = "both unions are up";
 /// How long events may take to have arrived everywhere, in seconds.
@@ -44,7 +44,7 @@ impl RunningWorld {
             folder: folder.clone(),
             gateway: variable("BASHU_GATEWAY_BIN")?.into(),
             supergraph: root().join("schema/supergraph.graphql"),
-            port_offset: TestWorld::port_offset(),
+            port_offset: Some(TestWorld::port_offset()),
             members: MEMBERS,
             unions: Union::ALL.to_vec(),
             once: false,

@@ -72,6 +72,16 @@ impl<'a> Stage<'a> {
         })
     }
 
+    /// Who may grant and withdraw.
+    pub(crate) const fn operator(&self) -> &Client {
+        &self.operator
+    }
+
+    /// The venue that the journeys enter.
+    pub(crate) fn first_venue(&self) -> &str {
+        &self.venues[0]
+    }
+
     /// A member of this number, signed in by a code.
     pub(crate) async fn member(&self, number: u32) -> Result<Client> {
         let phone = member_phone(self.union, number);

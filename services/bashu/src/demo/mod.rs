@@ -9,18 +9,24 @@ pub mod persona;
 pub mod products;
 pub mod venues;
 
+use std::collections::HashSet;
+
 use anyhow::{Context, Result, bail};
 use kit::types::Union;
 use serde_json::{Value, json};
 
 use crate::client::{Client, text};
 use crate::dev::{DevArgs, World, command};
+use crate::documents::Document;
+use crate::output::Output;
 use crate::say::Say;
 use organisations::Organisations;
 use people::{Person, person};
 
 /// People in one request, at most: the graph's own limit.
 const PEOPLE_MAX: usize = 100;
+/// What a masked document number still shows at its end.
+const DOCUMENT_TAIL_BYTES: usize = 4;
 /// The people who have an office, by their place after all others.
 const OFFICES: [(u32, &str, &str, &str); 6] = [
     (900_001, "OPERATOR", "root", "系统操作员 operator"),
@@ -41,10 +47,27 @@ const SHARES: [(&str, u32); 5] = [
 
 const ADD: &str = "mutation ($input: AddMembershipsInput!) { addMemberships(input: $input) \
     { memberships { id member { id } } userErrors { code field message } } }";
-const HAS_MEMBERS: &str = "query ($id: ID!) { organisation(id: $id) { memberships(first: 1) \
-    { nodes { id member { id } } } } }";
+const MEMBERS: &str = "query ($id: ID!, $after: String) { organisation(id: $id) { \
+    memberships(first: 100, after: $after) { nodes { member { maskedName maskedDocumentNumber } } \
+    pageInfo { hasNextPage endCursor } } } }";
 const GRANT: &str = "mutation ($input: GrantRoleInput!) { grantRole(input: $input) \
     { role { id } userErrors { code field message } } }";
+
+/// What the demonstration sends.
+pub(crate) fn documents() -> Vec<Document> {
+    let own = [
+        ("addMemberships", ADD),
+        ("organisationMembers", MEMBERS),
+        ("grantRole", GRANT),
+    ];
+    let parts = [
+        organisations::DOCUMENTS.as_slice(),
+        &persona::DOCUMENTS,
+        &products::DOCUMENTS,
+        &venues::DOCUMENTS,
+    ];
+    [&own[..], &parts.concat()].concat()
+}
 
 /// What `bashu demo` is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -57,13 +80,13 @@ pub(crate) struct DemoArgs {
 ///
 /// # Errors
 /// When a gateway does not answer, or refuses something.
-pub(crate) async fn run(args: DemoArgs) -> Result<()> {
-    let say = Say::terminal();
+pub(crate) async fn run(args: DemoArgs, output: Output) -> Result<()> {
+    let say = Say::to(output);
     let world = World::prepare(&args.world)?;
     for union in world.unions() {
         load(&world, union, args.world.members, &say).await?;
     }
-    Ok(())
+    say.show(output)
 }
 
 /// The phone of the person who holds this office in every demonstration world.
@@ -138,10 +161,8 @@ async fn ensure_members(
             .collect();
         next += members * share / 100;
         let id = &organisations[key];
-        if !is_empty(operator, id).await? {
-            continue;
-        }
-        for part in people.chunks(PEOPLE_MAX) {
+        let there = members_of(operator, id).await?;
+        for part in missing(&people, &there) {
             let people: Vec<Value> = part.iter().map(described).collect();
             let input = json!({ "organisationId": id, "people": people });
             operator.run(ADD, json!({ "input": input })).await?;
@@ -153,6 +174,29 @@ async fn ensure_members(
     Ok(made)
 }
 
+/// The parts of a list that are not there. A part is added as a whole or not at all, so its last
+/// person tells of all of it: a run that was cut off goes on where it was.
+fn missing<'a>(
+    people: &'a [Person],
+    there: &HashSet<String>,
+) -> impl Iterator<Item = &'a [Person]> {
+    people.chunks(PEOPLE_MAX).filter(|part| {
+        part.last()
+            .is_some_and(|last| !there.contains(&seen_as(last)))
+    })
+}
+
+/// What lists show of a person, as far as it tells her from the others of an organisation.
+fn seen_as(person: &Person) -> String {
+    shown(&person.name, &person.resident_id)
+}
+
+fn shown(name: &str, document: &str) -> String {
+    let tail = document.len().saturating_sub(DOCUMENT_TAIL_BYTES);
+    let first = name.chars().take(1);
+    first.chain(document[tail..].chars()).collect()
+}
+
 fn described(person: &Person) -> Value {
     json!({
         "name": person.name,
@@ -162,12 +206,23 @@ fn described(person: &Person) -> Value {
     })
 }
 
-async fn is_empty(operator: &Client, organisation: &str) -> Result<bool> {
-    let data = operator
-        .send(HAS_MEMBERS, json!({ "id": organisation }))
-        .await?;
-    let nodes = data["organisation"]["memberships"]["nodes"].as_array();
-    Ok(nodes.is_none_or(Vec::is_empty))
+async fn members_of(operator: &Client, organisation: &str) -> Result<HashSet<String>> {
+    let mut found = HashSet::new();
+    let mut after = Value::Null;
+    loop {
+        let variables = json!({ "id": organisation, "after": after });
+        let data = operator.send(MEMBERS, variables).await?;
+        let page = &data["organisation"]["memberships"];
+        for node in page["nodes"].as_array().into_iter().flatten() {
+            let name = node["member"]["maskedName"].as_str().unwrap_or_default();
+            let document = node["member"]["maskedDocumentNumber"].as_str();
+            found.insert(shown(name, document.unwrap_or_default()));
+        }
+        if page["pageInfo"]["hasNextPage"] != true {
+            return Ok(found);
+        }
+        after = page["pageInfo"]["endCursor"].clone();
+    }
 }
 
 /// Everybody with an office belongs to where it is held; adding a person who is there changes
@@ -194,13 +249,13 @@ async fn ensure_offices(
 }
 
 /// Who a person can be.
-pub(crate) fn print_logins(unions: impl Iterator<Item = Union>, say: &Say) {
+pub(crate) fn print_logins(unions: impl Iterator<Item = Union>, members: u32, say: &Say) {
     say.line("登录手机号（验证码见短信箱）/ phones to sign in with (codes are in the inbox):");
     for union in unions {
         say.line(&format!(
             "{union}  普通职工 members  {} … {}",
             member_phone(union, 0),
-            member_phone(union, 1499)
+            member_phone(union, members.saturating_sub(1))
         ));
         for (number, _, _, title) in OFFICES {
             say.line(&format!(
@@ -210,3 +265,6 @@ pub(crate) fn print_logins(unions: impl Iterator<Item = Union>, say: &Say) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use kit::types::Union;
 use serde_json::json;
 
 use crate::client::{Client, text};
+use crate::documents::Document;
 
 /// One organisation: a key for the code here, its parent's key, kind, name, division.
 type Row = (
@@ -96,6 +97,10 @@ const CREATE: &str = "mutation ($input: CreateOrganisationInput!) { createOrgani
 const CHILDREN: &str = "query ($parent: ID) { organisations(parentId: $parent, first: 100) \
     { nodes { id name } } }";
 
+/// What is sent from here.
+pub(super) const DOCUMENTS: [Document; 2] =
+    [("createOrganisation", CREATE), ("organisations", CHILDREN)];
+
 /// Organisations by the key used here, as opaque ids.
 pub(crate) type Organisations = BTreeMap<&'static str, String>;
 
@@ -128,4 +133,35 @@ pub(crate) async fn ensure(operator: &Client, union: Union) -> Result<Organisati
         made.insert(key, id);
     }
     Ok(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeSet, HashMap};
+
+    use kit::Clock;
+    use kit::types::{division, shanghai_date};
+
+    use super::*;
+
+    /// Twelve unions of four levels, the two federations at the top among them, each in a division
+    /// that is valid today.
+    #[test]
+    fn twelve_unions_of_four_levels() {
+        let mut unions = 0;
+        let today = shanghai_date(Clock::System.now());
+        for rows in [&CHONGQING, &SICHUAN] {
+            let mut levels = HashMap::from([("root", 1)]);
+            for (key, parent, kind, name, code) in rows {
+                let level = levels[parent] + 1;
+                assert_eq!(levels.insert(key, level), None, "{name} is there twice");
+                assert!(division::find(code, today).is_some(), "{name} is in {code}");
+                assert_ne!(levels[parent], 4, "{name} is below the fourth level");
+                unions += usize::from(*kind != "PARTNER");
+            }
+            let all: BTreeSet<i32> = levels.into_values().collect();
+            assert_eq!(all.into_iter().collect::<Vec<_>>(), [1, 2, 3, 4]);
+        }
+        assert_eq!(unions + 2, 12);
+    }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, only_field, text};
 use crate::dev::{World, write_private};
+use crate::documents::Document;
 
 /// How long a message may take to arrive.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -21,6 +22,13 @@ const LOGIN: &str = "mutation ($phone: String!, $code: String!) { login(input: {
     code: $code }) { tokens { accessToken refreshToken } userErrors { code message } } }";
 const REFRESH: &str = "mutation ($token: String!) { refreshLogin(input: { refreshToken: $token }) \
     { tokens { accessToken refreshToken } userErrors { code message } } }";
+
+/// What is sent from here.
+pub(super) const DOCUMENTS: [Document; 3] = [
+    ("requestLoginCode", REQUEST_CODE),
+    ("login", LOGIN),
+    ("refreshLogin", REFRESH),
+];
 
 /// A signed-in person.
 #[derive(Clone, Debug)]

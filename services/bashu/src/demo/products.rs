@@ -7,12 +7,20 @@ use uuid::Uuid;
 
 use super::keys::derived;
 use crate::client::{Client, text};
+use crate::documents::Document;
 
 const PRODUCTS: &str = "query { passProducts(first: 100) { nodes { id name state } } }";
 const CREATE: &str = "mutation ($input: CreatePassProductInput!) { createPassProduct(input: \
     $input) { product { id } userErrors { code field message } } }";
 const PUBLISH: &str = "mutation ($input: PublishPassProductInput!) { publishPassProduct(input: \
     $input) { product { id } userErrors { code field message } } }";
+
+/// What is sent from here.
+pub(super) const DOCUMENTS: [Document; 3] = [
+    ("passProductsAll", PRODUCTS),
+    ("createPassProduct", CREATE),
+    ("publishPassProduct", PUBLISH),
+];
 
 /// The name of the product that the journeys buy.
 pub(crate) const EVERYDAY: &str = "巴蜀文旅年票";
@@ -111,4 +119,23 @@ fn terms(union: Union) -> [Value; 3] {
             },
         }),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// Six products: three in each union, of which the journeys buy the first.
+    #[test]
+    fn six_products() {
+        let mut named = HashSet::new();
+        for union in Union::ALL {
+            let terms = terms(union);
+            assert_eq!(terms[0]["nameZh"], EVERYDAY);
+            named.extend(terms.map(|terms| format!("{union} {}", terms["nameZh"])));
+        }
+        assert_eq!(named.len(), 6);
+    }
 }

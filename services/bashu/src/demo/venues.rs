@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::keys::derived;
 use super::organisations::Organisations;
 use crate::client::{Client, text};
+use crate::documents::Document;
 
 const TABLE: &str = include_str!("../../demo/venues.csv");
 /// Longer than any answer is cached.
@@ -21,6 +22,9 @@ const VENUES: &str = "query ($after: String) { venues(first: 100, after: $after)
 /// Makes a venue; `{ venue { id } }`.
 pub const CREATE: &str = "mutation ($input: CreateVenueInput!) { createVenue(input: $input) \
     { venue { id } userErrors { code field message } } }";
+
+/// What is sent from here.
+pub(super) const DOCUMENTS: [Document; 2] = [("venues", VENUES), ("createVenue", CREATE)];
 
 /// The venue that the journeys enter: open day and night, like the place itself.
 pub const fn open_always(union: Union) -> &'static str {
@@ -120,5 +124,62 @@ async fn all(client: &Client) -> Result<Vec<Value>> {
             return Ok(found);
         }
         after = page["pageInfo"]["endCursor"].clone();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashSet};
+
+    use kit::Clock;
+    use kit::types::{division, shanghai_date};
+
+    use super::*;
+
+    /// Forty places of both provinces, ten of them workers' stations, each in a division that is
+    /// valid today and where it says it is, with a source for its coordinates.
+    #[test]
+    fn forty_places_ten_of_them_stations() {
+        let organisations: Organisations = ["root", "parks", "museums"]
+            .map(|key| (key, key.to_owned()))
+            .into();
+        let today = shanghai_date(Clock::System.now());
+        let lines = TABLE.lines().filter(|line| line.starts_with('5'));
+        let (mut names, mut stations) = (HashSet::new(), 0);
+        let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+        for (number, line) in lines.enumerate() {
+            let fields: Vec<&str> = line.split(',').collect();
+            let [union, division, name, ..] = fields[..] else {
+                panic!("{line}");
+            };
+            let found = division::find(division, today);
+            let province = found
+                .unwrap_or_else(|| panic!("{line}: no division today"))
+                .province();
+            assert_eq!(province.to_string(), union, "{line}");
+            let owner = Union::ALL
+                .into_iter()
+                .find(|one| one.to_string() == union)
+                .unwrap();
+            let input = input(&fields, owner, number, &organisations).unwrap();
+            let place = &input["coordinates"];
+            assert!(!place["source"].as_str().unwrap().trim().is_empty());
+            assert!(
+                (26.0..34.5).contains(&place["latitude"].as_f64().unwrap()),
+                "{line}"
+            );
+            assert!(
+                (97.0..110.5).contains(&place["longitude"].as_f64().unwrap()),
+                "{line}"
+            );
+            assert!(names.insert(name), "{name} is there twice");
+            stations += usize::from(fields[8] == "station");
+            *places.entry(union).or_default() += 1;
+        }
+        assert_eq!((names.len(), stations), (40, 10));
+        assert_eq!(places, BTreeMap::from([("50", 20), ("51", 20)]));
+        for union in Union::ALL {
+            assert!(names.contains(open_always(union)));
+        }
     }
 }

@@ -8,8 +8,10 @@
 
 mod children;
 mod files;
+mod leftover;
 mod settings;
 
+use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -24,6 +26,14 @@ pub(crate) use children::command;
 use children::{Program, Running};
 pub(crate) use files::write_private;
 pub use settings::World;
+#[cfg(test)]
+pub(crate) use settings::{GATEWAY_PORT, SANDBOX_PORT};
+
+/// Address space of each process, at most: twice what one maps under the load of `make bench`.
+/// Most of it is reserved and never touched: allocators' arenas and the stacks of threads.
+const SANDBOX_MAPPED_BYTES_MAX: u64 = 4 << 30;
+const SERVICES_MAPPED_BYTES_MAX: u64 = 12 << 30;
+const GATEWAY_MAPPED_BYTES_MAX: u64 = 8 << 30;
 
 /// What `bashu dev` is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -41,9 +51,9 @@ pub struct DevArgs {
     /// The composed graph that the gateways serve
     #[arg(long, default_value = "schema/supergraph.graphql")]
     pub supergraph: PathBuf,
-    /// Added to every port
-    #[arg(long, env = "BASHU_PORT_OFFSET", default_value_t = 0)]
-    pub port_offset: u16,
+    /// Added to every port; as the last time when absent
+    #[arg(long, env = "BASHU_PORT_OFFSET")]
+    pub port_offset: Option<u16>,
     /// Members of the demonstration world, in each union
     #[arg(long, default_value_t = 1500)]
     pub members: u32,
@@ -70,17 +80,24 @@ fn union_of(text: &str) -> Result<Union, String> {
 ///
 /// # Errors
 /// When something does not start, or a journey does not go as it must.
-pub(crate) async fn run(args: DevArgs) -> Result<()> {
-    let say = Say::terminal();
+pub(crate) async fn run(args: DevArgs, output: Output) -> Result<()> {
+    let say = Say::to(output);
     let began = Instant::now();
     let stop = kit::serve::on_termination()?;
+    // Before its configurations are written anew: another run may live by them.
+    let _alone = alone(&args)?;
     let world = World::prepare(&args)?;
     for union in world.unions() {
         let ran = crate::migrate::union(&world.config(union)?).await?;
         say.step(&format!("union {union}: {ran} migrations run"));
     }
     if args.prepare {
-        return Ok(());
+        return say.show(output);
+    }
+    for id in leftover::end_all(&world.processes()).await? {
+        say.step(&format!(
+            "process {id} of an earlier run was still there; it is ended"
+        ));
     }
     let mut children = Vec::new();
     let outcome = tokio::select! {
@@ -90,13 +107,14 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
     let outcome = match outcome {
         Ok(true) if !args.once => {
             say.step(&format!("up after {:.1} s", began.elapsed().as_secs_f64()));
-            world.print_addresses(&say);
+            world.print_addresses(args.members, &say);
+            say.show(output)?;
             tokio::select! {
                 ended = first_end(&mut children) => ended,
                 () = stop.cancelled() => Ok(()),
             }
         }
-        Ok(_) => Ok(()),
+        Ok(_) => say.show(output),
         Err(error) => Err(error),
     };
     say.step("stopping");
@@ -105,6 +123,24 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
         child.stop().await;
     }
     outcome
+}
+
+/// Held while this process runs the world; the kernel lets go of it however it ends.
+fn alone(args: &DevArgs) -> Result<File> {
+    let path = args.folder.join("dev.lock");
+    let lock = File::create(&path).with_context(|| {
+        format!(
+            "{} is missing: run deploy/dev/up run",
+            args.folder.display()
+        )
+    })?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            bail!("another `bashu dev` runs this world; stop that one first / 此环境已在运行")
+        }
+        Err(TryLockError::Error(error)) => Err(error).context(path.display().to_string()),
+    }
 }
 
 async fn start_and_play(
@@ -164,7 +200,9 @@ fn sandbox(world: &World) -> Program {
         arguments: world.sandbox_arguments(),
         variables: Vec::new(),
         log: world.log(None, "sandbox"),
-        ready: format!("http://{}/", world.sandbox()),
+        folder: world.processes().join("sandbox"),
+        ready: format!("{}/", world.sandbox()),
+        mapped_bytes_max: SANDBOX_MAPPED_BYTES_MAX,
     }
 }
 
@@ -176,7 +214,9 @@ fn services(world: &World, union: Union) -> Result<Program> {
         arguments: vec!["serve".to_owned(), "all".to_owned()],
         variables: vec![("BASHU_CONFIG".to_owned(), config)],
         log: world.log(Some(union), "bashu"),
-        ready: format!("http://{}/ready", world.config(union)?.listen.ops()),
+        folder: world.processes().join(format!("bashu-{union}")),
+        ready: format!("{}/ready", world.config(union)?.listen.ops()),
+        mapped_bytes_max: SERVICES_MAPPED_BYTES_MAX,
     })
 }
 
@@ -188,7 +228,9 @@ fn gateway(args: &DevArgs, world: &World, union: Union) -> Program {
         arguments: vec!["--config".to_owned(), config],
         variables: Vec::new(),
         log: world.log(Some(union), "gateway"),
-        ready: format!("http://{}/ready", world.gateway_operations(union)),
+        folder: world.processes().join(format!("gateway-{union}")),
+        ready: format!("{}/ready", world.gateway_operations(union)),
+        mapped_bytes_max: GATEWAY_MAPPED_BYTES_MAX,
     }
 }
 

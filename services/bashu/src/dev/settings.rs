@@ -17,8 +17,8 @@ use super::files::{need, private_folder, read_env, secret, write_private};
 use crate::say::Say;
 
 /// Ports before the offset. A union's are a hundred apart: see `kit::config::Listen`.
-const SANDBOX_PORT: u16 = 14_090;
-const GATEWAY_PORT: u16 = 14_000;
+pub(crate) const SANDBOX_PORT: u16 = 14_090;
+pub(crate) const GATEWAY_PORT: u16 = 14_000;
 const GATEWAY_OPERATIONS_PORT: u16 = 14_010;
 const SERVICES_PORT: u16 = 14_100;
 
@@ -38,13 +38,14 @@ impl World {
     /// # Errors
     /// When the servers of `deploy/dev` left no description, or a file cannot be written.
     pub fn prepare(args: &DevArgs) -> Result<Self> {
+        let folder = fs::canonicalize(&args.folder)
+            .with_context(|| format!("{} is missing", args.folder.display()))?;
         let world = Self {
-            folder: fs::canonicalize(&args.folder)
-                .with_context(|| format!("{} is missing", args.folder.display()))?,
+            port_offset: port_offset(&folder, args.port_offset)?,
+            folder,
             supergraph: fs::canonicalize(&args.supergraph)
                 .with_context(|| format!("{} is missing", args.supergraph.display()))?,
             own_program: std::env::current_exe()?,
-            port_offset: args.port_offset,
             unions: args.unions.clone(),
         };
         private_folder(&world.sandbox_folder())?;
@@ -60,6 +61,11 @@ impl World {
             write_private(&world.gateway_path(union), &world.gateway_settings(union)?)?;
         }
         Ok(world)
+    }
+
+    /// Where the processes of this world are on record, a folder each.
+    pub(crate) fn processes(&self) -> PathBuf {
+        self.folder.join("processes")
     }
 
     /// The unions that run here.
@@ -301,7 +307,7 @@ impl World {
     }
 
     /// Says where to go and whom to be.
-    pub(crate) fn print_addresses(&self, say: &Say) {
+    pub(crate) fn print_addresses(&self, members: u32, say: &Say) {
         say.title("两会已就绪 / both unions are up");
         for union in self.unions() {
             let gateway = self.gateway(union);
@@ -311,9 +317,26 @@ impl World {
             "支付与短信沙箱 / payer and SMS inbox  http://{}/",
             self.sandbox()
         ));
-        crate::demo::print_logins(self.unions(), say);
+        crate::demo::print_logins(self.unions(), members, say);
         say.line("Ctrl-C 停止 / Ctrl-C stops");
     }
+}
+
+/// What is added to every port: what is said now, else what was said the last time, else what the
+/// servers of `deploy/dev` were moved by. So a second command writes the configurations of a
+/// running world as they are.
+fn port_offset(folder: &Path, said: Option<u16>) -> Result<u16> {
+    let kept = folder.join("port-offset");
+    let offset = match said {
+        Some(offset) => offset,
+        None => [&kept, &folder.join("offset")]
+            .into_iter()
+            .find_map(|file| fs::read_to_string(file).ok())
+            .map_or(Ok(0), |text| text.trim().parse())
+            .with_context(|| format!("{} holds no number", kept.display()))?,
+    };
+    write_private(&kept, &offset.to_string())?;
+    Ok(offset)
 }
 
 /// A TOML string.
@@ -324,4 +347,24 @@ fn quoted(text: &str) -> String {
 /// A secret of [`secret`] in base64.
 fn base64_secret(folder: &Path, name: &str) -> Result<String> {
     Ok(STANDARD.encode(hex::decode(secret(folder, name)?)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A command that is not told the ports finds those of the world that runs.
+    #[test]
+    fn the_ports_are_remembered() {
+        let folder = std::env::temp_dir().join(format!("bashu-ports-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let asked = |said| port_offset(&folder, said).unwrap();
+        assert_eq!(asked(None), 0);
+        fs::remove_file(folder.join("port-offset")).unwrap();
+        fs::write(folder.join("offset"), "200\n").unwrap();
+        assert_eq!(asked(None), 200, "as the servers of deploy/dev");
+        assert_eq!(asked(Some(600)), 600);
+        assert_eq!(asked(None), 600, "as the last time");
+        fs::remove_dir_all(folder).unwrap();
+    }
 }

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, GATE_HEADER, text};
 use crate::dev::{World, write_private};
+use crate::documents::Document;
 
 const CREATE: &str = "mutation ($input: CreateGateInput!) { createGate(input: $input) { gate \
     { id } enrolmentCode userErrors { code message } } }";
@@ -24,6 +25,13 @@ const ENROL: &str = "mutation ($input: EnrolGateInput!) { enrolGate(input: $inpu
 const REDEEM: &str = "mutation ($input: RedeemInput!) { redeem(input: $input) { decision reason \
     explanation nextTryAt remaining { today venue total } hints { documentCheck } redemption \
     { id } userErrors { code message } } }";
+
+/// What is sent from here.
+pub(super) const DOCUMENTS: [Document; 3] = [
+    ("createGate", CREATE),
+    ("enrolGate", ENROL),
+    ("redeem", REDEEM),
+];
 
 /// An enrolled gate.
 #[derive(Debug)]

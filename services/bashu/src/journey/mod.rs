@@ -9,7 +9,18 @@ mod validation;
 use anyhow::{Context, Result};
 
 use crate::dev::World;
+use crate::documents::Document;
 use crate::say::Say;
+
+/// What the journeys send.
+pub(crate) fn documents() -> Vec<Document> {
+    let parts = [
+        gate::DOCUMENTS.as_slice(),
+        &purchase::DOCUMENTS,
+        &validation::DOCUMENTS,
+    ];
+    parts.concat()
+}
 
 /// Plays journey 1 and the online half of journey 3 in each union of the world.
 ///

@@ -12,6 +12,7 @@ use crate::client::{Client, text};
 use crate::demo::persona::{self, Persona};
 use crate::demo::{member_phone, products};
 use crate::dev::World;
+use crate::documents::Document;
 use crate::say::Say;
 
 /// Seconds of one member's turn: they take turns, so that a journey played often meets no limit
@@ -33,6 +34,16 @@ const PASS: &str = "query ($id: ID!) { pass(id: $id) { state start end credentia
 
 const HISTORY: &str = "query ($id: ID!) { pass(id: $id) { usesCount venuesToday(first: 3) { nodes \
     { venue { name } admits message } } } }";
+
+/// What is sent from here.
+pub(super) const DOCUMENTS: [Document; 6] = [
+    ("passProducts", PRODUCTS),
+    ("buyPass", BUY),
+    ("payOrder", PAY),
+    ("orderCodeUrl", CODE_URL),
+    ("passCredential", PASS),
+    ("passHistory", HISTORY),
+];
 
 /// What was bought.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ use super::purchase::Bought;
 use crate::client::{Client, text};
 use crate::demo::{office_phone, persona, venues};
 use crate::dev::World;
+use crate::documents::Document;
 use crate::say::Say;
 
 const OPEN_SHIFT: &str = "mutation ($input: OpenShiftInput!) { openShift(input: $input) { shift \
@@ -26,6 +27,16 @@ const FIGURES: &str = "query ($venue: ID!, $from: Date!, $until: Date!) \
     { venueFigures(venueId: $venue, from: $from, until: $until) { what times persons } }";
 const VENUE: &str = "query ($id: ID!) { venue(id: $id) { name occupancy passProducts(first: 5) \
     { nodes { name } } } }";
+
+/// What is sent from here.
+pub(super) const DOCUMENTS: [Document; 6] = [
+    ("openShift", OPEN_SHIFT),
+    ("closeShift", CLOSE_SHIFT),
+    ("lookUpPass", LOOK_UP),
+    ("voidRedemption", VOID),
+    ("venueFigures", FIGURES),
+    ("venue", VENUE),
+];
 
 /// A venue with an enrolled gate and its people.
 #[derive(Debug)]

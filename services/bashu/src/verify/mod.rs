@@ -37,7 +37,8 @@ const SETTLE_SECONDS: u64 = 10;
 /// What `bashu verify` is told.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct VerifyArgs {
-    /// 一个或两个联合会的配置文件（默认 BASHU_CONFIG）/ One or two unions (default: BASHU_CONFIG)
+    /// 一个或两个联合会的配置文件，此时不读取 BASHU_* 变量（默认 BASHU_CONFIG）/ One or two unions,
+    /// whose files then say all: no variable BASHU_* is read (default: BASHU_CONFIG, with them)
     #[arg(long, value_name = "FILE")]
     config: Vec<PathBuf>,
     /// 等待事件送达的秒数 / How long events may take to arrive everywhere, in seconds
@@ -259,11 +260,14 @@ fn stacks(files: &[PathBuf]) -> Result<Vec<Stack>> {
         let text = std::fs::read_to_string(file)
             .with_context(|| format!("{} cannot be read", file.display()))?;
         // The environment is of one union; a file stands for itself.
-        let config = Config::from(Some(&text), []).with_context(|| file.display().to_string())?;
+        let config = Config::from(Some(&text), []).with_context(|| {
+            let file = file.display();
+            format!("{file}, read without variables BASHU_* (they would be meant for which union?)")
+        })?;
         if !unions.insert(config.union) {
             bail!("two configurations are of union {}", config.union);
         }
-        stacks.push(Stack { config });
+        stacks.push(Stack::of(config));
     }
     Ok(stacks)
 }

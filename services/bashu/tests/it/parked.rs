@@ -83,7 +83,7 @@ async fn a_record_is_retried_until_it_can_be_applied() {
     let at = "SELECT extract(epoch FROM at)::bigint FROM replica_heartbeat WHERE part = 0";
     assert_eq!(world.ask("passes", at).await, "1775008800");
     let by = "SELECT count(*) FROM audit WHERE act = 'run_parked_retry'
-              AND detail ->> 'by' = 'tester'";
+              AND detail ->> 'by' = 'tester' AND detail ->> 'began' = 'true'";
     assert_eq!(world.ask("passes", by).await, "2");
 }
 
@@ -106,8 +106,9 @@ async fn a_record_is_given_up_with_a_reason() {
         "what waits behind it still waits"
     );
     assert_eq!(world.bashu(&discard).await.code, 3, "it waits no more");
-    let reason = "SELECT detail ->> 'reason' FROM audit WHERE act = 'discard_parked'";
-    assert_eq!(world.ask("passes", reason).await, "a test wrote it");
+    let acts = "SELECT string_agg((detail ->> 'reason') || ' by ' || (detail ->> 'by'), ',')
+                FROM audit WHERE act LIKE '%discard%'";
+    assert_eq!(world.ask("passes", acts).await, "a test wrote it by tester");
     world
         .bashu(&["parked", "retry", "passes", "2"])
         .await
@@ -158,4 +159,7 @@ async fn a_stopped_partition_is_let_go_on() {
         3,
         "it is not stopped any more"
     );
+    let acts = "SELECT string_agg((detail ->> 'reason') || ' by ' || (detail ->> 'by'), ',')
+                FROM audit WHERE act LIKE '%release%'";
+    assert_eq!(world.ask("passes", acts).await, "resynced by tester");
 }

@@ -118,11 +118,11 @@ async fn what_went_back_in_time_is_noticed_and_repaired() {
             .await,
         "1"
     );
-    let acts = "SELECT string_agg(act, ',' ORDER BY id) FROM audit
-                WHERE act IN ('run_restored', 'restored', 'resync')";
+    let acts = "SELECT string_agg(act || ' by ' || (detail ->> 'by'), ',' ORDER BY id) FROM audit
+                WHERE act LIKE '%restored' OR act = 'resync'";
     assert_eq!(
         world.ask("identity", acts).await,
-        "run_restored,restored,resync"
+        "restored by tester,resync by tester"
     );
 }
 
