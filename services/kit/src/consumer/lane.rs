@@ -294,7 +294,7 @@ impl PartitionLane {
                 match self.sort_one(position, *offset, verdict) {
                     // Its place counts, and nothing else of it.
                     Sorted::Apply(behind) => Sorted::Pass(behind),
-                    other => other,
+                    sorted @ (Sorted::Nothing | Sorted::Pass(_) | Sorted::Stop(_)) => sorted,
                 }
             }
             Arrived::Record(record) => {
@@ -393,7 +393,8 @@ impl PartitionLane {
             }
         }
         self.pass_over(batch.to().filter(|to| *to != self.stored));
-        Ok(Turn::Passed(batch.records.len()))
+        let stored = self.store_passed(ctx, handler.name(), true).await?;
+        Ok(stored.unwrap_or(Turn::Passed(batch.records.len())))
     }
 
     /// Somebody else was here.

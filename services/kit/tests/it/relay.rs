@@ -129,7 +129,7 @@ async fn late_commits_keep_their_order_and_are_not_skipped() {
 }
 
 /// The versions of a thing in the order of the log.
-async fn versions(world: &World, id: Uuid) -> Vec<i64> {
+pub(crate) async fn versions(world: &World, id: Uuid) -> Vec<i64> {
     #[derive(FromQueryResult)]
     struct Row {
         event_id: Uuid,
@@ -328,37 +328,6 @@ async fn a_large_tick_is_sent_in_chunks() {
     let log = world.log().await;
     assert_eq!(log_problems(&log), Vec::<String>::new());
     assert_eq!(events(&log), 12_000);
-}
-
-/// A tick that looked small, because what it mostly holds is of a transaction that began before the
-/// tick before it, is read to its end and in order.
-#[tokio::test]
-async fn a_tick_is_read_whole_though_it_looked_small() {
-    let world = World::new().await;
-    let ctx = &world.alpha.ctx;
-    world.publish().await;
-    let open = ctx.db.pool().begin().await.unwrap();
-    open.execute_unprepared(&format!(
-        "INSERT INTO outbox (slot, event_id, kind, key, version, must_understand, payload,
-           occurred_at) SELECT 0, gen_random_uuid(), '{CHANGED}', uuid_send('{}'), n, false, '',
-           now() FROM generate_series(1, 1300) n",
-        thing(1)
-    ))
-    .await
-    .unwrap();
-    // Meanwhile others go on, and the open one is left behind.
-    for n in 2..6 {
-        world.change(thing(n)).await;
-        world.publish().await;
-    }
-    open.commit().await.unwrap();
-    world.change(thing(2)).await;
-    let mut relay = world.relay();
-    publish_all(&mut relay).await;
-    let log = world.log().await;
-    assert_eq!((events(&log), log_problems(&log)), (1_305, Vec::new()));
-    let every: Vec<i64> = (1..=1_300).collect();
-    assert_eq!(versions(&world, thing(1)).await, every);
 }
 
 /// Slots are emptied when all their rows are published, and not while one is not: neither a row
