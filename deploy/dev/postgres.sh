@@ -54,9 +54,14 @@ postgres_unlock() {
 }
 
 postgres_start() {
-  local union=$1 folder="$2/postgres" from=$EPOCHREALTIME bin buffers=256MB
+  local union=$1 folder="$2/postgres" from=$EPOCHREALTIME bin buffers=256MB settings=()
   [[ $union == test ]] && buffers=128MB
   bin=$(postgres_bin) || fail "PostgreSQL is not installed: run 'make deps'"
+  # As durable as the others: memory, and checkpoints so far apart that a run meets few of them.
+  if [[ ${world:-} == bench ]]; then
+    buffers=1GB settings=(-c max_wal_size=4GB -c checkpoint_timeout=15min)
+    [[ $(ldd "$bin/postgres") != *liblz4* ]] || settings+=(-c wal_compression=lz4)
+  fi
   mkdir -p "$folder"
   if ! alive "$folder"; then
     [[ -d $folder/data ]] || { ((EUID != 0)) || chown postgres: "$folder"; }
@@ -66,7 +71,7 @@ postgres_start() {
     printf 'host all all 127.0.0.1/32 scram-sha-256\n' >"$folder/data/pg_hba.conf"
     postgres_unlock "$folder/data/postmaster.pid"
     detach "$folder" as_postgres "$folder" "$bin/postgres" -D "$folder/data" -p "$pg_port" \
-      -c shared_buffers="$buffers"
+      -c shared_buffers="$buffers" "${settings[@]}"
   fi
   await "$folder" "PostgreSQL of $union" "$bin/pg_isready" -q -h 127.0.0.1 -p "$pg_port"
   PGPASSWORD=$BASHU_PG_SUPERUSER_PASSWORD "$bin/psql" -qXtA -v ON_ERROR_STOP=1 -h 127.0.0.1 \

@@ -39,6 +39,10 @@ const STATEMENT_TIMEOUT_MS: &str = "30000";
 const IDLE_TIMEOUT_MS: &str = "30000";
 /// How long a command waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
+/// A connection that lay idle for so long is asked whether it lives before it is used: a round
+/// trip. One in steady use is not. The pool asked it when it came back, and what ends in between is
+/// met at the beginning of a transaction, where another one is taken.
+const ASKED_AFTER_IDLE: Duration = Duration::from_secs(1);
 
 /// A service's own database.
 #[derive(Clone, Debug)]
@@ -49,6 +53,7 @@ pub struct Db {
     wake: Wake,
     faults: Faults,
     operator: Option<Arc<str>>,
+    connections_max: u32,
     pub(crate) drift: Drift,
 }
 
@@ -79,6 +84,7 @@ impl Db {
             .max_connections(options.connections_max)
             .min_connections(1)
             .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire_if_idle_for(ASKED_AFTER_IDLE)
             .sqlx_logging(false)
             .map_sqlx_postgres_opts(|pg| {
                 pg.options([
@@ -96,6 +102,7 @@ impl Db {
             wake: Wake::default(),
             faults: Faults::default(),
             operator: None,
+            connections_max: options.connections_max,
             drift: Drift::default(),
         };
         db.measure_drift().await?;
@@ -212,7 +219,26 @@ impl Db {
     /// answered, and would give the connection back to the pool inside an open one, in which the
     /// next statement of somebody else is lost. `None` is what the connection was made with, read
     /// committed and for writing: to say it again costs each transaction a round trip.
+    ///
+    /// A connection that the server had ended is thrown away and another one taken: nothing was
+    /// done on it. After a restart of the server that may be all there are in the pool.
     pub(crate) async fn open(
+        &self,
+        isolation: Option<IsolationLevel>,
+        access: Option<AccessMode>,
+    ) -> Result<DatabaseTransaction> {
+        let mut ended = 0;
+        loop {
+            match self.open_one(isolation, access).await {
+                Err(error) if error.is_lost_connection() && ended < self.connections_max => {
+                    ended += 1;
+                }
+                begun => return begun,
+            }
+        }
+    }
+
+    async fn open_one(
         &self,
         isolation: Option<IsolationLevel>,
         access: Option<AccessMode>,

@@ -138,6 +138,21 @@ impl Error {
         }
     }
 
+    /// Whether the connection was gone: ended by the server, or cut on the way.
+    pub(crate) fn is_lost_connection(&self) -> bool {
+        use sea_orm::sqlx::Error as Sqlx;
+        let Self::Db(sea_orm::DbErr::Query(runtime) | sea_orm::DbErr::Exec(runtime)) = self else {
+            return false;
+        };
+        let sea_orm::RuntimeErr::SqlxError(error) = runtime else {
+            return false;
+        };
+        // Ended by an operator, after another session crashed, or for idling too long.
+        let ended = |code: &str| matches!(code, "57P01" | "57P02" | "57P05");
+        let said = error.as_database_error().and_then(|said| said.code());
+        matches!(**error, Sqlx::Io(_) | Sqlx::Protocol(_)) || said.is_some_and(|code| ended(&code))
+    }
+
     /// The five characters PostgreSQL gives its errors, where this is one.
     pub fn sqlstate(&self) -> Option<String> {
         self.database_error(|e| e.code().map(Cow::into_owned))

@@ -16,10 +16,16 @@ pub struct Migration {
 }
 
 /// Kit's own tables.
-pub const KIT: &[Migration] = &[Migration {
-    name: "kit_0001_chassis",
-    sql: include_str!("../migrations/0001_chassis.sql"),
-}];
+pub const KIT: &[Migration] = &[
+    Migration {
+        name: "kit_0001_chassis",
+        sql: include_str!("../migrations/0001_chassis.sql"),
+    },
+    Migration {
+        name: "kit_0003_once_room",
+        sql: include_str!("../migrations/0003_once_room.sql"),
+    },
+];
 
 /// Identity's replica: every service but identity runs it, which has the same names as views.
 pub const REPLICA: &[Migration] = &[Migration {

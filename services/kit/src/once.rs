@@ -6,6 +6,8 @@
 //! the outcome or the code of the refusal, never text, for [`KEEP_DAYS`]. Natural keys (order
 //! line, transaction id, scan id) are constraints of the tables they belong to and never expire.
 
+use std::collections::{BTreeMap, HashMap};
+
 use chrono::TimeDelta;
 use sea_orm::FromQueryResult;
 use sha2::{Digest, Sha256};
@@ -171,20 +173,16 @@ struct BatchRow {
 /// # Errors
 /// When the database fails.
 pub async fn begin_batch(tx: &Tx, requests: &[Request]) -> Result<Vec<BatchOnce>> {
-    let mut unique: Vec<&Request> = requests.iter().collect();
-    unique.sort_by_key(|r| (r.caller, r.key));
-    unique.dedup_by_key(|r| (r.caller, r.key));
-    let callers: Vec<Uuid> = unique.iter().map(|r| r.caller).collect();
-    let keys: Vec<Uuid> = unique.iter().map(|r| r.key).collect();
-    let first_hash = |caller: Uuid, key: Uuid| {
-        requests
-            .iter()
-            .find(|r| r.caller == caller && r.key == key)
-            .map(|r| r.hash.to_vec())
-    };
-    let hashes: Vec<Vec<u8>> = unique
-        .iter()
-        .filter_map(|r| first_hash(r.caller, r.key))
+    // Sorted, so that two batches never wait for each other; of equal keys the first counts.
+    let mut first: BTreeMap<(Uuid, Uuid), usize> = BTreeMap::new();
+    for (at, request) in requests.iter().enumerate() {
+        first.entry((request.caller, request.key)).or_insert(at);
+    }
+    let callers: Vec<Uuid> = first.keys().map(|(caller, _)| *caller).collect();
+    let keys: Vec<Uuid> = first.keys().map(|(_, key)| *key).collect();
+    let hashes: Vec<Vec<u8>> = first
+        .values()
+        .map(|at| requests[*at].hash.to_vec())
         .collect();
     let inserted: Vec<BatchRow> = tx
         .all(
@@ -200,8 +198,8 @@ pub async fn begin_batch(tx: &Tx, requests: &[Request]) -> Result<Vec<BatchOnce>
             ],
         )
         .await?;
-    let mut rows = inserted;
-    if rows.len() < unique.len() {
+    let mut rows: HashMap<(Uuid, Uuid), BatchRow> = by_key(inserted);
+    if rows.len() < first.len() {
         let known: Vec<BatchRow> = tx
             .all(
                 "SELECT o.caller, o.key, request_hash, outcome, refusal, false AS fresh
@@ -210,40 +208,36 @@ pub async fn begin_batch(tx: &Tx, requests: &[Request]) -> Result<Vec<BatchOnce>
                 [callers.into(), keys.into()],
             )
             .await?;
-        for row in known {
-            if !rows
-                .iter()
-                .any(|r| r.caller == row.caller && r.key == row.key)
-            {
-                rows.push(row);
-            }
+        // What this batch put in is among them.
+        for (key, row) in by_key(known) {
+            rows.entry(key).or_insert(row);
         }
     }
     requests
         .iter()
         .enumerate()
-        .map(|(at, request)| classify(requests, at, request, &rows))
+        .map(|(at, request)| {
+            let key = (request.caller, request.key);
+            let (first, row) = first
+                .get(&key)
+                .zip(rows.get(&key))
+                .ok_or_else(|| Error::internal("an idempotency record vanished"))?;
+            classify((at, *first), request, row)
+        })
         .collect()
 }
 
-fn classify(
-    requests: &[Request],
-    at: usize,
-    request: &Request,
-    rows: &[BatchRow],
-) -> Result<BatchOnce> {
-    let row = rows
-        .iter()
-        .find(|r| r.caller == request.caller && r.key == request.key)
-        .ok_or_else(|| Error::internal("an idempotency record vanished"))?;
+fn by_key(rows: Vec<BatchRow>) -> HashMap<(Uuid, Uuid), BatchRow> {
+    rows.into_iter()
+        .map(|row| ((row.caller, row.key), row))
+        .collect()
+}
+
+fn classify((at, first): (usize, usize), request: &Request, row: &BatchRow) -> Result<BatchOnce> {
     if row.request_hash != request.hash {
         return Ok(BatchOnce::KeyReused);
     }
     if row.fresh {
-        let first = requests
-            .iter()
-            .position(|r| r.caller == request.caller && r.key == request.key)
-            .unwrap_or(at);
         return Ok(if first == at {
             BatchOnce::First
         } else {

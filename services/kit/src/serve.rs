@@ -26,7 +26,7 @@ use crate::migrate::Migration;
 use crate::relay::Relay;
 use crate::replica::Keys;
 use crate::token::AccessKeys;
-use crate::{Ctx, Error, Result, drift, due, once, replica};
+use crate::{Ctx, Error, Result, drift, due, once, replica, telemetry};
 
 mod health;
 mod listener;
@@ -263,6 +263,9 @@ impl Process {
                 let (ctx, stop) = (service.ctx.clone(), loops_stop.clone());
                 loops.spawn(supervise::run(name, Arc::clone(run), ctx, stop));
             }
+        }
+        if let Some(metrics) = self.metrics {
+            loops.spawn(telemetry::keep_up(metrics, loops_stop.clone()));
         }
         tracing::info!(count = self.services.len(), "serving");
         stop.cancelled().await;

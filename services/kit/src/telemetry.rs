@@ -4,6 +4,8 @@
 //! digits are masked in whatever text a library brings: a phone number or an ID number never
 //! reaches a log. Traces follow W3C `traceparent` through HTTP, the outbox and Kafka.
 
+use std::time::Duration;
+
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{TraceContextExt, TracerProvider as _};
@@ -11,6 +13,7 @@ use opentelemetry_otlp::{WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use tokio_util::sync::CancellationToken;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -24,6 +27,8 @@ mod send;
 pub use log::JsonLines;
 
 const TRACEPARENT: &str = "traceparent";
+/// How often what histograms were told is sorted into their buckets.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// Records of one batch whose traces are told, at most.
 const LINKS_MAX: usize = 32;
 /// Buckets of every histogram of seconds.
@@ -93,6 +98,18 @@ impl Telemetry {
     }
 }
 
+/// Sorts what histograms were told into their buckets until `stop`. Without it that happens when
+/// metrics are read and at no other time: where nobody reads them, all of it would be kept.
+pub(crate) async fn keep_up(metrics: PrometheusHandle, stop: CancellationToken) {
+    loop {
+        metrics.run_upkeep();
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(UPKEEP_EVERY) => {}
+        }
+    }
+}
+
 fn filter(directives: &str) -> Result<EnvFilter> {
     let quiet = QUIET.join(",");
     EnvFilter::try_new(format!("{directives},{quiet}"))
@@ -103,12 +120,12 @@ fn tracer_provider(options: &TelemetryOptions) -> Result<SdkTracerProvider> {
     let resource = Resource::builder()
         .with_service_name(options.process.clone())
         .build();
-    let builder = SdkTracerProvider::builder()
-        .with_resource(resource)
-        .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)));
+    let builder = SdkTracerProvider::builder().with_resource(resource);
     let Some(endpoint) = &options.otlp_endpoint else {
-        return Ok(builder.build());
+        // Nobody will ever see what would be recorded; the ids go on all the same.
+        return Ok(builder.with_sampler(Sampler::AlwaysOff).build());
     };
+    let builder = builder.with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)));
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
         .with_http_client(send::Sender::new()?)
@@ -184,4 +201,38 @@ pub(crate) fn joined<'a>(
         span.follows_from(other);
     }
     span
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without a collector nothing is recorded, and the ids of a trace go on.
+    #[test]
+    fn ids_go_on_without_a_collector() {
+        let options = TelemetryOptions {
+            process: "test".to_owned(),
+            log: "info".to_owned(),
+            otlp_endpoint: None,
+        };
+        let traces = tracer_provider(&options).unwrap();
+        let subscriber = tracing_subscriber::registry().with(layer(&traces));
+        tracing::subscriber::with_default(subscriber, || {
+            let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+            let span = tracing::info_span!("outer");
+            continue_from(&span, &format!("00-{trace}-00f067aa0ba902b7-01"));
+            let _entered = span.enter();
+            let inner = tracing::info_span!("inner");
+            let _entered = inner.enter();
+            let told = traceparent().unwrap();
+            assert!(told.contains(trace), "{told}");
+            assert!(!inner.context().span().is_recording());
+        });
+        let subscriber = tracing_subscriber::registry().with(layer(&traces));
+        tracing::subscriber::with_default(subscriber, || {
+            let span = tracing::info_span!("root");
+            let _entered = span.enter();
+            assert!(traceparent().is_some());
+        });
+    }
 }

@@ -14,10 +14,22 @@ pub(crate) const INBOX_RECORDS_MAX: usize = 2_000;
 /// Bytes of payload that may wait for one partition.
 pub(crate) const INBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// The relay's number of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Number {
+    pub(crate) epoch: i64,
+    pub(crate) pseq: i64,
+}
+
 /// What the reader found.
 #[derive(Clone, Debug)]
 pub(crate) enum Arrived {
     Record(Box<Record>),
+    /// A record of a type that its consumer leaves to others: only its place counts.
+    Skipped {
+        offset: i64,
+        number: Number,
+    },
     /// Not a record of ours: a header is missing or cannot be read.
     Broken {
         offset: i64,
@@ -130,6 +142,6 @@ impl Inbox {
 fn size(arrived: &Arrived) -> usize {
     match arrived {
         Arrived::Record(record) => record.payload.len() + record.key.len(),
-        Arrived::Broken { .. } | Arrived::Rewound { .. } => 0,
+        Arrived::Skipped { .. } | Arrived::Broken { .. } | Arrived::Rewound { .. } => 0,
     }
 }

@@ -12,8 +12,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::Partition;
 use super::faults::Faults;
-use super::inbox::Arrived;
-use super::reader::{Assignment, Start};
+use super::inbox::{Arrived, Number};
+use super::reader::{Assignment, Start, Wanted};
 use super::tail::{Tail, TailRecord};
 use crate::Result;
 use crate::event::Record;
@@ -172,7 +172,7 @@ impl Memory {
         })
     }
 
-    pub(super) fn reader(&self, topics: &[&str]) -> MemoryReader {
+    pub(super) fn reader(&self, topics: &[&str], wanted: Wanted) -> MemoryReader {
         let partitions: Vec<Partition> = topics
             .iter()
             .flat_map(|topic| {
@@ -185,6 +185,7 @@ impl Memory {
         let (reply, starts) = sync_channel(1);
         MemoryReader {
             memory: self.clone(),
+            wanted,
             asked: Some(Assignment::Assigned { partitions, reply }),
             starts,
             reading: Vec::new(),
@@ -219,6 +220,7 @@ fn length(records: &[Record]) -> i64 {
 #[derive(Debug)]
 pub(crate) struct MemoryReader {
     memory: Memory,
+    wanted: Wanted,
     asked: Option<Assignment>,
     starts: Receiver<Vec<Start>>,
     /// Where each partition stands.
@@ -258,14 +260,18 @@ impl MemoryReader {
         for reading in &mut self.reading {
             kept_back |= self
                 .memory
-                .log(|log, options| fetch_one(log, options, reading));
+                .log(|log, options| fetch_one(log, options, (reading, &self.wanted)));
         }
         kept_back
     }
 }
 
 /// Brings what one partition has; whether anything stays behind.
-fn fetch_one(log: &mut Log, options: MemoryOptions, reading: &mut Start) -> bool {
+fn fetch_one(
+    log: &mut Log,
+    options: MemoryOptions,
+    (reading, wanted): (&mut Start, &Wanted),
+) -> bool {
     let Partition { topic, partition } = reading.partition.clone();
     let delayed = log.chance(options.delay_percent);
     let again = log.chance(options.again_percent);
@@ -298,9 +304,20 @@ fn fetch_one(log: &mut Log, options: MemoryOptions, reading: &mut Start) -> bool
             break;
         }
         reading.next_offset = record.offset + 1;
-        reading
-            .inbox
-            .push(Arrived::Record(Box::new(record.clone())));
+        reading.inbox.push(arrived(record, wanted));
     }
     reading.next_offset < high
+}
+
+fn arrived(record: &Record, wanted: &Wanted) -> Arrived {
+    if wanted.whole(&record.kind, record.must_understand) {
+        return Arrived::Record(Box::new(record.clone()));
+    }
+    Arrived::Skipped {
+        offset: record.offset,
+        number: Number {
+            epoch: record.epoch,
+            pseq: record.pseq,
+        },
+    }
 }

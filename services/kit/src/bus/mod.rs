@@ -16,11 +16,11 @@ mod wire;
 
 pub(crate) use faults::is_crash;
 pub use faults::{Defect, Faults, Hold, Passed};
-pub(crate) use inbox::{Arrived, Inbox};
+pub(crate) use inbox::{Arrived, Inbox, Number};
 pub use kafka::{Kafka, KafkaOptions};
 pub use memory::{Memory, MemoryOptions};
 pub(crate) use publisher::Publisher;
-pub(crate) use reader::{Assignment, Reader, Start};
+pub(crate) use reader::{Assignment, Reader, Start, Wanted};
 pub use tail::{Stamp, TAIL_RECORDS_MAX, Tail, TailRecord};
 
 use crate::Result;
@@ -92,10 +92,10 @@ impl Bus {
         })
     }
 
-    pub(crate) fn reader(&self, group: &str, topics: &[&str]) -> Result<Reader> {
+    pub(crate) fn reader(&self, group: &str, topics: &[&str], wanted: Wanted) -> Result<Reader> {
         Ok(match self {
-            Self::Kafka(kafka) => Reader::Kafka(kafka.reader(group, topics)?),
-            Self::Memory(memory) => Reader::Memory(memory.reader(topics)),
+            Self::Kafka(kafka) => Reader::Kafka(kafka.reader(group, topics, wanted)?),
+            Self::Memory(memory) => Reader::Memory(memory.reader(topics, wanted)),
         })
     }
 }

@@ -1,14 +1,38 @@
 //! What brings a consumer its records: which partitions it reads, from where, into which inbox.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use rdkafka::error::KafkaError;
 
-use super::Partition;
 use super::inbox::Inbox;
 use super::kafka::KafkaReader;
 use super::memory::MemoryReader;
+use super::{EPOCH_OPENED, Partition};
+
+/// Says which types of records a consumer handles: of the others it gets the place alone, so that
+/// they are neither taken apart nor copied.
+#[derive(Clone)]
+pub(crate) struct Wanted(Arc<dyn Fn(&str) -> bool + Send + Sync>);
+
+impl Wanted {
+    pub(crate) fn new(handles: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(handles))
+    }
+
+    /// Whether the consumer must see the whole record. One that opens an epoch, or must be
+    /// understood, it sees whatever it handles.
+    pub(super) fn whole(&self, kind: &str, must_understand: bool) -> bool {
+        must_understand || kind == EPOCH_OPENED || (self.0)(kind)
+    }
+}
+
+impl fmt::Debug for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wanted")
+    }
+}
 
 /// What changed about the partitions a consumer reads.
 #[derive(Debug)]

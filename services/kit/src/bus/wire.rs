@@ -1,41 +1,87 @@
 //! A record's headers: the CloudEvents Kafka binding in binary mode, plus what the relay stamps
 //! (`epoch`, `pseq`), the aggregate's `version`, `must_understand` and `traceparent`.
 
+use std::fmt::Write;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use rdkafka::message::{BorrowedHeaders, Header, Headers, OwnedHeaders};
 use uuid::Uuid;
 
+use super::inbox::{Arrived, Number};
+use super::reader::Wanted;
 use crate::event::Record;
 
-pub(super) fn headers(record: &Record, source: &str) -> OwnedHeaders {
-    let text = |headers: OwnedHeaders, key: &str, value: &str| {
-        headers.insert(Header {
-            key,
-            value: Some(value),
-        })
-    };
-    let mut headers = OwnedHeaders::new_with_capacity(12);
-    headers = text(headers, "ce_specversion", "1.0");
-    headers = text(headers, "ce_id", &record.id.to_string());
-    headers = text(headers, "ce_source", source);
-    headers = text(headers, "ce_type", &record.kind);
-    headers = text(
-        headers,
-        "ce_time",
-        &record.at.to_rfc3339_opts(SecondsFormat::Micros, true),
-    );
-    headers = text(headers, "ce_subject", &hex::encode(&record.key));
-    headers = text(headers, "content-type", "application/protobuf");
-    headers = text(headers, "epoch", &record.epoch.to_string());
-    headers = text(headers, "pseq", &record.pseq.to_string());
-    headers = text(headers, "version", &record.version.to_string());
-    if record.must_understand {
-        headers = text(headers, "must_understand", "1");
+/// Headers of a record, at most.
+const HEADERS_MAX: usize = 12;
+/// What is wrong with a record without a type.
+const NO_TYPE: &str = "its ce_type is missing";
+const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+/// Writes the headers of one record after the other, always into the same memory.
+pub(super) struct Writer<'a> {
+    source: &'a str,
+    text: String,
+    /// The time written last: all events of a transaction have the same.
+    at: Option<DateTime<Utc>>,
+    at_text: String,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(source: &'a str) -> Self {
+        Self {
+            source,
+            text: String::new(),
+            at: None,
+            at_text: String::new(),
+        }
     }
-    if let Some(traceparent) = &record.traceparent {
-        headers = text(headers, "traceparent", traceparent);
+
+    pub(super) fn headers(&mut self, record: &Record) -> OwnedHeaders {
+        if self.at != Some(record.at) {
+            self.at = Some(record.at);
+            self.at_text = record.at.to_rfc3339_opts(SecondsFormat::Micros, true);
+        }
+        let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
+        let id = record.id.hyphenated().encode_lower(&mut id);
+        let mut headers = OwnedHeaders::new_with_capacity(HEADERS_MAX);
+        headers = add(headers, "ce_specversion", "1.0");
+        headers = add(headers, "ce_id", id);
+        headers = add(headers, "ce_source", self.source);
+        headers = add(headers, "ce_type", &record.kind);
+        headers = add(headers, "ce_time", &self.at_text);
+        self.text.clear();
+        for byte in &record.key {
+            let digit = |half: u8| char::from(HEX_DIGITS[usize::from(half)]);
+            self.text.push(digit(byte >> 4));
+            self.text.push(digit(byte & 15));
+        }
+        headers = add(headers, "ce_subject", &self.text);
+        headers = add(headers, "content-type", "application/protobuf");
+        headers = self.number(headers, "epoch", record.epoch);
+        headers = self.number(headers, "pseq", record.pseq);
+        headers = self.number(headers, "version", record.version);
+        if record.must_understand {
+            headers = add(headers, "must_understand", "1");
+        }
+        if let Some(traceparent) = &record.traceparent {
+            headers = add(headers, "traceparent", traceparent);
+        }
+        headers
     }
-    headers
+
+    fn number(&mut self, headers: OwnedHeaders, key: &str, number: i64) -> OwnedHeaders {
+        self.text.clear();
+        // A string takes everything.
+        let _ = write!(self.text, "{number}");
+        add(headers, key, &self.text)
+    }
+}
+
+fn add(headers: OwnedHeaders, key: &str, value: &str) -> OwnedHeaders {
+    headers.insert(Header {
+        key,
+        value: Some(value),
+    })
 }
 
 /// Where a record stands and what it carries, before its headers are read.
@@ -85,30 +131,72 @@ impl<'a> Texts<'a> {
         }
         texts
     }
+
+    fn number(&self) -> Result<Number, &'static str> {
+        Ok(Number {
+            epoch: number(self.epoch)
+                .filter(|epoch| *epoch > 0)
+                .ok_or("its epoch is missing")?,
+            pseq: number(self.pseq)
+                .filter(|pseq| *pseq >= 0)
+                .ok_or("its pseq is missing")?,
+        })
+    }
+
+    fn must_understand(&self) -> bool {
+        self.must_understand == Some("1")
+    }
+}
+
+/// What has arrived: a record, the place of one that its consumer leaves to others, or one that is
+/// not ours.
+pub(super) fn arrived(raw: &Raw<'_>, wanted: &Wanted) -> Arrived {
+    match sort(raw, wanted) {
+        Ok(arrived) => arrived,
+        Err(reason) => Arrived::Broken {
+            offset: raw.offset,
+            reason,
+        },
+    }
+}
+
+fn sort(raw: &Raw<'_>, wanted: &Wanted) -> Result<Arrived, &'static str> {
+    let texts = texts(raw)?;
+    let kind = texts.kind.ok_or(NO_TYPE)?;
+    if wanted.whole(kind, texts.must_understand()) {
+        return whole(raw, &texts).map(|record| Arrived::Record(Box::new(record)));
+    }
+    Ok(Arrived::Skipped {
+        offset: raw.offset,
+        number: texts.number()?,
+    })
 }
 
 /// The record, or which header is at fault.
 pub(super) fn record(raw: &Raw<'_>) -> Result<Record, &'static str> {
-    let texts = Texts::of(raw.headers.ok_or("it has no headers")?);
-    let number = |text: Option<&str>| -> Option<i64> { text?.parse().ok() };
+    whole(raw, &texts(raw)?)
+}
+
+fn texts<'a>(raw: &Raw<'a>) -> Result<Texts<'a>, &'static str> {
+    Ok(Texts::of(raw.headers.ok_or("it has no headers")?))
+}
+
+fn whole(raw: &Raw<'_>, texts: &Texts<'_>) -> Result<Record, &'static str> {
+    let Number { epoch, pseq } = texts.number()?;
     Ok(Record {
         topic: raw.topic.to_owned(),
         partition: raw.partition,
         offset: raw.offset,
-        epoch: number(texts.epoch)
-            .filter(|epoch| *epoch > 0)
-            .ok_or("its epoch is missing")?,
-        pseq: number(texts.pseq)
-            .filter(|pseq| *pseq >= 0)
-            .ok_or("its pseq is missing")?,
+        epoch,
+        pseq,
         id: texts
             .id
             .and_then(|value| Uuid::parse_str(value).ok())
             .ok_or("its ce_id is missing")?,
-        kind: texts.kind.ok_or("its ce_type is missing")?.to_owned(),
+        kind: texts.kind.ok_or(NO_TYPE)?.to_owned(),
         key: raw.key.unwrap_or_default().to_vec(),
         version: number(texts.version).ok_or("its version is missing")?,
-        must_understand: texts.must_understand == Some("1"),
+        must_understand: texts.must_understand(),
         at: texts
             .at
             .and_then(|value| DateTime::parse_from_rfc3339(value).ok())
@@ -117,4 +205,122 @@ pub(super) fn record(raw: &Raw<'_>) -> Result<Record, &'static str> {
         traceparent: texts.traceparent.map(str::to_owned),
         payload: raw.payload.unwrap_or_default().to_vec(),
     })
+}
+
+fn number(text: Option<&str>) -> Option<i64> {
+    text?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(record: &Record) -> OwnedHeaders {
+        let mut writer = Writer::new("/50/alpha");
+        // What another record leaves in the writer must not show.
+        let other = Record {
+            key: vec![0xff; 40],
+            epoch: i64::MAX,
+            at: DateTime::UNIX_EPOCH,
+            ..record.clone()
+        };
+        let _ = writer.headers(&other);
+        writer.headers(record)
+    }
+
+    fn read(record: &Record, handles: &'static str) -> Arrived {
+        let headers = sent(record);
+        let raw = Raw {
+            topic: &record.topic,
+            partition: record.partition,
+            offset: record.offset,
+            key: Some(&record.key),
+            payload: Some(&record.payload),
+            headers: Some(headers.as_borrowed()),
+        };
+        arrived(&raw, &Wanted::new(move |kind| kind == handles))
+    }
+
+    fn example() -> Record {
+        Record {
+            topic: "alpha.v1".to_owned(),
+            partition: 1,
+            offset: 7,
+            epoch: 3,
+            pseq: 12,
+            id: Uuid::from_u128(0x0196_f2b0_0000_7000_8000_0000_0000_0001),
+            kind: "alpha.v1.ThingChanged".to_owned(),
+            key: vec![0x00, 0x0f, 0xa7],
+            version: -5,
+            must_understand: false,
+            at: DateTime::from_timestamp_micros(1_775_008_800_123_456).unwrap_or_default(),
+            traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
+            payload: vec![1, 2, 3],
+        }
+    }
+
+    /// What is read is what was sent, and nothing of the record before it.
+    #[test]
+    fn a_record_comes_back_whole() {
+        for record in [
+            example(),
+            Record {
+                traceparent: None,
+                must_understand: true,
+                ..example()
+            },
+        ] {
+            let Arrived::Record(read) = read(&record, "alpha.v1.ThingChanged") else {
+                panic!("it was not read");
+            };
+            assert_eq!(format!("{read:?}"), format!("{record:?}"));
+        }
+        let headers = sent(&example());
+        let texts: Vec<&str> = headers
+            .iter()
+            .filter_map(|header| std::str::from_utf8(header.value?).ok())
+            .collect();
+        assert_eq!(
+            texts[..7],
+            [
+                "1.0",
+                "0196f2b0-0000-7000-8000-000000000001",
+                "/50/alpha",
+                "alpha.v1.ThingChanged",
+                "2026-04-01T02:00:00.123456Z",
+                "000fa7",
+                "application/protobuf",
+            ]
+        );
+    }
+
+    /// Of a type that the consumer leaves to others only the place is read, unless it must be
+    /// understood or opens an epoch.
+    #[test]
+    fn what_is_not_handled_is_only_counted() {
+        let number = Number { epoch: 3, pseq: 12 };
+        let skipped = read(&example(), "alpha.v1.Other");
+        assert!(
+            matches!(skipped, Arrived::Skipped { offset: 7, number: of } if of == number),
+            "{skipped:?}"
+        );
+        let must = Record {
+            must_understand: true,
+            ..example()
+        };
+        assert!(matches!(read(&must, "other"), Arrived::Record(_)));
+        let opening = Record {
+            kind: crate::bus::EPOCH_OPENED.to_owned(),
+            ..example()
+        };
+        assert!(matches!(read(&opening, "other"), Arrived::Record(_)));
+        let foreign = Record {
+            epoch: 0,
+            ..example()
+        };
+        assert!(matches!(
+            read(&foreign, "other"),
+            Arrived::Broken { offset: 7, .. }
+        ));
+    }
 }

@@ -1,5 +1,6 @@
 //! One transaction of a consumer: the position first, then what is held, then the effects.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 
@@ -14,13 +15,64 @@ use crate::bus::{Defect, Partition};
 use crate::event::Record;
 use crate::{Ctx, Error, Result, Tx, parked};
 
-/// One record of a batch, or what is got past without applying anything.
-#[derive(Clone, Debug)]
-pub(super) struct Step {
+/// Records to apply, and how far they and what is got past among them bring the position.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Batch {
+    pub(super) records: Vec<Record>,
+    /// The position behind each record.
+    behind: Vec<Behind>,
+    /// The position behind all, where the last thing in it is no record.
+    end: Option<Behind>,
+}
+
+/// The position behind a record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Behind {
     pub(super) next_offset: i64,
-    pub(super) after: Position,
-    /// `None` when it only moves the position.
-    pub(super) record: Option<Record>,
+    pub(super) position: Position,
+}
+
+impl From<Behind> for Stored {
+    fn from(behind: Behind) -> Self {
+        Self {
+            position: behind.position,
+            next_offset: behind.next_offset,
+            held: None,
+        }
+    }
+}
+
+impl Batch {
+    pub(super) fn push(&mut self, record: Record, behind: Behind) {
+        self.records.push(record);
+        self.behind.push(behind);
+        self.end = None;
+    }
+
+    /// Gets past something that has no effect.
+    pub(super) fn pass(&mut self, behind: Behind) {
+        self.end = Some(behind);
+    }
+
+    /// The position behind all of it; `None` when there is nothing in it.
+    pub(super) fn to(&self) -> Option<Stored> {
+        let end = self.end.or(self.behind.last().copied());
+        end.map(Stored::from)
+    }
+
+    /// The part that begins with record `first`.
+    pub(super) fn split_off(&mut self, first: usize) -> Self {
+        Self {
+            records: self.records.split_off(first),
+            behind: self.behind.split_off(first),
+            end: self.end.take(),
+        }
+    }
+
+    /// The position behind record `index`.
+    pub(super) fn behind(&self, index: usize) -> Option<Stored> {
+        self.behind.get(index).copied().map(Stored::from)
+    }
 }
 
 /// What a batch came to.
@@ -32,26 +84,19 @@ pub(super) struct Applied {
     pub(super) effects: usize,
 }
 
-/// Applies `steps` in one transaction; `None` when somebody else was here.
+/// Applies `records` and moves to `to` in one transaction; `None` when somebody else was here.
 pub(super) async fn apply<H: Handler>(
     ctx: &Ctx,
     handler: &H,
-    (partition, stored): (&Partition, &Stored),
-    steps: &[Step],
+    at: (&Partition, &Stored),
+    (records, to): (&[Record], Stored),
 ) -> Result<Option<Applied>> {
-    let Some(to) = steps.last().map(Step::to) else {
-        return Err(Error::internal("a batch without a step"));
-    };
-    let records: Vec<&Record> = steps
-        .iter()
-        .filter_map(|step| step.record.as_ref())
-        .collect();
     let started = std::time::Instant::now();
     let early = ctx.db.faults().has(Defect::PositionBeforeEffects);
     if early {
         let tx = ctx.db.begin().await?;
-        let moved = advance(&tx, handler.name(), (partition, stored), &to).await;
-        if !ctx.db.end(tx, moved).await? {
+        let moved = advance(&tx, handler.name(), at, &to).await;
+        if ctx.db.end(tx, moved).await?.is_none() {
             return Ok(None);
         }
     }
@@ -61,10 +106,17 @@ pub(super) async fn apply<H: Handler>(
         .filter_map(|record| record.traceparent.as_deref());
     let span = crate::telemetry::consumed(handler.name(), traces);
     let attempt = async {
-        if !early && !advance(&tx, handler.name(), (partition, stored), &to).await? {
-            return Ok(None);
+        let moved = if early {
+            Some(true)
+        } else {
+            advance(&tx, handler.name(), at, &to).await?
+        };
+        match moved {
+            Some(holds) => effects(&tx, handler, (at.0, holds), records)
+                .await
+                .map(Some),
+            None => Ok(None),
         }
-        effects(&tx, handler, partition, &records).await.map(Some)
     };
     let result = attempt.instrument(span.clone()).await;
     let effects: Option<usize> = ctx.db.end(tx, result).instrument(span).await?;
@@ -87,7 +139,7 @@ async fn advance(
     name: &'static str,
     (partition, stored): (&Partition, &Stored),
     to: &Stored,
-) -> Result<bool> {
+) -> Result<Option<bool>> {
     watermark::advance(tx, name, partition, stored.next_offset, to).await
 }
 
@@ -95,10 +147,15 @@ async fn advance(
 async fn effects<H: Handler>(
     tx: &Tx,
     handler: &H,
-    partition: &Partition,
-    records: &[&Record],
+    (partition, holds): (&Partition, bool),
+    records: &[Record],
 ) -> Result<usize> {
-    let sorted = sort_out(tx, handler, partition, records).await?;
+    let held = if holds {
+        held_keys(tx, handler.name(), partition, records).await?
+    } else {
+        HashSet::new()
+    };
+    let sorted = sort_out(handler, &held, records)?;
     for waiting in sorted.waiting {
         parked::insert(tx, handler.name(), waiting, None).await?;
     }
@@ -111,13 +168,9 @@ pub(super) async fn park(
     ctx: &Ctx,
     consumer: &'static str,
     (partition, stored): (&Partition, &Stored),
-    step: &Step,
+    (record, to): (&Record, Stored),
     error: &Error,
 ) -> Result<Option<Applied>> {
-    let to = step.to();
-    let Some(record) = &step.record else {
-        return Err(Error::internal("a step without a record failed"));
-    };
     let reason = parked::reason(error);
     let tx = ctx.db.begin().await?;
     let result = park_one(&tx, consumer, (partition, stored), &to, (record, &reason)).await;
@@ -146,7 +199,7 @@ pub(super) async fn reopen(
 ) -> Result<bool> {
     let tx = ctx.db.begin().await?;
     let result = watermark::advance(&tx, consumer, partition, stored.next_offset, open).await;
-    ctx.db.end(tx, result).await
+    Ok(ctx.db.end(tx, result).await?.is_some())
 }
 
 async fn park_one(
@@ -156,41 +209,34 @@ async fn park_one(
     to: &Stored,
     (record, reason): (&Record, &str),
 ) -> Result<bool> {
-    if !watermark::advance(tx, consumer, partition, stored.next_offset, to).await? {
+    let moved = watermark::advance(tx, consumer, partition, stored.next_offset, to).await?;
+    if moved.is_none() {
         return Ok(false);
     }
     parked::insert(tx, consumer, record, Some(reason)).await?;
     Ok(true)
 }
 
-impl Step {
-    /// The position behind this step.
-    fn to(&self) -> Stored {
-        Stored {
-            position: self.after,
-            next_offset: self.next_offset,
-            held: None,
-        }
-    }
-}
-
 struct SortedOut<'a> {
-    apply: Vec<Record>,
+    apply: Cow<'a, [Record]>,
     waiting: Vec<&'a Record>,
 }
 
-/// Tells apart what is applied now and what waits behind a held key.
-async fn sort_out<'a, H: Handler>(
-    tx: &Tx,
+/// Tells apart what is applied now and what waits behind a held key. As a rule all of it is
+/// applied, as it stands.
+fn sort_out<'a, H: Handler>(
     handler: &H,
-    partition: &Partition,
-    records: &[&'a Record],
+    held: &HashSet<Vec<u8>>,
+    records: &'a [Record],
 ) -> Result<SortedOut<'a>> {
-    let held = held_keys(tx, handler.name(), partition, records).await?;
-    let mut sorted = SortedOut {
-        apply: Vec::with_capacity(records.len()),
-        waiting: Vec::new(),
-    };
+    let mut waiting = Vec::new();
+    if held.is_empty() && records.iter().all(|record| handler.handles(&record.kind)) {
+        return Ok(SortedOut {
+            apply: Cow::Borrowed(records),
+            waiting,
+        });
+    }
+    let mut apply = Vec::with_capacity(records.len());
     for record in records {
         let known = handler.handles(&record.kind);
         if !known && !record.must_understand {
@@ -198,9 +244,9 @@ async fn sort_out<'a, H: Handler>(
         }
         let held = held.contains(&record.key);
         if held && !(known && handler.monotone(record)) {
-            sorted.waiting.push(record);
+            waiting.push(record);
         } else if known {
-            sorted.apply.push((*record).clone());
+            apply.push(record.clone());
         } else {
             let kind = &record.kind;
             return Err(Error::permanent(format!(
@@ -208,7 +254,8 @@ async fn sort_out<'a, H: Handler>(
             )));
         }
     }
-    Ok(sorted)
+    let apply = Cow::Owned(apply);
+    Ok(SortedOut { apply, waiting })
 }
 
 /// The keys of these records that are held; locked, so that a release cannot drop a hold behind
@@ -217,7 +264,7 @@ async fn held_keys(
     tx: &Tx,
     consumer: &str,
     partition: &Partition,
-    records: &[&Record],
+    records: &[Record],
 ) -> Result<HashSet<Vec<u8>>> {
     #[derive(FromQueryResult)]
     struct Key {

@@ -1,6 +1,6 @@
 //! What a record is to a consumer that stands at a position. Pure.
 
-use crate::bus::EPOCH_OPENED;
+use crate::bus::{EPOCH_OPENED, Number};
 use crate::event::Record;
 
 /// How far a partition has been applied, by the relay's numbers.
@@ -25,12 +25,21 @@ pub(super) enum Verdict {
 }
 
 pub(super) fn judge(position: Position, record: &Record) -> Verdict {
+    let opens = record.kind == EPOCH_OPENED && record.pseq == 0;
+    let number = Number {
+        epoch: record.epoch,
+        pseq: record.pseq,
+    };
+    judge_number(position, number, opens)
+}
+
+/// [`judge`] for a record of which only the number is known: `opens` when it opens an epoch.
+pub(super) fn judge_number(position: Position, record: Number, opens: bool) -> Verdict {
     let Position { epoch, last_pseq } = position;
     let here = Position {
         epoch: record.epoch,
         last_pseq: record.pseq,
     };
-    let opens = record.kind == EPOCH_OPENED && record.pseq == 0;
     if record.epoch < epoch {
         return Verdict::Drop;
     }

@@ -25,7 +25,7 @@ pub(crate) use batch::run;
 use lane::{PartitionLane, Turn};
 pub use watermark::{Held, held, release};
 
-use crate::bus::{Assignment, Bus, Partition, Reader, Start};
+use crate::bus::{Assignment, Bus, Partition, Reader, Start, Wanted};
 use crate::event::Record;
 use crate::{Ctx, Error, Result, Tx};
 
@@ -126,9 +126,24 @@ impl<H: Handler> Consumer<H> {
         self.close().await;
     }
 
-    /// Finishes the open transactions and leaves the group.
+    /// Finishes the open transactions, stores how far it got, and leaves the group.
     pub async fn close(mut self) {
-        while self.running.join_next().await.is_some() {}
+        while let Some(finished) = self.running.join_next().await {
+            if let Ok((lane, Ok(Turn::Passed(_)))) = finished
+                && lane.generation() == self.generation
+            {
+                self.lanes.insert(lane.partition().clone(), lane);
+            }
+        }
+        for lane in self.lanes.values_mut() {
+            let stored = lane
+                .store_passed(&self.ctx, self.handler.name(), true)
+                .await;
+            if let Err(error) = stored {
+                // Whoever reads on there passes the same records once more.
+                tracing::warn!(%error, "a consumer left without storing how far it got");
+            }
+        }
         if let Some(reader) = self.reader.take() {
             reader.close().await;
         }
@@ -183,7 +198,10 @@ impl<H: Handler> Consumer<H> {
             self.bus.ensure_topic(topic).await?;
         }
         let group = format!("{}.{}", self.ctx.service, self.handler.name());
-        self.reader = Some(self.bus.reader(&group, self.handler.topics())?);
+        let handler = Arc::clone(&self.handler);
+        let wanted = Wanted::new(move |kind| handler.handles(kind));
+        let topics = self.handler.topics();
+        self.reader = Some(self.bus.reader(&group, topics, wanted)?);
         if let Some(first) = self.reader.as_mut().and_then(Reader::try_next) {
             self.assign(first).await?;
         }
@@ -236,11 +254,10 @@ impl<H: Handler> Consumer<H> {
     async fn open_lane(&mut self, partition: Partition) -> Result<PartitionLane> {
         let name = self.handler.name();
         let stored = watermark::load(&self.ctx, name, &partition).await?;
+        let arrived = Arc::clone(&self.arrived);
+        let generation = self.generation;
         Ok(PartitionLane::new(
-            partition,
-            stored,
-            self.generation,
-            Arc::clone(&self.arrived),
+            name, partition, stored, generation, arrived,
         ))
     }
 

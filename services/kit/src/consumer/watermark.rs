@@ -1,6 +1,7 @@
 //! A consumer's position in each partition, kept in PostgreSQL beside the effects.
 
-use sea_orm::FromQueryResult;
+use chrono::{DateTime, Utc};
+use sea_orm::{FromQueryResult, Value};
 
 use super::judge::Position;
 use crate::audit::AuditRow;
@@ -59,41 +60,80 @@ pub(super) async fn load(ctx: &Ctx, consumer: &str, partition: &Partition) -> Re
 }
 
 /// Moves the position, first of all in its transaction: takes the row's lock and fences whoever
-/// else believes to own the partition. False when somebody was here.
+/// else believes to own the partition. Whether any key of the topic is held, or `None` when
+/// somebody was here.
+///
+/// That no key is held it may say from before it waited for the lock: a hold is made only by who
+/// moves this row, and whoever moved it since is met by the fence.
 pub(super) async fn advance(
     tx: &Tx,
     consumer: &str,
     partition: &Partition,
     expected: i64,
     to: &Stored,
-) -> Result<bool> {
+) -> Result<Option<bool>> {
+    #[derive(FromQueryResult)]
+    struct Moved {
+        holds: bool,
+    }
     // The one is what is promised, the other shows that a test would see it missing.
     let fence = if tx.has(Defect::PositionUnfenced) {
         "$4::bigint IS NOT NULL"
     } else {
-        "next_offset = $4"
+        FENCE
     };
-    let moved = tx
-        .execute(
-            &format!(
-                "UPDATE watermark SET next_offset = $5, epoch = $6, last_pseq = $7, held = $8,
-                   held_offset = NULL, applied_at = $9
-                 WHERE consumer = $1 AND topic = $2 AND part = $3 AND {fence}"
-            ),
-            [
-                consumer.into(),
-                partition.topic.clone().into(),
-                partition.partition.into(),
-                expected.into(),
-                to.next_offset.into(),
-                to.position.epoch.into(),
-                to.position.last_pseq.into(),
-                to.held.clone().into(),
-                tx.now().into(),
-            ],
-        )
+    let sql = format!(
+        "{MOVE} AND {fence} RETURNING EXISTS
+           (SELECT 1 FROM parked_key k WHERE k.consumer = $1 AND k.topic = $2) AS holds"
+    );
+    let moved: Option<Moved> = tx
+        .one(&sql, values(consumer, partition, expected, to, tx.now()))
+        .await?;
+    Ok(moved.map(|moved| moved.holds))
+}
+
+/// Moves the position past records that have no effect here, in a statement of its own: nothing
+/// comes with it. False when somebody was here.
+pub(super) async fn pass(
+    ctx: &Ctx,
+    consumer: &str,
+    partition: &Partition,
+    expected: i64,
+    to: &Stored,
+) -> Result<bool> {
+    ctx.db.drift.check()?;
+    let sql = format!("{MOVE} AND {FENCE}");
+    let now = ctx.clock.now();
+    let moved = ctx
+        .db
+        .execute(&sql, values(consumer, partition, expected, to, now))
         .await?;
     Ok(moved == 1)
+}
+
+const MOVE: &str = "UPDATE watermark SET next_offset = $5, epoch = $6, last_pseq = $7, held = $8,
+       held_offset = NULL, applied_at = $9
+     WHERE consumer = $1 AND topic = $2 AND part = $3";
+const FENCE: &str = "next_offset = $4";
+
+fn values(
+    consumer: &str,
+    partition: &Partition,
+    expected: i64,
+    to: &Stored,
+    now: DateTime<Utc>,
+) -> [Value; 9] {
+    [
+        consumer.into(),
+        partition.topic.clone().into(),
+        partition.partition.into(),
+        expected.into(),
+        to.next_offset.into(),
+        to.position.epoch.into(),
+        to.position.last_pseq.into(),
+        to.held.clone().into(),
+        now.into(),
+    ]
 }
 
 /// Stops the partition before the record at `offset`. False when somebody else moved it.

@@ -49,6 +49,9 @@ const RETRY_DELAY: Duration = Duration::from_millis(50);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
 /// How often the age of what waits is shown.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
+/// How often a relay asks whether it still has the lock. One that has lost it is fenced in any
+/// case: it stores nothing and so sends nothing more.
+const LOCK_CHECK: Duration = Duration::from_secs(1);
 /// How often an idle relay looks whether its topic still is what it was.
 const TOPIC_CHECK: Duration = Duration::from_secs(10);
 
@@ -83,6 +86,7 @@ struct Open {
     state: State,
     ticker: Option<Ticker>,
     checked: Instant,
+    lock_checked: Instant,
 }
 
 impl Relay {
@@ -195,8 +199,7 @@ impl Relay {
         let tails = self.bus.tails(&self.topic, &from).await?;
         let expected = match &mut ticker {
             Some(ticker) if explain::goes_beyond(&state, &tails) => {
-                let chunk = ticker.peek().await?;
-                let records = stamp(&self.topic, &state, chunk);
+                let records = stamp(&state, ticker.peek().await?.clone());
                 records
                     .iter()
                     .map(|r| ((r.partition, r.pseq), r.id))
@@ -220,6 +223,7 @@ impl Relay {
             state,
             ticker,
             checked: Instant::now(),
+            lock_checked: Instant::now(),
         }))
     }
 
@@ -251,9 +255,7 @@ impl Relay {
         let mut ticker = match open.ticker.take() {
             Some(ticker) => ticker,
             None => {
-                if !self.hold_lock().await? {
-                    return Err(Error::Unavailable("another process is the relay now"));
-                }
+                self.check_lock(open).await?;
                 match open.state.open_tick(&self.ctx).await? {
                     Some(ticker) => ticker,
                     None => {
@@ -267,7 +269,8 @@ impl Relay {
         self.bus.faults().point("relay.opened").await?;
         let chunk = ticker.next().await?;
         let published = chunk.events.len();
-        let records = Arc::new(stamp(&self.topic, &open.state, &chunk));
+        let last_id = chunk.events.last().map(|event| event.id);
+        let records = Arc::new(stamp(&open.state, chunk));
         // The next chunk is read while this one is on its way; it is sent after this is stored.
         let (offsets, read) = tokio::join!(
             open.publisher.publish(Arc::clone(&records)),
@@ -279,7 +282,6 @@ impl Relay {
         if let Err(reason) = open.state.take_in(&records, &offsets) {
             return Err(self.refuse(reason).await);
         }
-        let last_id = chunk.events.last().map(|event| event.id);
         if ticker.is_finished() {
             open.state.close_tick(&self.ctx).await?;
         } else {
@@ -294,6 +296,17 @@ impl Relay {
         metrics::counter!("bashu_relay_events_total", "topic" => self.topic.clone())
             .increment(published as u64);
         Ok(published)
+    }
+
+    async fn check_lock(&mut self, open: &mut Open) -> Result<()> {
+        if open.lock_checked.elapsed() < LOCK_CHECK {
+            return Ok(());
+        }
+        if !self.hold_lock().await? {
+            return Err(Error::Unavailable("another process is the relay now"));
+        }
+        open.lock_checked = Instant::now();
+        Ok(())
     }
 
     /// Looks now and then whether the topic still reaches as far as was acknowledged.
@@ -371,31 +384,32 @@ pub async fn oldest_unpublished(ctx: &Ctx) -> Result<Option<DateTime<Utc>>> {
     state::oldest_unpublished(ctx).await
 }
 
-/// The records of a chunk with the numbers that follow from the stored counters.
-fn stamp(topic: &str, state: &State, chunk: &Chunk) -> Vec<Record> {
+/// The records of a chunk with the numbers that follow from the stored counters. The publisher
+/// knows the topic: it is not written into each.
+fn stamp(state: &State, chunk: Chunk) -> Vec<Record> {
     let partitions = i32::try_from(state.pseqs.len()).unwrap_or(i32::MAX);
     let mut pseqs = state.pseqs.clone();
     chunk
         .events
-        .iter()
+        .into_iter()
         .map(|event| {
             let partition = partition_of(&event.key, partitions);
             let pseq = &mut pseqs[usize::try_from(partition).unwrap_or_default()];
             *pseq += 1;
             Record {
-                topic: topic.to_owned(),
+                topic: String::new(),
                 partition,
                 offset: -1,
                 epoch: state.epoch,
                 pseq: *pseq,
                 id: event.event_id,
-                kind: event.kind.clone(),
-                key: event.key.clone(),
+                kind: event.kind,
+                key: event.key,
                 version: event.version,
                 must_understand: event.must_understand,
                 at: event.occurred_at,
-                traceparent: event.traceparent.clone(),
-                payload: event.payload.clone(),
+                traceparent: event.traceparent,
+                payload: event.payload,
             }
         })
         .collect()

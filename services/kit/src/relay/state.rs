@@ -13,6 +13,8 @@ use crate::{Ctx, Error, Result};
 
 /// The one shard: all partitions.
 const SHARD: i32 = 0;
+/// Events of a new tick that are counted: from so many on it is read through a cursor.
+const COUNTED_ROWS_MAX: i64 = 400;
 /// The advisory lock of a database's relay: "RELAY" in hexadecimal.
 const LOCK_KEY: i64 = 0x52_45_4c_41_59;
 
@@ -85,6 +87,8 @@ struct StateRow {
 struct TickRow {
     tick: i64,
     opened: Option<String>,
+    /// About how many events are in it, counted up to [`COUNTED_ROWS_MAX`].
+    events: i64,
 }
 
 impl State {
@@ -143,6 +147,12 @@ impl State {
         Some(Ticker::new(ctx.db.clone(), &self.s1, s2, self.last_id))
     }
 
+    /// The reader of a tick that may be small enough to be read at once.
+    fn small_ticker(&self, ctx: &Ctx, events: i64) -> Option<Ticker> {
+        let small = events < COUNTED_ROWS_MAX;
+        self.ticker(ctx).map(|ticker| ticker.small(small))
+    }
+
     /// Opens a tick if anything has become visible since the last one; synchronously committed,
     /// since what is sent from now on depends on it.
     pub(super) async fn open_tick(&mut self, ctx: &Ctx) -> Result<Option<Ticker>> {
@@ -156,7 +166,9 @@ impl State {
                      EXISTS (SELECT 1 FROM outbox WHERE xid >= $4::text::xid8)
                      OR EXISTS (SELECT 1 FROM outbox WHERE xid = ANY ($5::text::xid8[])))
                    RETURNING s2)
-                 SELECT tick, (SELECT s2::text FROM opened) AS opened
+                 SELECT tick, (SELECT s2::text FROM opened) AS opened,
+                   (SELECT count(*) FROM (SELECT FROM outbox WHERE xid >= $4::text::xid8
+                      LIMIT $6) AS counted) AS events
                  FROM outbox_relay WHERE shard = $1 AND epoch = $2",
                 [
                     SHARD.into(),
@@ -164,6 +176,7 @@ impl State {
                     self.tick.into(),
                     self.s1.xmax.to_string().into(),
                     self.s1.running().into(),
+                    COUNTED_ROWS_MAX.into(),
                 ],
             )
             .await?
@@ -177,7 +190,7 @@ impl State {
         self.tick += 1;
         self.last_id = 0;
         self.s2 = Some(Snapshot::parse(&opened)?);
-        Ok(self.ticker(ctx))
+        Ok(self.small_ticker(ctx, row.events))
     }
 
     /// Takes in what was acknowledged, or says why it cannot be.

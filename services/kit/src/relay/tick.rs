@@ -6,7 +6,9 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use sea_orm::{AccessMode, ConnectionTrait, DatabaseTransaction, FromQueryResult, IsolationLevel};
+use sea_orm::{
+    AccessMode, ConnectionTrait, DatabaseTransaction, IsolationLevel, QueryResult, Statement, Value,
+};
 use uuid::Uuid;
 
 use super::{CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX};
@@ -14,8 +16,11 @@ use crate::bus::Defect;
 use crate::db::statement;
 use crate::{Db, Error, Result};
 
-/// Rows taken from the cursor at once: bounds the bytes a chunk can exceed its limit by.
-const FETCH_ROWS_MAX: usize = 500;
+/// Rows read at once: bounds the bytes a chunk can exceed its limit by.
+const READ_ROWS_MAX: usize = 500;
+/// The same after a read whose rows had [`SMALL_BYTES`] at most, on average.
+const READ_SMALL_ROWS_MAX: usize = 2_000;
+const SMALL_BYTES: usize = 1_024;
 
 /// What PostgreSQL writes as `xmin:xmax:xip,…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +61,7 @@ impl Snapshot {
 }
 
 /// One row of the outbox.
-#[derive(Clone, Debug, FromQueryResult)]
+#[derive(Clone, Debug)]
 pub(super) struct OutboxRow {
     pub(super) id: i64,
     pub(super) event_id: Uuid,
@@ -69,62 +74,96 @@ pub(super) struct OutboxRow {
     pub(super) traceparent: Option<String>,
 }
 
+const BY_ID: &str = "id";
+/// What a row is read from, in this order.
+const COLUMNS: &str = "id, event_id, kind, key, version, must_understand, payload, occurred_at,
+    traceparent, xid";
+
+impl OutboxRow {
+    /// By place: a name would be looked up for each value of each row.
+    fn read(row: &QueryResult) -> Result<Self> {
+        Ok(Self {
+            id: row.try_get_by_index(0)?,
+            event_id: row.try_get_by_index(1)?,
+            kind: row.try_get_by_index(2)?,
+            key: row.try_get_by_index(3)?,
+            version: row.try_get_by_index(4)?,
+            must_understand: row.try_get_by_index(5)?,
+            payload: row.try_get_by_index(6)?,
+            occurred_at: row.try_get_by_index(7)?,
+            traceparent: row.try_get_by_index(8)?,
+        })
+    }
+}
+
 /// What is sent and stored at once.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Chunk {
     pub(super) events: Vec<OutboxRow>,
 }
 
-/// Reads one tick from a cursor, so that a large one is sorted once, in a transaction that takes
-/// no number and so holds nobody up.
+/// Reads one tick. A small one is one query; a large one comes from a cursor, so that it is sorted
+/// once, in a transaction that takes no number and so holds nobody up.
 pub(super) struct Ticker {
     db: Db,
-    query: String,
+    bounds: Bounds,
+    order: &'static str,
+    /// Whether it is tried without a cursor first.
+    small: bool,
+    rows_max: usize,
     cursor: Option<DatabaseTransaction>,
     ahead: Option<Chunk>,
     exhausted: bool,
 }
 
+/// Which rows belong to a tick and are left of it, as PostgreSQL writes it.
+#[derive(Debug)]
+struct Bounds {
+    from_xid: String,
+    until_xid: String,
+    running: String,
+    snapshot: String,
+    last_id: i64,
+}
+
 impl fmt::Debug for Ticker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ticker")
-            .field("query", &self.query)
+            .field("bounds", &self.bounds)
             .finish_non_exhaustive()
     }
 }
 
 impl Ticker {
     pub(super) fn new(db: Db, s1: &Snapshot, s2: &Snapshot, last_id: i64) -> Self {
-        // All that goes in are numbers that PostgreSQL wrote; the planner sees them as constants
-        // and uses the index on xid for both branches.
-        let columns = "id, event_id, kind, key, version, must_understand, payload, occurred_at, \
-                       traceparent, xid";
         let order = if db.faults().has(Defect::OrderByXid) {
             "xid, id"
         } else {
-            "id"
+            BY_ID
         };
-        let visible = format!(
-            "pg_visible_in_snapshot(xid, '{}') AND id > {last_id}",
-            s2.text
-        );
-        let query = format!(
-            "SELECT {columns} FROM outbox
-               WHERE xid >= '{}'::xid8 AND xid < '{}'::xid8 AND {visible}
-             UNION ALL
-             SELECT {columns} FROM outbox WHERE xid = ANY ('{}'::xid8[]) AND {visible}
-             ORDER BY {order}",
-            s1.xmax,
-            s2.xmax,
-            s1.running(),
-        );
         Self {
             db,
-            query,
+            bounds: Bounds {
+                from_xid: s1.xmax.to_string(),
+                until_xid: s2.xmax.to_string(),
+                running: s1.running(),
+                snapshot: s2.text.clone(),
+                last_id,
+            },
+            order,
+            small: false,
+            rows_max: READ_ROWS_MAX,
             cursor: None,
             ahead: None,
             exhausted: false,
         }
+    }
+
+    /// Reads it without a cursor first if it is `small`.
+    pub(super) fn small(self, small: bool) -> Self {
+        // Only by id can it be left and taken up again.
+        let small = small && self.order == BY_ID;
+        Self { small, ..self }
     }
 
     /// The next chunk without taking it.
@@ -161,20 +200,36 @@ impl Ticker {
     }
 
     async fn read(&mut self) -> Result<Chunk> {
+        let mut chunk = Chunk::default();
+        let mut bytes = 0;
+        if std::mem::take(&mut self.small) {
+            let rows = self.db.pool().query_all_raw(self.select()).await?;
+            self.exhausted = rows.len() < READ_ROWS_MAX;
+            bytes += chunk.take_in(&rows)?;
+            // There were more than expected: the rest of the same tick.
+            if let Some(last) = chunk.events.last() {
+                self.bounds.last_id = last.id;
+            }
+            if self.exhausted {
+                return Ok(chunk);
+            }
+        }
         let cursor = match self.cursor.take() {
             Some(cursor) => cursor,
             None => self.declare().await?,
         };
-        let fetch = format!("FETCH {FETCH_ROWS_MAX} FROM tick");
-        let mut chunk = Chunk::default();
-        let mut bytes = 0;
         while chunk.events.len() < CHUNK_EVENTS_MAX && bytes < CHUNK_BYTES_MAX {
-            let rows = OutboxRow::find_by_statement(statement(&fetch, []))
-                .all(&cursor)
-                .await?;
-            self.exhausted = rows.len() < FETCH_ROWS_MAX;
-            bytes += rows.iter().map(|row| row.payload.len()).sum::<usize>();
-            chunk.events.extend(rows);
+            let most = self.rows_max.min(CHUNK_EVENTS_MAX - chunk.events.len());
+            let fetch = format!("FETCH {most} FROM tick");
+            let rows = cursor.query_all_raw(statement(&fetch, [])).await?;
+            self.exhausted = rows.len() < most;
+            let read = chunk.take_in(&rows)?;
+            bytes += read;
+            self.rows_max = if read <= rows.len() * SMALL_BYTES {
+                READ_SMALL_ROWS_MAX
+            } else {
+                READ_ROWS_MAX
+            };
             if self.exhausted {
                 cursor.rollback().await?;
                 return Ok(chunk);
@@ -182,6 +237,24 @@ impl Ticker {
         }
         self.cursor = Some(cursor);
         Ok(chunk)
+    }
+
+    /// The first rows of the tick in a query whose text is the same for every tick, so that it is
+    /// prepared once.
+    fn select(&self) -> Statement {
+        let bounds = &self.bounds;
+        let sql = query(
+            ["$1::text", "$2::text", "$3::text", "$4::text", "$5"],
+            self.order,
+        );
+        let values: [Value; 5] = [
+            bounds.from_xid.clone().into(),
+            bounds.until_xid.clone().into(),
+            bounds.running.clone().into(),
+            bounds.snapshot.clone().into(),
+            bounds.last_id.into(),
+        ];
+        statement(&format!("{sql} LIMIT {READ_ROWS_MAX}"), values)
     }
 
     async fn declare(&self) -> Result<DatabaseTransaction> {
@@ -192,10 +265,51 @@ impl Ticker {
                 Some(AccessMode::ReadOnly),
             )
             .await?;
-        let declare = format!("DECLARE tick NO SCROLL CURSOR FOR {}", self.query);
+        // All that goes in are numbers that PostgreSQL wrote; the planner sees them as constants
+        // and uses the index on xid for both branches.
+        let bounds = &self.bounds;
+        let constant = |text: &str| format!("'{text}'");
+        let sql = query(
+            [
+                &constant(&bounds.from_xid),
+                &constant(&bounds.until_xid),
+                &constant(&bounds.running),
+                &constant(&bounds.snapshot),
+                &bounds.last_id.to_string(),
+            ],
+            self.order,
+        );
+        let declare = format!("DECLARE tick NO SCROLL CURSOR FOR {sql}");
         cursor.execute_unprepared(&declare).await?;
         Ok(cursor)
     }
+}
+
+impl Chunk {
+    /// Takes rows in; the bytes of their payloads.
+    fn take_in(&mut self, rows: &[QueryResult]) -> Result<usize> {
+        let mut bytes = 0;
+        for row in rows {
+            let row = OutboxRow::read(row)?;
+            bytes += row.payload.len();
+            self.events.push(row);
+        }
+        Ok(bytes)
+    }
+}
+
+/// What a tick is read with: the transactions from `s1` on that `s2` sees, and those that were
+/// still running in `s1`.
+fn query([from_xid, until_xid, running, snapshot, last_id]: [&str; 5], order: &str) -> String {
+    let visible =
+        format!("pg_visible_in_snapshot(xid, {snapshot}::pg_snapshot) AND id > {last_id}");
+    format!(
+        "SELECT {COLUMNS} FROM outbox
+           WHERE xid >= {from_xid}::xid8 AND xid < {until_xid}::xid8 AND {visible}
+         UNION ALL
+         SELECT {COLUMNS} FROM outbox WHERE xid = ANY ({running}::xid8[]) AND {visible}
+         ORDER BY {order}"
+    )
 }
 
 #[cfg(test)]

@@ -174,7 +174,7 @@ async fn positions(ctx: &kit::Ctx, which: &str) -> i64 {
     .await
 }
 
-async fn number(ctx: &kit::Ctx, sql: &str) -> i64 {
+pub(crate) async fn number(ctx: &kit::Ctx, sql: &str) -> i64 {
     #[derive(FromQueryResult)]
     struct Number {
         n: i64,

@@ -267,6 +267,57 @@ async fn a_record_that_meets_the_end_of_a_hold_is_applied() {
     assert_eq!((stranded(&world).await, parked(&world).await.len()), (0, 0));
 }
 
+/// Another process parks a record and has not committed when the consumer comes with the next one
+/// of its key and sees no hold: it waits, is fenced, and puts its record behind the hold.
+#[tokio::test]
+async fn a_hold_that_is_made_meanwhile_is_seen() {
+    let world = World::new().await;
+    let beta = &world.beta.ctx;
+    world.change(thing(1)).await;
+    world.publish().await;
+    let copying = Copying::default();
+    let mut consumer = world.consumer(copying.clone());
+    until(&mut consumer, async || effect_count(beta).await == 1).await;
+    let other = beta.db.pool().begin().await.unwrap();
+    let moved = "UPDATE watermark SET next_offset = next_offset + 1, last_pseq = last_pseq + 1
+                 WHERE last_pseq = 1";
+    assert_eq!(
+        other
+            .execute_unprepared(moved)
+            .await
+            .unwrap()
+            .rows_affected(),
+        1
+    );
+    let holding = format!(
+        "INSERT INTO parked_key (consumer, topic, key, since)
+         VALUES ('copying', 'alpha.v1', uuid_send('{}'), now())",
+        thing(1)
+    );
+    other.execute_unprepared(&holding).await.unwrap();
+    world.change(thing(1)).await;
+    world.change(thing(1)).await;
+    world.publish().await;
+    let watcher = world.beta.superuser().await;
+    let flowing = until(&mut consumer, async || {
+        !parked(&world).await.is_empty() || effect_count(beta).await > 1
+    });
+    let committing = async {
+        while !someone_waits(&world, &watcher).await {
+            tokio::task::yield_now().await;
+        }
+        other.commit().await.unwrap();
+    };
+    tokio::join!(flowing, committing);
+    assert_eq!(versions(&world, 1).await, [1]);
+    let waiting: Vec<i64> = parked(&world).await.iter().map(|row| row.version).collect();
+    assert_eq!(
+        waiting,
+        [3],
+        "of which the other process has parked the second"
+    );
+}
+
 /// The consumer has put a record behind the hold and not committed when the retry finds nothing
 /// left: the retry waits, and applies that one too.
 #[tokio::test]

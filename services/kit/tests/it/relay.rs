@@ -129,7 +129,7 @@ async fn late_commits_keep_their_order_and_are_not_skipped() {
 }
 
 /// The versions of a thing in the order of the log.
-async fn versions(world: &World, id: Uuid) -> Vec<i64> {
+pub(crate) async fn versions(world: &World, id: Uuid) -> Vec<i64> {
     #[derive(FromQueryResult)]
     struct Row {
         event_id: Uuid,

@@ -298,3 +298,62 @@ async fn a_beginning_that_is_dropped_swallows_nothing() {
         assert_eq!(count(&other, &there).await, 1, "after {polls} polls");
     }
 }
+
+/// Ends every session of the database that does nothing at the moment; how many there were.
+async fn end_idle_sessions(test: &testing::TestDb, superuser: &kit::Db) -> i64 {
+    #[derive(FromQueryResult)]
+    struct Ended {
+        n: i64,
+    }
+    let sql = "SELECT count(pg_terminate_backend(pid, 5000))::bigint AS n FROM pg_stat_activity
+               WHERE datname = $1 AND usename = 'bashu_app' AND state = 'idle'";
+    let ended = superuser.one::<Ended>(sql, [test.name().into()]).await;
+    ended.unwrap().unwrap().n
+}
+
+/// Connections in steady use are not asked whether they live before each use. When the server ends
+/// them all, every command still runs, once; a reading may say that it should come again.
+#[tokio::test]
+async fn ended_connections_cost_no_command() {
+    let test = testing::db("alpha", &[KIT, THINGS]).await;
+    let superuser = test.superuser().await;
+    let db = &test.ctx.db;
+    let change = async || {
+        db.tx("change", async |tx| {
+            change_in(tx, thing(1), CHANGED, b"fine").await
+        })
+        .await
+    };
+    let mut changes = 0;
+    for _ in 0..10 {
+        // As many at once as the pool has connections.
+        let (a, b, c, d) = tokio::join!(change(), change(), change(), change());
+        for done in [a, b, c, d] {
+            done.unwrap();
+            changes += 1;
+        }
+        let ended = end_idle_sessions(&test, &superuser).await;
+        assert!(ended > 0, "nothing was ended");
+        change().await.unwrap();
+        changes += 1;
+        end_idle_sessions(&test, &superuser).await;
+        let read = db
+            .all::<Count>("SELECT count(*) AS n FROM thing", [])
+            .await
+            .map(|_| ());
+        assert!(
+            read.as_ref().map_or_else(Error::is_transient, |()| true),
+            "{read:?}"
+        );
+    }
+    let version = format!("thing WHERE version = {changes}");
+    let other = test.process().await;
+    assert_eq!(count(&other, &version).await, 1);
+    assert_eq!(count(&other, "outbox").await, changes);
+}
+
+#[derive(FromQueryResult)]
+struct Count {
+    #[expect(dead_code, reason = "that it was read is enough")]
+    n: i64,
+}

@@ -16,6 +16,7 @@ use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::faults::Faults;
+use super::reader::Wanted;
 use super::tail::{TAIL_RECORDS_MAX, Tail, TailRecord};
 use super::wire;
 use crate::{Error, Result};
@@ -79,14 +80,19 @@ impl Kafka {
         )
     }
 
-    pub(super) fn reader(&self, group: &str, topics: &[&str]) -> Result<KafkaReader> {
+    pub(super) fn reader(
+        &self,
+        group: &str,
+        topics: &[&str],
+        wanted: Wanted,
+    ) -> Result<KafkaReader> {
         let options = &self.0.options;
         let mut config = self.config();
         config.set("group.id", format!("{}{group}", options.prefix));
         if let Some(instance) = &options.instance {
             config.set("group.instance.id", format!("{instance}.{group}"));
         }
-        KafkaReader::start(config, options.prefix.clone(), group, topics)
+        KafkaReader::start(config, options.prefix.clone(), group, (topics, wanted))
     }
 
     fn config(&self) -> ClientConfig {

@@ -99,13 +99,14 @@ fn send_all(
     records: &[Record],
     abandoned: &AtomicBool,
 ) -> Result<()> {
+    let mut writer = wire::Writer::new(source);
     for (index, record) in records.iter().enumerate() {
         let mut message = BaseRecord::with_opaque_to(topic, index)
             .partition(record.partition)
             .key(record.key.as_slice())
             .payload(record.payload.as_slice())
             .timestamp(record.at.timestamp_millis())
-            .headers(wire::headers(record, source));
+            .headers(writer.headers(record));
         loop {
             producer.context().check()?;
             match producer.send(message) {
@@ -129,6 +130,9 @@ fn send_all(
 #[derive(Debug, Default)]
 struct Deliveries {
     counted: Mutex<Counted>,
+    /// Whether there is an error: what the sender looks at before each record, without the lock
+    /// that the callbacks take.
+    failed: AtomicBool,
     changed: Notify,
 }
 
@@ -148,6 +152,9 @@ impl Deliveries {
     }
 
     fn check(&self) -> Result<()> {
+        if !self.failed.load(Ordering::Acquire) {
+            return Ok(());
+        }
         match &self.counted().error {
             Some(error) => Err(error.clone().into()),
             None => Ok(()),
@@ -194,7 +201,10 @@ impl ProducerContext for Deliveries {
                     counted.missing -= 1;
                 }
             }
-            Err((error, _)) => counted.error = Some(error.clone()),
+            Err((error, _)) => {
+                counted.error = Some(error.clone());
+                self.failed.store(true, Ordering::Release);
+            }
         }
         if counted.missing == 0 || counted.error.is_some() {
             self.changed.notify_one();

@@ -5,7 +5,6 @@
 //! Every few seconds it compares its positions with the ends of the log: one that is outside is
 //! read again from the beginning, and the consumer is told so.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
@@ -22,7 +21,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{BROKER_TIMEOUT, raw};
 use crate::Result;
-use crate::bus::reader::{Assignment, Start};
+use crate::bus::reader::{Assignment, Start, Wanted};
 use crate::bus::{Arrived, Inbox, Partition, wire};
 
 /// How long one poll may block: also how late a command or a stop is seen.
@@ -55,7 +54,7 @@ impl KafkaReader {
         mut config: ClientConfig,
         prefix: String,
         group: &str,
-        topics: &[&str],
+        (topics, wanted): (&[&str], Wanted),
     ) -> Result<Self> {
         config
             .set("enable.auto.commit", "false")
@@ -90,6 +89,7 @@ impl KafkaReader {
                 Loop {
                     consumer,
                     commands: to_thread,
+                    wanted,
                 }
                 .run()
             })
@@ -133,6 +133,9 @@ impl Drop for KafkaReader {
 /// What is read of one partition.
 #[derive(Debug)]
 struct Reading {
+    partition: Partition,
+    /// The topic's name on the broker.
+    name: String,
     inbox: Arc<Inbox>,
     /// The next offset to come.
     position: i64,
@@ -144,7 +147,8 @@ struct Reading {
 struct Context {
     prefix: String,
     assignments: UnboundedSender<Assignment>,
-    reading: Mutex<HashMap<Partition, Reading>>,
+    /// A handful: looked through for each record without making a key.
+    reading: Mutex<Vec<Reading>>,
     stop: Arc<AtomicBool>,
 }
 
@@ -232,21 +236,24 @@ impl Context {
             // The check that runs every few seconds looks again.
             Err(_) => next_offset.max(0),
         };
-        let reading = Reading {
+        let mut all = self.all();
+        if let Some(old) = at(&mut all, &name, partition.partition) {
+            old.inbox.close();
+        }
+        all.retain(|reading| reading.partition != partition);
+        all.push(Reading {
+            partition,
+            name,
             inbox,
             position,
             paused: false,
             committed: -1,
-        };
-        let old = self.all().insert(partition, reading);
-        if let Some(old) = old {
-            old.inbox.close();
-        }
+        });
         position
     }
 
     fn revoke(&self) {
-        for (_, reading) in self.all().drain() {
+        for reading in self.all().drain(..) {
             reading.inbox.close();
         }
         let (done, finished): (SyncSender<()>, Receiver<()>) = sync_channel(1);
@@ -262,7 +269,7 @@ impl Context {
         }
     }
 
-    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<Partition, Reading>> {
+    fn all(&self) -> std::sync::MutexGuard<'_, Vec<Reading>> {
         self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -272,9 +279,16 @@ impl Context {
     }
 }
 
+/// The reading of a partition by its topic's name on the broker.
+fn at<'a>(all: &'a mut [Reading], name: &str, partition: i32) -> Option<&'a mut Reading> {
+    all.iter_mut()
+        .find(|reading| reading.partition.partition == partition && reading.name == name)
+}
+
 struct Loop {
     consumer: BaseConsumer<Context>,
     commands: Receiver<Start>,
+    wanted: Wanted,
 }
 
 impl Loop {
@@ -282,14 +296,17 @@ impl Loop {
         let mut check_at = Instant::now() + CHECK_EVERY;
         let mut stopped = false;
         let mut commit_at = Instant::now() + COMMIT_EVERY;
+        let mut paused = false;
         while !self.context().stop.load(Ordering::Acquire) {
             while let Ok(start) = self.commands.try_recv() {
                 self.seek(start);
             }
-            let paused = self.resume();
+            if paused {
+                paused = self.resume();
+            }
             match self.consumer.poll(if paused { POLL_PAUSED } else { POLL }) {
                 None => {}
-                Some(Ok(message)) => self.deliver(&message),
+                Some(Ok(message)) => paused |= self.deliver(&message),
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
                     let _ = self.context().assignments.send(Assignment::Failed(error));
                     return;
@@ -316,35 +333,27 @@ impl Loop {
         self.consumer.context()
     }
 
-    fn deliver(&self, message: &BorrowedMessage<'_>) {
-        let partition = self
-            .context()
-            .partition(message.topic(), message.partition());
+    /// Puts a record into its inbox; whether its partition is paused now.
+    fn deliver(&self, message: &BorrowedMessage<'_>) -> bool {
         let mut all = self.context().all();
-        let Some(reading) = all.get_mut(&partition) else {
-            return;
+        let Some(reading) = at(&mut all, message.topic(), message.partition()) else {
+            return false;
         };
         reading.position = message.offset() + 1;
-        reading
-            .inbox
-            .push(match wire::record(&raw(message, &partition.topic)) {
-                Ok(record) => Arrived::Record(Box::new(record)),
-                Err(reason) => Arrived::Broken {
-                    offset: message.offset(),
-                    reason,
-                },
-            });
+        let raw = raw(message, &reading.partition.topic);
+        reading.inbox.push(wire::arrived(&raw, &self.wanted));
         if reading.inbox.is_full() && !reading.paused {
-            reading.paused = self.consumer.pause(&self.list(&partition)).is_ok();
+            reading.paused = self.consumer.pause(&list(reading)).is_ok();
         }
+        reading.paused
     }
 
     /// Resumes what has room again; whether anything stays paused.
     fn resume(&self) -> bool {
         let mut paused = false;
-        for (partition, reading) in self.context().all().iter_mut().filter(|(_, r)| r.paused) {
+        for reading in self.context().all().iter_mut().filter(|r| r.paused) {
             if reading.inbox.is_half_empty() {
-                reading.paused = self.consumer.resume(&self.list(partition)).is_err();
+                reading.paused = self.consumer.resume(&list(reading)).is_err();
             }
             paused |= reading.paused;
         }
@@ -353,7 +362,8 @@ impl Loop {
 
     fn seek(&self, start: Start) {
         let partition = start.partition.clone();
-        if !self.context().all().contains_key(&partition) {
+        let known = |reading: &Reading| reading.partition == partition;
+        if !self.context().all().iter().any(known) {
             return;
         }
         let offset = self.context().place(&self.consumer, start);
@@ -374,11 +384,10 @@ impl Loop {
     /// Starts every partition anew where it stands: the one way to move one that has stopped.
     fn assign_again(&self) {
         let mut list = TopicPartitionList::new();
-        for (partition, reading) in self.context().all().iter_mut() {
-            let name = format!("{}{}", self.context().prefix, partition.topic);
+        for reading in self.context().all().iter_mut() {
             let position = Offset::Offset(reading.position);
             if list
-                .add_partition_offset(&name, partition.partition, position)
+                .add_partition_offset(&reading.name, reading.partition.partition, position)
                 .is_ok()
             {
                 reading.paused = false;
@@ -393,7 +402,12 @@ impl Loop {
     /// partition all start anew, even where every position is inside by now: a seek that it took
     /// just before it met the error moved the position and not the partition.
     fn check(&self, stopped: bool) {
-        let partitions: Vec<Partition> = self.context().all().keys().cloned().collect();
+        let partitions: Vec<Partition> = {
+            let all = self.context().all();
+            all.iter()
+                .map(|reading| reading.partition.clone())
+                .collect()
+        };
         let mut outside = Vec::new();
         for partition in partitions {
             let name = format!("{}{}", self.context().prefix, partition.topic);
@@ -402,7 +416,7 @@ impl Loop {
                 .fetch_watermarks(&name, partition.partition, BROKER_TIMEOUT);
             let Ok((low, high)) = ends else { continue };
             let mut all = self.context().all();
-            let Some(reading) = all.get_mut(&partition) else {
+            let Some(reading) = at(&mut all, &name, partition.partition) else {
                 continue;
             };
             reading.inbox.set_high(high);
@@ -421,13 +435,12 @@ impl Loop {
 
     fn commit(&self) {
         let mut list = TopicPartitionList::new();
-        for (partition, reading) in self.context().all().iter_mut() {
+        for reading in self.context().all().iter_mut() {
             let applied = reading.inbox.applied();
             if applied > reading.committed {
-                let name = format!("{}{}", self.context().prefix, partition.topic);
                 let offset = Offset::Offset(applied);
                 if list
-                    .add_partition_offset(&name, partition.partition, offset)
+                    .add_partition_offset(&reading.name, reading.partition.partition, offset)
                     .is_ok()
                 {
                     reading.committed = applied;
@@ -439,13 +452,12 @@ impl Loop {
             let _ = self.consumer.commit(&list, CommitMode::Async);
         }
     }
+}
 
-    fn list(&self, partition: &Partition) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
-        let name = format!("{}{}", self.context().prefix, partition.topic);
-        list.add_partition(&name, partition.partition);
-        list
-    }
+fn list(reading: &Reading) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    list.add_partition(&reading.name, reading.partition.partition);
+    list
 }
 
 /// Whether librdkafka reads no further in the partition that met this error: it wanted an offset
