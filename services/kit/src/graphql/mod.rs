@@ -16,7 +16,7 @@ mod signature;
 mod texts;
 mod time;
 
-pub use connection::{Connection, Cursor, PAGE_ROWS_MAX, Page, PageInfo};
+pub use connection::{Connection, Cursor, PAGE_ROWS_MAX, Page, PageInfo, foreign_cursor};
 pub use document::{
     ALIASES_MAX, DIRECTIVES_MAX, ENTITY_FIELDS_MAX, EXPANDED_SELECTIONS_MAX, FRAGMENTS_MAX,
     NESTING_MAX, OPERATIONS_MAX, REPRESENTATIONS_MAX, TOKENS_MAX,

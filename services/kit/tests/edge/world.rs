@@ -153,10 +153,7 @@ fn failure(with: &str) -> Error {
         "not_found" => Error::NotFound,
         "overloaded" => Error::Overloaded,
         "unavailable" => Error::Unavailable("a reason for logs"),
-        "bad_input" => Error::BadInput {
-            field: "input.name",
-            reason: "is empty".into(),
-        },
+        "bad_input" => Error::bad_input("input.name", "不能为空", "is empty"),
         "sold_out" => sold_out().into(),
         "unlisted" => Refusal::new("UNLISTED", "", "没列出".into(), "not listed".into()).into(),
         _ => Error::internal("secret detail"),

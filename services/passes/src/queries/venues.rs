@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use credential::rules::Province;
-use kit::graphql::{Cursor, Page};
+use kit::graphql::{Cursor, Page, foreign_cursor};
 use kit::{Error, Result};
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
-use super::foreign;
 use crate::Passes;
 use crate::domain::{Pass, Terms, Venue, Visit};
 
@@ -153,8 +152,8 @@ impl Passes {
         page: &Page,
     ) -> Result<Vec<VenueView>> {
         let from = page.from.as_ref().map(|cursor| {
-            let [id] = cursor.parts().ok_or_else(foreign)?;
-            id.parse::<Uuid>().map_err(|_| foreign())
+            let [id] = cursor.parts().ok_or_else(foreign_cursor)?;
+            id.parse::<Uuid>().map_err(|_| foreign_cursor())
         });
         let from = from.transpose()?;
         let (order, sign) = if page.backwards {
