@@ -13,6 +13,7 @@ mod limits;
 mod money;
 mod payload;
 mod signature;
+mod size;
 mod texts;
 mod time;
 
@@ -31,5 +32,6 @@ pub use money::Money;
 pub use payload::{answer_parts, to_graphql};
 pub(crate) use payload::{log_chain, public_parts};
 pub use signature::{GatewayKey, SIGNATURE_AGE_SECONDS_MAX, Signed, sign};
+pub use size::COST_MAX;
 pub(crate) use texts::Text;
 pub use time::{Date, Instant, YEAR_MAX, YEAR_MIN};

@@ -60,6 +60,12 @@ impl Node {
     async fn next(&self) -> Self {
         node("next")
     }
+
+    /// A list that tells its cost, as those of services do.
+    #[graphql(complexity = "usize::from(first) * child_complexity + 1")]
+    async fn many(&self, first: u16) -> Vec<Self> {
+        (0..first).map(|_| node("one")).collect()
+    }
 }
 
 fn node(id: &str) -> Node {

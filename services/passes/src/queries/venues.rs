@@ -131,14 +131,14 @@ impl Passes {
             .collect()
     }
 
-    /// A venue that admission told of.
+    /// Those of these venues that admission told of.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn venue(&self, id: Uuid) -> Result<Option<Venue>> {
-        let sql = format!("SELECT {VENUE_COLUMNS} FROM replica_venue WHERE id = $1");
-        let row = self.ctx.db.one::<VenueRow>(&sql, [id.into()]).await?;
-        Ok(row.map(VenueRow::view).transpose()?.map(|view| view.venue))
+    pub(super) async fn venues(&self, ids: &[Uuid]) -> Result<Vec<Venue>> {
+        let sql = format!("SELECT {VENUE_COLUMNS} FROM replica_venue WHERE id = ANY($1)");
+        let rows: Vec<VenueRow> = self.ctx.db.all(&sql, [ids.to_vec().into()]).await?;
+        rows.into_iter().map(|row| Ok(row.view()?.venue)).collect()
     }
 
     /// A page of the venues that a pass opens at some time, by name.
