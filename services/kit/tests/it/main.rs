@@ -22,4 +22,5 @@ mod parked;
 mod raw;
 mod relay;
 mod tx;
+mod unguarded;
 mod world;
