@@ -46,21 +46,67 @@ const NAMES: [&str; 31] = [
     "addMemberships",
     "passProduct",
 ];
-/// What touches money, stock or entry carries a key minted by the client.
-const KEYED: [&str; 12] = [
-    "buyPass",
-    "activatePass",
-    "requestPassRefund",
-    "payOrder",
-    "cancelOrder",
-    "createPassProduct",
-    "publishPassProduct",
-    "stopSale",
-    "freezePass",
-    "unfreezePass",
-    "voidPass",
-    "voidRedemption",
+/// Mutations without a key minted by the client, and why sending one twice does nothing twice.
+const KEYLESS: [(&str, &str); 25] = [
+    (
+        "requestLoginCode",
+        "nobody is signed in; codes are counted by phone and address",
+    ),
+    ("login", "a code is good once"),
+    (
+        "refreshLogin",
+        "a refresh token is good once, and its repetition ends the login",
+    ),
+    ("logout", "a login ends once"),
+    ("withdrawLogin", "a login ends once"),
+    ("setPhone", "sets a value"),
+    ("createOrganisation", "a name is unique below its parent"),
+    ("closeOrganisation", "an organisation closes once"),
+    (
+        "addMembership",
+        "one open membership of a person in an organisation",
+    ),
+    ("addMemberships", "as addMembership"),
+    ("endMembership", "a membership ends once"),
+    (
+        "grantRole",
+        "one role of a kind of a person in an organisation",
+    ),
+    ("withdrawRole", "a role is withdrawn once"),
+    (
+        "mintDeskCredentials",
+        "signs again what is there, for ten minutes",
+    ),
+    (
+        "importRoster",
+        "a roster does nothing until it is committed, which has a key",
+    ),
+    ("correctRoster", "sets values of a row"),
+    ("downloadBadRows", "reads"),
+    ("reconcile", "compares the same day again"),
+    ("updateVenue", "sets values"),
+    ("suspendVenue", "sets a state"),
+    ("issueGateCode", "the last code alone is good"),
+    ("enrolGate", "a code is good once"),
+    ("disableGate", "sets a state"),
+    ("enableGate", "sets a state"),
+    ("openShift", "one open shift of a person"),
 ];
+/// More of [`KEYLESS`]: at the gate.
+const KEYLESS_AT_GATES: [(&str, &str); 3] = [
+    ("closeShift", "a shift ends once"),
+    ("lookUpPass", "reads"),
+    ("redeem", "the gate's scan id is its key, for ever"),
+];
+/// Codes that every mutation can answer; kit makes them.
+const COMMON: [&str; 4] = [
+    "IDEMPOTENCY_KEY_REUSED",
+    "NOT_FOUND",
+    "FORBIDDEN",
+    "BAD_INPUT",
+];
+/// Refusals that no mutation makes, only the operator's command line.
+const OFF_THE_GRAPH: [&str; 1] = ["OPERATOR_EXISTS"];
 /// What the federation itself puts into each subgraph.
 const FEDERATION: [&str; 4] = ["_service", "_entities", "_Service", "_Entity"];
 
@@ -181,32 +227,103 @@ fn a_mutation_takes_one_input_and_answers_a_payload() {
     }
 }
 
+/// Whoever adds a mutation gives it a key, or says here why it needs none.
 #[test]
-fn what_touches_money_stock_or_entry_has_a_key() {
-    let mut seen = 0;
+fn every_mutation_has_a_key_or_a_reason() {
+    let reasons: BTreeMap<&str, &str> = KEYLESS.into_iter().chain(KEYLESS_AT_GATES).collect();
+    let mut seen = BTreeSet::new();
     for name in SUBGRAPHS {
         let types = subgraph(name);
         for mutation in fields(&types, "Mutation") {
             let called = mutation.name.node.to_string();
-            if !KEYED.contains(&called.as_str()) {
-                continue;
-            }
-            seen += 1;
-            let BaseType::Named(input) = &mutation.arguments[0].node.ty.node.base else {
-                panic!("{called} takes a list");
+            let input = mutation.arguments.first().map(|one| &one.node.ty.node.base);
+            let has_key = match input {
+                Some(BaseType::Named(input)) => inputs(&types, input)
+                    .iter()
+                    .any(|field| field == "idempotencyKey"),
+                Some(BaseType::List(_)) | None => false,
             };
-            let keys = inputs(&types, input);
             assert!(
-                keys.iter().any(|key| key == "idempotencyKey"),
-                "{called} has no key"
+                has_key || reasons.contains_key(called.as_str()),
+                "{name}.{called} has no idempotencyKey, and nothing says why"
             );
+            seen.insert(called);
         }
     }
-    assert_eq!(
-        seen,
-        KEYED.len(),
-        "a mutation that should carry a key is not there"
-    );
+    let gone: Vec<&&str> = reasons
+        .keys()
+        .filter(|name| !seen.contains(**name))
+        .collect();
+    assert!(gone.is_empty(), "no such mutations: {gone:?}");
+}
+
+/// The codes of a subgraph's mutations are its refusals: each value of an enum can be read back
+/// from an idempotency record, and no refusal is without a mutation that names it.
+#[test]
+fn the_codes_of_the_graph_are_the_refusals() {
+    type Known = (&'static str, fn(&str) -> bool, Vec<&'static str>);
+    let services: [Known; 4] = [
+        (
+            "identity",
+            |code| identity::error::Refusal::from_code(code).is_some(),
+            identity::error::Refusal::all()
+                .map(|one| one.code())
+                .collect(),
+        ),
+        (
+            "passes",
+            |code| passes::error::Refusal::from_code(code).is_some(),
+            passes::error::Refusal::all()
+                .map(|one| one.code())
+                .collect(),
+        ),
+        (
+            "billing",
+            |code| billing::error::Refusal::from_code(code).is_some(),
+            billing::error::Refusal::ALL
+                .iter()
+                .map(|one| one.code())
+                .collect(),
+        ),
+        (
+            "admission",
+            |code| admission::error::Refusal::from_code(code).is_some(),
+            admission::error::Refusal::ALL
+                .iter()
+                .map(|one| one.code())
+                .collect(),
+        ),
+    ];
+    for (name, is_known, all) in services {
+        let mut offered = BTreeSet::new();
+        for (owner, kind) in subgraph(name) {
+            let TypeKind::Enum(codes) = kind.kind else {
+                continue;
+            };
+            if !owner.ends_with("ErrorCode") {
+                continue;
+            }
+            let values = codes
+                .values
+                .iter()
+                .map(|one| one.node.value.node.to_string());
+            let (common, own): (Vec<String>, Vec<String>) =
+                values.partition(|one| COMMON.contains(&one.as_str()));
+            // The key of a scan is its number, which has a code of its own.
+            let wanted = COMMON.len() - usize::from(owner == "RedeemErrorCode");
+            assert_eq!(common.len(), wanted, "{owner} lacks a common code");
+            for code in &own {
+                assert!(is_known(code), "{name}: {owner}.{code} is no refusal");
+            }
+            offered.extend(own);
+        }
+        let all: BTreeSet<String> = all
+            .into_iter()
+            .filter(|code| !OFF_THE_GRAPH.contains(code))
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(offered, all, "{name}");
+    }
 }
 
 #[test]

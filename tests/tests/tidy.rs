@@ -131,15 +131,85 @@ fn only_the_store_speaks_to_the_database() {
     }
 }
 
+/// The tables of a manifest that name dependencies, by their path: `dependencies`,
+/// `dev-dependencies`, `target.….build-dependencies`; each entry by the crate it takes, whatever
+/// it is called here and wherever it comes from.
+fn dependencies(manifest: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let table = manifest.parse::<toml::Table>().unwrap();
+    walk(&table, "", &mut found);
+    found
+}
+
+fn walk(table: &toml::Table, path: &str, found: &mut Vec<(String, String)>) {
+    for (name, value) in table {
+        let Some(inner) = value.as_table() else {
+            continue;
+        };
+        let path = format!("{path}{name}");
+        if !name.ends_with("dependencies") {
+            walk(inner, &format!("{path}."), found);
+            continue;
+        }
+        for (called, what) in inner {
+            let text = |key: &str| what.get(key).and_then(toml::Value::as_str);
+            let folder = text("path").and_then(|path| path.rsplit('/').next());
+            let taken = text("package").or(folder).unwrap_or(called);
+            found.push((path.clone(), taken.to_owned()));
+        }
+    }
+}
+
+fn manifest(service: &str) -> String {
+    let path = root().join("services").join(service).join("Cargo.toml");
+    fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn dependencies_are_found_however_they_are_written() {
+    let text = "[dependencies]\na.workspace = true\nb = \"1\"\nc = { path = \"../passes\" }\n\
+                [dev-dependencies]\nd = { package = \"billing\", workspace = true }\n\
+                [target.'cfg(unix)'.dependencies.identity]\nworkspace = true\n";
+    let crates: Vec<String> = dependencies(text)
+        .into_iter()
+        .map(|(_, taken)| taken)
+        .collect();
+    for wanted in ["a", "b", "passes", "billing", "identity"] {
+        assert!(
+            crates.iter().any(|one| one == wanted),
+            "{wanted}: {crates:?}"
+        );
+    }
+}
+
 #[test]
 fn no_service_knows_another() {
     for service in SERVICES {
-        let manifest = root().join("services").join(service).join("Cargo.toml");
-        let text = fs::read_to_string(manifest).unwrap();
-        for other in SERVICES {
+        for (table, taken) in dependencies(&manifest(service)) {
             assert!(
-                other == service || !text.contains(&format!("{other}.workspace")),
-                "{service} depends on {other}: services share events only"
+                taken == service || !SERVICES.contains(&taken.as_str()),
+                "{service}: {table} names {taken}: services share events only"
+            );
+        }
+    }
+}
+
+/// What signs for the provider is not what checks it: an error in both would not be seen.
+#[test]
+fn client_and_sandbox_share_no_code() {
+    let crates: Vec<String> = fs::read_dir(root().join("services"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .chain(["proto".to_owned(), "tests".to_owned()])
+        .collect();
+    for (table, taken) in dependencies(&manifest("sandbox")) {
+        assert!(!crates.contains(&taken), "sandbox: {table} names {taken}");
+    }
+    for service in SERVICES {
+        for (table, taken) in dependencies(&manifest(service)) {
+            assert!(
+                taken != "sandbox" || table == "dev-dependencies",
+                "{service}: {table} names the sandbox"
             );
         }
     }
@@ -229,6 +299,17 @@ fn only_the_relay_produces() {
         .filter(|path| !path.starts_with(kit.join("bus")) && !path.starts_with(kit.join("relay")))
         .filter(|path| *path != kit.join("relay.rs") && *path != kit.join("bus.rs"))
         .collect();
-    let found = offences(&others, |line| line.contains("ThreadedProducer"));
+    let producers = [
+        "ThreadedProducer",
+        "BaseProducer",
+        "FutureProducer",
+        "rdkafka::producer",
+        "BaseRecord",
+        "FutureRecord",
+        ".publisher(",
+    ];
+    let found = offences(&others, |line| {
+        producers.iter().any(|name| line.contains(name))
+    });
     assert_none(&found, "only the relay publishes");
 }

@@ -228,14 +228,6 @@ pub(crate) fn recorded(code: &str) -> kit::Error {
     )
 }
 
-/// A denial about the shape of the input.
-pub(crate) fn bad_input(field: &'static str, reason: &'static str) -> kit::Error {
-    kit::Error::BadInput {
-        field,
-        reason: reason.into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use kit::graphql::{Cursor, Page};
+use kit::graphql::{Cursor, Page, foreign_cursor};
 use kit::types::{GateId, VenueId};
 use kit::{Ctx, Error, Result};
 use sea_orm::FromQueryResult;
@@ -143,14 +143,10 @@ async fn page_of_venues(ctx: &Ctx, filter: &VenueFilter, page: &Page) -> Result<
 }
 
 fn venue_cursor(cursor: &Cursor) -> Result<(i64, Uuid)> {
-    let foreign = || Error::BadInput {
-        field: "after",
-        reason: "no cursor of this list".into(),
-    };
-    let [metres, id] = cursor.parts().ok_or_else(foreign)?;
+    let [metres, id] = cursor.parts().ok_or_else(foreign_cursor)?;
     Ok((
-        metres.parse().map_err(|_| foreign())?,
-        id.parse().map_err(|_| foreign())?,
+        metres.parse().map_err(|_| foreign_cursor())?,
+        id.parse().map_err(|_| foreign_cursor())?,
     ))
 }
 
@@ -248,10 +244,8 @@ pub async fn figures(
     }
     let days = until.signed_duration_since(from).num_days();
     if !(1..=FIGURE_DAYS_MAX).contains(&days) {
-        return Err(Error::BadInput {
-            field: "until",
-            reason: "1 to 31 days after from".into(),
-        });
+        let (zh, en) = ("须在 from 之后 1 到 31 天", "1 to 31 days after from");
+        return Err(Error::bad_input("until", zh, en));
     }
     let rows: Vec<Row> = ctx
         .db

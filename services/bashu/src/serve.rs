@@ -7,13 +7,16 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use ed25519_dalek::VerifyingKey;
 use kit::bus::{Bus, KafkaOptions};
-use kit::config::Config;
+use kit::config::{Config, ConfigError};
+use kit::graphql::Mode;
 use kit::redis::Cache;
 use kit::replica::{Keys, Roots};
 use kit::serve::{Process, Service};
 use kit::telemetry::{Telemetry, TelemetryOptions};
 use kit::types::Union;
 use kit::{Clock, Ctx, Db, Ids};
+
+use crate::registry;
 
 /// The services of a union, in the order in which they are started.
 pub(crate) const SERVICES: [&str; 4] =
@@ -42,12 +45,13 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
         return serve_sandbox(args.folder, args.listen).await;
     }
     let config = Config::load()?;
+    let names = chosen(&args.services)?;
+    fit(&config, &names)?;
     let telemetry = Telemetry::start(&TelemetryOptions {
         process: format!("bashu-{}", config.union),
         log: config.log.clone(),
         otlp_endpoint: config.otlp_endpoint.clone(),
     })?;
-    let names = chosen(&args.services)?;
     let bus = bus(&config);
     let mut services = Vec::new();
     for name in names {
@@ -58,6 +62,27 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     let result = process.run(kit::serve::on_termination()?).await;
     telemetry.stop().await;
     Ok(result?)
+}
+
+/// Refuses a configuration that is wrong in any section it has, also in those of services that
+/// are not started here, and one that brings the offline root online.
+fn fit(config: &Config, names: &[&str]) -> Result<(), ConfigError> {
+    for known in &registry::ALL {
+        if names.contains(&known.name) || config.has_section(known.name) {
+            (known.settings)(config)?;
+        }
+    }
+    if config.mode == Mode::Development || !config.has_section(identity::NAME) {
+        return Ok(());
+    }
+    let identity: identity::Settings = config.section(identity::NAME)?;
+    if identity.root_key_file.is_some() {
+        return Err(ConfigError::new(
+            "identity.root_key_file",
+            "the offline root stays offline in production; publish key sets by bashu keys publish",
+        ));
+    }
+    Ok(())
 }
 
 fn chosen(names: &[String]) -> Result<Vec<&'static str>> {
@@ -157,4 +182,58 @@ async fn open(config: &Config, name: &'static str, bus: &Bus) -> Result<Service>
         }
         other => bail!("{other} is no service"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+    /// 32 bytes in base64, but for their first three.
+    const KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+
+    fn refused(mode: &str, identity: &str, more: &str, names: &[&str]) -> Option<String> {
+        // Each is another key.
+        let keys = format!(
+            "kek = 'AQEB{KEY}'\nblind_index_key = 'AgIC{KEY}'\ncode_key = 'AwMD{KEY}'\n\
+             idtag_key = 'BAQE{KEY}'\n"
+        );
+        let file = format!(
+            "union = 50\nmode = '{mode}'\nsubgraph_key = '{}'\nroot_public_key = '{ROOT}'\n\
+             [postgres]\npassword = 'hunter2hunter2'\n[identity]\n{keys}{identity}\n\
+             [identity.sms]\nurl = 'https://sms.example.cn'\nkey = 'k'\n{more}",
+            "0".repeat(64)
+        );
+        let config = Config::from(Some(&file), []).unwrap();
+        fit(&config, names).err().map(|error| error.field)
+    }
+
+    /// A section is read whoever is started; one that is not there is missed by its own service
+    /// alone.
+    #[test]
+    fn every_section_there_is_must_be_right() {
+        let passes = format!("[passes]\nentitlement_key = 'BQUF{KEY}'");
+        assert_eq!(refused("production", "", &passes, &["identity"]), None);
+        let odd = format!("{passes}\nentitlemnet_key = 'x'");
+        assert_eq!(
+            refused("production", "", &odd, &["identity"]).as_deref(),
+            Some("passes.entitlemnet_key")
+        );
+        assert_eq!(
+            refused("production", "kke = 1", &passes, &["passes"]).as_deref(),
+            Some("identity.kke")
+        );
+        let missed = refused("production", "", &passes, &["identity", "billing"]);
+        assert!(missed.is_some_and(|field| field.starts_with("billing")));
+    }
+
+    /// The root signs the key sets that everybody trusts: in production no service reads it.
+    #[test]
+    fn the_root_stays_offline_in_production() {
+        let root = "root_key_file = '/x'";
+        let field = Some("identity.root_key_file".to_owned());
+        assert_eq!(refused("production", root, "", &["identity"]), field);
+        assert_eq!(refused("production", root, "", &["admission"]), field);
+        assert_eq!(refused("development", root, "", &["identity"]), None);
+    }
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use kit::access::{self, Caller, Member, Role};
-use kit::graphql::Page;
+use kit::graphql::{Page, foreign_cursor};
 use kit::types::{MemberId, OrderId, OrganisationId};
 use kit::{Db, Error, Result, Tx};
 use sea_orm::FromQueryResult;
@@ -293,12 +293,8 @@ pub async fn reconciliations(
     let from = match &page.from {
         None => None,
         Some(cursor) => {
-            let foreign = || Error::BadInput {
-                field: "after",
-                reason: "no cursor of this list".into(),
-            };
-            let [date] = cursor.parts().ok_or_else(foreign)?;
-            Some(date.parse::<NaiveDate>().map_err(|_| foreign())?)
+            let [date] = cursor.parts().ok_or_else(foreign_cursor)?;
+            Some(date.parse::<NaiveDate>().map_err(|_| foreign_cursor())?)
         }
     };
     let (sign, direction) = if page.backwards {

@@ -6,8 +6,11 @@
 use std::collections::HashMap;
 
 use hive_router::graphql_tools::static_graphql::query::{
-    Definition, Document, FragmentDefinition, OperationDefinition, Selection, SelectionSet,
+    Definition, Document, Field, FragmentDefinition, OperationDefinition, Selection, SelectionSet,
+    Value, VariableDefinition,
 };
+
+use crate::router_config::COST_MAX;
 
 /// Most selections of a document after all its fragments are written out.
 pub(crate) const SELECTIONS_MAX: u32 = 2_000;
@@ -38,6 +41,15 @@ const INTROSPECTION_LISTS: [&str; 8] = [
     "enumValues",
 ];
 
+/// What a list costs beside its rows: it is read, however few they are.
+const LIST_COST: u64 = 10;
+
+/// Arguments that say how many rows of a list are asked for.
+const LENGTHS: [&str; 2] = ["first", "last"];
+
+/// Variables of a request that are numbers.
+pub(crate) type Numbers = HashMap<String, u64>;
+
 /// What a document asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Demand {
@@ -53,9 +65,11 @@ pub(crate) struct Demand {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooComplex;
 
-/// Measures `document`; refuses it above [`SELECTIONS_MAX`].
-pub(crate) fn measure(document: &Document) -> Result<Demand, TooComplex> {
-    let mut counter = Counter::new(document);
+/// Measures `document`; refuses it above [`SELECTIONS_MAX`], and where its selections, each as
+/// often as the lists around it have rows, come to more than [`COST_MAX`]. The router's own
+/// estimate takes every list for equally long.
+pub(crate) fn measure(document: &Document, numbers: &Numbers) -> Result<Demand, TooComplex> {
+    let mut counter = Counter::new(document, numbers);
     let mut total = 0_u32;
     for definition in &document.definitions {
         let size = match definition {
@@ -67,7 +81,7 @@ pub(crate) fn measure(document: &Document) -> Result<Demand, TooComplex> {
             // A fragment nobody uses is counted as well, so that no later stage meets a big one.
             Definition::Fragment(fragment) => counter.fragment(&fragment.name),
         };
-        if size.selections > SELECTIONS_MAX || size.depth > DEPTH_MAX {
+        if size.selections > SELECTIONS_MAX || size.depth > DEPTH_MAX || size.cost > COST_MAX {
             return Err(TooComplex);
         }
     }
@@ -82,12 +96,14 @@ pub(crate) fn measure(document: &Document) -> Result<Demand, TooComplex> {
 struct Size {
     selections: u32,
     depth: u32,
+    cost: u64,
 }
 
 impl Size {
     const ENDLESS: Self = Self {
         selections: u32::MAX,
         depth: u32::MAX,
+        cost: u64::MAX,
     };
 }
 
@@ -96,11 +112,13 @@ type Known<'doc> = HashMap<&'doc str, Option<Size>>;
 
 struct Counter<'doc> {
     fragments: HashMap<&'doc str, &'doc FragmentDefinition>,
+    /// What variables are worth: what is given, else the largest of their defaults.
+    numbers: HashMap<&'doc str, u64>,
     known: Known<'doc>,
 }
 
 impl<'doc> Counter<'doc> {
-    fn new(document: &'doc Document) -> Self {
+    fn new(document: &'doc Document, given: &'doc Numbers) -> Self {
         let fragments = document
             .definitions
             .iter()
@@ -109,8 +127,15 @@ impl<'doc> Counter<'doc> {
                 Definition::Operation(_) => None,
             })
             .collect();
+        let mut numbers = HashMap::new();
+        for (name, number) in document.definitions.iter().flat_map(defaults) {
+            let largest: &mut u64 = numbers.entry(name).or_default();
+            *largest = number.max(*largest);
+        }
+        numbers.extend(given.iter().map(|(name, number)| (name.as_str(), *number)));
         Self {
             fragments,
+            numbers,
             known: HashMap::new(),
         }
     }
@@ -119,7 +144,7 @@ impl<'doc> Counter<'doc> {
         let mut size = Size::default();
         for selection in &set.items {
             let below = match selection {
-                Selection::Field(field) => self.selections(&field.selection_set),
+                Selection::Field(field) => self.field(field),
                 Selection::InlineFragment(inline) => self.selections(&inline.selection_set),
                 Selection::FragmentSpread(spread) => self.fragment(&spread.fragment_name),
             };
@@ -128,8 +153,36 @@ impl<'doc> Counter<'doc> {
                 .saturating_add(1)
                 .saturating_add(below.selections);
             size.depth = size.depth.max(below.depth.saturating_add(1));
+            size.cost = size.cost.saturating_add(1).saturating_add(below.cost);
         }
         size
+    }
+
+    /// What is below a field, as often as the field has rows.
+    fn field(&mut self, field: &'doc Field) -> Size {
+        let below = self.selections(&field.selection_set);
+        let Some(rows) = self.rows(field) else {
+            return below;
+        };
+        let cost = below.cost.saturating_mul(rows).saturating_add(LIST_COST);
+        Size { cost, ..below }
+    }
+
+    /// The rows that a list is asked for; `None` for what is no list, or says nothing.
+    fn rows(&self, field: &Field) -> Option<u64> {
+        let lengths = field.arguments.iter().filter_map(|(name, value)| {
+            if !LENGTHS.contains(&name.as_str()) {
+                return None;
+            }
+            if let Value::Int(number) = value {
+                u64::try_from(number.as_i64()?).ok()
+            } else if let Value::Variable(name) = value {
+                self.numbers.get(name.as_str()).copied()
+            } else {
+                None
+            }
+        });
+        lengths.max()
     }
 
     /// The size of a fragment, found once and remembered; a circle has no end.
@@ -221,6 +274,25 @@ impl<'doc> Counter<'doc> {
     }
 }
 
+/// The variables of a definition that stand for a number when they are left out.
+fn defaults(definition: &Definition) -> impl Iterator<Item = (&str, u64)> {
+    let variables: &[VariableDefinition] = match definition {
+        Definition::Operation(OperationDefinition::Query(it)) => &it.variable_definitions,
+        Definition::Operation(OperationDefinition::Mutation(it)) => &it.variable_definitions,
+        Definition::Operation(OperationDefinition::Subscription(it)) => &it.variable_definitions,
+        Definition::Operation(OperationDefinition::SelectionSet(_)) | Definition::Fragment(_) => {
+            &[]
+        }
+    };
+    variables.iter().filter_map(|variable| {
+        if let Some(Value::Int(number)) = &variable.default_value {
+            let number = u64::try_from(number.as_i64()?).ok()?;
+            return Some((variable.name.as_str(), number));
+        }
+        None
+    })
+}
+
 fn selections_of(operation: &OperationDefinition) -> &SelectionSet {
     match operation {
         OperationDefinition::SelectionSet(set) => set,
@@ -236,10 +308,21 @@ mod tests {
 
     use hive_router::graphql_tools::parser::parse_query;
 
-    use super::{Demand, SELECTIONS_MAX, TooComplex, measure};
+    use super::{Demand, Numbers, SELECTIONS_MAX, TooComplex, measure};
 
     fn measured(text: &str) -> Result<Demand, TooComplex> {
-        measure(&parse_query::<String>(text).unwrap().into_static())
+        measured_with(text, &[])
+    }
+
+    fn measured_with(text: &str, numbers: &[(&str, u64)]) -> Result<Demand, TooComplex> {
+        let numbers: Numbers = numbers
+            .iter()
+            .map(|(name, number)| ((*name).to_owned(), *number))
+            .collect();
+        measure(
+            &parse_query::<String>(text).unwrap().into_static(),
+            &numbers,
+        )
     }
 
     /// Fragments of fan-out `fan_out` on `levels` levels: the shape that kills a router.
@@ -317,6 +400,40 @@ mod tests {
         );
         let two = format!("query A {{ {0} }} query B {{ {0} }}", fields(most / 2 + 1));
         assert_eq!(measured(&two), Err(TooComplex));
+    }
+
+    /// Lists within lists are counted by what is asked of them, however the number is given: a
+    /// few fields can be thousands of reads.
+    #[test]
+    fn rows_within_rows_are_counted() {
+        let nested = |rows: &str, lists: usize, inner: &str| {
+            let lists: String = (0..lists)
+                .map(|n| format!("a{n}: passProducts({inner}) {{ nodes {{ id }} }} "))
+                .collect();
+            format!(
+                "query($n: Int, $m: Int = 50) {{ venues({rows}) {{ nodes {{ ...F }} }} }} \
+                 fragment F on Venue {{ {lists} }}"
+            )
+        };
+        let hundred = [("n", 100)];
+        for (rows, inner) in [
+            ("first: 100", "first: 50"),
+            ("last: 100", "first: 1"),
+            ("first: $n", "last: 1"),
+            ("first: $n", "first: $m"),
+            ("first: 100, last: null", "first: $m"),
+        ] {
+            let text = nested(rows, 30, inner);
+            assert_eq!(measured_with(&text, &hundred), Err(TooComplex), "{text}");
+            let text = nested(rows, 1, inner);
+            assert!(measured_with(&text, &hundred).is_ok(), "{text}");
+        }
+        // What is given counts, and not its default.
+        let text = nested("first: 1", 30, "first: $m");
+        assert!(measured(&text).is_ok());
+        assert_eq!(measured_with(&text, &[("m", 1_000)]), Err(TooComplex));
+        let huge = "{ venues(first: 2147483647) { nodes { a { b { c } } } } }";
+        assert_eq!(measured(huge), Err(TooComplex));
     }
 
     /// Introspection may look at the whole schema once, but not go round in it.

@@ -45,6 +45,15 @@ struct Known {
     seen: Option<Instant>,
 }
 
+impl Known {
+    /// The keys, if they were seen lately enough at `now`.
+    fn at(self, now: Instant) -> Option<Arc<Keys>> {
+        self.seen
+            .filter(|seen| now.saturating_duration_since(*seen) <= KEYS_AGE_MAX)
+            .map(|_| self.keys)
+    }
+}
+
 #[derive(Deserialize)]
 struct KeySet {
     keys: Vec<Key>,
@@ -95,10 +104,7 @@ impl KeyStore {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        known
-            .seen
-            .filter(|seen| seen.elapsed() <= KEYS_AGE_MAX)
-            .map(|_| known.keys)
+        known.at(Instant::now())
     }
 
     /// Fetches the keys anew unless that was done a moment ago.
@@ -185,12 +191,14 @@ fn usable(key: Key) -> Option<(String, VerifyingKey)> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use ed25519_dalek::SigningKey;
     use serde_json::json;
 
-    use super::read;
+    use super::{Known, read};
 
     /// Keys of another kind, use or algorithm are passed over; a set of none is refused.
     #[test]
@@ -220,5 +228,21 @@ mod tests {
             assert!(set(key(flaw.clone())).is_err(), "{flaw}");
         }
         assert!(read(b"{}").is_err());
+    }
+
+    /// Identity may be away for a while, not for ever: a key that it withdrew meanwhile must die.
+    #[test]
+    fn keys_outlive_a_short_silence_only() {
+        let seen = Instant::now();
+        let known = Known {
+            seen: Some(seen),
+            ..Known::default()
+        };
+        let minutes = |count| seen + Duration::from_secs(count * 60);
+        for (later, is_good) in [(0, true), (10, true), (60, true), (61, false)] {
+            let found = known.clone().at(minutes(later));
+            assert_eq!(found.is_some(), is_good, "{later} minutes");
+        }
+        assert!(Known::default().at(seen).is_none(), "none were ever seen");
     }
 }

@@ -36,7 +36,13 @@ local wait_ms = 0
 for i, key in ipairs(KEYS) do
     local size = tonumber(ARGV[i * 2 - 1])
     local asked = tonumber(ARGV[i * 2])
-    local bucket = redis.call('HMGET', key, 'left', 'at_ms')
+    local bucket = redis.pcall('HMGET', key, 'left', 'at_ms')
+    if bucket.err then
+        -- No bucket of ours has another type: what stands here is in the way of everybody.
+        if not string.find(bucket.err, 'WRONGTYPE', 1, true) then return bucket end
+        redis.call('DEL', key)
+        bucket = {}
+    end
     local before = tonumber(bucket[1]) or size
     local at_ms = tonumber(bucket[2]) or now_ms
     local now = math.min(size, before + math.max(0, now_ms - at_ms) * size / 60000)

@@ -29,14 +29,15 @@ use hive_router::plugins::plugin_context::PluginContext;
 use hive_router::plugins::plugin_trait::{
     EndHookPayload as _, RouterPlugin, StartHookPayload as _,
 };
+use hive_router::sonic_rs::JsonValueTrait as _;
 use hive_router::{GraphQLError, async_trait};
 
 use crate::ambient::{now_s, random_hex};
-use crate::budget::measure;
+use crate::budget::{Numbers, measure};
 use crate::door::{Door, Facts};
 use crate::locale::Locale;
 use crate::nesting::{Syntax, is_shallow};
-use crate::refusal::{Refusal, UNEXPECTED, text_of_code};
+use crate::refusal::{Refusal, UNEXPECTED, has_detail, text_of_code};
 use crate::sign::{CLIENT, GATE, Signed};
 
 /// Our name in the router's configuration.
@@ -59,9 +60,14 @@ pub(crate) fn install(door: Door) {
     let _ = DOOR.set(Arc::new(door));
 }
 
-/// Whether a request says which operation of its document it means.
-#[derive(Clone, Copy, Debug)]
-struct OperationNamed(bool);
+/// What a request says beside its document.
+#[derive(Clone, Debug, Default)]
+struct Asked {
+    /// Whether it names the operation that it means.
+    is_named: bool,
+    /// Those of its variables that are numbers: how many rows it may ask for.
+    numbers: Numbers,
+}
 
 /// The gateway's part within the router.
 #[derive(Debug)]
@@ -114,8 +120,13 @@ impl RouterPlugin for Plugin {
     ) -> OnGraphQLParseHookResult<'exec> {
         let document = payload.graphql_params.query.as_deref().unwrap_or_default();
         if is_shallow(document.as_bytes(), Syntax::GraphQl) {
-            let is_named = payload.graphql_params.operation_name.is_some();
-            payload.context.insert(OperationNamed(is_named));
+            let numbers = payload.graphql_params.variables.iter();
+            payload.context.insert(Asked {
+                is_named: payload.graphql_params.operation_name.is_some(),
+                numbers: numbers
+                    .filter_map(|(name, value)| Some((name.clone(), value.as_u64()?)))
+                    .collect(),
+            });
             return payload.proceed();
         }
         let locale = locale_of(payload.context);
@@ -129,13 +140,10 @@ impl RouterPlugin for Plugin {
         let Some(facts) = facts_of(payload.context) else {
             return payload.end_with_response(Refusal::BadRequest.answer(Locale::Chinese));
         };
-        let is_named = payload
-            .context
-            .get_ref::<OperationNamed>()
-            .is_some_and(|named| named.0);
-        let charged = match measure(&payload.document) {
+        let asked = asked_of(payload.context);
+        let charged = match measure(&payload.document, &asked.numbers) {
             // The router would run the first of them, which may not be the one that is meant.
-            Ok(demand) if demand.operations > 1 && !is_named => Err(Refusal::BadRequest),
+            Ok(demand) if demand.operations > 1 && !asked.is_named => Err(Refusal::BadRequest),
             Ok(demand) => self.door.charge(&facts, demand).await,
             Err(_) => Err(Refusal::TooComplex),
         };
@@ -204,6 +212,12 @@ fn facts_of(context: &PluginContext) -> Option<Facts> {
     context.get_ref::<Facts>().map(|facts| facts.clone())
 }
 
+fn asked_of(context: &PluginContext) -> Asked {
+    context
+        .get_ref::<Asked>()
+        .map_or_else(Asked::default, |asked| asked.clone())
+}
+
 fn locale_of(context: &PluginContext) -> Locale {
     context
         .get_ref::<Facts>()
@@ -225,7 +239,13 @@ fn say(error: &mut GraphQLError, locale: Locale) {
             .pick(text.unwrap_or(UNEXPECTED))
             .clone_into(&mut error.message);
     } else if let Some(text) = text {
-        locale.pick(text).clone_into(&mut error.message);
+        let text = locale.pick(text);
+        let detail = error.extensions.code.as_deref().is_some_and(has_detail);
+        error.message = if detail {
+            format!("{text}: {}", error.message)
+        } else {
+            text.to_owned()
+        };
     }
 }
 

@@ -385,6 +385,11 @@ impl Refusal {
         language.choose(said.zh, said.en)
     }
 
+    /// Every refusal.
+    pub fn all() -> impl Iterator<Item = Self> {
+        SAID.iter().map(|said| said.refusal)
+    }
+
     /// The refusal with this code.
     pub fn from_code(code: &str) -> Option<Self> {
         SAID.iter()

@@ -25,14 +25,13 @@ const PREFIX: &str = "BASHU_";
 /// The variable that names the file.
 const FILE_VARIABLE: &str = "BASHU_CONFIG";
 /// Variables of other programs of the project, which are no keys of this one.
-const FOREIGN: [&str; 4] = [
-    "BASHU_GATEWAY_",
-    "BASHU_DEV_DIR",
-    "BASHU_BIN",
-    FILE_VARIABLE,
-];
-/// The services that have a section of their own, and the order of their ports.
-pub const SERVICES: [&str; 8] = [
+const FOREIGN: [&str; 3] = ["BASHU_DEV_DIR", "BASHU_BIN", FILE_VARIABLE];
+/// What the gateway's own variables begin with; it reads them as strictly.
+const GATEWAY_PREFIX: &str = "BASHU_GATEWAY_";
+/// The services that have a section of their own, which they type. Any other is an unknown key.
+pub const SERVICES: [&str; 4] = ["identity", "passes", "billing", "admission"];
+/// The order of the ports, with a place for each service that is planned, so that none moves.
+const PLACES: [&str; 8] = [
     "identity",
     "passes",
     "ticketing",
@@ -189,8 +188,8 @@ pub struct Kafka {
 #[serde(deny_unknown_fields)]
 pub struct Listen {
     pub address: IpAddr,
-    /// GraphQL of the n-th service of [`SERVICES`] is at `base_port + n`, REST at
-    /// `base_port + 50`, operations at `base_port + 60`. 0: any free port for each.
+    /// GraphQL of identity is at `base_port`, of passes at 1 more, of billing at 4, of admission
+    /// at 5; REST at `base_port + 50`, operations at `base_port + 60`. 0: any free port for each.
     pub base_port: u16,
     #[serde(default)]
     pub rest_port: Option<u16>,
@@ -221,10 +220,10 @@ impl Listen {
     }
 
     pub fn graphql(&self, service: &str) -> SocketAddr {
-        let place = SERVICES
+        let place = PLACES
             .iter()
             .position(|name| *name == service)
-            .unwrap_or(SERVICES.len());
+            .unwrap_or(PLACES.len());
         let offset = u16::try_from(place).unwrap_or_default();
         self.at(self.graphql_ports.get(service).copied(), offset)
     }
@@ -327,6 +326,11 @@ impl Config {
         self.sections.clone().extract(Some(service))
     }
 
+    /// Whether a service has a section at all: one that has none is not served from here.
+    pub fn has_section(&self, service: &str) -> bool {
+        self.sections.has(service)
+    }
+
     fn validate(&self) -> Result<(), ConfigError> {
         let fail = |field: &str, reason: &str| Err(ConfigError::new(field, reason));
         if !(1..=CONNECTIONS_MAX).contains(&self.postgres.connections_max) {
@@ -343,6 +347,11 @@ impl Config {
         }
         if self.mode == Mode::Development && !self.listen.address.is_loopback() {
             return fail("listen.address", "only loopback in development");
+        }
+        for service in self.listen.graphql_ports.keys() {
+            if !SERVICES.contains(&service.as_str()) {
+                return fail(&format!("listen.graphql_ports.{service}"), "unknown key");
+            }
         }
         if self.listen.base_port != 0 && self.listen.base_port.checked_add(100).is_none() {
             return fail("listen.base_port", "leaves no room for the other ports");

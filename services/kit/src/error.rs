@@ -77,11 +77,12 @@ pub enum Error {
     /// What the answer needs is not there at the moment: identity's heartbeat is stale, say.
     #[error("unavailable: {0}")]
     Unavailable(&'static str),
-    /// The input cannot be read; `field` is its path.
-    #[error("bad input in {field}: {reason}")]
+    /// The input cannot be read; `field` is its path, the reasons are for people.
+    #[error("bad input in {field}: {en}")]
     BadInput {
         field: &'static str,
-        reason: Cow<'static, str>,
+        zh: &'static str,
+        en: &'static str,
     },
     #[error("the database failed")]
     Db(#[source] sea_orm::DbErr),
@@ -102,6 +103,11 @@ impl Error {
 
     pub fn permanent(what: impl Into<Cow<'static, str>>) -> Self {
         Self::Permanent(what.into())
+    }
+
+    /// The input cannot be read, with the reason in both languages and no full stop.
+    pub const fn bad_input(field: &'static str, zh: &'static str, en: &'static str) -> Self {
+        Self::BadInput { field, zh, en }
     }
 
     /// Whether the same transaction may succeed when it is run again at once: a serialisation

@@ -78,9 +78,13 @@ impl Handler for Replica {
         .contains(&kind)
     }
 
-    /// A withdrawal never waits behind a record that could not be applied.
+    /// A withdrawal never waits behind a record that could not be applied. A key set is one: all
+    /// of a union's stand under one key, each is whole, and the later one withdraws what it leaves
+    /// out; an older one changes nothing.
     fn monotone(&self, record: &Record) -> bool {
+        use event::member_changed::State;
         record.kind == LOGIN
+            || record.kind == KEY_SET
             || (record.kind == ROLE
                 && record
                     .decode::<event::RoleChanged>()
@@ -88,7 +92,7 @@ impl Handler for Replica {
             || (record.kind == MEMBER
                 && record
                     .decode::<event::MemberChanged>()
-                    .is_ok_and(|member| member.state() == event::member_changed::State::Erased))
+                    .is_ok_and(|member| matches!(member.state(), State::Erased | State::Merged)))
     }
 
     async fn apply(&self, tx: &Tx, records: &[Record]) -> Result<()> {

@@ -348,5 +348,10 @@ fn check_times(claims: &Claims, now: i64) -> Result<()> {
     if claims.nbf > latest || claims.iat > latest || claims.nbf > claims.exp {
         return Err(Error::Unauthenticated("a token from the future"));
     }
+    if claims.nbf < claims.iat {
+        return Err(Error::Unauthenticated(
+            "a token that counts before it was signed",
+        ));
+    }
     Ok(())
 }

@@ -15,7 +15,7 @@ use super::shift::{SHIFT_HOURS_MAX, on_shift};
 use crate::domain::entitlement::{Entitlement, Grant};
 use crate::domain::redemption::{Limits, Origin, REASON_CHARS_MAX, Redemption, Void};
 use crate::domain::venue::{Venue, is_line};
-use crate::error::{Refusal, bad_input, recorded};
+use crate::error::{Refusal, recorded};
 use crate::store::desk::Figures;
 use crate::store::shift::Shift;
 use crate::{publish, store};
@@ -336,8 +336,9 @@ fn check_reason(reason: &str) -> Result<()> {
     if is_line(reason, REASON_CHARS_MAX) {
         Ok(())
     } else {
-        Err(bad_input(
+        Err(Error::bad_input(
             "reason",
+            "须为一行 1 到 200 个字符",
             "must be 1 to 200 characters on one line",
         ))
     }

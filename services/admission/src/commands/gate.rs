@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{as_absent, operator_or_manager};
 use crate::domain::gate::{CODE_BYTES, Code, Details, Enrolled, Gate, new_code, split_code};
 use crate::domain::venue::{NAME_CHARS_MAX, is_line};
-use crate::error::{Refusal, bad_input, recorded};
+use crate::error::{Refusal, recorded};
 use crate::{publish, store};
 
 /// A gate and the code that binds a device to it, readable only this once; `None` when the same
@@ -36,7 +36,11 @@ pub async fn create_gate(
 ) -> Result<NewGate> {
     let Details { name, unattended } = details;
     if !is_line(name, NAME_CHARS_MAX) {
-        return Err(bad_input("name", "must be 1 to 60 characters on one line"));
+        return Err(Error::bad_input(
+            "name",
+            "须为一行 1 到 60 个字符",
+            "must be 1 to 60 characters on one line",
+        ));
     }
     let at = venue.to_string();
     let said: &[&str] = if unattended {
@@ -136,7 +140,11 @@ fn hash_secret(selector: &str, secret: &str) -> [u8; 32] {
 pub async fn enrol_gate(ctx: &Ctx, typed: &str, public: [u8; 32]) -> Result<Gate> {
     let strong = VerifyingKey::from_bytes(&public).is_ok_and(|key| !key.is_weak());
     if !strong {
-        return Err(bad_input("publicKey", "must be an Ed25519 public key"));
+        return Err(Error::bad_input(
+            "publicKey",
+            "须为 Ed25519 公钥",
+            "must be an Ed25519 public key",
+        ));
     }
     let (selector, secret) = split_code(typed).ok_or(Refusal::EnrolmentCodeWrong)?;
     let code = Code {

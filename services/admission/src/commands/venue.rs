@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::operator_or_manager;
 use crate::domain::venue::{Details, Venue};
-use crate::error::{Refusal, bad_input, recorded};
+use crate::error::{Refusal, recorded};
 use crate::{publish, store};
 
 /// Makes a venue of a company.
@@ -136,5 +136,5 @@ fn checked(ctx: &Ctx, details: Details) -> Result<Details> {
     let today = shanghai_date(ctx.clock.now());
     details
         .checked(ctx.union, today)
-        .map_err(|(field, reason)| bad_input(field, reason))
+        .map_err(|(field, zh, en)| Error::bad_input(field, zh, en))
 }

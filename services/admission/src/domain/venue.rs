@@ -50,8 +50,8 @@ pub struct Venue {
     pub suspended: bool,
 }
 
-/// The field at fault, and why.
-pub type Fault = (&'static str, &'static str);
+/// The field at fault, and why in zh and en.
+pub type Fault = (&'static str, &'static str, &'static str);
 
 impl Details {
     /// Looks at what people typed; `today` is the Shanghai date on which the division must exist.
@@ -61,32 +61,53 @@ impl Details {
     pub fn checked(self, union: Union, today: NaiveDate) -> Result<Self, Fault> {
         let name = |text: &str| is_line(text, NAME_CHARS_MAX);
         if !name(&self.name_zh) {
-            return Err(("nameZh", "must be 1 to 60 characters on one line"));
+            return Err((
+                "nameZh",
+                "须为一行 1 到 60 个字符",
+                "must be 1 to 60 characters on one line",
+            ));
         }
         if !name(&self.name_en) {
-            return Err(("nameEn", "must be 1 to 60 characters on one line"));
+            return Err((
+                "nameEn",
+                "须为一行 1 到 60 个字符",
+                "must be 1 to 60 characters on one line",
+            ));
         }
         if !is_line(&self.place_source, SOURCE_CHARS_MAX) {
             return Err((
                 "coordinates.source",
+                "须为一行 1 到 200 个字符",
                 "must be 1 to 200 characters on one line",
             ));
         }
         let found = division::find(&self.division.to_string(), today);
         if found.is_none_or(|one| one.province() != u32::from(union.code())) {
-            return Err(("division", "no division of this province today"));
+            return Err((
+                "division",
+                "不是本省市现行的行政区划",
+                "no division of this province today",
+            ));
         }
         if self.tags.len() > TAGS_MAX || !self.tags.iter().all(|tag| is_tag(tag)) {
-            return Err(("tags", "at most 16, each of 1 to 32 of a-z, 0-9 and -"));
+            return Err((
+                "tags",
+                "最多 16 个，每个为 1 到 32 个 a-z、0-9 或 -",
+                "at most 16, each of 1 to 32 of a-z, 0-9 and -",
+            ));
         }
         if self
             .capacity
             .is_some_and(|people| people == 0 || people > CAPACITY_PERSONS_MAX)
         {
-            return Err(("capacity", "must be from 1 to 500000"));
+            return Err(("capacity", "须为 1 到 500000", "must be from 1 to 500000"));
         }
         if self.capacity.is_some() && !self.tracks_exits {
-            return Err(("capacity", "can only be kept where exits are scanned"));
+            return Err((
+                "capacity",
+                "只有扫码出场的场馆才能限定人数",
+                "can only be kept where exits are scanned",
+            ));
         }
         Ok(self)
     }
@@ -138,7 +159,7 @@ mod tests {
         details
             .checked(Union::Chongqing, today)
             .err()
-            .map(|(field, _)| field)
+            .map(|(field, ..)| field)
     }
 
     #[test]

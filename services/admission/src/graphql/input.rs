@@ -8,9 +8,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use credential::rules::Hours;
 use credential::token::GROUP_PERSONS_MAX;
-use kit::Result;
 use kit::graphql::{Date, GlobalId, Instant};
 use kit::types::{GateId, OrganisationId, VenueId};
+use kit::{Error, Result};
 use uuid::Uuid;
 
 use super::redemption::{ScanDirection, ScanDocument};
@@ -19,7 +19,6 @@ use crate::domain::coordinates::Wgs84;
 use crate::domain::opening::{EXCEPTIONS_MAX, Opening, parse_minute};
 use crate::domain::scan::ScanId;
 use crate::domain::venue::Details;
-use crate::error::bad_input;
 
 /// A point on a map and where it comes from.
 #[derive(Clone, Debug, InputObject)]
@@ -43,7 +42,13 @@ pub(super) struct VenueHoursInput {
 
 impl VenueHoursInput {
     fn hours(&self) -> Result<Hours> {
-        let bad = || bad_input("opening", "HH:MM to a later HH:MM");
+        let bad = || {
+            Error::bad_input(
+                "opening",
+                "须为 HH:MM 到更晚的 HH:MM",
+                "HH:MM to a later HH:MM",
+            )
+        };
         let from = parse_minute(&self.opens).ok_or_else(bad)?;
         let until = parse_minute(&self.closes).ok_or_else(bad)?;
         Hours::new(from, until).map_err(|_| bad())
@@ -105,15 +110,27 @@ impl VenueOpeningInput {
             })?;
         }
         if self.daily.is_some() && days.into_iter().any(Option::is_some) {
-            return Err(bad_input("opening", "either daily or weekdays"));
+            return Err(Error::bad_input(
+                "opening",
+                "daily 与星期只能填一种",
+                "either daily or weekdays",
+            ));
         }
         if self.exceptions.len() > EXCEPTIONS_MAX {
-            return Err(bad_input("opening.exceptions", "at most 200"));
+            return Err(Error::bad_input(
+                "opening.exceptions",
+                "最多 200 条",
+                "at most 200",
+            ));
         }
         let mut exceptions = BTreeMap::new();
         for one in &self.exceptions {
             if exceptions.insert(one.date.0, hours(&one.hours)?).is_some() {
-                return Err(bad_input("opening.exceptions", "a date stands there twice"));
+                return Err(Error::bad_input(
+                    "opening.exceptions",
+                    "同一日期出现两次",
+                    "a date stands there twice",
+                ));
             }
         }
         Ok(Opening { week, exceptions })
@@ -149,12 +166,17 @@ fn division(code: &str) -> Result<u32> {
     is_code
         .then(|| code.parse().ok())
         .flatten()
-        .ok_or_else(|| bad_input("division", "must be six digits"))
+        .ok_or_else(|| Error::bad_input("division", "须为六位数字", "must be six digits"))
 }
 
 fn place(input: &VenueCoordinatesInput) -> Result<Wgs84> {
-    Wgs84::new(input.latitude, input.longitude)
-        .ok_or_else(|| bad_input("coordinates", "no point in or near the provinces"))
+    Wgs84::new(input.latitude, input.longitude).ok_or_else(|| {
+        Error::bad_input(
+            "coordinates",
+            "不在川渝境内或附近",
+            "no point in or near the provinces",
+        )
+    })
 }
 
 impl CreateVenueInput {
@@ -275,7 +297,13 @@ pub(super) struct EnrolGateInput {
 
 impl EnrolGateInput {
     pub(super) fn public(&self) -> Result<[u8; 32]> {
-        let bad = || bad_input("publicKey", "must be 32 bytes in base64url");
+        let bad = || {
+            Error::bad_input(
+                "publicKey",
+                "须为 base64url 编码的 32 字节",
+                "must be 32 bytes in base64url",
+            )
+        };
         let bytes = URL_SAFE_NO_PAD
             .decode(&self.public_key)
             .map_err(|_| bad())?;
@@ -331,11 +359,15 @@ impl RedeemInput {
             seq: self.scan_id.seq,
         };
         if id.enrolment < 1 || id.seq < 1 {
-            return Err(bad_input("scanId", "numbers begin with 1"));
+            return Err(Error::bad_input(
+                "scanId",
+                "编号从 1 开始",
+                "numbers begin with 1",
+            ));
         }
         let persons = NonZeroU16::new(self.persons)
             .filter(|persons| persons.get() <= GROUP_PERSONS_MAX)
-            .ok_or_else(|| bad_input("persons", "1 to 4095"))?;
+            .ok_or_else(|| Error::bad_input("persons", "1 到 4095", "1 to 4095"))?;
         let venue = self
             .venue_id
             .map(|id| GlobalId::uuid(&id, "Venue").map(VenueId));

@@ -18,7 +18,6 @@ use crate::commands;
 use crate::commands::by_hand::Overridden;
 use crate::commands::look_up::Number;
 use crate::domain::gate::Details;
-use crate::error::bad_input;
 
 /// The root of mutations.
 #[derive(Debug, Default, MergedObject)]
@@ -360,8 +359,13 @@ impl People {
     ) -> Result<LookUpPassPayload> {
         let done = async {
             let venue = venue_id(&input.venue_id)?;
-            let number = Number::parse(&input.number)
-                .ok_or_else(|| bad_input("number", "the number of a pass or an order"))?;
+            let number = Number::parse(&input.number).ok_or_else(|| {
+                Error::bad_input(
+                    "number",
+                    "须为年票号或受理号",
+                    "the number of a pass or an order",
+                )
+            })?;
             commands::look_up::look_up(&service_of(ctx)?.ctx, caller_of(ctx)?, venue, &number).await
         };
         let done = done.await.map(|found| {
@@ -416,12 +420,15 @@ fn overridden(input: &OverrideAdmissionInput) -> KitResult<Overridden> {
                 venue: venue_id(venue)?,
                 pass,
             }),
-            Some(Number::Order(_) | Number::Quoted(_)) | None => {
-                Err(bad_input("passNumber", "the sixteen digits of a pass"))
-            }
+            Some(Number::Order(_) | Number::Quoted(_)) | None => Err(Error::bad_input(
+                "passNumber",
+                "须为 16 位年票号",
+                "the sixteen digits of a pass",
+            )),
         },
-        _ => Err(bad_input(
+        _ => Err(Error::bad_input(
             "redemptionId",
+            "须给出一次扫码，或者场馆和年票号",
             "a scan, or a venue and a pass number",
         )),
     }

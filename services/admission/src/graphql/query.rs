@@ -13,7 +13,6 @@ use super::{caller, caller_of, loader, named, rows, service, service_of};
 use crate::commands::seen;
 use crate::domain::coordinates::Wgs84;
 use crate::domain::venue::TAG_BYTES_MAX;
-use crate::error::bad_input;
 use crate::queries::{self, Listed, VenueFilter};
 
 /// The root of queries.
@@ -47,18 +46,22 @@ impl VenueFilterInput {
         let near = self
             .near
             .map(|near| {
-                Wgs84::new(near.latitude, near.longitude)
-                    .ok_or_else(|| bad_input("filter.near", "no point in or near the provinces"))
+                Wgs84::new(near.latitude, near.longitude).ok_or_else(|| {
+                    Error::bad_input(
+                        "filter.near",
+                        "不在川渝境内或附近",
+                        "no point in or near the provinces",
+                    )
+                })
             })
             .transpose()?;
         let division = self
             .division
             .map(|code| {
                 let is_code = code.len() == 6 && code.bytes().all(|b| b.is_ascii_digit());
-                is_code
-                    .then(|| code.parse().ok())
-                    .flatten()
-                    .ok_or_else(|| bad_input("filter.division", "must be six digits"))
+                is_code.then(|| code.parse().ok()).flatten().ok_or_else(|| {
+                    Error::bad_input("filter.division", "须为六位数字", "must be six digits")
+                })
             })
             .transpose()?;
         if self
@@ -66,7 +69,11 @@ impl VenueFilterInput {
             .as_ref()
             .is_some_and(|tag| tag.len() > TAG_BYTES_MAX)
         {
-            return Err(bad_input("filter.tag", "at most 32 bytes"));
+            return Err(Error::bad_input(
+                "filter.tag",
+                "最长 32 字节",
+                "at most 32 bytes",
+            ));
         }
         let within_metres = self.near.and_then(|near| near.within_metres);
         Ok(VenueFilter {

@@ -43,7 +43,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
         }
     }
     if config.mode == Mode::Production {
-        findings.extend(sandbox(config));
+        findings.extend(root(config));
     }
     findings
 }
@@ -120,44 +120,25 @@ fn plain_addresses(value: &Value, path: &str, found: &mut Vec<String>) {
     }
 }
 
-/// What belongs to development alone: the sandbox's own section, and a root key within reach.
-fn sandbox(config: &Config) -> Vec<Finding> {
-    let present = |section: &str, key: Option<&str>| {
-        config
-            .section::<Value>(section)
-            .is_ok_and(|value| match key {
-                Some(key) => value.get(key).is_some_and(|held| !held.is_null()),
-                None => value.as_object().is_some_and(|fields| !fields.is_empty()),
-            })
-    };
-    let mut findings = Vec::new();
-    if present("sandbox", None) {
-        findings.push(Finding::fail(
-            "configuration.sandbox",
-            "sandbox",
-            Text::new(
-                "生产模式下配置了沙箱",
-                "a sandbox is configured in production",
-            ),
-            Text::new("删除 [sandbox] 一节", "remove the section [sandbox]"),
-        ));
-    }
-    if present("identity", Some("root_key_file")) {
-        findings.push(Finding::fail(
-            "configuration.root",
-            "identity.root_key_file",
-            Text::new(
-                "离线根密钥在线上可及",
-                "the offline root is within reach of the service",
-            ),
-            Text::new(
-                "从配置和机器上移走根密钥；发布密钥集时用 bashu keys publish --root",
-                "take the root off the configuration and the machine; publish key sets by \
-                 bashu keys publish --root",
-            ),
-        ));
-    }
-    findings
+/// What belongs to development alone: a root key within reach. No service starts with it.
+fn root(config: &Config) -> Option<Finding> {
+    let identity = config.section::<Value>("identity").ok()?;
+    identity
+        .get("root_key_file")
+        .filter(|held| !held.is_null())?;
+    Some(Finding::fail(
+        "configuration.root",
+        "identity.root_key_file",
+        Text::new(
+            "离线根密钥在线上可及，服务不会启动",
+            "the offline root is within reach, and no service starts with it",
+        ),
+        Text::new(
+            "从配置和机器上移走根密钥；发布密钥集时用 bashu keys publish --root",
+            "take the root off the configuration and the machine; publish key sets by \
+             bashu keys publish --root",
+        ),
+    ))
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
+use reqwest::header::ACCEPT_LANGUAGE;
 use serde_json::json;
 
-use crate::world::{Answer, World};
+use crate::world::{Answer, World, send};
 
 /// Longest that a refusal may take, however the document looks.
 const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
@@ -40,10 +41,13 @@ fn bomb(root: &str, levels: usize, fan_out: usize) -> String {
 }
 
 /// What the gateway refuses is a 400; what the router refuses is a 200 without data for clients
-/// that take plain JSON, as GraphQL over HTTP has it.
-fn refused(answer: &Answer, codes: &[&str], what: &str) {
+/// that take plain JSON, as GraphQL over HTTP has it. Whoever names no language is told in Chinese.
+fn refused(answer: &Answer, expected: &str, what: &str) {
     let code = answer.code();
-    assert!(codes.contains(&code.as_str()), "{what}: {answer:?}");
+    assert_eq!(code, expected, "{what}: {answer:?}");
+    let message = answer.json()["errors"][0]["message"].clone();
+    let message = message.as_str().unwrap();
+    assert!(is_chinese(message), "{what}: {message}");
     assert!(answer.json()["data"].is_null(), "{what}: {answer:?}");
     let is_ours = code == "QUERY_TOO_COMPLEX";
     let expected = if is_ours {
@@ -52,6 +56,10 @@ fn refused(answer: &Answer, codes: &[&str], what: &str) {
         StatusCode::OK
     };
     assert_eq!(answer.status, expected, "{what}: {answer:?}");
+}
+
+fn is_chinese(text: &str) -> bool {
+    text.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c))
 }
 
 /// The queries that kill a router without a budget are refused at once, with memory flat: those
@@ -72,19 +80,24 @@ async fn fragment_bombs_are_refused_at_once_with_memory_flat() {
     let below = bomb("Node", 5, 20)
         .replace("query { ...F0 }", "{ tree { ...F0 } }")
         .replace("whoami", "name");
-    let mut bombs = vec![mixed, inline, below, bomb("Mutation", 5, 20)];
+    let complex = "QUERY_TOO_COMPLEX";
+    let mut bombs =
+        Vec::from([mixed, inline, below, bomb("Mutation", 5, 20)].map(|text| (text, complex)));
     let shapes = [
-        (10, 2),
-        (16, 2),
-        (22, 2),
-        (26, 2),
-        (5, 20),
-        (4, 120),
-        (5, 40),
-        (5, 80),
-        (3, 150),
+        (10, 2, complex),
+        (16, 2, complex),
+        (22, 2, complex),
+        (26, 2, complex),
+        (5, 20, complex),
+        (4, 120, complex),
+        (5, 40, complex),
+        (5, 80, complex),
+        (3, 150, complex),
+        (2, 240, complex),
+        // So many tokens that it ends even before the budget is asked.
+        (2, 300, "TOKEN_LIMIT_EXCEEDED"),
     ];
-    bombs.extend(shapes.map(|(levels, fan_out)| bomb("Query", levels, fan_out)));
+    bombs.extend(shapes.map(|(levels, fan_out, code)| (bomb("Query", levels, fan_out), code)));
     bombs.extend(
         [
             "{ ...A } fragment A on Query { ...A }",
@@ -93,19 +106,14 @@ async fn fragment_bombs_are_refused_at_once_with_memory_flat() {
             "{ whoami ...A @include(if: true) } fragment A on Query { ...A @include(if: true) }",
             "{ tree { ...A } } fragment A on Node { child { ...A } }",
         ]
-        .map(str::to_owned),
+        .map(|text| (text.to_owned(), complex)),
     );
     let before = world.peak_memory_bytes();
-    for text in &bombs {
+    for (text, code) in &bombs {
         let started = Instant::now();
         let answer = world.ask(text).await;
         let what = &text[..text.len().min(120)];
-        // Some have so many tokens that they end even before the budget is asked.
-        refused(
-            &answer,
-            &["QUERY_TOO_COMPLEX", "TOKEN_LIMIT_EXCEEDED"],
-            what,
-        );
+        refused(&answer, code, what);
         assert!(
             started.elapsed() < REFUSAL_TIME_MAX,
             "{what}: {:?}",
@@ -144,18 +152,18 @@ fn nested(levels: usize) -> [(&'static str, String); 5] {
 #[tokio::test]
 async fn chains_and_deep_nesting_do_not_end_the_process() {
     let world = World::start().await;
-    for links in [31, 33, 100, 2_000] {
+    for (links, code) in [
+        (30, "MAX_DEPTH_EXCEEDED"),
+        (31, "QUERY_TOO_COMPLEX"),
+        (100, "QUERY_TOO_COMPLEX"),
+        (2_000, "TOKEN_LIMIT_EXCEEDED"),
+    ] {
         let mut chain = "{ ...F0 }".to_owned();
         for link in 0..links {
             write!(chain, " fragment F{link} on Query {{ ...F{} }}", link + 1).unwrap();
         }
         write!(chain, " fragment F{links} on Query {{ whoami }}").unwrap();
-        let codes = [
-            "MAX_DEPTH_EXCEEDED",
-            "QUERY_TOO_COMPLEX",
-            "TOKEN_LIMIT_EXCEEDED",
-        ];
-        refused(&world.ask(&chain).await, &codes, "chain");
+        refused(&world.ask(&chain).await, code, "chain");
     }
     for levels in [30, 31, 32, 33, 64, 500, 10_000] {
         for (what, body) in nested(levels) {
@@ -166,7 +174,7 @@ async fn chains_and_deep_nesting_do_not_end_the_process() {
                 "{levels} {what}: {answer:?}"
             );
             if levels > 32 {
-                refused(&answer, &["QUERY_TOO_COMPLEX"], what);
+                refused(&answer, "QUERY_TOO_COMPLEX", what);
             } else {
                 assert_ne!(answer.code(), "QUERY_TOO_COMPLEX", "{levels} {what}");
             }
@@ -187,16 +195,12 @@ async fn every_limit_on_a_document_holds() {
         )
     };
     assert_eq!(world.ask(&nested(9)).await.status, StatusCode::OK);
-    refused(
-        &world.ask(&nested(11)).await,
-        &["MAX_DEPTH_EXCEEDED"],
-        "depth",
-    );
+    refused(&world.ask(&nested(11)).await, "MAX_DEPTH_EXCEEDED", "depth");
     // Fragments are levels too: the same tree within them is no shallower.
     let hidden = nested(9).replacen("{ child ", "{ ... on Node { ... on Node { child ", 1);
     refused(
         &world.ask(&format!("{hidden} }} }}")).await,
-        &["MAX_DEPTH_EXCEEDED"],
+        "MAX_DEPTH_EXCEEDED",
         "inline",
     );
     let aliased = |field: &str| {
@@ -206,7 +210,7 @@ async fn every_limit_on_a_document_holds() {
         format!("mutation {{{fields} }}")
     };
     let answer = world.ask(&aliased("redeem")).await;
-    refused(&answer, &["MAX_ALIASES_EXCEEDED"], "aliases");
+    refused(&answer, "MAX_ALIASES_EXCEEDED", "aliases");
     // A hundred attempts to log in are more than an address has, whatever the limit on aliases.
     assert_eq!(world.ask(&aliased("login")).await.code(), "RATE_LIMITED");
     let answer = world
@@ -215,11 +219,7 @@ async fn every_limit_on_a_document_holds() {
             "@include(if: true) ".repeat(50)
         ))
         .await;
-    refused(
-        &answer,
-        &["MAX_DIRECTIVES_EXCEEDED", "GRAPHQL_VALIDATION_FAILED"],
-        "directives",
-    );
+    refused(&answer, "MAX_DIRECTIVES_EXCEEDED", "directives");
     let answer = world
         .ask(&format!(
             "{{ whoami {} }}",
@@ -230,13 +230,13 @@ async fn every_limit_on_a_document_holds() {
     let answer = world
         .ask(&format!("{{ {} }}", "whoami ".repeat(1_001)))
         .await;
-    refused(&answer, &["TOKEN_LIMIT_EXCEEDED"], "tokens");
+    refused(&answer, "TOKEN_LIMIT_EXCEEDED", "tokens");
     let lists = "{ tree { children { children { children { children { name } } } } } }";
     assert_eq!(world.ask(lists).await.status, StatusCode::OK);
     let wide = lists.replace("{ name }", "{ children { children { name } } }");
     refused(
         &world.ask(&wide).await,
-        &["COST_ESTIMATED_TOO_EXPENSIVE"],
+        "COST_ESTIMATED_TOO_EXPENSIVE",
         "cost",
     );
     let repeated = format!("{{ {} }}", "whoami ".repeat(500));
@@ -244,6 +244,54 @@ async fn every_limit_on_a_document_holds() {
         world.ask(&repeated).await.data(),
         json!({ "whoami": "anonymous" })
     );
+}
+
+/// Lists within lists are counted by the rows they ask for, before anything else is looked at: a
+/// few dozen fields below a hundred venues are thousands of reads.
+#[tokio::test]
+async fn rows_within_rows_are_refused() {
+    let world = World::start().await;
+    let asked = |lists: usize, rows: &str| {
+        let lists: String = (0..lists)
+            .map(|number| format!(" a{number}: passProducts(first: {rows}) {{ nodes {{ id }} }}"))
+            .collect();
+        let query =
+            format!("query($n: Int = 1) {{ venues(first: 100) {{ nodes {{ {lists} }} }} }}");
+        json!({ "query": query, "variables": { "n": 50 } }).to_string()
+    };
+    for rows in ["50", "1", "$n"] {
+        let answer = world.ask_raw(asked(28, rows)).await;
+        refused(&answer, "QUERY_TOO_COMPLEX", rows);
+        // Within the budget, it is for the router to say that this graph has no such fields.
+        let answer = world.ask_raw(asked(1, rows)).await;
+        refused(&answer, "GRAPHQL_VALIDATION_FAILED", rows);
+    }
+    assert!(world.shared.take_received().is_empty());
+}
+
+/// The router's own refusals are told in the language that was asked for.
+#[tokio::test]
+async fn refusals_speak_both_languages() {
+    let world = World::start().await;
+    let lists = "{ children ".repeat(8);
+    let wide = format!("{{ tree {lists}{{ name }}{} }}", " }".repeat(8));
+    for query in [
+        "{ nothing }",
+        "{ whoami",
+        "query($n: Int!) { echo(numbers: [$n]) }",
+        &wide,
+    ] {
+        let mut said = Vec::new();
+        for language in ["zh", "en"] {
+            let request = world.post().header(ACCEPT_LANGUAGE, language);
+            let answer = send(request.json(&json!({ "query": query }))).await;
+            let message = answer.json()["errors"][0]["message"].clone();
+            said.push((answer.code(), message.as_str().unwrap().to_owned()));
+        }
+        assert_eq!(said[0].0, said[1].0);
+        assert!(is_chinese(&said[0].1), "{said:?}");
+        assert!(!is_chinese(&said[1].1), "{said:?}");
+    }
 }
 
 /// What one fragment selects is in the answer where that fragment is spread and nowhere else: an

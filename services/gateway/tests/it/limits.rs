@@ -162,3 +162,16 @@ async fn an_emptied_redis_counts_anew() {
     world.flush_redis().await;
     assert_eq!(world.ask(LOGIN).await.status, StatusCode::OK);
 }
+
+/// What stands where a count should be, of whatever type, is cleared away: it costs its own count
+/// and switches no limit off.
+#[tokio::test]
+async fn a_key_of_another_type_is_counted_anew() {
+    let world = world_with(&[("BASHU_GATEWAY_LIMITS__ADDRESS_LOGIN_FIELDS_PER_MINUTE", 1)]).await;
+    assert_eq!(world.ask(LOGIN).await.status, StatusCode::OK);
+    limited(&world.ask(LOGIN).await);
+    world.spoil_redis().await;
+    assert_eq!(world.ask(LOGIN).await.status, StatusCode::OK);
+    limited(&world.ask(LOGIN).await);
+    assert!(!world.log().contains("limits are off"), "{}", world.log());
+}

@@ -201,6 +201,22 @@ impl World {
             .unwrap();
     }
 
+    /// Puts text where the gateway keeps its counts.
+    pub(crate) async fn spoil_redis(&self) {
+        let client = redis::Client::open(self.redis_url.as_str()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let keys: Vec<String> = redis::cmd("KEYS")
+            .arg("bashu:*")
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        assert!(!keys.is_empty(), "nothing is counted");
+        for key in keys {
+            let set = redis::cmd("SET").arg(key).arg("text").clone();
+            set.exec_async(&mut connection).await.unwrap();
+        }
+    }
+
     /// Tells the gateway to end and says how it ended.
     pub(crate) async fn end_gateway(&mut self) -> std::process::ExitStatus {
         let pid = self.pid().to_string();

@@ -149,10 +149,11 @@ impl RosterMutation {
                 },
                 (RosterPurpose::List, None | Some(false)) => Purpose::List,
                 (RosterPurpose::List, Some(true)) => {
-                    return Err(kit::Error::BadInput {
-                        field: "isComplete",
-                        reason: "a list changes no membership".into(),
-                    });
+                    return Err(kit::Error::bad_input(
+                        "isComplete",
+                        "名单不改变会员关系",
+                        "a list changes no membership",
+                    ));
                 }
             };
             let begun = rosters::import_roster(&identity.ctx, caller, id, purpose).await?;

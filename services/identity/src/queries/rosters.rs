@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use kit::access::Caller;
-use kit::graphql::Page;
+use kit::graphql::{Page, foreign_cursor};
 use kit::{Ctx, Error, Result, Tx};
 use uuid::Uuid;
 
@@ -166,12 +166,7 @@ fn after(page: &Page) -> Result<i32> {
         return Ok(-1);
     };
     let place = cursor.parts::<1>().and_then(|[place]| place.parse().ok());
-    place
-        .filter(|place| *place >= 0)
-        .ok_or_else(|| Error::BadInput {
-            field: "after",
-            reason: "no cursor of this list".into(),
-        })
+    place.filter(|place| *place >= 0).ok_or_else(foreign_cursor)
 }
 
 /// As a list shows it, also what is no name.

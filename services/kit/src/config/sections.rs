@@ -10,7 +10,7 @@ use figment::{Figment, Profile};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
-use super::{ConfigError, FOREIGN, PREFIX, SERVICES};
+use super::{ConfigError, FOREIGN, GATEWAY_PREFIX, PREFIX, SERVICES};
 
 /// Variables that are tried as text where a number was not meant, at most.
 const TEXT_RETRIES_MAX: usize = 64;
@@ -48,7 +48,7 @@ impl Sections {
             let Some(key) = name.strip_prefix(PREFIX) else {
                 continue;
             };
-            if FOREIGN.iter().any(|foreign| name.starts_with(foreign)) {
+            if FOREIGN.contains(&name.as_str()) || name.starts_with(GATEWAY_PREFIX) {
                 continue;
             }
             let path: Vec<String> = key
@@ -64,6 +64,10 @@ impl Sections {
             values,
             variables: known,
         })
+    }
+
+    pub(super) fn has(&self, section: &str) -> bool {
+        self.values.contains_key(section)
     }
 
     /// The typed section, or with `None` all that is no service's. A variable that looks like a

@@ -50,24 +50,17 @@ impl Cursor {
     /// # Errors
     /// Bad input, when it is a cursor of another list.
     pub fn to_at<T: FromStr>(&self) -> Result<(DateTime<Utc>, T)> {
-        let foreign = || Error::BadInput {
-            field: "after",
-            reason: "no cursor of this list".into(),
-        };
-        let [at, id] = self.parts().ok_or_else(foreign)?;
-        let micros = at.parse().map_err(|_| foreign())?;
+        let [at, id] = self.parts().ok_or_else(foreign_cursor)?;
+        let micros = at.parse().map_err(|_| foreign_cursor())?;
         let at = DateTime::from_timestamp_micros(micros)
             // What we never gave out PostgreSQL may not be able to hold.
             .filter(|at| (YEAR_MIN..=YEAR_MAX).contains(&at.year()))
-            .ok_or_else(foreign)?;
-        Ok((at, id.parse().map_err(|_| foreign())?))
+            .ok_or_else(foreign_cursor)?;
+        Ok((at, id.parse().map_err(|_| foreign_cursor())?))
     }
 
     fn decode(field: &'static str, text: &str) -> Result<Self> {
-        let foreign = || Error::BadInput {
-            field,
-            reason: "no cursor".into(),
-        };
+        let foreign = || Error::bad_input(field, "不是游标", "no cursor");
         if text.len() > CURSOR_CHARS_MAX {
             return Err(foreign());
         }
@@ -75,6 +68,11 @@ impl Cursor {
         let plain = String::from_utf8(bytes).map_err(|_| foreign())?;
         Ok(Self(plain.split(SEPARATOR).map(str::to_owned).collect()))
     }
+}
+
+/// Bad input: a cursor, but of another list.
+pub fn foreign_cursor() -> Error {
+    Error::bad_input("after", "不是本列表的游标", "no cursor of this list")
 }
 
 impl CursorType for Cursor {
@@ -110,26 +108,35 @@ impl Page {
         last: Option<i32>,
         before: Option<&str>,
     ) -> Result<Self> {
-        let bad = |field, reason: &'static str| {
-            Err(Error::BadInput {
-                field,
-                reason: reason.into(),
-            })
-        };
+        let bad = |field, zh, en| Err(Error::bad_input(field, zh, en));
         let (rows, field, backwards) = match (first, last) {
             (Some(rows), None) => (rows, "first", false),
             (None, Some(rows)) => (rows, "last", true),
-            (None, None) => return bad("first", "first or last is required"),
-            (Some(_), Some(_)) => return bad("first", "first and last exclude each other"),
+            (None, None) => {
+                return bad("first", "须给出 first 或 last", "first or last is required");
+            }
+            (Some(_), Some(_)) => {
+                return bad(
+                    "first",
+                    "first 与 last 不能同时给出",
+                    "first and last exclude each other",
+                );
+            }
         };
         if !(1..=PAGE_ROWS_MAX).contains(&rows) {
-            return bad(field, "must be from 1 to 100");
+            return bad(field, "须为 1 到 100", "must be from 1 to 100");
         }
         let from = match (after, before) {
             (Some(after), None) if !backwards => Some(Cursor::decode("after", after)?),
             (None, Some(before)) if backwards => Some(Cursor::decode("before", before)?),
             (None, None) => None,
-            _ => return bad("after", "after goes with first, before with last"),
+            _ => {
+                return bad(
+                    "after",
+                    "after 只与 first 同用，before 只与 last 同用",
+                    "after goes with first, before with last",
+                );
+            }
         };
         Ok(Self {
             rows: rows.into(),

@@ -4,15 +4,12 @@
 //! First a scan that only counts tokens and brackets, then the parser, then one pass in which
 //! each fragment is measured once. A cycle of fragments counts as too large.
 
-use std::collections::HashMap;
-use std::convert::Infallible;
-
 use async_graphql::Variables;
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{ExecutableDocument, Field, Selection, SelectionSet};
-use async_graphql::{Name, Value};
 
 use super::limits::Mode;
+use super::size::{COST_MAX, Expansion, representations};
 use super::texts::Text;
 
 /// Tokens of a document, at most. The gateway writes fragments out, so a subgraph sees longer
@@ -68,13 +65,14 @@ pub(crate) fn measure(
         return refuse("operations");
     }
     Counts::of(&document, variables).check(mode)?;
-    let mut expansion = Expansion {
-        document: &document,
-        known: HashMap::new(),
-    };
+    let mut expansion = Expansion::of(&document, variables);
     for (_, operation) in document.operations.iter() {
-        if expansion.selections(&operation.node.selection_set.node) > EXPANDED_SELECTIONS_MAX {
+        let size = expansion.selected(&operation.node.selection_set.node);
+        if size.selections > EXPANDED_SELECTIONS_MAX {
             return refuse("expanded selections");
+        }
+        if size.cost > COST_MAX {
+            return refuse("cost");
         }
     }
     Ok(document)
@@ -158,21 +156,7 @@ struct Counts {
 impl Counts {
     fn of(document: &ExecutableDocument, variables: &Variables) -> Self {
         let mut counts = Self::default();
-        let representations = |field: &Field| {
-            let Some(argument) = field.get_argument("representations") else {
-                return 0;
-            };
-            // A variable that is left out stands for the longest of its defaults.
-            let value = argument.node.clone().into_const_with(|name| {
-                let given = variables.get(&name).cloned();
-                Ok::<_, Infallible>(
-                    given
-                        .or_else(|| longest_default(document, &name))
-                        .unwrap_or_default(),
-                )
-            });
-            value.map_or(0, |value| length(&value))
-        };
+        let representations = |field: &Field| representations(document, variables, field);
         for (_, operation) in document.operations.iter() {
             counts.directives += operation.node.directives.len();
             for definition in &operation.node.variable_definitions {
@@ -230,67 +214,6 @@ impl Counts {
             }
         }
         Ok(())
-    }
-}
-
-fn longest_default(document: &ExecutableDocument, name: &Name) -> Option<Value> {
-    let operations = document.operations.iter();
-    let definitions = operations.flat_map(|(_, operation)| &operation.node.variable_definitions);
-    let named = definitions.filter(|definition| definition.node.name.node == *name);
-    named
-        .filter_map(|definition| definition.node.default_value().cloned())
-        .max_by_key(length)
-}
-
-fn length(value: &Value) -> usize {
-    match value {
-        Value::List(items) => items.len(),
-        Value::Null => 0,
-        Value::Number(_)
-        | Value::String(_)
-        | Value::Boolean(_)
-        | Value::Binary(_)
-        | Value::Enum(_)
-        | Value::Object(_) => 1,
-    }
-}
-
-/// Counts selections with all fragments written out, each fragment once.
-struct Expansion<'a> {
-    document: &'a ExecutableDocument,
-    /// `None` while the fragment is being measured: met again, it is a cycle.
-    known: HashMap<&'a Name, Option<u64>>,
-}
-
-impl<'a> Expansion<'a> {
-    fn selections(&mut self, set: &'a SelectionSet) -> u64 {
-        let mut sum: u64 = 0;
-        for selection in &set.items {
-            let inner = match &selection.node {
-                Selection::Field(field) => self.selections(&field.node.selection_set.node),
-                Selection::InlineFragment(inline) => {
-                    self.selections(&inline.node.selection_set.node)
-                }
-                Selection::FragmentSpread(spread) => self.fragment(&spread.node.fragment_name.node),
-            };
-            sum = sum.saturating_add(inner).saturating_add(1);
-        }
-        sum
-    }
-
-    fn fragment(&mut self, name: &'a Name) -> u64 {
-        match self.known.get(name) {
-            Some(Some(count)) => return *count,
-            Some(None) => return u64::MAX,
-            None => {}
-        }
-        let Some(fragment) = self.document.fragments.get(name) else {
-            return 0;
-        };
-        self.known.insert(name, None);
-        let count = self.selections(&fragment.node.selection_set.node);
-        self.known.insert(name, Some(count));
-        count
     }
 }
 

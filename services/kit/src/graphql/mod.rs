@@ -13,10 +13,11 @@ mod limits;
 mod money;
 mod payload;
 mod signature;
+mod size;
 mod texts;
 mod time;
 
-pub use connection::{Connection, Cursor, PAGE_ROWS_MAX, Page, PageInfo};
+pub use connection::{Connection, Cursor, PAGE_ROWS_MAX, Page, PageInfo, foreign_cursor};
 pub use document::{
     ALIASES_MAX, DIRECTIVES_MAX, ENTITY_FIELDS_MAX, EXPANDED_SELECTIONS_MAX, FRAGMENTS_MAX,
     NESTING_MAX, OPERATIONS_MAX, REPRESENTATIONS_MAX, TOKENS_MAX,
@@ -31,5 +32,6 @@ pub use money::Money;
 pub use payload::{answer_parts, to_graphql};
 pub(crate) use payload::{log_chain, public_parts};
 pub use signature::{GatewayKey, SIGNATURE_AGE_SECONDS_MAX, Signed, sign};
+pub use size::COST_MAX;
 pub(crate) use texts::Text;
 pub use time::{Date, Instant, YEAR_MAX, YEAR_MIN};

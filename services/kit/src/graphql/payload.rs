@@ -118,14 +118,9 @@ pub fn answer_parts<C: EnumType>(
             tracing::info!(reason, "forbidden");
             plain(Text::Forbidden)
         }
-        Error::BadInput { field, reason } => {
-            let (zh, en) = Text::BadInput.both();
-            Refusal::new(
-                Text::BadInput.code(),
-                field,
-                format!("{zh}：{field}").into(),
-                format!("{en} in {field}: {reason}").into(),
-            )
+        Error::BadInput { field, zh, en } => {
+            let [zh, en] = bad_input(field, zh, en);
+            Refusal::new(Text::BadInput.code(), field, zh.into(), en.into())
         }
         Error::Unauthenticated(_)
         | Error::Overloaded
@@ -142,6 +137,15 @@ pub fn answer_parts<C: EnumType>(
     let field =
         (!refusal.field.is_empty()).then(|| refusal.field.split('.').map(str::to_owned).collect());
     Ok((item.value, field, refusal.message(language).to_owned()))
+}
+
+/// What is said of an input that cannot be read, zh and en: where, and why.
+fn bad_input(field: &str, zh: &str, en: &str) -> [String; 2] {
+    let (bad_zh, bad_en) = Text::BadInput.both();
+    [
+        format!("{bad_zh}（{field}）：{zh}。"),
+        format!("{bad_en} in {field}: {en}."),
+    ]
 }
 
 fn plain(text: Text) -> Refusal {
@@ -171,13 +175,13 @@ pub(crate) fn public_parts(error: &Error, language: Language) -> (String, String
                 refusal.message(language).to_owned(),
             );
         }
-        Error::BadInput { field, reason } => {
-            let text = Text::BadInput;
+        Error::BadInput { field, zh, en } => {
+            let [zh, en] = bad_input(field, zh, en);
             let message = match language {
-                Language::Zh => format!("{}：{field}", text.message(language)),
-                Language::En => format!("{} in {field}: {reason}", text.message(language)),
+                Language::Zh => zh,
+                Language::En => en,
             };
-            return (text.code().to_owned(), message);
+            return (Text::BadInput.code().to_owned(), message);
         }
         Error::Unauthenticated(reason) => {
             tracing::info!(reason, "not signed in");

@@ -101,3 +101,51 @@ impl Text {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const ALL: [Text; 17] = [
+        Text::Unauthenticated,
+        Text::Forbidden,
+        Text::NotFound,
+        Text::Overloaded,
+        Text::Unavailable,
+        Text::BadInput,
+        Text::Internal,
+        Text::Unsigned,
+        Text::TooComplex,
+        Text::IntrospectionOff,
+        Text::BadDocument,
+        Text::BadRequest,
+        Text::BodyTooLarge,
+        Text::MediaType,
+        Text::MethodNotAllowed,
+        Text::NoRoute,
+        Text::TimedOut,
+    ];
+
+    /// Each text is Chinese in Chinese and English in English, and tells its own thing; what goes
+    /// on after it has no full stop.
+    #[test]
+    fn every_text_is_said_in_both_languages() {
+        assert_eq!(ALL.len(), Text::TimedOut as usize + 1);
+        let mut said = BTreeSet::new();
+        for (place, text) in ALL.into_iter().enumerate() {
+            assert_eq!(text as usize, place);
+            let (zh, en) = (text.message(Language::Zh), text.message(Language::En));
+            assert_eq!((zh, en), text.both());
+            let is_chinese = |c: char| ('\u{4e00}'..='\u{9fff}').contains(&c);
+            assert!(zh.chars().any(is_chinese), "{text:?}: {zh}");
+            assert!(en.is_ascii() && en.contains(' '), "{text:?}: {en}");
+            assert_eq!(zh.ends_with('。'), en.ends_with('.'), "{text:?}");
+            assert!(
+                said.insert(zh) && said.insert(en),
+                "{text:?} repeats another"
+            );
+        }
+    }
+}

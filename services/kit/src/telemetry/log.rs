@@ -83,6 +83,11 @@ const FIELDS: &[&str] = &[
 const TEXT_CHARS_MAX: usize = 1_000;
 /// Runs of digits this long may be a phone number (11) or an ID number (15, 18).
 const DIGITS_MIN: usize = 11;
+/// A hexadecimal number of so many digits, letters among them, is an id: a span's has sixteen.
+const HEX_DIGITS_MIN: usize = 16;
+/// The shortest ID number, one of before 1999, in digits.
+const ID_NUMBER_DIGITS_MIN: usize = 15;
+const UUID_CHARS: usize = 36;
 
 /// Writes each event as one line.
 #[derive(Debug)]
@@ -175,7 +180,7 @@ impl Visit for Line {
 }
 
 /// Cuts a long text, and writes `*` for the digits of what may be a phone or an ID number:
-/// a long run of digits, alone or with the X of an ID number behind it.
+/// a long run of digits, whatever it stands beside, unless it is part of an id of ours.
 fn masked(text: &str) -> String {
     let chars: Vec<char> = text.chars().take(TEXT_CHARS_MAX).collect();
     let mut out = String::with_capacity(chars.len());
@@ -187,13 +192,7 @@ fn masked(text: &str) -> String {
             at += 1;
             continue;
         }
-        let part_of_id = at
-            .checked_sub(1)
-            .is_some_and(|before| is_id_part(chars[before]))
-            || chars
-                .get(at + run)
-                .is_some_and(|&after| is_id_part(after) && after != 'x' && after != 'X');
-        if run >= DIGITS_MIN && !part_of_id {
+        if run >= DIGITS_MIN && !is_in_id(&chars, at, run) {
             out.extend(std::iter::repeat_n('*', run));
         } else {
             out.extend(&chars[at..at + run]);
@@ -203,9 +202,38 @@ fn masked(text: &str) -> String {
     out
 }
 
-/// Whether the digits beside it belong to a hexadecimal id.
-fn is_id_part(c: char) -> bool {
-    c.is_ascii_hexdigit() || c == '-'
+/// Whether a run of digits is part of a whole UUID, or of a long hexadecimal number that has
+/// letters in it: a trace, a hash. One letter or dash beside a phone makes no id of it, and what
+/// is as long as an ID number is one.
+fn is_in_id(chars: &[char], at: usize, run: usize) -> bool {
+    let is_hex = |c: &&char| c.is_ascii_hexdigit();
+    let start = at - chars[..at].iter().rev().take_while(is_hex).count();
+    let digits = chars[start..].iter().take_while(is_hex).count();
+    let hex = &chars[start..start + digits];
+    let is_number = digits >= HEX_DIGITS_MIN
+        && run < ID_NUMBER_DIGITS_MIN
+        && hex.iter().any(char::is_ascii_alphabetic);
+    // The number of digits in each group of a UUID, and what stands before the group.
+    let groups = [(8, 0), (4, 9), (4, 14), (4, 19), (12, 24)];
+    is_number
+        || groups.iter().any(|(size, before)| {
+            let first = start.checked_sub(*before);
+            *size == digits && first.is_some_and(|first| is_uuid_at(chars, first))
+        })
+}
+
+/// Whether the 36 characters of a UUID stand there, and no 37th.
+fn is_uuid_at(chars: &[char], first: usize) -> bool {
+    let Some(uuid) = chars.get(first..first + UUID_CHARS) else {
+        return false;
+    };
+    let ends = chars
+        .get(first + UUID_CHARS)
+        .is_none_or(|c| !c.is_ascii_hexdigit());
+    ends && uuid.iter().enumerate().all(|(place, c)| match place {
+        8 | 13 | 18 | 23 => *c == '-',
+        _ => c.is_ascii_hexdigit(),
+    })
 }
 
 /// JSON escapes control characters below 32; these are the others that a terminal or a line

@@ -127,6 +127,22 @@ fn a_bad_value_or_an_unknown_key_names_the_field() {
             "listen.nonsense",
         ),
         ("data_dir = 5", [("BASHU_LOG", "info")], "data_dir"),
+        // Almost the name of another program's variable, and of one that names the file.
+        ("", [("BASHU_CONFIG_FILE", "/x")], "config_file"),
+        ("", [("BASHU_BINARY", "/x")], "binary"),
+        ("", [("BASHU_DEV_DIRECTORY", "/x")], "dev_directory"),
+        ("", [("BASHU_GATEWAYS", "x")], "gateways"),
+        // Sections that nobody types.
+        ("[ticketing]\nkey = 1", [("BASHU_LOG", "info")], "ticketing"),
+        ("[events]\nkey = 1", [("BASHU_LOG", "info")], "events"),
+        ("[exchange]\nkey = 1", [("BASHU_LOG", "info")], "exchange"),
+        ("[sandbox]\nkey = 1", [("BASHU_LOG", "info")], "sandbox"),
+        ("", [("BASHU_SANDBOX__KEY", "1")], "sandbox"),
+        (
+            "[listen.graphql_ports]\nidenttiy = 1",
+            [("BASHU_LOG", "info")],
+            "listen.graphql_ports.identtiy",
+        ),
     ] {
         let error = load(file, &more).unwrap_err();
         assert_eq!(error.field, field, "{error}");
@@ -233,6 +249,7 @@ fn variables_of_other_programs_are_passed_over() {
         ("BASHU_GATEWAY_UNION", "x"),
         ("BASHU_DEV_DIR", "/x"),
         ("BASHU_BIN", "/x"),
+        ("BASHU_CONFIG", "/x"),
     ];
     assert!(load("", &more).is_ok());
 }

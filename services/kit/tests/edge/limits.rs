@@ -100,12 +100,12 @@ async fn counts_are_bounded() {
     .await;
     let skips = "@skip(if:false)".repeat(51);
     too_complex(&world, &format!("{{ hello {skips} }}"), "directives").await;
-    assert_eq!(
-        ask(&world, "{ hello @aa @aa @aa @aa @aa @aa }")
-            .await
-            .status,
-        200
-    );
+    let skips = |count| format!("{{ hello {} }}", "@skip(if: false) ".repeat(count));
+    for (count, why) in [(5, "Duplicate directive"), (6, "number of directives")] {
+        let answer = ask(&world, &skips(count)).await;
+        assert_eq!(answer.code(), "GRAPHQL_VALIDATION_FAILED");
+        assert!(answer.message().contains(why), "{}", answer.message());
+    }
     too_complex(
         &world,
         &many(2_001, &|_| "hello".to_owned()),
@@ -205,6 +205,55 @@ async fn representations_are_bounded() {
         "query ($r: [_Any!]! = [{default}]) {{ _entities(representations: $r) {{ __typename }} }}"
     );
     too_complex(&world, &default, "representations").await;
+    world.end().await;
+}
+
+/// What a list says it costs is counted before anything runs.
+#[tokio::test]
+async fn rows_are_counted_before_they_are_read() {
+    let world = World::start(Mode::Production).await;
+    let rows = |count| {
+        format!(
+            "{{ node {{ many(first: {count}) {{ id price {{ amountFen }} next {{ id }} }} }} }}"
+        )
+    };
+    let most = ask(&world, &rows(990)).await;
+    let read = most.body["data"]["node"]["many"].as_array().map(Vec::len);
+    assert_eq!(read, Some(990), "{}", most.text);
+    let more = ask(&world, &rows(1_000)).await;
+    assert_eq!(more.code(), "GRAPHQL_VALIDATION_FAILED");
+    assert!(more.message().contains("too complex"), "{}", more.message());
+    assert!(more.body["data"].is_null());
+    world.end().await;
+}
+
+/// A list below `_entities` is read once for each of them, which no count of fields shows.
+#[tokio::test]
+async fn lists_of_many_entities_are_refused() {
+    let world = World::start(Mode::Production).await;
+    let asked = |entities: usize, lists: usize, rows: usize| {
+        let one = |n: usize| json!({ "__typename": "Node", "id": n.to_string() });
+        let list: Vec<Value> = (0..entities).map(one).collect();
+        let lists: String = (0..lists)
+            .map(|n| format!("a{n}: many(first: {rows}) {{ id }} "))
+            .collect();
+        let query = format!(
+            "query ($r: [_Any!]!) {{ _entities(representations: $r) \
+             {{ ... on Node {{ {lists} }} }} }}"
+        );
+        json!({ "query": query, "variables": { "r": list } }).to_string()
+    };
+    let usual = world.shot(asked(100, 2, 50)).send().await;
+    assert!(usual.body["errors"].is_null(), "{}", usual.text);
+    for (lists, rows) in [(30, 50), (30, 1)] {
+        let refused = world.shot(asked(100, lists, rows)).send().await;
+        assert_eq!(refused.code(), "QUERY_TOO_COMPLEX", "{lists} {rows}");
+        assert!(
+            refused.message().ends_with("[cost]"),
+            "{}",
+            refused.message()
+        );
+    }
     world.end().await;
 }
 

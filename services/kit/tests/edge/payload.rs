@@ -56,8 +56,8 @@ async fn a_refusal_is_a_user_error() {
             "bad_input",
             "BAD_INPUT",
             json!(["input", "name"]),
-            "输入有误：input.name",
-            "Bad input in input.name: is empty",
+            "输入有误（input.name）：不能为空。",
+            "Bad input in input.name: is empty.",
         ),
     ] {
         for (language, message) in [("zh-CN,zh;q=0.9", zh), ("en-GB", en)] {

@@ -236,13 +236,26 @@ fn logs_hold_no_person_and_no_forged_line() {
         tracing::info!(reason = "a\n{\"level\":\"ERROR\"}\r\u{1b}[31m\u{9b}31m\u{2028}\u{202e}");
         tracing::info!(order = id, key = "a".repeat(5_000), "kept");
         tracing::info!("a message with 13812345678 in it");
+        for phone in [
+            "+86-13812345678",
+            "phone13812345678",
+            "13812345678-",
+            "13812345678e",
+            "id-e50010119900101123X",
+            "018f6b1a-1111-7aaa-8bbb-13812345678",
+            "11111111-1111-1111-1111-13812345678",
+        ] {
+            tracing::info!(error = phone, "beside a letter or a dash");
+        }
+        let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f0671234567890-01";
+        tracing::info!(trace, hash = "x", "kept");
     });
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     let parsed: Vec<serde_json::Value> = text
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert_eq!(parsed.len(), 5, "{text}");
+    assert_eq!(parsed.len(), 13, "{text}");
     assert_eq!(parsed[0]["withheld"], serde_json::json!(["phone"]));
     assert_eq!(
         (&parsed[0]["rows"], &parsed[0]["message"]),
@@ -262,4 +275,6 @@ fn logs_hold_no_person_and_no_forged_line() {
     assert_eq!(parsed[3]["order"], id, "an id stays whole");
     assert!(parsed[3]["key"].as_str().unwrap().len() <= 1_000);
     assert_eq!(parsed[4]["message"], "a message with *********** in it");
+    assert_eq!(parsed[5]["error"], "+86-***********");
+    assert_eq!(parsed[7]["error"], "***********-");
 }

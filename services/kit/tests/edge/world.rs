@@ -60,6 +60,12 @@ impl Node {
     async fn next(&self) -> Self {
         node("next")
     }
+
+    /// A list that tells its cost, as those of services do.
+    #[graphql(complexity = "usize::from(first) * child_complexity + 1")]
+    async fn many(&self, first: u16) -> Vec<Self> {
+        (0..first).map(|_| node("one")).collect()
+    }
 }
 
 fn node(id: &str) -> Node {
@@ -153,10 +159,7 @@ fn failure(with: &str) -> Error {
         "not_found" => Error::NotFound,
         "overloaded" => Error::Overloaded,
         "unavailable" => Error::Unavailable("a reason for logs"),
-        "bad_input" => Error::BadInput {
-            field: "input.name",
-            reason: "is empty".into(),
-        },
+        "bad_input" => Error::bad_input("input.name", "不能为空", "is empty"),
         "sold_out" => sold_out().into(),
         "unlisted" => Refusal::new("UNLISTED", "", "没列出".into(), "not listed".into()).into(),
         _ => Error::internal("secret detail"),

@@ -24,4 +24,5 @@ mod raw;
 mod relay;
 mod tick;
 mod tx;
+mod unguarded;
 mod world;

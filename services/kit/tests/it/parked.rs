@@ -12,7 +12,7 @@ use crate::world::{
     thing, until,
 };
 
-async fn parked(world: &World) -> Vec<Parked> {
+pub(crate) async fn parked(world: &World) -> Vec<Parked> {
     list(&world.beta.ctx.db, Some("copying")).await.unwrap()
 }
 
@@ -43,7 +43,7 @@ async fn versions(world: &World, n: u128) -> Vec<i64> {
 }
 
 /// Thing 1 has a poisoned second version and goes on; thing 2 knows nothing of it.
-async fn poisoned() -> (World, Copying) {
+pub(crate) async fn poisoned() -> (World, Copying) {
     let world = World::new().await;
     let alpha = &world.alpha.ctx;
     world.change(thing(1)).await;
@@ -212,7 +212,7 @@ async fn a_retry_beside_a_running_consumer_loses_nothing() {
 }
 
 /// Records that wait behind no hold: nobody would ever apply them.
-async fn stranded(world: &World) -> i64 {
+pub(crate) async fn stranded(world: &World) -> i64 {
     #[derive(FromQueryResult)]
     struct Count {
         n: i64,
@@ -225,7 +225,7 @@ async fn stranded(world: &World) -> i64 {
 }
 
 /// Whether a session of beta's database waits for a lock.
-async fn someone_waits(world: &World, watcher: &kit::Db) -> bool {
+pub(crate) async fn someone_waits(world: &World, watcher: &kit::Db) -> bool {
     #[derive(FromQueryResult)]
     struct Count {
         n: i64,

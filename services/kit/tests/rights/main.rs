@@ -171,24 +171,53 @@ async fn a_withdrawal_bites() {
     assert!(replica().monotone(&record(&out, LOGIN, 1)));
     assert!(replica().monotone(&record(&gone, LOGIN, 1)));
     assert!(!replica().monotone(&record(&role, LOGIN, 1)));
+    let keys = published(2, vec![key(1, 1, KeyState::Revoked)], &root());
+    assert!(replica().monotone(&keys), "a revoked key waits");
 }
 
-/// An erased person is nobody, whatever token is shown.
+/// An erased person and one merged into another are nobody, whatever token is shown, alone and in
+/// a lane's batch; the word of it passes a held key.
 #[tokio::test]
-async fn an_erased_person_is_nobody() {
-    let test = database().await;
-    seeded(&test.ctx, Role::Officer).await;
-    let erased = event::MemberChanged {
-        id: PERSON.as_bytes().to_vec(),
-        version: 3,
-        state: event::member_changed::State::Erased.into(),
-        merged_into: Vec::new(),
-    };
-    apply(&test.ctx, record(&erased, PERSON, 3)).await.unwrap();
-    assert!(matches!(
-        officer(&test.ctx, SHOP).await,
-        Err(Error::Unauthenticated(_))
-    ));
+async fn who_was_erased_or_merged_is_nobody() {
+    use event::member_changed::State;
+    for state in [State::Erased, State::Merged] {
+        let test = database().await;
+        seeded(&test.ctx, Role::Officer).await;
+        let changed = |state: State, version| {
+            let change = event::MemberChanged {
+                id: PERSON.as_bytes().to_vec(),
+                version,
+                state: state.into(),
+                merged_into: Vec::new(),
+            };
+            record(&change, PERSON, version)
+        };
+        let other = Caller::member(
+            MemberId(Uuid::from_u128(11)),
+            LoginId(Uuid::from_u128(21)),
+            Language::Zh,
+        );
+        let signed_in = async || {
+            let read =
+                async |tx: &kit::Tx| access::members(tx, &[&caller(), &other, &caller()]).await;
+            let answers = test.ctx.db.tx("members", read).await.unwrap();
+            answers.iter().map(Result::is_ok).collect::<Vec<bool>>()
+        };
+        let active = changed(State::Active, 2);
+        assert!(!replica().monotone(&active), "an active person passes");
+        apply(&test.ctx, active).await.unwrap();
+        assert!(officer(&test.ctx, SHOP).await.is_ok());
+        assert_eq!(signed_in().await, [true, true, true]);
+
+        let gone = changed(state, 3);
+        assert!(replica().monotone(&gone), "{state:?} waits");
+        apply(&test.ctx, gone).await.unwrap();
+        assert!(matches!(
+            officer(&test.ctx, SHOP).await,
+            Err(Error::Unauthenticated(_))
+        ));
+        assert_eq!(signed_in().await, [false, true, false], "{state:?}");
+    }
 }
 
 /// What needs an office refuses a minute after identity was last heard of; a person's own acts

@@ -2,6 +2,7 @@
 //! becomes values that cannot be invalid here; who may do what is decided by the commands.
 
 mod input;
+mod loader;
 mod mutation;
 mod pass;
 mod product;
@@ -22,7 +23,9 @@ pub type PassesSchema = Schema<Query, Mutation, EmptySubscription>;
 
 /// The schema that serves.
 pub fn schema(passes: &Passes, mode: Mode) -> PassesSchema {
-    let builder = Schema::build(Query, Mutation, EmptySubscription).data(passes.clone());
+    let builder = Schema::build(Query, Mutation, EmptySubscription)
+        .data(passes.clone())
+        .data(loader::venue_products(passes));
     kit::graphql::limits(builder, mode).finish()
 }
 

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::pass::Pass;
 use super::product::PassProduct;
-use super::{caller, rows, service};
-use crate::queries::{cursor_of_pass, product_cursor};
+use super::{caller, loader, rows, service};
+use crate::queries::{cursor_of_pass, page_of_products, product_cursor};
 
 /// An order, whose home is billing.
 #[derive(Clone, Debug, SimpleObject)]
@@ -79,7 +79,11 @@ impl Venue {
         before: Option<String>,
     ) -> Result<Connection<PassProduct>> {
         let page = Page::new(first, after.as_deref(), last, before.as_deref())?;
-        let products = service(ctx)?.products_of_venue(self.0, &page).await?;
-        Ok(page.connection(products, product_cursor, PassProduct))
+        let products = loader::products_of_venue(ctx, self.0).await?;
+        Ok(page.connection(
+            page_of_products(products, &page)?,
+            product_cursor,
+            PassProduct,
+        ))
     }
 }

@@ -5,15 +5,8 @@ mod passes;
 mod products;
 mod venues;
 
-use kit::Error;
-
 pub use passes::cursor_of_pass;
-pub use products::{CATALOGUE_ROWS_MAX, ProductView, TERMS_HELD_MAX, TermsMemory, product_cursor};
+pub use products::{
+    CATALOGUE_ROWS_MAX, ProductView, TERMS_HELD_MAX, TermsMemory, page_of_products, product_cursor,
+};
 pub use venues::{UseView, VISITS_MAX, VenueView, cursor_of_use, cursor_of_venue};
-
-fn foreign() -> Error {
-    Error::BadInput {
-        field: "after",
-        reason: "no cursor of this list".into(),
-    }
-}

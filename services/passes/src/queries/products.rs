@@ -209,20 +209,25 @@ impl Passes {
     /// # Errors
     /// Bad input, for a cursor of another list.
     pub async fn catalogue_page(&self, page: &Page) -> Result<Vec<ProductView>> {
-        cut(self.catalogue().await?, page, product_key)
+        page_of_products(self.catalogue().await?, page)
     }
 
-    /// A page of the products on sale that open a venue, now or at some time.
+    /// By venue, the products on sale that open it, now or at some time; unknown venues are left
+    /// out. One read of the venues and one of the catalogue, however many venues.
     ///
     /// # Errors
-    /// Bad input, for a cursor of another list.
-    pub async fn products_of_venue(&self, venue: Uuid, page: &Page) -> Result<Vec<ProductView>> {
-        let Some(venue) = self.venue(venue).await? else {
-            return Ok(Vec::new());
-        };
-        let mut all = self.catalogue().await?;
-        all.retain(|one| venue.is_opened_by(&one.terms.rules));
-        cut(all, page, product_key)
+    /// When the database fails.
+    pub async fn products_of_venues(
+        &self,
+        ids: &[Uuid],
+    ) -> Result<HashMap<Uuid, Vec<ProductView>>> {
+        let venues = self.venues(ids).await?;
+        let all = self.catalogue().await?;
+        let opening = venues.into_iter().map(|venue| {
+            let opens = |one: &&ProductView| venue.is_opened_by(&one.terms.rules);
+            (venue.id, all.iter().filter(opens).cloned().collect())
+        });
+        Ok(opening.collect())
     }
 
     /// A product by its id: its published version to everybody, one that has none yet to
@@ -324,6 +329,14 @@ impl Passes {
         let read = async |tx: &Tx| store::terms_of(tx, product, number).await;
         self.ctx.db.tx("read_terms", read).await
     }
+}
+
+/// A page of these products, oldest first.
+///
+/// # Errors
+/// Bad input, for a cursor of another list.
+pub fn page_of_products(all: Vec<ProductView>, page: &Page) -> Result<Vec<ProductView>> {
+    cut(all, page, product_key)
 }
 
 fn product_key(view: &ProductView) -> (DateTime<Utc>, Uuid) {

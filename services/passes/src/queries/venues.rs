@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use credential::rules::Province;
-use kit::graphql::{Cursor, Page};
+use kit::graphql::{Cursor, Page, foreign_cursor};
 use kit::{Error, Result};
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
-use super::foreign;
 use crate::Passes;
 use crate::domain::{Pass, Terms, Venue, Visit};
 
@@ -132,14 +131,14 @@ impl Passes {
             .collect()
     }
 
-    /// A venue that admission told of.
+    /// Those of these venues that admission told of.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn venue(&self, id: Uuid) -> Result<Option<Venue>> {
-        let sql = format!("SELECT {VENUE_COLUMNS} FROM replica_venue WHERE id = $1");
-        let row = self.ctx.db.one::<VenueRow>(&sql, [id.into()]).await?;
-        Ok(row.map(VenueRow::view).transpose()?.map(|view| view.venue))
+    pub(super) async fn venues(&self, ids: &[Uuid]) -> Result<Vec<Venue>> {
+        let sql = format!("SELECT {VENUE_COLUMNS} FROM replica_venue WHERE id = ANY($1)");
+        let rows: Vec<VenueRow> = self.ctx.db.all(&sql, [ids.to_vec().into()]).await?;
+        rows.into_iter().map(|row| Ok(row.view()?.venue)).collect()
     }
 
     /// A page of the venues that a pass opens at some time, by name.
@@ -153,8 +152,8 @@ impl Passes {
         page: &Page,
     ) -> Result<Vec<VenueView>> {
         let from = page.from.as_ref().map(|cursor| {
-            let [id] = cursor.parts().ok_or_else(foreign)?;
-            id.parse::<Uuid>().map_err(|_| foreign())
+            let [id] = cursor.parts().ok_or_else(foreign_cursor)?;
+            id.parse::<Uuid>().map_err(|_| foreign_cursor())
         });
         let from = from.transpose()?;
         let (order, sign) = if page.backwards {

@@ -190,6 +190,46 @@ async fn a_venue_lists_its_passes() {
     assert_eq!(*names, json!([{ "name": "All" }, { "name": "Listed" }]));
 }
 
+/// Many venues of one request, each asked for twice, are read together and told apart.
+#[tokio::test]
+async fn each_venue_of_many_lists_its_own_passes() {
+    let world = World::new().await;
+    let id = |number: u128| GlobalId::of_uuid("Venue", Uuid::from_u128(0x4000 + number));
+    let _ = world.product(json!({ "nameEn": "All" })).await;
+    for number in 1..=20_u128 {
+        world.ctx().clock.advance(TimeDelta::seconds(1));
+        let listed = json!({ "venueIds": [id(number).to_string()] });
+        let terms = json!({ "nameEn": format!("Pass {number}"), "rules": listed });
+        let _ = world.product(terms).await;
+    }
+    let venues: Vec<_> = (1..=20)
+        .map(|number| world.venue(number, 1, |_| {}))
+        .collect();
+    world.tell(&venues).await.unwrap();
+    let query = "query($entities: [_Any!]!) { _entities(representations: $entities) {
+        ... on Venue { a: passProducts(first: 1) { nodes { name } pageInfo { hasNextPage } }
+          b: passProducts(last: 1) { nodes { name } } } } }";
+    let entities: Vec<_> = (1..=21)
+        .map(|number| json!({ "__typename": "Venue", "id": id(number).to_string() }))
+        .collect();
+    let anyone = Caller::anonymous(Language::En);
+    let data = world
+        .ask(&anyone, query, json!({ "entities": entities }))
+        .await;
+    for number in 1..=20_usize {
+        let venue = &data["_entities"][number - 1];
+        assert_eq!(venue["a"]["nodes"], json!([{ "name": "All" }]), "{number}");
+        assert_eq!(venue["a"]["pageInfo"]["hasNextPage"], true);
+        let own = format!("Pass {number}");
+        assert_eq!(venue["b"]["nodes"], json!([{ "name": own }]));
+    }
+    assert_eq!(
+        data["_entities"][20]["a"]["nodes"],
+        json!([]),
+        "nobody told of it"
+    );
+}
+
 /// All of a product's terms are shown as they were written.
 #[tokio::test]
 async fn a_product_shows_all_of_its_terms() {

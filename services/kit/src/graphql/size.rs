@@ -1,0 +1,218 @@
+//! How much a document asks for once its fragments are written out, and its lists read as often
+//! as they stand in others. It decides nothing: `document` has the limits.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+
+use async_graphql::parser::types::{ExecutableDocument, Field, Selection, SelectionSet};
+use async_graphql::{Name, Value, Variables};
+
+/// Cost of an operation, at most: one for each selection, times the rows of the lists and the
+/// representations it stands under. Half as much again as the gateway lets through, which plans
+/// keys and type names into what it asks. async-graphql's own count does not know how many
+/// representations there are.
+pub const COST_MAX: u64 = 30_000;
+/// What a list costs beside its rows: it is read, however few they are.
+const LIST_COST: u64 = 10;
+
+/// What a set of selections amounts to once its fragments are written out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Size {
+    pub(super) selections: u64,
+    pub(super) cost: u64,
+}
+
+impl Size {
+    const ENDLESS: Self = Self {
+        selections: u64::MAX,
+        cost: u64::MAX,
+    };
+}
+
+/// Sizes selections with all fragments written out, each fragment once.
+pub(super) struct Expansion<'a> {
+    document: &'a ExecutableDocument,
+    variables: &'a Variables,
+    /// `None` while the fragment is being measured: met again, it is a cycle.
+    known: HashMap<&'a Name, Option<Size>>,
+}
+
+impl<'a> Expansion<'a> {
+    pub(super) fn of(document: &'a ExecutableDocument, variables: &'a Variables) -> Self {
+        Self {
+            document,
+            variables,
+            known: HashMap::new(),
+        }
+    }
+
+    pub(super) fn selected(&mut self, set: &'a SelectionSet) -> Size {
+        let mut sum = Size::default();
+        for selection in &set.items {
+            let inner = match &selection.node {
+                Selection::Field(field) => self.field(&field.node),
+                Selection::InlineFragment(inline) => self.selected(&inline.node.selection_set.node),
+                Selection::FragmentSpread(spread) => self.fragment(&spread.node.fragment_name.node),
+            };
+            sum.selections = sum
+                .selections
+                .saturating_add(inner.selections.saturating_add(1));
+            sum.cost = sum.cost.saturating_add(inner.cost.saturating_add(1));
+        }
+        sum
+    }
+
+    /// What is below a field, as often as the field has rows.
+    fn field(&mut self, field: &'a Field) -> Size {
+        let below = self.selected(&field.selection_set.node);
+        let cost = if field.name.node == "_entities" {
+            let entities = representations(self.document, self.variables, field);
+            let entities = u64::try_from(entities).unwrap_or(u64::MAX);
+            below.cost.saturating_mul(entities)
+        } else if let Some(rows) = rows(self.document, self.variables, field) {
+            below.cost.saturating_mul(rows).saturating_add(LIST_COST)
+        } else {
+            below.cost
+        };
+        Size { cost, ..below }
+    }
+
+    fn fragment(&mut self, name: &'a Name) -> Size {
+        match self.known.get(name) {
+            Some(Some(size)) => return *size,
+            Some(None) => return Size::ENDLESS,
+            None => {}
+        }
+        let Some(fragment) = self.document.fragments.get(name) else {
+            return Size::default();
+        };
+        self.known.insert(name, None);
+        let size = self.selected(&fragment.node.selection_set.node);
+        self.known.insert(name, Some(size));
+        size
+    }
+}
+
+/// How many entities an `_entities` names.
+pub(super) fn representations(
+    document: &ExecutableDocument,
+    variables: &Variables,
+    field: &Field,
+) -> usize {
+    argument(document, variables, field, "representations").map_or(0, |value| length(&value))
+}
+
+/// The rows that a list is asked for; `None` for what is no connection, or says nothing.
+fn rows(document: &ExecutableDocument, variables: &Variables, field: &Field) -> Option<u64> {
+    ["first", "last"]
+        .into_iter()
+        .filter_map(|name| argument(document, variables, field, name))
+        .filter_map(|value| number(&value))
+        .max()
+}
+
+/// The value of an argument. A variable that is left out stands for the largest of its defaults.
+fn argument(
+    document: &ExecutableDocument,
+    variables: &Variables,
+    field: &Field,
+    name: &str,
+) -> Option<Value> {
+    let argument = field.get_argument(name)?;
+    let value = argument.node.clone().into_const_with(|name| {
+        let given = variables.get(&name).cloned();
+        let value = given.or_else(|| largest_default(document, &name));
+        Ok::<_, Infallible>(value.unwrap_or_default())
+    });
+    value.ok()
+}
+
+fn largest_default(document: &ExecutableDocument, name: &Name) -> Option<Value> {
+    let operations = document.operations.iter();
+    let definitions = operations.flat_map(|(_, operation)| &operation.node.variable_definitions);
+    let named = definitions.filter(|definition| definition.node.name.node == *name);
+    named
+        .filter_map(|definition| definition.node.default_value().cloned())
+        .max_by_key(|value| (length(value), number(value)))
+}
+
+fn number(value: &Value) -> Option<u64> {
+    if let Value::Number(number) = value {
+        number.as_u64()
+    } else {
+        None
+    }
+}
+
+fn length(value: &Value) -> usize {
+    match value {
+        Value::List(items) => items.len(),
+        Value::Null => 0,
+        Value::Number(_)
+        | Value::String(_)
+        | Value::Boolean(_)
+        | Value::Binary(_)
+        | Value::Enum(_)
+        | Value::Object(_) => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Mode;
+    use super::super::document::measure;
+    use super::*;
+
+    /// `lists` lists of `rows` rows each below so many entities, the number given in three ways.
+    fn lists_of_entities(entities: usize, lists: usize, rows: usize) -> Vec<Option<&'static str>> {
+        let representations: Vec<_> = (0..entities).map(|_| serde_json::json!({})).collect();
+        let given = serde_json::json!({ "r": representations, "n": rows });
+        let given = Variables::from_json(given);
+        let asked = |list: &str, declared: &str| {
+            let one = |n| format!("a{n}: p({list}) {{ nodes {{ id }} }} ");
+            let lists: String = (0..lists).map(one).collect();
+            let query = format!(
+                "query($r: [_Any!]!{declared}) {{ _entities(representations: $r) \
+                 {{ ... on Venue {{ ...F }} }} }} fragment F on Venue {{ {lists} }}"
+            );
+            let measured = measure(&query, &given, Mode::Production);
+            measured.err().map(|error| error.limit)
+        };
+        vec![
+            asked(&format!("first: {rows}"), ""),
+            asked("last: $n", ", $n: Int"),
+            asked("first: $m", &format!(", $m: Int = {rows}")),
+        ]
+    }
+
+    /// A list is read once for each of the entities it stands under: few fields can be thousands
+    /// of reads.
+    #[test]
+    fn lists_of_many_entities_are_too_much() {
+        for (entities, lists, rows, limit) in [
+            (100, 30, 50, Some("cost")),
+            (100, 30, 1, Some("cost")),
+            (100, 2, 100, Some("cost")),
+            (100, 1, 100, None),
+            (100, 5, 20, None),
+            (1, 30, 100, None),
+        ] {
+            let limits = lists_of_entities(entities, lists, rows);
+            assert_eq!(limits, [limit; 3], "{entities} {lists} {rows}");
+        }
+        for (query, limit) in [
+            (
+                "{ a(first: 100) { b(first: 100) { c(last: 9) { d } } } }",
+                Some("cost"),
+            ),
+            (
+                "{ a(first: 9223372036854775807) { b { c } } }",
+                Some("cost"),
+            ),
+            ("{ a(first: 1000, last: null) { b } }", None),
+        ] {
+            let measured = measure(query, &Variables::default(), Mode::Production);
+            assert_eq!(measured.err().map(|error| error.limit), limit, "{query}");
+        }
+    }
+}
