@@ -25,6 +25,8 @@ use crate::world::{Ground, PARTITIONS, Service, World};
 const MOVES: usize = 200;
 /// Steps of loops between two other things, at most.
 const STEPS_MAX: usize = 14;
+/// From where on the clock has jumped: past holds, claims and every pause of the provider.
+const JUMP_SECONDS_MIN: i64 = 3_600;
 /// Where a loop or a command can die, by what takes the step.
 const RELAY_POINTS: [&str; 4] = [
     "relay.opened",
@@ -128,6 +130,7 @@ impl Play<'_> {
             self.make_move().await?;
         }
         self.count_crashes();
+        self.count_misbehaviour();
         self.watch(false);
         // Whoever has no answer asks until there is one.
         for at in 0..self.log.len() {
@@ -155,8 +158,26 @@ impl Play<'_> {
         }
     }
 
+    fn count_misbehaviour(&mut self) {
+        let log = self.world.memory.misbehaved();
+        for (what, times) in [
+            ("records kept back", log.delayed),
+            ("records again", log.again),
+            ("acknowledgement lost", log.lost_acks),
+        ] {
+            self.count_times(what, times);
+        }
+    }
+
     pub(crate) fn count(&mut self, what: &str) {
-        *self.happened.entry(what.to_owned()).or_default() += 1;
+        self.count_times(what, 1);
+    }
+
+    /// What never happened is not there.
+    fn count_times(&mut self, what: &str, times: u64) {
+        if times > 0 {
+            *self.happened.entry(what.to_owned()).or_default() += times;
+        }
     }
 
     pub(crate) fn say(&mut self, line: String) {
@@ -251,6 +272,9 @@ impl Play<'_> {
 
     async fn step_a_zombie(&mut self) -> Result<()> {
         let at = self.random.random_range(0..CONSUMERS);
+        if self.world.loops.has_zombies() {
+            self.count("zombie");
+        }
         let stepped = self.world.loops.zombie(at).await;
         self.say(format!(
             "zombie {at} {:?}",
@@ -269,6 +293,9 @@ impl Play<'_> {
         let seconds = self.random.random_range(from..until);
         self.world.advance(TimeDelta::seconds(seconds));
         self.say(format!("{seconds} s pass"));
+        if seconds >= JUMP_SECONDS_MIN {
+            self.count("hours pass");
+        }
         Ok(self.world.heartbeat().await?)
     }
 
@@ -347,7 +374,9 @@ impl Play<'_> {
             bail!("the provider was told {told} and answered {status}");
         }
         self.say(format!("the provider will {told}"));
-        self.count("provider upset");
+        let what = told["action"].as_str().or(told["fault"].as_str());
+        let door = if path == NOTICES { "notice" } else { "answer" };
+        self.count(&format!("{door} {}", what.unwrap_or_default()));
         Ok(())
     }
 
@@ -390,6 +419,7 @@ impl Play<'_> {
         }
         let at = self.random.random_range(0..self.log.len());
         self.repeat(at).await;
+        self.count("asked again");
         Ok(())
     }
 

@@ -51,7 +51,7 @@ pub(super) async fn apply<H: Handler>(
     if early {
         let tx = ctx.db.begin().await?;
         let moved = advance(&tx, handler.name(), (partition, stored), &to).await;
-        if !ctx.db.end(tx, moved).await? {
+        if !ctx.db.end_as(handler.name(), tx, moved).await? {
             return Ok(None);
         }
     }
@@ -67,7 +67,11 @@ pub(super) async fn apply<H: Handler>(
         effects(&tx, handler, partition, &records).await.map(Some)
     };
     let result = attempt.instrument(span.clone()).await;
-    let effects: Option<usize> = ctx.db.end(tx, result).instrument(span).await?;
+    let effects: Option<usize> = ctx
+        .db
+        .end_as(handler.name(), tx, result)
+        .instrument(span)
+        .await?;
     metrics::histogram!("bashu_consumer_batch_seconds", "consumer" => handler.name())
         .record(started.elapsed().as_secs_f64());
     if let Some(last) = records.last() {
@@ -121,7 +125,7 @@ pub(super) async fn park(
     let reason = parked::reason(error);
     let tx = ctx.db.begin().await?;
     let result = park_one(&tx, consumer, (partition, stored), &to, (record, &reason)).await;
-    let moved = ctx.db.end(tx, result).await?;
+    let moved = ctx.db.end_as(consumer, tx, result).await?;
     tracing::error!(
         consumer,
         topic = record.topic,
@@ -146,7 +150,7 @@ pub(super) async fn reopen(
 ) -> Result<bool> {
     let tx = ctx.db.begin().await?;
     let result = watermark::advance(&tx, consumer, partition, stored.next_offset, open).await;
-    ctx.db.end(tx, result).await
+    ctx.db.end_as(consumer, tx, result).await
 }
 
 async fn park_one(
