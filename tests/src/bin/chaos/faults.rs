@@ -257,12 +257,17 @@ impl Faults<'_> {
         let felt = link.effects().of(weather) - before;
         ensure!(felt > 0, "nothing of {} met {}", link.name, weather.name());
         if self.supervisor.revive(component).await? {
-            println!("          {} ended in it and was started again", component.name());
+            println!(
+                "          {} ended in it and was started again",
+                component.name()
+            );
         }
         self.supervisor.ready(component).await?;
         self.supervisor.ready(Component::Postgres).await?;
         let heir = self.supervisor.pid(component).await?;
-        fired(format!("{weather:?} was met {felt} times, process {dead} is {heir}"))
+        fired(format!(
+            "{weather:?} was met {felt} times, process {dead} is {heir}"
+        ))
     }
 
     /// A service lives with another clock for a while. With one that is far off it may refuse
