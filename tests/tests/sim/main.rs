@@ -19,6 +19,7 @@ mod sagas;
 mod seeds;
 mod sweep;
 mod town;
+mod trouble;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +39,7 @@ const SHOWN_EVERY: u64 = 25;
 /// Lines of a trace that are shown of a story that failed.
 const TRACE_LINES_MAX: usize = 400;
 /// What must happen over a run, else it has looked at less than it says.
-const MUST_HAPPEN: [&str; 40] = [
+const MUST_HAPPEN: [&str; 43] = [
     "relay.opened",
     "relay.sent",
     "relay.acknowledged",
@@ -79,6 +80,9 @@ const MUST_HAPPEN: [&str; 40] = [
     "answer lose",
     "answer system_error",
     "answer frequency_limited",
+    "answer spoiled",
+    "notification tried again",
+    "notification refused",
 ];
 
 /// What a run of many seeds came to.

@@ -16,8 +16,10 @@ const BUYER: usize = 0;
 const HOLD_SECONDS: i64 = 1_200;
 /// Past every pause of who asks the provider again, in seconds.
 const LONG_SECONDS: i64 = 3_700;
-/// Pauses within which a payment has its number, whatever went wrong at first.
+/// Pauses within which a payment has its number, whatever went wrong at first, and how long one is,
+/// in seconds: all of them end before the hold does.
 const PAUSES_MAX: usize = 6;
+const PAUSE_SECONDS: i64 = 60;
 
 /// A saga.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +158,7 @@ impl Sweep<'_> {
             if let Some(number) = self.world.text(Service::Billing, &sql).await? {
                 return Ok(number);
             }
-            self.wait(1).await?;
+            self.wait(PAUSE_SECONDS).await?;
         }
         anyhow::bail!("no payment waits")
     }

@@ -4,14 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use chrono::TimeDelta;
 use kit::bus::{Defect, MemoryOptions};
 use kit::types::EntitlementId;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sea_orm::FromQueryResult;
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -56,6 +55,8 @@ pub(crate) struct Play<'a> {
     /// The credentials that phones hold.
     pub(crate) wallet: BTreeMap<EntitlementId, String>,
     happened: BTreeMap<String, u64>,
+    /// Answers that the provider was told to spoil.
+    pub(crate) spoils: u64,
 }
 
 /// What became of a seed.
@@ -108,6 +109,7 @@ pub(crate) async fn play_with(
         random: ChaCha8Rng::seed_from_u64(seed),
         wallet: BTreeMap::new(),
         happened: BTreeMap::new(),
+        spoils: 0,
     };
     if let Err(error) = play.story(seed).await {
         play.violations
@@ -130,7 +132,7 @@ impl Play<'_> {
             self.make_move().await?;
         }
         self.count_crashes();
-        self.count_misbehaviour();
+        self.count_misbehaviour().await?;
         self.watch(false);
         // Whoever has no answer asks until there is one.
         for at in 0..self.log.len() {
@@ -139,6 +141,7 @@ impl Play<'_> {
             }
         }
         self.world.heal().await?;
+        self.count_notifications().await?;
         check::everything(self).await
     }
 
@@ -158,23 +161,12 @@ impl Play<'_> {
         }
     }
 
-    fn count_misbehaviour(&mut self) {
-        let log = self.world.memory.misbehaved();
-        for (what, times) in [
-            ("records kept back", log.delayed),
-            ("records again", log.again),
-            ("acknowledgement lost", log.lost_acks),
-        ] {
-            self.count_times(what, times);
-        }
-    }
-
     pub(crate) fn count(&mut self, what: &str) {
         self.count_times(what, 1);
     }
 
     /// What never happened is not there.
-    fn count_times(&mut self, what: &str, times: u64) {
+    pub(crate) fn count_times(&mut self, what: &str, times: u64) {
         if times > 0 {
             *self.happened.entry(what.to_owned()).or_default() += times;
         }
@@ -323,63 +315,6 @@ impl Play<'_> {
         Ok(())
     }
 
-    async fn upset_the_provider(&mut self) -> Result<()> {
-        let times = self.random.random_range(1..3);
-        let delay_ms = self.random.random_range(1_000..60_000);
-        let forgeries = [
-            "bad_signature",
-            "wrong_amount",
-            "unknown_order",
-            "stale_timestamp",
-        ];
-        let forgery = forgeries[self.random.random_range(0..forgeries.len())];
-        let answers = [
-            "bad_signature",
-            "stale_timestamp",
-            "signtest",
-            "lose",
-            "lose",
-            "system_error",
-            "frequency_limited",
-        ];
-        let answer = answers[self.random.random_range(0..answers.len())];
-        let (path, told): (_, Value) = match self.random.random_range(0..8) {
-            0 => (
-                NOTICES,
-                json!({ "next": 1, "action": "lose", "times": times }),
-            ),
-            1 => (
-                NOTICES,
-                json!({ "next": 1, "action": "repeat", "times": times }),
-            ),
-            2 => (
-                NOTICES,
-                json!({ "next": 1, "action": "replay", "times": times }),
-            ),
-            3 => (
-                NOTICES,
-                json!({ "next": 1, "action": "delay", "delay_ms": delay_ms }),
-            ),
-            4 => (
-                NOTICES,
-                json!({ "next": 1, "action": "forge", "forgery": forgery }),
-            ),
-            _ => (
-                "/sandbox/answers",
-                json!({ "next": times, "fault": answer }),
-            ),
-        };
-        let (status, _) = self.world.control(path, told.clone()).await?;
-        if status >= 300 {
-            bail!("the provider was told {told} and answered {status}");
-        }
-        self.say(format!("the provider will {told}"));
-        let what = told["action"].as_str().or(told["fault"].as_str());
-        let door = if path == NOTICES { "notice" } else { "answer" };
-        self.count(&format!("{door} {}", what.unwrap_or_default()));
-        Ok(())
-    }
-
     /// Does something anew.
     async fn act(&mut self) -> Result<()> {
         let Some(act) = self.choose().await? else {
@@ -448,8 +383,6 @@ impl Play<'_> {
         }
     }
 }
-
-const NOTICES: &str = "/sandbox/notifications";
 
 /// An act in a few words, without the credential's text.
 fn brief(act: &Act) -> String {

@@ -201,10 +201,12 @@ impl Search {
         next: Next<'_>,
         (arrivals, length): (Arrivals, Duration),
     ) -> Result<Run> {
+        // Before the cores are looked at: its tokens may have to be signed.
+        let requests = next();
         quiet(bench).await?;
         let before = flow(bench).await?;
         let shares = Shares::begin(bench);
-        let outcome = load::run(self.plan(arrivals, length), next()).await?;
+        let outcome = load::run(self.plan(arrivals, length), requests).await?;
         let cores = shares.said();
         let after = flow(bench).await?;
         ensure!(
