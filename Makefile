@@ -71,7 +71,7 @@ sim: deps ## Play seeded stories of a whole union and kill its sagas at every po
 	@$(if $(SIM_SEED),SIM_SEED=$(SIM_SEED),SIM_SEEDS=$(or $(SIM_SEEDS),500)) deploy/dev/with test -- \
 	  cargo test --release -p tests --test sim $(flags) -- --nocapture $(if $(SIM_SEED),every_promise)
 
-chaos: deps ## Kill, stop and cut everything under load, then compare (CHAOS_SEED, KILLS, ONLY=kill,pause,link,clock,disk,flush)
+chaos: deps ## Kill, stop and cut everything under load, then compare (CHAOS_SEED, KILLS, ONLY=kill,link,…)
 	@deploy/dev/chaos
 
 schema: build ## Write the subgraphs' SDL and the supergraph into schema/

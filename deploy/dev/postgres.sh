@@ -21,7 +21,7 @@ as_postgres() {
     exec setsid "${become[@]}" "$@"
   fi
   # shellcheck disable=SC2016 # the inner shell expands these
-  local map='mount --bind "$1" /mnt && cd / && shift && exec "$@"'
+  local map='mount --rbind "$1" /mnt && cd / && shift && exec "$@"'
   exec setsid unshare --mount --propagation private bash -c "$map" _ "$folder" "${become[@]}" \
     "${@//"$folder"//mnt}"
 }
@@ -71,7 +71,8 @@ postgres_start() {
     printf 'host all all 127.0.0.1/32 scram-sha-256\n' >"$folder/data/pg_hba.conf"
     postgres_unlock "$folder/data/postmaster.pid"
     detach "$folder" as_postgres "$folder" "$bin/postgres" -D "$folder/data" -p "$pg_port" \
-      -c shared_buffers="$buffers" "${settings[@]}"
+      -c shared_buffers="$buffers" -c shared_preload_libraries="${BASHU_PG_PRELOAD:-}" \
+      "${settings[@]}"
   fi
   await "$folder" "PostgreSQL of $union" "$bin/pg_isready" -q -h 127.0.0.1 -p "$pg_port"
   PGPASSWORD=$BASHU_PG_SUPERUSER_PASSWORD "$bin/psql" -qXtA -v ON_ERROR_STOP=1 -h 127.0.0.1 \

@@ -175,11 +175,12 @@ impl Db {
 
     /// [`Db::tx`] in two halves and without a second attempt, for code that is generic over what
     /// runs inside: the compiler cannot yet show that a closure there may move between threads.
-    pub(crate) async fn end<T>(&self, tx: Tx, result: Result<T>) -> Result<T> {
-        self.end_as("", tx, result).await
-    }
-
-    async fn end_as<T>(&self, name: &'static str, tx: Tx, result: Result<T>) -> Result<T> {
+    pub(crate) async fn end_as<T>(
+        &self,
+        name: &'static str,
+        tx: Tx,
+        result: Result<T>,
+    ) -> Result<T> {
         match result {
             Ok(value) => {
                 // A crash before the commit drops the transaction, and the server undoes it.

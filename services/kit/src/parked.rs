@@ -108,7 +108,7 @@ async fn retry_chunk<H: Handler>(
 ) -> Result<usize> {
     let tx = ctx.db.begin().await?;
     let result = attempt(&tx, handler, held, most).await;
-    ctx.db.end(tx, result).await
+    ctx.db.end_as(handler.name(), tx, result).await
 }
 
 async fn attempt<H: Handler>(tx: &Tx, handler: &H, held: &Hold, most: usize) -> Result<usize> {

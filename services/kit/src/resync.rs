@@ -65,7 +65,7 @@ async fn step<S: Source>(
     loop {
         let tx = ctx.db.begin().await?;
         let result = source.resync(&tx, aggregate, after.clone()).await;
-        match ctx.db.end(tx, result).await {
+        match ctx.db.end_as("resync", tx, result).await {
             Err(error) if error.is_retryable() && attempt < TX_ATTEMPTS_MAX => {
                 pause(attempt).await;
                 attempt += 1;

@@ -38,6 +38,7 @@ pub(crate) fn routes() -> Router<Sandbox> {
         )
         .route("/sandbox/notifications/resend", post(resend))
         .route("/sandbox/answers", post(instruct_answers))
+        .route("/sandbox/answers/forget", post(forget_answers))
         .route("/sandbox/sms", post(instruct_sms))
         .route("/sandbox/step", post(step))
         .route("/sandbox/clock", post(advance))
@@ -282,6 +283,12 @@ async fn instruct_answers(
     Err(Refusal::parameter(
         "next 无效或指令过多 (next: 1-10000, or too many instructions)",
     ))
+}
+
+/// Ends every instruction about answers; how many were still to come.
+async fn forget_answers(State(sandbox): State<Sandbox>) -> Answer {
+    let left = lock(&sandbox.0.faults).forget();
+    Ok(Json(json!({ "left": left })))
 }
 
 #[derive(Deserialize)]

@@ -74,6 +74,13 @@ impl AnswerFaults {
         room
     }
 
+    /// Forgets them all; how many answers they would still have spoiled.
+    pub(crate) fn forget(&mut self) -> u32 {
+        let left = self.0.iter().map(|instruction| instruction.remaining).sum();
+        self.0.clear();
+        left
+    }
+
     /// Uses up the first that fits the path.
     pub(crate) fn take(&mut self, path: &str) -> Option<AnswerFault> {
         let fits = |instruction: &Instruction| path.starts_with(&instruction.path_prefix);

@@ -96,6 +96,10 @@ impl Loops {
         self.readings[at].step().await
     }
 
+    pub(crate) fn has_zombies(&self) -> bool {
+        !self.zombies.is_empty()
+    }
+
     /// A step of a consumer that another one has taken the place of; 0 when there is none.
     pub(crate) async fn zombie(&mut self, at: usize) -> Result<usize> {
         match self.zombies.get_mut(at) {

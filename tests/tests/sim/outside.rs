@@ -16,6 +16,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 
+use crate::paths::Path;
 use crate::sweep::Sweep;
 use crate::world::Ground;
 
@@ -112,9 +113,9 @@ async fn encode_again(request: Request, next: Next) -> Response {
 async fn answers(ground: &Ground, re_encoded: bool) -> Result<Vec<u64>> {
     let mut sweep = if re_encoded {
         let door = |routes: axum::Router| routes.layer(axum::middleware::from_fn(encode_again));
-        Sweep::behind(ground, door).await?
+        Sweep::behind(ground, Path::Returned, door).await?
     } else {
-        Sweep::new(ground).await?
+        Sweep::new(ground, Path::Returned).await?
     };
     sweep.clean().await?;
     let notices = sweep.world.provider_notifications().await?;

@@ -4,14 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use chrono::TimeDelta;
 use kit::bus::{Defect, MemoryOptions};
 use kit::types::EntitlementId;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sea_orm::FromQueryResult;
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -25,6 +24,8 @@ use crate::world::{Ground, PARTITIONS, Service, World};
 const MOVES: usize = 200;
 /// Steps of loops between two other things, at most.
 const STEPS_MAX: usize = 14;
+/// From where on the clock has jumped: past holds, claims and every pause of the provider.
+const JUMP_SECONDS_MIN: i64 = 3_600;
 /// Where a loop or a command can die, by what takes the step.
 const RELAY_POINTS: [&str; 4] = [
     "relay.opened",
@@ -54,6 +55,8 @@ pub(crate) struct Play<'a> {
     /// The credentials that phones hold.
     pub(crate) wallet: BTreeMap<EntitlementId, String>,
     happened: BTreeMap<String, u64>,
+    /// Answers that the provider was told to spoil.
+    pub(crate) spoils: u64,
 }
 
 /// What became of a seed.
@@ -106,6 +109,7 @@ pub(crate) async fn play_with(
         random: ChaCha8Rng::seed_from_u64(seed),
         wallet: BTreeMap::new(),
         happened: BTreeMap::new(),
+        spoils: 0,
     };
     if let Err(error) = play.story(seed).await {
         play.violations
@@ -128,6 +132,7 @@ impl Play<'_> {
             self.make_move().await?;
         }
         self.count_crashes();
+        self.count_misbehaviour().await?;
         self.watch(false);
         // Whoever has no answer asks until there is one.
         for at in 0..self.log.len() {
@@ -136,6 +141,7 @@ impl Play<'_> {
             }
         }
         self.world.heal().await?;
+        self.count_notifications().await?;
         check::everything(self).await
     }
 
@@ -156,7 +162,14 @@ impl Play<'_> {
     }
 
     pub(crate) fn count(&mut self, what: &str) {
-        *self.happened.entry(what.to_owned()).or_default() += 1;
+        self.count_times(what, 1);
+    }
+
+    /// What never happened is not there.
+    pub(crate) fn count_times(&mut self, what: &str, times: u64) {
+        if times > 0 {
+            *self.happened.entry(what.to_owned()).or_default() += times;
+        }
     }
 
     pub(crate) fn say(&mut self, line: String) {
@@ -251,6 +264,9 @@ impl Play<'_> {
 
     async fn step_a_zombie(&mut self) -> Result<()> {
         let at = self.random.random_range(0..CONSUMERS);
+        if self.world.loops.has_zombies() {
+            self.count("zombie");
+        }
         let stepped = self.world.loops.zombie(at).await;
         self.say(format!(
             "zombie {at} {:?}",
@@ -269,6 +285,9 @@ impl Play<'_> {
         let seconds = self.random.random_range(from..until);
         self.world.advance(TimeDelta::seconds(seconds));
         self.say(format!("{seconds} s pass"));
+        if seconds >= JUMP_SECONDS_MIN {
+            self.count("hours pass");
+        }
         Ok(self.world.heartbeat().await?)
     }
 
@@ -293,61 +312,6 @@ impl Play<'_> {
         let status = self.world.payer_pays(&row.number).await?;
         self.say(format!("{} is paid: {status}", row.number));
         self.count("paid at the provider");
-        Ok(())
-    }
-
-    async fn upset_the_provider(&mut self) -> Result<()> {
-        let times = self.random.random_range(1..3);
-        let delay_ms = self.random.random_range(1_000..60_000);
-        let forgeries = [
-            "bad_signature",
-            "wrong_amount",
-            "unknown_order",
-            "stale_timestamp",
-        ];
-        let forgery = forgeries[self.random.random_range(0..forgeries.len())];
-        let answers = [
-            "bad_signature",
-            "stale_timestamp",
-            "signtest",
-            "lose",
-            "lose",
-            "system_error",
-            "frequency_limited",
-        ];
-        let answer = answers[self.random.random_range(0..answers.len())];
-        let (path, told): (_, Value) = match self.random.random_range(0..8) {
-            0 => (
-                NOTICES,
-                json!({ "next": 1, "action": "lose", "times": times }),
-            ),
-            1 => (
-                NOTICES,
-                json!({ "next": 1, "action": "repeat", "times": times }),
-            ),
-            2 => (
-                NOTICES,
-                json!({ "next": 1, "action": "replay", "times": times }),
-            ),
-            3 => (
-                NOTICES,
-                json!({ "next": 1, "action": "delay", "delay_ms": delay_ms }),
-            ),
-            4 => (
-                NOTICES,
-                json!({ "next": 1, "action": "forge", "forgery": forgery }),
-            ),
-            _ => (
-                "/sandbox/answers",
-                json!({ "next": times, "fault": answer }),
-            ),
-        };
-        let (status, _) = self.world.control(path, told.clone()).await?;
-        if status >= 300 {
-            bail!("the provider was told {told} and answered {status}");
-        }
-        self.say(format!("the provider will {told}"));
-        self.count("provider upset");
         Ok(())
     }
 
@@ -390,6 +354,7 @@ impl Play<'_> {
         }
         let at = self.random.random_range(0..self.log.len());
         self.repeat(at).await;
+        self.count("asked again");
         Ok(())
     }
 
@@ -418,8 +383,6 @@ impl Play<'_> {
         }
     }
 }
-
-const NOTICES: &str = "/sandbox/notifications";
 
 /// An act in a few words, without the credential's text.
 fn brief(act: &Act) -> String {

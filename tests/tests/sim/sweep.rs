@@ -1,28 +1,27 @@
-//! The crash-point sweep: one purchase with its entry and its refund is played to the end, and
-//! every point that its commands, jobs, relays and consumers passed is written down; then it is
-//! played once for each of them with a death there. Whoever has no answer asks again, loops go
-//! on, time passes. The end is the same as without the death, to the fen.
+//! The crash-point sweep: a saga of one pass is played to the end, and every point that its
+//! commands, jobs, relays and consumers passed is written down; then it is played once for each of
+//! them with a death there, once for each step with that step done again, and once for each step
+//! and each way in which the provider fails. Whoever has no answer asks again, loops go on, time
+//! passes. The end is the same as without, to the fen.
 //!
-//! Before a commit is the error before a step, after it the crash behind it; that every step may
-//! also come twice has a play of its own.
+//! Before a commit is the error before a step, after it the crash behind it.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use chrono::TimeDelta;
-use credential::rules::Direction;
-use identity::commands::credentials::mint;
 use kit::bus::{Faults, Passed};
 use kit::consumer::Handler;
 use kit::event::Record;
 use kit::replica::Replica;
-use kit::types::{EntitlementId, OrderId};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::acts::{Act, Answer, ask};
 use crate::check;
+use crate::paths::Path;
 use crate::town::{Town, client_key};
 use crate::world::{Ground, Service, World, roots};
 
@@ -49,24 +48,37 @@ pub(crate) struct Place {
     pub(crate) nth: u32,
 }
 
+/// Which steps are done again: a command is asked three times, a record applied twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Again {
+    Never,
+    Always,
+    At(usize),
+}
+
 pub(crate) struct Sweep<'a> {
     pub(crate) world: World<'a>,
-    town: Town,
+    pub(crate) town: Town,
+    path: Path,
     random: ChaCha8Rng,
-    /// Whether everything is to come twice.
-    twice: bool,
+    again: Again,
+    /// Before which step the provider is told to fail its next answer, and how.
+    trouble: Option<(usize, &'static str)>,
+    /// Steps of the saga so far.
+    step: usize,
     /// Records of each partition that have been applied twice already.
     seen: BTreeMap<(String, usize), usize>,
 }
 
 impl<'a> Sweep<'a> {
-    pub(crate) async fn new(ground: &'a Ground) -> Result<Self> {
-        Self::behind(ground, |routes| routes).await
+    pub(crate) async fn new(ground: &'a Ground, path: Path) -> Result<Self> {
+        Self::behind(ground, path, |routes| routes).await
     }
 
     /// With something before the door that the provider posts to.
     pub(crate) async fn behind(
         ground: &'a Ground,
+        path: Path,
         door: impl FnOnce(axum::Router) -> axum::Router,
     ) -> Result<Self> {
         let mut world = World::with(ground, (1, SWEEP_PARTITIONS), door).await?;
@@ -74,8 +86,11 @@ impl<'a> Sweep<'a> {
         Ok(Self {
             world,
             town,
+            path,
             random: ChaCha8Rng::seed_from_u64(1),
-            twice: false,
+            again: Again::Never,
+            trouble: None,
+            step: 0,
             seen: BTreeMap::new(),
         })
     }
@@ -142,70 +157,69 @@ impl<'a> Sweep<'a> {
         end.with_context(|| format!("{place:?}"))
     }
 
-    /// Plays it with every act asked three times and every record applied twice.
-    pub(crate) async fn twice(&mut self) -> Result<String> {
-        self.twice = true;
-        self.seen = self.lengths();
+    /// Plays it with these steps done again; what it ends as.
+    pub(crate) async fn again(&mut self, again: Again) -> Result<String> {
+        self.again = again;
         let end = self.play().await;
-        self.twice = false;
-        end
+        self.again = Again::Never;
+        end.with_context(|| format!("{again:?}"))
+    }
+
+    /// Plays it while the provider fails once, from this step on; what it ends as, or nothing where
+    /// nobody asked the provider any more.
+    pub(crate) async fn troubled(
+        &mut self,
+        step: usize,
+        fault: &'static str,
+    ) -> Result<Option<String>> {
+        self.trouble = Some((step, fault));
+        let end = self.play().await;
+        self.trouble = None;
+        let left = self.world.forget_answers().await?;
+        let end = end.with_context(|| format!("the provider's {fault} at step {step}"))?;
+        Ok((left == 0).then_some(end))
+    }
+
+    /// How many steps the last play had.
+    pub(crate) fn steps(&self) -> usize {
+        self.step
     }
 
     async fn play(&mut self) -> Result<String> {
-        let (buyer, product) = (0, self.town.products[0]);
-        let bought = self
-            .insist(Act::Buy {
-                buyer,
-                product,
-                renews: None,
-            })
-            .await?;
-        let Answer::Done { id, said } = bought else {
-            anyhow::bail!("a purchase was answered {bought:?}");
-        };
-        let (pass, order): (EntitlementId, OrderId) = (id.parse()?, said.parse()?);
-        self.rest().await?;
-        self.insist(Act::Pay { buyer, order }).await?;
-        self.rest().await?;
-        let sql = format!(
-            "SELECT out_trade_no FROM payment WHERE order_id = '{order}' AND state = 'waiting'"
-        );
-        let number = self.world.text(Service::Billing, &sql).await?;
-        let number = number.context("a payment that waits")?;
-        let status = self.world.payer_pays(&number).await?;
-        ensure!(status == 200, "the payer was answered {status}");
-        self.rest().await?;
-        let identity = &self.world.union.identity;
-        let caller = &self.town.buyers[buyer];
-        let minted = mint(&identity.ctx, &identity.vault, caller, pass).await;
-        // A reader that dies reads again.
-        let minted = match minted {
-            Err(_) => mint(&identity.ctx, &identity.vault, caller, pass).await?,
-            Ok(minted) => minted,
-        };
-        let text = minted.context("a credential")?.text;
-        let device = &mut self.town.devices[0];
-        device.seq += 1;
-        let seq = device.seq;
-        self.insist(Act::Scan {
-            device: 0,
-            seq,
-            pass,
-            text,
-            direction: Direction::Entry,
-        })
-        .await?;
-        self.rest().await?;
-        self.insist(Act::Refund { buyer, pass }).await?;
-        self.rest().await?;
-        self.rest().await?;
-        self.end(pass, order, &number).await
+        self.step = 0;
+        self.seen = self.lengths();
+        match self.path {
+            Path::Returned => self.returned().await,
+            Path::Cancelled => self.cancelled().await,
+            Path::Lapsed => self.lapsed().await,
+            Path::PaidLate => self.paid_late().await,
+            Path::ReturnRefused => self.return_refused().await,
+        }
     }
 
-    async fn insist(&mut self, act: Act) -> Result<Answer> {
+    /// Whether this step is to be done again; the next question is of the next step.
+    async fn begin_step(&mut self) -> Result<bool> {
+        let step = self.step;
+        self.step += 1;
+        if let Some((at, fault)) = self.trouble
+            && at == step
+        {
+            let told = json!({ "next": 1, "fault": fault });
+            let (status, _) = self.world.control("/sandbox/answers", told).await?;
+            ensure!(status == 204, "the provider was told to fail: {status}");
+        }
+        Ok(match self.again {
+            Again::Never => false,
+            Again::Always => true,
+            Again::At(at) => at == step,
+        })
+    }
+
+    pub(crate) async fn insist(&mut self, act: Act) -> Result<Answer> {
+        let again = self.begin_step().await?;
         let key: Uuid = client_key(&mut self.random);
         let mut answer = Answer::Unknown;
-        let least = if self.twice { 3 } else { 1 };
+        let least = if again { 3 } else { 1 };
         for asked in 1..=ASKED_MAX {
             let said = ask(&self.world, &self.town, &act, key).await;
             let said = said.map_err(|fault| anyhow::anyhow!("{act:?}: {fault}"))?;
@@ -223,13 +237,20 @@ impl<'a> Sweep<'a> {
     }
 
     /// Everything stands still, and then still does when time has passed.
-    async fn rest(&mut self) -> Result<()> {
+    pub(crate) async fn rest(&mut self) -> Result<()> {
+        let again = self.begin_step().await?;
         self.world.settle().await?;
-        if self.twice {
+        if again {
             self.apply_again().await?;
             self.world.settle().await?;
         }
-        self.world.advance(TimeDelta::seconds(PAUSE_SECONDS));
+        self.seen = self.lengths();
+        self.wait(PAUSE_SECONDS).await
+    }
+
+    /// So many seconds pass, and everything stands still again.
+    pub(crate) async fn wait(&mut self, seconds: i64) -> Result<()> {
+        self.world.advance(TimeDelta::seconds(seconds));
         // Who dies while saying that it lives says it a moment later.
         if self.world.heartbeat().await.is_err() {
             self.world.heartbeat().await?;
@@ -258,7 +279,6 @@ impl<'a> Sweep<'a> {
                 self.apply_one_again(record).await?;
             }
         }
-        self.seen = lengths;
         Ok(())
     }
 
@@ -276,115 +296,6 @@ impl<'a> Sweep<'a> {
         again(world, Service::Admission, &grants, record).await?;
         let entitlements = identity::consumers::Entitlements;
         again(world, Service::Identity, &entitlements, record).await
-    }
-
-    /// What it all came to, without what differs from one purchase to the next.
-    #[expect(
-        clippy::too_many_lines,
-        reason = "a list of questions, one after the other"
-    )]
-    async fn end(&self, pass: EntitlementId, order: OrderId, number: &str) -> Result<String> {
-        let id = pass.to_i64();
-        let mut lines = Vec::new();
-        for (service, name, sql) in [
-            (
-                Service::Passes,
-                "pass",
-                format!("SELECT state, version FROM pass WHERE id = {id}"),
-            ),
-            (
-                Service::Passes,
-                "returns",
-                format!(
-                    "SELECT cause, state, uses, fee_fen, refund_fen FROM refund WHERE pass = {id}"
-                ),
-            ),
-            (
-                Service::Passes,
-                "uses",
-                format!("SELECT count(*), bool_or(voided) FROM replica_use WHERE pass = {id}"),
-            ),
-            (
-                Service::Passes,
-                "acts",
-                format!("SELECT act, count(*) FROM audit WHERE subject = '{pass}' GROUP BY act"),
-            ),
-            (
-                Service::Billing,
-                "order",
-                format!(
-                    "SELECT state, version, total_fen, paid_fen, returned_fen, refunded_fen
-                 FROM orders WHERE id = '{order}'"
-                ),
-            ),
-            (
-                Service::Billing,
-                "payments",
-                format!("SELECT state, fen FROM payment WHERE order_id = '{order}'"),
-            ),
-            (
-                Service::Billing,
-                "receipts",
-                format!(
-                    "SELECT kind, fen, returned_fen, refunded_fen FROM receipt
-                 WHERE order_id = '{order}'"
-                ),
-            ),
-            (
-                Service::Billing,
-                "refunds",
-                format!("SELECT cause, state, fen, attempt FROM refund WHERE order_id = '{order}'"),
-            ),
-            (
-                Service::Billing,
-                "ledger",
-                format!(
-                    "SELECT debit, credit, sum(fen), count(*) FROM transfer
-                 WHERE order_id = '{order}' GROUP BY debit, credit"
-                ),
-            ),
-            (
-                Service::Billing,
-                "differences",
-                format!("SELECT kind FROM discrepancy WHERE order_id = '{order}'"),
-            ),
-            (
-                Service::Admission,
-                "right",
-                format!(
-                    "SELECT state, version, freeze_version, blocked FROM entitlement
-                     WHERE id = {id}"
-                ),
-            ),
-            (
-                Service::Admission,
-                "entries",
-                format!(
-                    "SELECT decision, direction, count(*) FROM redemption WHERE entitlement = {id}
-                 GROUP BY decision, direction"
-                ),
-            ),
-            (
-                Service::Identity,
-                "minted from",
-                format!("SELECT state, version, blocked FROM entitlement WHERE id = {id}"),
-            ),
-        ] {
-            let sql = format!(
-                "SELECT string_agg(line, '; ' ORDER BY line) FROM (
-                   SELECT (r)::text AS line FROM ({sql}) AS r) AS rows"
-            );
-            let text = self.world.text(service, &sql).await?.unwrap_or_default();
-            lines.push(format!("{name}: {text}"));
-        }
-        let provider = self.world.provider_orders().await?;
-        let there = provider.iter().find(|one| one["out_trade_no"] == number);
-        let there = there.context("the provider's own order")?;
-        lines.push(format!(
-            "provider: {} back {}",
-            there["trade_state"], there["refunded"]
-        ));
-        Ok(lines.join("\n"))
     }
 
     /// Promises that do not hold now.

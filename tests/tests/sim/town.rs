@@ -44,6 +44,9 @@ pub(crate) struct Device {
     pub(crate) seq: i64,
 }
 
+/// The product whose passes go back only unused, among the products.
+pub(crate) const STRICT: usize = 3;
+
 pub(crate) struct Town {
     pub(crate) operator: Caller,
     pub(crate) manager: Caller,
@@ -70,7 +73,7 @@ impl Town {
         let manager = caller(people[0]);
         let (venues, devices) = doors(world, &operator, company).await?;
         let mut products = Vec::new();
-        for terms in [yearly()?, late()?, gift()?] {
+        for terms in [yearly()?, late()?, gift()?, strict()?] {
             products.push(product(world, &operator, terms).await?);
         }
         shift::open_shift(
@@ -269,6 +272,17 @@ fn gift() -> Result<Terms> {
         sale_limit: Some(3),
         member_limit: Some(1),
         rules,
+        ..yearly()?
+    })
+}
+
+/// Goes back in full while nobody has entered by it, and not at all afterwards.
+fn strict() -> Result<Terms> {
+    Ok(Terms {
+        names: names("不退已用票", "Pass that goes back unused"),
+        price: Fen::new(8_800)?,
+        ladder: Ladder(vec![step(30, 0, true)]),
+        renewal_days: None,
         ..yearly()?
     })
 }

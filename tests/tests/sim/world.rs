@@ -288,6 +288,13 @@ impl<'a> World<'a> {
         Ok((status, answer.json().await.unwrap_or(Value::Null)))
     }
 
+    /// Ends what the provider was told to do to its answers; how many it would still have spoiled.
+    pub(crate) async fn forget_answers(&self) -> Result<u64> {
+        let (status, told) = self.control("/sandbox/answers/forget", json!({})).await?;
+        ensure!(status == 200, "the provider was told to forget: {status}");
+        told["left"].as_u64().context("a count")
+    }
+
     /// The payer scans the code and pays.
     pub(crate) async fn payer_pays(&self, out_trade_no: &str) -> Result<u16> {
         let told = json!({ "out_trade_no": out_trade_no, "force": true });

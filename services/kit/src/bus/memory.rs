@@ -60,6 +60,17 @@ impl MemoryOptions {
     }
 }
 
+/// How often the log has misbehaved, so that a run can tell whether it saw what it asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Misbehaved {
+    /// Fetches that left something behind which was there.
+    pub delayed: u64,
+    /// Fetches that brought records again.
+    pub again: u64,
+    /// Publishes that were answered by an error.
+    pub lost_acks: u64,
+}
+
 /// A handle on the log. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Memory {
@@ -73,6 +84,7 @@ struct Log {
     options: MemoryOptions,
     topics: HashMap<String, Vec<Vec<Record>>>,
     random: ChaCha8Rng,
+    misbehaved: Misbehaved,
 }
 
 impl Memory {
@@ -82,6 +94,7 @@ impl Memory {
             options,
             topics: HashMap::new(),
             random,
+            misbehaved: Misbehaved::default(),
         }));
         Self {
             partitions: options.partitions,
@@ -97,6 +110,11 @@ impl Memory {
     /// Everything that was ever written to a topic, by partition; for checkers.
     pub fn records(&self, topic: &str) -> Vec<Vec<Record>> {
         self.log(|log, options| log.partitions(topic, options.partitions).clone())
+    }
+
+    /// How often it has misbehaved so far.
+    pub fn misbehaved(&self) -> Misbehaved {
+        self.log(|log, _| log.misbehaved)
     }
 
     /// Empties a topic as if it had been deleted and made anew.
@@ -143,6 +161,7 @@ impl Memory {
         self.log(|log, options| {
             let lost = log.chance(options.lost_ack_percent);
             let written = if lost {
+                log.misbehaved.lost_acks += 1;
                 log.random.random_range(0..=records.len())
             } else {
                 records.len()
@@ -295,6 +314,7 @@ fn fetch_one(
         });
         reading.next_offset = 0;
     }
+    let repeats = again && (1..high).contains(&reading.next_offset);
     if again && reading.next_offset < high {
         reading.next_offset = (reading.next_offset - back).max(0);
     }
@@ -306,7 +326,10 @@ fn fetch_one(
         reading.next_offset = record.offset + 1;
         reading.inbox.push(arrived(record, wanted));
     }
-    reading.next_offset < high
+    let kept_back = reading.next_offset < high;
+    log.misbehaved.again += u64::from(repeats && most > 0);
+    log.misbehaved.delayed += u64::from(delayed && kept_back);
+    kept_back
 }
 
 fn arrived(record: &Record, wanted: &Wanted) -> Arrived {

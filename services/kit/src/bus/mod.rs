@@ -18,7 +18,7 @@ pub(crate) use faults::is_crash;
 pub use faults::{Defect, Faults, Hold, Passed};
 pub(crate) use inbox::{Arrived, Inbox, Number};
 pub use kafka::{Kafka, KafkaOptions};
-pub use memory::{Memory, MemoryOptions};
+pub use memory::{Memory, MemoryOptions, Misbehaved};
 pub(crate) use publisher::Publisher;
 pub(crate) use reader::{Assignment, Reader, Start, Wanted};
 pub use tail::{Stamp, TAIL_RECORDS_MAX, Tail, TailRecord};

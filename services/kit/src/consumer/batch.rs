@@ -96,7 +96,7 @@ pub(super) async fn apply<H: Handler>(
     if early {
         let tx = ctx.db.begin().await?;
         let moved = advance(&tx, handler.name(), at, &to).await;
-        if ctx.db.end(tx, moved).await?.is_none() {
+        if ctx.db.end_as(handler.name(), tx, moved).await?.is_none() {
             return Ok(None);
         }
     }
@@ -119,7 +119,11 @@ pub(super) async fn apply<H: Handler>(
         }
     };
     let result = attempt.instrument(span.clone()).await;
-    let effects: Option<usize> = ctx.db.end(tx, result).instrument(span).await?;
+    let effects: Option<usize> = ctx
+        .db
+        .end_as(handler.name(), tx, result)
+        .instrument(span)
+        .await?;
     metrics::histogram!("bashu_consumer_batch_seconds", "consumer" => handler.name())
         .record(started.elapsed().as_secs_f64());
     if let Some(last) = records.last() {
@@ -174,7 +178,7 @@ pub(super) async fn park(
     let reason = parked::reason(error);
     let tx = ctx.db.begin().await?;
     let result = park_one(&tx, consumer, (partition, stored), &to, (record, &reason)).await;
-    let moved = ctx.db.end(tx, result).await?;
+    let moved = ctx.db.end_as(consumer, tx, result).await?;
     tracing::error!(
         consumer,
         topic = record.topic,
@@ -199,7 +203,7 @@ pub(super) async fn reopen(
 ) -> Result<bool> {
     let tx = ctx.db.begin().await?;
     let result = watermark::advance(&tx, consumer, partition, stored.next_offset, open).await;
-    Ok(ctx.db.end(tx, result).await?.is_some())
+    Ok(ctx.db.end_as(consumer, tx, result).await?.is_some())
 }
 
 async fn park_one(

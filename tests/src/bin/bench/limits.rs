@@ -21,6 +21,8 @@ use crate::world::Bench;
 
 /// The database of pgbench, made and dropped here.
 const DATABASE: &str = "bench_limits";
+/// The same for what a larger table costs PostgreSQL itself: 100,000 rows for each of its scale.
+const SCALES: [&str; 2] = ["1", "50"];
 /// Seconds of one run of pgbench.
 const PGBENCH_SECONDS: &str = "6";
 /// Clients of pgbench; the better of the two counts.
@@ -106,6 +108,26 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Figure>> {
         of("limit.axum", limits.axum),
         of("limit.fdatasync", limits.syncs),
     ])
+}
+
+/// How many times slower PostgreSQL by itself finds a row by its key among 5,000,000 than among
+/// 100,000.
+///
+/// # Errors
+/// When pgbench is not installed, or the server refuses.
+pub(crate) async fn growth(bench: &Bench) -> Result<f64> {
+    let superuser = bench.superuser();
+    let pgbench = pgbench_program()?;
+    let drop = format!("DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)");
+    let create = format!("CREATE DATABASE {DATABASE}");
+    let mut rates = Vec::with_capacity(SCALES.len());
+    for scale in SCALES {
+        superuser.sql("postgres", &[&drop, &create]).await?;
+        pgbench_run(superuser, &pgbench, &["-i", "-q", "-s", scale]).await?;
+        rates.push(best(superuser, &pgbench, &["-S"]).await?);
+    }
+    superuser.sql("postgres", &[&drop]).await?;
+    Ok(rates[0] / rates[1])
 }
 
 /// A figure of a server that does not keep what it acknowledged would mean nothing.

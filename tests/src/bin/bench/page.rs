@@ -11,12 +11,12 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::figure::{Figure, Series};
-use crate::report::{asked, number};
+use crate::report::{PAGE, asked, folder, number};
 use crate::world::Bench;
 use plot::{Line, Plot};
 
 /// The end of the names of figures taken while commits took 2 ms more.
-const DELAYED: &str = "@2ms";
+pub(crate) const DELAYED: &str = "@2ms";
 
 /// Writes the page.
 ///
@@ -24,9 +24,8 @@ const DELAYED: &str = "@2ms";
 /// When it cannot be written, or the machine does not say what it is.
 pub(crate) async fn write(bench: &Bench, figures: &[Figure]) -> Result<PathBuf> {
     let machine = machine::rows(bench, figures).await?;
-    let folder = ::tests::root().join("target");
-    std::fs::create_dir_all(&folder)?;
-    let path = folder.join("bench.html");
+    std::fs::create_dir_all(folder())?;
+    let path = folder().join(PAGE);
     std::fs::write(&path, page(figures, &machine)?)?;
     Ok(path)
 }
@@ -46,9 +45,8 @@ fn page(figures: &[Figure], machine: &[machine::Row]) -> Result<String> {
         )?;
     }
     html.push_str("</p>");
-    let all = direct.iter().filter(|figure| asked(figure) != "–").count();
-    let missed = direct.iter().filter(|figure| !figure.met()).count();
-    let met = all.saturating_sub(missed);
+    let of = |met| direct.iter().filter(|one| one.met() == Some(met)).count();
+    let (met, missed) = (of(true), of(false));
     write!(
         html,
         "<p class=\"sum\">{met} 项达标，{missed} 项未达 / {met} met, {missed} missed</p>"
@@ -97,10 +95,10 @@ fn row(html: &mut String, figure: &Figure) -> Result<()> {
             escaped(&limit.name)
         )
     });
-    let (class, met) = match (asked(figure) == "–", figure.met()) {
-        (true, _) => ("plain", "–"),
-        (false, true) => ("met", "✓ 达标 met"),
-        (false, false) => ("missed", "✗ 未达 missed"),
+    let (class, met) = match figure.met() {
+        None => ("plain", "–"),
+        Some(true) => ("met", "✓ 达标 met"),
+        Some(false) => ("missed", "✗ 未达 missed"),
     };
     write!(
         html,
@@ -112,7 +110,12 @@ fn row(html: &mut String, figure: &Figure) -> Result<()> {
         escaped(&asked(figure)),
         figure.ratio().map(number).unwrap_or_default(),
     )?;
-    if figure.notes.is_empty() && figure.failed.is_empty() {
+    notes(html, figure)
+}
+
+/// What stands below a figure's row.
+fn notes(html: &mut String, figure: &Figure) -> Result<()> {
+    if figure.notes.is_empty() && figure.failed.is_empty() && figure.profile.is_empty() {
         return Ok(());
     }
     html.push_str("<tr class=\"notes\"><td></td><td colspan=\"5\">");
@@ -121,6 +124,14 @@ fn row(html: &mut String, figure: &Figure) -> Result<()> {
     }
     for note in &figure.notes {
         write!(html, "<p>{}</p>", escaped(note))?;
+    }
+    if !figure.profile.is_empty() {
+        write!(
+            html,
+            "<details open><summary>时间去了哪里 / where the time went</summary><pre>{}</pre>\
+             </details>",
+            escaped(&figure.profile.join("\n"))
+        )?;
     }
     html.push_str("</td></tr>");
     Ok(())
@@ -217,7 +228,9 @@ mod tests {
     fn a_page_shows_what_it_is_given() {
         let mut missed = figure().holds(false, "a & b");
         missed.name.push_str(DELAYED);
+        missed = missed.profile(vec!["50 % of <fsync>".to_owned()]);
         let html = page(&[figure(), missed], &[]).unwrap();
+        assert!(html.contains("50 % of &lt;fsync&gt;"));
         assert!(html.contains("a &lt;limit&gt;") && html.contains("a &amp; b"));
         assert!(!html.contains("<limit>"));
         assert_eq!(html.matches("<svg").count(), 4);

@@ -29,11 +29,20 @@ pub(crate) fn mb(kb: u64) -> f64 {
     kb as f64 * 1_024.0 / 1_000_000.0
 }
 
+/// The largest resident memory that a process ever had, in MB; 0 of one that is gone.
+pub(crate) fn hwm_mb(pid: u32) -> f64 {
+    mb(status_kb(pid, "VmHWM:"))
+}
+
 /// The resident memory of a process in units of 1,024 bytes; 0 of one that is gone.
 pub(crate) fn rss_kb(pid: u32) -> u64 {
+    status_kb(pid, "VmRSS:")
+}
+
+fn status_kb(pid: u32, name: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     text.lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .find_map(|line| line.strip_prefix(name))
         .and_then(|rest| rest.trim().split(' ').next()?.parse().ok())
         .unwrap_or(0)
 }

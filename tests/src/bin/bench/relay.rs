@@ -6,6 +6,7 @@
 //! alone out of it, and by both at once, which is the figure. What each takes alone, and the CPU
 //! of each process, say where the time goes.
 
+mod bare;
 mod beat;
 mod cost;
 mod drain;
@@ -31,6 +32,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Figure>> {
 }
 
 async fn drained(bench: &Bench) -> Result<Figure> {
+    let bare = bare::rate(bench.config().kafka.brokers.clone()).await?;
     let stage = Stage::make(bench, "apart").await?;
     let apart = async {
         stage.fill(BACKLOG_EVENTS).await?;
@@ -53,6 +55,7 @@ async fn drained(bench: &Bench) -> Result<Figure> {
     let (reading, drained, wrongs) = both?;
     let mut figure = Figure::new("relay.drain", drained.rate(), "events/s", Better::Higher)
         .floor(DRAIN_RATE_MIN)
+        .limit("bare rdkafka, produced and consumed, events/s", bare)
         .note(format!(
             "alone: the relay {:.0}/s ({:.2} s), the consumer {:.0}/s ({:.2} s); reading the \
              backlog by its cursor takes {reading:.2} s",
@@ -80,6 +83,7 @@ async fn drained(bench: &Bench) -> Result<Figure> {
 }
 
 async fn beats(bench: &Bench) -> Result<Figure> {
+    let syncs = bench.limits().await?.syncs;
     let stage = Stage::make(bench, "beats").await?;
     let outcome = async {
         let beats = beat::run(&stage).await?;
@@ -102,6 +106,7 @@ async fn beats(bench: &Bench) -> Result<Figure> {
     let p99 = from_commit.quantile_ms(0.99);
     Ok(Figure::new("relay.p99_ms", p99, "ms", Better::Lower)
         .floor(LATENCY_P99_MS_MAX)
+        .limit("one fdatasync, ms", 1_000.0 / syncs)
         .series("percentile → ms from commit to effect", from_commit.curve())
         .series("percentile → ms from due to effect", from_due.curve())
         .note(note)

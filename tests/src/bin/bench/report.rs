@@ -3,26 +3,30 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::figure::{Better, Figure};
 
+/// The results' names in [`folder`].
+const JSON: &str = "bench.json";
+pub(crate) const PAGE: &str = "bench.html";
 /// The table's heading.
 const HEADING: [&str; 6] = ["figure", "value", "asked", "limit", "ratio", "met"];
 
 /// What is asked, or a dash.
 pub(crate) fn asked(figure: &Figure) -> String {
-    match figure.better {
-        Better::Higher if figure.floor <= 0.0 => "–".to_owned(),
-        Better::Higher => format!("≥ {}", number(figure.floor)),
-        Better::Lower if figure.floor.is_infinite() => "–".to_owned(),
-        Better::Lower => format!("≤ {}", number(figure.floor)),
+    match (figure.floor, figure.better) {
+        (None, _) => "–".to_owned(),
+        (Some(floor), Better::Higher) => format!("≥ {}", number(floor)),
+        (Some(floor), Better::Lower) => format!("≤ {}", number(floor)),
     }
 }
 
 /// Three digits that matter, and thousands apart.
 pub(crate) fn number(value: f64) -> String {
-    if value.abs() >= 1_000.0 {
+    if !value.is_finite() {
+        "–".to_owned()
+    } else if value.abs() >= 1_000.0 {
         let whole = format!("{value:.0}");
         let (sign, digits) = whole
             .strip_prefix('-')
@@ -48,17 +52,16 @@ fn row(figure: &Figure) -> [String; 6] {
     let limit = figure.limit.as_ref().map_or_else(String::new, |limit| {
         format!("{} {}", number(limit.value), limit.name)
     });
-    let has_floor = asked(figure) != "–";
     [
         figure.name.clone(),
         format!("{} {}", number(figure.value), figure.unit),
         asked(figure),
         limit,
         figure.ratio().map(number).unwrap_or_default(),
-        match (has_floor || !figure.failed.is_empty(), figure.met()) {
-            (false, _) => String::new(),
-            (true, true) => "yes".to_owned(),
-            (true, false) => "NO".to_owned(),
+        match figure.met() {
+            None => String::new(),
+            Some(true) => "yes".to_owned(),
+            Some(false) => "NO".to_owned(),
         },
     ]
 }
@@ -67,7 +70,8 @@ fn row(figure: &Figure) -> [String; 6] {
 pub(crate) fn line(figure: &Figure) {
     let [name, value, asked, limit, ratio, met] = row(figure);
     println!("   [{name}] {value}  ({asked}; {limit} {ratio}) {met}");
-    for said in figure.failed.iter().chain(&figure.notes) {
+    let said = figure.failed.iter().chain(&figure.notes);
+    for said in said.chain(&figure.profile) {
         println!("       {said}");
     }
 }
@@ -94,14 +98,34 @@ pub(crate) fn table(figures: &[Figure]) {
     }
 }
 
+/// Takes the last run's results away, so that a run which ends early leaves none that is not its
+/// own.
+///
+/// # Errors
+/// When a file is there and stays.
+pub(crate) fn forget() -> Result<()> {
+    for name in [JSON, PAGE] {
+        let path = folder().join(name);
+        if path.exists() {
+            std::fs::remove_file(&path)
+                .with_context(|| format!("{} cannot be removed", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the results are, in the checkout.
+pub(crate) fn folder() -> PathBuf {
+    ::tests::root().join("target")
+}
+
 /// Writes `target/bench.json` of the checkout.
 ///
 /// # Errors
 /// When it cannot be written.
 pub(crate) fn json(figures: &[Figure]) -> Result<PathBuf> {
-    let folder = ::tests::root().join("target");
-    std::fs::create_dir_all(&folder)?;
-    let path = folder.join("bench.json");
+    std::fs::create_dir_all(folder())?;
+    let path = folder().join(JSON);
     let list: Vec<serde_json::Value> = figures.iter().map(Figure::json).collect();
     std::fs::write(&path, format!("{:#}\n", serde_json::Value::Array(list)))?;
     Ok(path)

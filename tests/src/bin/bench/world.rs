@@ -1,12 +1,12 @@
 //! The world under load: one union's servers, as `deploy/dev/up bench` started them, and our own
 //! processes, started here from a release build and stopped by their own ids.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -24,8 +24,16 @@ use crate::superuser::Superuser;
 const PORT_OFFSET: u16 = 1_000;
 /// Where the providers' stand-ins listen without an offset.
 const SANDBOX_PORT: u16 = 14_090;
-/// Members of the demonstration world.
-const MEMBERS: u32 = 1_500;
+/// Members of the demonstration world: enough that many a purchase is its member's first.
+const MEMBERS: u32 = 6_000;
+/// What waits for an order that nobody pays for, by the database that it waits in.
+const WAITING_ORDERS: [(&str, &str); 2] = [
+    (
+        "billing",
+        "DELETE FROM due WHERE kind IN ('expire', 'close')",
+    ),
+    ("passes", "DELETE FROM due WHERE kind = 'hold'"),
+];
 /// How long a process may take until it answers that it is ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
@@ -72,7 +80,7 @@ pub(crate) struct Bench {
     seconds: u64,
     connections: usize,
     processes: Vec<Process>,
-    loaded: AtomicBool,
+    loaded: Mutex<BTreeSet<String>>,
     idle_mb: OnceCell<f64>,
     memory: Option<Memory>,
     limits: OnceCell<Limits>,
@@ -125,7 +133,7 @@ impl Bench {
             seconds: args.seconds,
             connections: args.connections,
             processes: Vec::new(),
-            loaded: AtomicBool::new(false),
+            loaded: Mutex::default(),
             idle_mb: OnceCell::new(),
             memory: None,
             limits: OnceCell::new(),
@@ -134,6 +142,7 @@ impl Bench {
         };
         // What a bench that was killed may have left.
         bench.delay_commits(false).await?;
+        crate::profile::look_away(&bench).await?;
         if args.needs_processes() {
             bench.start_processes(args, &root).await?;
         }
@@ -342,14 +351,30 @@ impl Bench {
         self.idle_mb.get_or_try_init(measure).await.copied()
     }
 
-    /// Notes that services and gateway were under full load.
-    pub(crate) fn set_loaded(&self) {
-        self.loaded.store(true, Ordering::Relaxed);
+    /// Notes that a part was run.
+    pub(crate) fn set_loaded(&self, part: &str) {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.insert(part.to_owned());
     }
 
-    /// Whether they were.
-    pub(crate) fn was_loaded(&self) -> bool {
-        self.loaded.load(Ordering::Relaxed)
+    /// Whether it was.
+    pub(crate) fn was_loaded(&self, part: &str) -> bool {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.contains(part)
+    }
+
+    /// Takes away what waits for the orders that a load left unpaid: else a quarter of an hour
+    /// later, amid another part, a hundred thousand of them would be closed.
+    ///
+    /// # Errors
+    /// When the services do not come to rest, or the databases refuse.
+    pub(crate) async fn forget_orders(&self) -> Result<()> {
+        crate::observe::quiet(self).await?;
+        for (database, statement) in WAITING_ORDERS {
+            let statements = [statement, "VACUUM ANALYZE due"];
+            self.superuser.sql(database, &statements).await?;
+        }
+        Ok(())
     }
 
     /// The memory of services and gateway together now, in MB.

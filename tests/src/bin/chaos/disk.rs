@@ -69,8 +69,9 @@ pub(crate) async fn fill(supervisor: &Supervisor, server: Component) -> Result<F
         | Component::Sandbox
         | Component::Redis => bail!("{} has no disk that is filled", server.name()),
     };
-    let small = folder.join(format!("disk-{}", server.name()));
-    if let Some(why) = impossible(supervisor, server, &own, &small).await? {
+    // In the server's own folder, which it may see under another name than we do.
+    let small = own.join("disk");
+    if let Some(why) = impossible(&small).await? {
         return Ok(Filled::Impossible(why));
     }
     let size_mb = size_mb(&moved).await? + ROOM_MB;
@@ -99,20 +100,9 @@ pub(crate) async fn fill(supervisor: &Supervisor, server: Component) -> Result<F
 }
 
 /// Why this machine cannot do it.
-async fn impossible(
-    supervisor: &Supervisor,
-    server: Component,
-    own: &Path,
-    small: &Path,
-) -> Result<Option<String>> {
+async fn impossible(small: &Path) -> Result<Option<String>> {
     if run("id", &["-u"]).await?.trim() != "0" {
         return Ok(Some("only root may mount a tmpfs".to_owned()));
-    }
-    let head = supervisor.pid(server).await?;
-    let command = std::fs::read_to_string(format!("/proc/{head}/cmdline"))?;
-    if !command.contains(&own.display().to_string()) {
-        let why = "the server sees the checkout under another name and would not see the tmpfs";
-        return Ok(Some(why.to_owned()));
     }
     std::fs::create_dir_all(small)?;
     // A try: a container's root may lack the right.
@@ -135,7 +125,13 @@ impl Disk<'_> {
         // Its server may pass through the mount, whoever that is; the files keep their owner.
         run("chmod", &["0755", &self.small.display().to_string()]).await?;
         std::fs::rename(&self.moved, self.moved.with_extension("before"))?;
-        std::os::unix::fs::symlink(&place, &self.moved)?;
+        // Relative, so that it holds under whatever name the server sees its folder.
+        let up = if self.server == Component::Postgres {
+            "../disk/moved"
+        } else {
+            "disk/moved"
+        };
+        std::os::unix::fs::symlink(up, &self.moved)?;
         self.supervisor.up_again().await?;
         self.supervisor.ready(self.server).await
     }

@@ -1,4 +1,4 @@
-//! The faults, played one after the other. A fault counts only when it was seen to fire: a process
+//! The faults, played one after the other, some of them two at once. A fault counts only when it was seen to fire: a process
 //! that is gone, a byte that was swallowed, a process that stood still, a clock that was shifted,
 //! a cache that was emptied, a server that said its disk was full.
 
@@ -181,6 +181,7 @@ impl Faults<'_> {
             Fault::Kill(component) => self.kill(component).await,
             Fault::Pause(component) => self.pause(component).await,
             Fault::Link(link, weather) => self.weather(link, weather).await,
+            Fault::Both(link, weather, component) => self.both(link, weather, component).await,
             Fault::Clock(service, seconds) => self.clock(service, seconds).await,
             Fault::Flush => self.flush().await,
             Fault::DiskFull(server) => self.disk(server).await,
@@ -239,6 +240,34 @@ impl Faults<'_> {
         // All services: each of them needs what is behind the link.
         self.supervisor.ready(Component::Postgres).await?;
         fired(format!("{weather:?} was met {felt} times"))
+    }
+
+    /// A process dies while a link has weather, and starts into it. How long it takes to be ready
+    /// depends on when the weather ends, so it is no kill whose recovery is timed.
+    async fn both(&self, at: usize, weather: Weather, component: Component) -> Result<Seen> {
+        let link = &self.links[at];
+        let before = link.effects().of(weather);
+        link.make(weather);
+        tokio::time::sleep(self.between(LASTS_MS)).await;
+        let dead = self.supervisor.pid(component).await?;
+        self.supervisor.halt(component).await?;
+        self.supervisor.start(component, &[]).await?;
+        tokio::time::sleep(self.between(LASTS_MS)).await;
+        link.make(Weather::Clear);
+        let felt = link.effects().of(weather) - before;
+        ensure!(felt > 0, "nothing of {} met {}", link.name, weather.name());
+        if self.supervisor.revive(component).await? {
+            println!(
+                "          {} ended in it and was started again",
+                component.name()
+            );
+        }
+        self.supervisor.ready(component).await?;
+        self.supervisor.ready(Component::Postgres).await?;
+        let heir = self.supervisor.pid(component).await?;
+        fired(format!(
+            "{weather:?} was met {felt} times, process {dead} is {heir}"
+        ))
     }
 
     /// A service lives with another clock for a while. With one that is far off it may refuse

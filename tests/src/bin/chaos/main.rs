@@ -55,7 +55,7 @@ struct Options {
     /// Kills in all; at least three of every component that is killed
     #[arg(long, env = "KILLS", default_value_t = 40)]
     kills: usize,
-    /// kill, pause, link, clock, flush, disk, and names of components; everything when empty
+    /// kill, pause, link, both, clock, flush, disk, and names of components; everything when empty
     #[arg(long, env = "ONLY", value_delimiter = ',')]
     only: Vec<String>,
     /// Purchases begun a second
@@ -131,7 +131,8 @@ struct Plan {
     time: Duration,
 }
 
-/// Whether the run went well: nothing was violated, and everything came back.
+/// Whether the run came to what was asked: a whole one must meet the figure, of a part that was
+/// asked for by name nothing may be violated and everything must come back.
 async fn played(plan: &Plan, supervisor: &Supervisor, links: &[Link]) -> Result<bool> {
     let load = raised(supervisor, plan.seed).await?;
     // Until the last request of the judgement everybody stays signed in.
@@ -260,6 +261,7 @@ async fn judged(
     let run = report::Run {
         seed: plan.seed,
         release: world.is_release(),
+        programs: world.programs(),
         part: plan.part,
         rates: plan.rates,
         loaded: faulted.loaded,
@@ -270,5 +272,5 @@ async fn judged(
     };
     let verdict = run.verdict();
     run.tell(&verdict)?;
-    Ok(verdict.is_well())
+    Ok(verdict.is_met() || (plan.part && verdict.is_well()))
 }

@@ -21,6 +21,8 @@ use crate::world::Component;
 pub(crate) struct Run<'a> {
     pub(crate) seed: u64,
     pub(crate) release: bool,
+    /// The commit that each program was built from.
+    pub(crate) programs: BTreeMap<String, String>,
     /// Whether faults were left out by name.
     pub(crate) part: bool,
     pub(crate) rates: Rates,
@@ -144,6 +146,7 @@ impl Run<'_> {
         json!({
             "seed": self.seed,
             "commit": commit(),
+            "programs": self.programs,
             "build": if self.release { "release" } else { "debug" },
             "met": verdict.is_met(),
             "well": verdict.is_well(),

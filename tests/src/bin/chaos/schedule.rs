@@ -36,8 +36,19 @@ const DELAY_MS: (u64, u32) = (20, 130);
 
 /// The links that have weather, in this order.
 pub(crate) const LINKS: [Component; 3] = [Component::Postgres, Component::Kafka, Component::Redis];
+/// Processes that die while a link has weather.
+const OURS: [Component; 5] = [
+    Component::Identity,
+    Component::Passes,
+    Component::Billing,
+    Component::Admission,
+    Component::Gateway,
+];
+/// Faults that fall into one another in a whole run: one in nine.
+#[cfg(test)]
+const BOTH: usize = LINKS.len() * 3;
 /// The kinds of faults, as they are asked for.
-const KINDS: [&str; 6] = ["kill", "pause", "link", "clock", "flush", "disk"];
+const KINDS: [&str; 7] = ["kill", "pause", "link", "both", "clock", "flush", "disk"];
 
 /// One fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +58,8 @@ pub(crate) enum Fault {
     Pause(Component),
     /// The link's place among the links.
     Link(usize, Weather),
+    /// A process dies and starts again while a link has weather.
+    Both(usize, Weather, Component),
     /// A service lives with a clock that is off by so many seconds.
     Clock(Component, i64),
     /// Redis loses all it holds.
@@ -62,6 +75,12 @@ impl Fault {
             Self::Kill(component) => format!("kill.{}", component.name()),
             Self::Pause(component) => format!("pause.{}", component.name()),
             Self::Link(at, weather) => format!("link.{}.{}", LINKS[at].name(), weather.name()),
+            Self::Both(at, weather, component) => format!(
+                "both.{}.{}+kill.{}",
+                LINKS[at].name(),
+                weather.name(),
+                component.name()
+            ),
             Self::Clock(service, seconds) => format!("clock.{}.{seconds:+}s", service.name()),
             Self::Flush => "flush.redis".to_owned(),
             Self::DiskFull(server) => format!("disk.{}", server.name()),
@@ -157,6 +176,9 @@ pub(crate) fn schedule(wanted: &Wanted, ids: &Ids) -> Vec<Fault> {
             faults.extend(weathers.map(|weather| Fault::Link(at, weather)));
         }
     }
+    if wanted.has("both") {
+        faults.extend(both(wanted, ids));
+    }
     if wanted.has("clock") {
         for (service, near) in Component::SERVICES.into_iter().zip(NEAR_SHIFTS) {
             if wanted.has_component(service) {
@@ -173,6 +195,21 @@ pub(crate) fn schedule(wanted: &Wanted, ids: &Ids) -> Vec<Fault> {
         // Last, since a server stays on its small disk until the world ends.
         let servers = wanted.of([Component::Kafka, Component::Postgres]);
         faults.extend(servers.into_iter().map(Fault::DiskFull));
+    }
+    faults
+}
+
+/// Two faults at once: on each link its worst weathers, and under each one of our processes dies.
+fn both(wanted: &Wanted, ids: &Ids) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (at, server) in LINKS.into_iter().enumerate() {
+        for weather in [Weather::Throttle(THROTTLE), Weather::Cut, Weather::HalfOpen] {
+            let bound = u32::try_from(OURS.len()).unwrap_or(1);
+            let component = OURS[usize::try_from(ids.below(bound)).unwrap_or(0)];
+            if wanted.has_component(server) {
+                faults.push(Fault::Both(at, weather, component));
+            }
+        }
     }
     faults
 }
@@ -203,7 +240,7 @@ fn shuffle(faults: &mut [Fault], ids: &Ids) {
 mod tests {
     use kit::Ids;
 
-    use super::{FAR_SHIFTS, FLUSHES, Fault, KILLS_MIN, LINKS, Wanted, schedule};
+    use super::{BOTH, FAR_SHIFTS, FLUSHES, Fault, KILLS_MIN, LINKS, Wanted, schedule};
     use crate::world::Component;
 
     fn played(kills: usize, only: &[&str], seed: u64) -> Vec<Fault> {
@@ -224,7 +261,7 @@ mod tests {
     }
 
     /// A whole run kills forty times and every component three times at the least, stops each of
-    /// them once, has every weather on every link, both far clocks at each service, and ends with
+    /// them once, has every weather on every link, some with a death beneath, both far clocks at each service, and ends with
     /// the full disks.
     #[test]
     fn a_whole_run_has_everything() {
@@ -253,6 +290,8 @@ mod tests {
             }
         }
         assert_eq!(count(&faults, |one| *one == Fault::Flush), FLUSHES);
+        let both = |one: &Fault| matches!(one, Fault::Both(..));
+        assert_eq!(count(&faults, both), BOTH);
         let disks = [Component::Kafka, Component::Postgres].map(Fault::DiskFull);
         assert_eq!(faults[faults.len() - 2..], disks);
     }
@@ -273,7 +312,7 @@ mod tests {
             [Fault::Kill(Component::Kafka); 3]
         );
         let redis = played(40, &["redis"], 1);
-        assert_eq!(redis.len(), 3 + 1 + 5 + FLUSHES);
+        assert_eq!(redis.len(), 3 + 1 + 5 + 3 + FLUSHES);
         assert_eq!(played(0, &["kill"], 1), []);
         assert_eq!(played(1, &["kill"], 1).len(), 9 * KILLS_MIN);
         assert_eq!(played(40, &["", " "], 1), played(40, &[], 1));

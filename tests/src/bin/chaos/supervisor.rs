@@ -297,6 +297,19 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Starts one of our own processes again if it has ended by itself; whether it had. One that
+    /// cannot reach its servers when it starts may give up, as its supervisor elsewhere expects.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) async fn revive(&self, component: Component) -> Result<bool> {
+        let fallen = self.ended(component).await.is_err();
+        if fallen {
+            self.start(component, &[]).await?;
+        }
+        Ok(fallen)
+    }
+
     /// Sends a signal to all processes of a component.
     ///
     /// # Errors

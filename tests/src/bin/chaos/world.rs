@@ -154,6 +154,19 @@ impl World {
         folder.is_some_and(|name| name == "release")
     }
 
+    /// The commit that each program was built from, as `deploy/dev/chaos` wrote it down.
+    pub(crate) fn programs(&self) -> BTreeMap<String, String> {
+        let programs = [&self.bashu, &self.gateway].into_iter();
+        programs
+            .map(|program| {
+                let name = program.file_name().unwrap_or_default().to_string_lossy();
+                let commit = std::fs::read_to_string(program.with_extension("commit"));
+                let commit = commit.map_or("unknown".to_owned(), |text| text.trim().to_owned());
+                (name.into_owned(), commit)
+            })
+            .collect()
+    }
+
     pub(crate) fn union_folder(&self) -> PathBuf {
         self.folder.join(UNION)
     }

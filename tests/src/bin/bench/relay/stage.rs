@@ -21,7 +21,7 @@ const READER: &str = "bench_relay_in";
 pub(super) const TOPIC: &str = "bench_relay_out.v1";
 const KIND: &str = "bench.relay.v1.ThingChanged";
 /// As many as in production.
-const PARTITIONS: i32 = 12;
+pub(super) const PARTITIONS: i32 = 12;
 /// Connections of each side: as many as a service has.
 const CONNECTIONS: u32 = 16;
 /// Aggregates whose versions make up the backlog, and so the largest number of equal keys.
@@ -98,18 +98,19 @@ impl Stage {
 
     /// Lays a backlog: version after version of each thing, by kit's own way into the outbox.
     pub(super) async fn fill(&self, events: u32) -> Result<()> {
-        let mut payload = vec![0_u8; PAYLOAD_BYTES];
         let mut next = 0;
         while next < events {
             let until = (next + FILL_EVENTS).min(events);
-            // Not the same bytes each time, which would compress to nothing on their way.
-            self.writer.ids.fill(&mut payload);
-            let laid = payload.as_slice();
+            // Each event has bytes of its own: equal ones would compress to nothing on their way.
+            let mut laid = vec![0_u8; PAYLOAD_BYTES * usize::try_from(until - next)?];
+            self.writer.ids.fill(&mut laid);
+            let laid = laid.as_slice();
             self.writer
                 .db
                 .tx("fill", async |tx| {
-                    for number in next..until {
-                        tx.emit(event(number % THINGS, i64::from(number / THINGS) + 1, laid));
+                    for (number, payload) in (next..until).zip(laid.chunks(PAYLOAD_BYTES)) {
+                        let version = i64::from(number / THINGS) + 1;
+                        tx.emit(event(number % THINGS, version, payload));
                     }
                     Ok(())
                 })
