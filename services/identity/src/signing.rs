@@ -6,7 +6,8 @@ use kit::types::Union;
 use kit::{Error, Result, Tx};
 use uuid::Uuid;
 
-use crate::domain::keys::{Purpose, signing_key};
+use crate::domain::keys::{Purpose, Span, signing_key};
+use crate::domain::mint::Signer;
 use crate::store::keys::{self as store, KeyRow};
 use crate::vault::{Cell, Vault};
 
@@ -35,19 +36,17 @@ pub(crate) fn private_cell(number: u16) -> Cell {
     )
 }
 
-async fn load(tx: &Tx, vault: &Vault, purpose: Purpose) -> Result<(u16, SigningKey)> {
+async fn load(tx: &Tx, vault: &Vault, purpose: Purpose) -> Result<(Span, SigningKey)> {
     let keys = store::all(tx).await?;
     let spans: Vec<_> = keys.iter().map(|key| key.span).collect();
-    let number = signing_key(&spans, purpose, tx.now())
-        .map(|span| span.number)
-        .ok_or(Error::Unavailable(
-            "no published key signs now: run `bashu keys publish`",
-        ))?;
+    let span = signing_key(&spans, purpose, tx.now()).ok_or(Error::Unavailable(
+        "no published key signs now: run `bashu keys publish`",
+    ))?;
     let row = keys
         .into_iter()
-        .find(|key| key.span.number == number)
+        .find(|key| key.span.number == span.number)
         .ok_or_else(|| Error::internal("a signing key vanished"))?;
-    open(vault, &row).map(|key| (number, key))
+    open(vault, &row).map(|key| (span, key))
 }
 
 /// The private half of a key.
@@ -73,15 +72,19 @@ pub fn open(vault: &Vault, row: &KeyRow) -> Result<SigningKey> {
 /// # Errors
 /// Unavailable when no published key signs now.
 pub async fn access_key(union: Union, tx: &Tx, vault: &Vault) -> Result<kit::token::SigningKey> {
-    let (number, key) = load(tx, vault, Purpose::Access).await?;
-    kit::token::SigningKey::new(key_id(union, number)?.to_string(), &key)
+    let (span, key) = load(tx, vault, Purpose::Access).await?;
+    kit::token::SigningKey::new(key_id(union, span.number)?.to_string(), &key)
 }
 
-/// What signs credentials now.
+/// What signs credentials now, and until when gates believe it.
 ///
 /// # Errors
 /// Unavailable when no published key signs now.
-pub async fn entry_key(union: Union, tx: &Tx, vault: &Vault) -> Result<(KeyId, SigningKey)> {
-    let (number, key) = load(tx, vault, Purpose::Entry).await?;
-    Ok((key_id(union, number)?, key))
+pub async fn entry_key(union: Union, tx: &Tx, vault: &Vault) -> Result<(Signer, SigningKey)> {
+    let (span, key) = load(tx, vault, Purpose::Entry).await?;
+    let signer = Signer {
+        kid: key_id(union, span.number)?,
+        not_after: span.not_after,
+    };
+    Ok((signer, key))
 }

@@ -51,6 +51,16 @@ pub const INVARIANTS: &[Invariant] = &[
                 (r.role IN ('venue_staff', 'venue_manager')) <> (o.kind = 'partner'))",
     },
     Invariant {
+        id: "identity.no_office_after_leaving",
+        zh: "已退出组织的人在该组织没有角色",
+        en: "who has left an organisation holds no role in it",
+        sql: "SELECT r.id::text AS subject, r.role || ' of one who has left' AS problem
+              FROM role r JOIN membership m
+                ON m.member = r.member AND m.organisation = r.organisation
+              WHERE r.withdrawn_at IS NULL
+              GROUP BY r.id, r.role HAVING bool_and(m.until IS NOT NULL)",
+    },
+    Invariant {
         id: "identity.one_refresh_token",
         zh: "有效登录恰有一个未用的刷新令牌",
         en: "a login that counts has one unused refresh token",

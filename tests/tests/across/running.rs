@@ -55,7 +55,7 @@ impl RunningWorld {
             .arg("dev")
             .args(["--folder".into(), folder])
             .args(["--gateway".into(), arguments.gateway.clone()])
-            .args(["--port-offset", &arguments.port_offset.to_string()])
+            .args(["--port-offset", &TestWorld::port_offset().to_string()])
             .args(["--members", &MEMBERS.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

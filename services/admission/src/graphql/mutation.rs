@@ -1,9 +1,9 @@
 //! What can be done, and the answer to each.
 
 use async_graphql::{Context, MergedObject, Object, Result};
-use kit::Result as KitResult;
 use kit::graphql::GlobalId;
 use kit::types::{GateId, VenueId};
+use kit::{Error, Result as KitResult};
 
 use super::input::{
     CreateGateInput, CreateVenueInput, EnrolGateInput, GateInput, LookUpPassInput, OpenShiftInput,

@@ -4,6 +4,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use credential::keyset::{KeySet, KeyState, Purpose, SignedKeySet, TestIssuer};
 use ed25519_dalek::VerifyingKey;
+use identity::domain::keys::Purpose as SigningPurpose;
 use kit::Ctx;
 use kit::config::Config;
 use sea_orm::FromQueryResult;
@@ -170,6 +171,16 @@ fn expiry(set: &KeySet, purpose: Purpose, name: &str, now: DateTime<Utc>) -> Fin
         return Finding::fail(check, name, found, to_do);
     };
     let days = (end - now).num_days();
+    if let Some(late) = past_its_quarter(set, purpose, now) {
+        let late = late.num_days();
+        let found = Text::new(
+            format!("该更换已过 {late} 天，还有 {days} 天失效：此后签发的凭证越来越短"),
+            format!(
+                "{late} days past its quarter, it ends in {days} days: what it signs ends with it"
+            ),
+        );
+        return Finding::warn(check, name, found, to_do);
+    }
     let found = Text::new(
         format!("最后一把还有 {days} 天"),
         format!("the last one ends in {days} days"),
@@ -178,6 +189,20 @@ fn expiry(set: &KeySet, purpose: Purpose, name: &str, now: DateTime<Utc>) -> Fin
         return Finding::warn(check, name, found, to_do);
     }
     Finding::ok(check, name, found)
+}
+
+/// For how long the youngest key of a purpose has signed beyond its quarter.
+fn past_its_quarter(set: &KeySet, purpose: Purpose, now: DateTime<Utc>) -> Option<TimeDelta> {
+    let quarter = match purpose {
+        Purpose::Entry => SigningPurpose::Entry.signing(),
+        Purpose::Access => SigningPurpose::Access.signing(),
+    };
+    set.keys()
+        .iter()
+        .filter(|key| key.purpose == purpose && key.state == KeyState::Active)
+        .map(|key| now - (key.not_before + quarter))
+        .min()
+        .filter(|late| *late > TimeDelta::zero())
 }
 
 #[derive(FromQueryResult)]
@@ -227,13 +252,18 @@ mod tests {
     use ed25519_dalek::SigningKey;
 
     fn set(days: i64, state: KeyState) -> KeySet {
+        begun(30, days, state)
+    }
+
+    /// A key that began so many days ago and ends in so many.
+    fn begun(ago: i64, days: i64, state: KeyState) -> KeySet {
         let now = DateTime::from_timestamp(1_775_008_800, 0).unwrap();
         let key = Key {
             kid: KeyId::new(Issuer::Chongqing, 1).unwrap(),
             algorithm: Algorithm::Ed25519,
             public: SigningKey::from_bytes(&[7; 32]).verifying_key(),
             purpose: Purpose::Entry,
-            not_before: now - TimeDelta::days(30),
+            not_before: now - TimeDelta::days(ago),
             not_after: now + TimeDelta::days(days),
             scopes: std::collections::BTreeSet::new(),
             state,
@@ -251,6 +281,13 @@ mod tests {
         assert_eq!(severity(20, KeyState::Active), Severity::Warn);
         assert_eq!(severity(0, KeyState::Active), Severity::Fail);
         assert_eq!(severity(90, KeyState::Retired), Severity::Fail);
+        let late = |ago| {
+            let set = begun(ago, 128 - ago, KeyState::Active);
+            expiry(&set, Purpose::Entry, "entry", now)
+        };
+        assert_eq!(late(92).severity, Severity::Ok);
+        assert_eq!(late(93).severity, Severity::Warn, "nobody has replaced it");
+        assert!(late(93).found.en.contains("1 days past its quarter"));
         let access = expiry(&set(90, KeyState::Active), Purpose::Access, "access", now);
         assert_eq!(access.severity, Severity::Fail);
     }

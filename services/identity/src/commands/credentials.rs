@@ -206,13 +206,13 @@ impl Mint<'_> {
         if usable.is_empty() {
             return Ok(Vec::new());
         }
-        let (kid, key) = signing::entry_key(self.ctx.union, tx, self.vault).await?;
+        let (signer, key) = signing::entry_key(self.ctx.union, tx, self.vault).await?;
         let document = document(tx, self.vault, person).await?;
         let minted = usable.into_iter().filter_map(|entitlement| {
             let holder = document.as_ref().map_or(Holder::Bearer, |document| {
                 Holder::Document(tag(self.vault, document, entitlement))
             });
-            let token: Token = entitlement.token(self.carrier, holder, kid, tx.now())?;
+            let token: Token = entitlement.token(self.carrier, holder, signer, tx.now())?;
             Some(Minted {
                 entitlement: entitlement.id,
                 text: token.sign(&key),

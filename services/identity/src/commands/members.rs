@@ -3,23 +3,27 @@
 use chrono::NaiveDate;
 use kit::access::{self, Caller};
 use kit::types::{MemberId, shanghai_date};
-use kit::{Ctx, Error, Result};
+use kit::{Ctx, Error, Result, Tx};
 use uuid::Uuid;
 
 use super::people::{officer_or_operator, seal_phone};
+use super::roles::leave_office;
 use crate::domain::identifier::Phone;
 use crate::domain::membership::{End, Membership};
 use crate::error::Refusal;
 use crate::publish;
 use crate::store::logins::{self, Reason};
+use crate::store::memberships;
+use crate::store::organisations::{self, Lock};
 use crate::store::people as store;
 use crate::vault::Vault;
 
-/// Ends a membership on a Shanghai date.
+/// Ends a membership on a Shanghai date; the roles that the person holds in that organisation end
+/// at once.
 ///
 /// # Errors
 /// Officers of its organisation and operators only; to all others it is absent. Refused when it
-/// has ended, or the date makes no sense.
+/// has ended, the date makes no sense, or it is the last operator's.
 pub async fn end_membership(
     ctx: &Ctx,
     caller: &Caller,
@@ -29,21 +33,40 @@ pub async fn end_membership(
 ) -> Result<Membership> {
     ctx.db
         .tx("end_membership", async |tx| {
-            access::member(tx, caller).await?;
-            let membership = store::membership(tx, id)
-                .await?
-                .ok_or(Refusal::MembershipNotFound)?;
-            let by = match officer_or_operator(tx, caller, membership.organisation).await {
-                Err(Error::Forbidden(_)) => return Err(Refusal::MembershipNotFound.into()),
-                other => other?,
-            };
+            let (membership, by) = own_membership(tx, caller, id).await?;
             let ended = membership.end(how, until, shanghai_date(tx.now()))?;
             store::save_membership(tx, &ended).await?;
             tx.emit(publish::membership(&ended));
-            tx.audit(by.audit("end_membership", id));
+            let roles = leave_office(tx, ended.organisation, &[ended.member.0]).await?;
+            tx.audit(
+                by.audit("end_membership", id)
+                    .detail(serde_json::json!({ "roles_withdrawn": roles })),
+            );
             Ok(ended)
         })
         .await
+}
+
+/// A membership that the caller may change, and the caller. Its organisation is locked first, as
+/// for a roster and for a grant: what is decided of one of its memberships is decided alone.
+///
+/// # Errors
+/// Officers of its organisation and operators only; to all others it is absent.
+pub(crate) async fn own_membership(
+    tx: &Tx,
+    caller: &Caller,
+    id: Uuid,
+) -> Result<(Membership, access::Member)> {
+    access::member(tx, caller).await?;
+    let absent = Refusal::MembershipNotFound;
+    let organisation = memberships::organisation_of(tx, id).await?.ok_or(absent)?;
+    let by = match officer_or_operator(tx, caller, organisation).await {
+        Err(Error::Forbidden(_)) => return Err(absent.into()),
+        other => other?,
+    };
+    organisations::load(tx, organisation, Lock::Change).await?;
+    let membership = store::membership(tx, id).await?.ok_or(absent)?;
+    Ok((membership, by))
 }
 
 /// Gives a person another phone to sign in with; every login she has ends. Not for officers: who

@@ -10,14 +10,15 @@ use crate::domain::role::Role;
 use crate::error::Refusal;
 use crate::publish;
 use crate::store::organisations::{self, Lock};
-use crate::store::people;
 use crate::store::roles::{self as store, Held};
+use crate::store::{memberships, people};
 
 /// Grants a role; who holds it already keeps it as it is.
 ///
 /// # Errors
 /// Operators; a venue's manager may grant staff roles of the own company. Refused when person or
-/// organisation are not there, or the role does not belong in that organisation.
+/// organisation are not there, the role does not belong in that organisation, or the person has
+/// left it.
 pub async fn grant_role(
     ctx: &Ctx,
     caller: &Caller,
@@ -39,6 +40,11 @@ pub async fn grant_role(
                 .ok_or(Refusal::MemberNotFound)?;
             if let Some(held) = store::held(tx, member, organisation, role).await? {
                 return Ok(held);
+            }
+            // Staff of a company, and offices over unions above one's own, need no membership
+            // there; but who has left holds nothing. The organisation's lock keeps it so.
+            if memberships::has_left(tx, organisation, member).await? {
+                return Err(Refusal::LeftOrganisation.into());
             }
             let held = give(tx, member, organisation, role).await?;
             tx.audit(by.audit("grant_role", held.id).detail(serde_json::json!({
@@ -82,6 +88,28 @@ pub(crate) async fn give(
     store::insert(tx, &held).await?;
     tx.emit(publish::role(&held));
     Ok(held)
+}
+
+/// Withdraws what these people hold in an organisation that they have left; how much it was. The
+/// caller has locked the organisation to change it, so that nothing is granted meanwhile.
+///
+/// # Errors
+/// [`Refusal::LastOperator`]: the last operator stays.
+pub(crate) async fn leave_office(
+    tx: &Tx,
+    organisation: OrganisationId,
+    members: &[Uuid],
+) -> Result<usize> {
+    let held = store::held_by(tx, organisation, members).await?;
+    let (count, operates) = (held.len(), held.iter().any(|it| it.role == Role::Operator));
+    for role in held {
+        let role = store::withdraw(tx, role).await?;
+        tx.emit(publish::role(&role));
+    }
+    if operates && store::operators(tx).await? == 0 {
+        return Err(Refusal::LastOperator.into());
+    }
+    Ok(count)
 }
 
 /// Withdraws a role; other services act on it within seconds.

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::matching::Blinds;
 use super::people::{By, Placed, RACE_ATTEMPTS_MAX, is_race, place_each};
+use super::roles::leave_office;
 use super::roster_work::{basis, new_person};
 use super::rosters::{data_key, own_roster};
 use crate::domain::membership::{End, Membership};
@@ -39,7 +40,7 @@ pub struct Commit {
 ///
 /// # Errors
 /// The officer who began it only; refused while it is not ready, has bad rows that nothing was
-/// said of, or is outdated.
+/// said of, is outdated, or would end the last operator's membership.
 pub async fn commit_roster(
     ctx: &Ctx,
     vault: &Vault,
@@ -149,7 +150,13 @@ async fn apply(tx: &Tx, vault: &Vault, by: access::Member, kept: &Kept, bad: Bad
     for membership in &ended {
         tx.emit(publish::membership(membership));
     }
-    Ok(ended.len())
+    let left: Vec<Uuid> = ended.iter().map(|it| it.member.0).collect();
+    match leave_office(tx, roster.organisation, &left).await {
+        Ok(_) => Ok(ended.len()),
+        // There may be another operator when the same request comes again.
+        Err(Error::Refused(refusal)) => Err((*refusal).transient().into()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Adds those who are new, and the phones of those who get one.

@@ -135,8 +135,8 @@ pub fn rotate(keys: &[Span], purpose: Purpose, now: DateTime<Utc>) -> Rotation {
     Rotation { new, shortened }
 }
 
-/// The key that signs now: the youngest that was announced and has begun, and that will be
-/// believed until what it signs has ended.
+/// The key that signs now: the youngest that was announced and has begun. What it signs ends with
+/// it at the latest, see [`mint::Entitlement::token`].
 pub fn signing_key(keys: &[Span], purpose: Purpose, now: DateTime<Utc>) -> Option<Span> {
     keys.iter()
         .filter(|key| key.purpose == purpose && key.state == State::Active && key.published)

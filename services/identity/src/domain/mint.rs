@@ -46,6 +46,14 @@ pub enum Carrier {
     Desk,
 }
 
+/// The key that signs a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signer {
+    pub kid: KeyId,
+    /// From then on no gate believes it.
+    pub not_after: DateTime<Utc>,
+}
+
 impl Entitlement {
     /// Whether a credential would say anything: it is not taken away and not over.
     pub fn is_usable(&self, now: DateTime<Utc>) -> bool {
@@ -53,13 +61,14 @@ impl Entitlement {
     }
 
     /// The token to be signed; `None` when there is nothing to show. A pass that begins soon has
-    /// a token already, which begins with it. Its life counts from now, so that it ends before
-    /// the key that signs it does. `person` is who shows the code.
+    /// a token already, which begins with it. It ends with the key that signs it at the latest: one
+    /// that nobody replaced in time signs for less and less, never for what a gate would refuse.
+    /// `person` is who shows the code.
     pub fn token(
         &self,
         carrier: Carrier,
         person: Holder,
-        kid: KeyId,
+        signer: Signer,
         now: DateTime<Utc>,
     ) -> Option<Token> {
         if !self.is_usable(now) {
@@ -74,7 +83,10 @@ impl Entitlement {
         if carrier == Carrier::Desk && valid_from > now {
             return None;
         }
-        let end = Minute::new(now.get() + life).unwrap_or(Minute::MAX);
+        let believed_until = Minute::floor(signer.not_after)?;
+        let end = Minute::new(now.get() + life)
+            .unwrap_or(Minute::MAX)
+            .min(believed_until);
         let group = self.kind == Kind::Group;
         let holder = if group {
             Holder::Group {
@@ -85,7 +97,7 @@ impl Entitlement {
         };
         Token::new(Claims {
             kind: self.kind,
-            kid,
+            kid: signer.kid,
             entitlement_id: self.id.0,
             scope: self.scope,
             valid_from,
@@ -136,8 +148,32 @@ mod tests {
     }
 
     fn token(entitlement: &Entitlement, carrier: Carrier) -> Option<Token> {
-        let kid = KeyId::new(Issuer::Chongqing, 1).unwrap();
-        entitlement.token(carrier, Holder::Bearer, kid, now())
+        token_by(entitlement, carrier, TimeDelta::days(60))
+    }
+
+    /// Signed by a key that is believed for so long still.
+    fn token_by(it: &Entitlement, carrier: Carrier, believed: TimeDelta) -> Option<Token> {
+        let signer = Signer {
+            kid: KeyId::new(Issuer::Chongqing, 1).unwrap(),
+            not_after: now() + believed,
+        };
+        it.token(carrier, Holder::Bearer, signer, now())
+    }
+
+    #[test]
+    fn nothing_is_shown_longer_than_its_key_is_believed() {
+        let it = entitlement();
+        let end = |believed| token_by(&it, Carrier::Phone, believed).map(|it| it.valid_until());
+        let days = now() + TimeDelta::days(9);
+        assert_eq!(end(TimeDelta::days(9)), Some(days - TimeDelta::seconds(30)));
+        assert_eq!(end(TimeDelta::seconds(29)), None);
+        let desk = token_by(&it, Carrier::Desk, TimeDelta::minutes(4)).unwrap();
+        assert!(desk.valid_until() <= now() + TimeDelta::minutes(4));
+        let later = Entitlement {
+            valid_from: Minute::floor(now() + TimeDelta::days(10)).unwrap(),
+            ..it
+        };
+        assert!(token_by(&later, Carrier::Phone, TimeDelta::days(10)).is_none());
     }
 
     #[test]

@@ -129,6 +129,8 @@ kit::payload! {
         MembershipEnded,
         /// The date is before it began, or in the future.
         DateInvalid,
+        /// The person is the last operator.
+        LastOperator,
     }
 }
 
@@ -203,7 +205,7 @@ impl MemberMutation {
         AddMembershipsPayload::from_result(caller.language, result.await)
     }
 
-    /// Ends a membership. Officers of its organisation, those above it, and operators.
+    /// Ends a membership, and with it the roles held there. Officers of its organisation, those above it, and operators.
     async fn end_membership(
         &self,
         ctx: &Context<'_>,

@@ -90,6 +90,8 @@ kit::payload! {
         OrganisationClosed,
         /// Union offices belong to unions, venue work to partners, operators to the root.
         RoleDoesNotFit,
+        /// The person has left the organisation.
+        LeftOrganisation,
     }
 }
 

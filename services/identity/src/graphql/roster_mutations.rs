@@ -125,6 +125,8 @@ kit::payload! {
         OrganisationNotFound,
         /// The organisation is closed.
         OrganisationClosed,
+        /// The last operator would leave by it.
+        LastOperator,
     }
 }
 

@@ -5,6 +5,7 @@ pub mod entitlements;
 pub mod keys;
 pub mod limits;
 pub mod logins;
+pub mod memberships;
 pub mod organisations;
 pub mod people;
 pub mod resync;

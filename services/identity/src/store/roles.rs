@@ -91,6 +91,21 @@ pub async fn held_in(tx: &Tx, organisation: OrganisationId) -> Result<Vec<Held>>
     rows.into_iter().map(Row::read).collect()
 }
 
+/// What these people hold in an organisation, locked to be changed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn held_by(tx: &Tx, organisation: OrganisationId, members: &[Uuid]) -> Result<Vec<Held>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM role
+         WHERE organisation = $1 AND member = ANY ($2) AND withdrawn_at IS NULL
+         ORDER BY id FOR UPDATE"
+    );
+    let values = [organisation.0.into(), members.to_vec().into()];
+    let rows = tx.all::<Row>(&sql, values).await?;
+    rows.into_iter().map(Row::read).collect()
+}
+
 /// Those of these people whom an officer answers for: the organisation that added them first is
 /// one of the officer's, they are in it still, and they hold no role anywhere. Whoever adds a
 /// person to a second organisation does not come to answer for her by that.

@@ -173,6 +173,47 @@ async fn a_holder_gets_a_code_that_a_gate_believes() {
     assert_eq!(rows, 1, "minting stores nothing");
 }
 
+/// Nobody rotates the keys for forty days after they were due. What is shown ends ever earlier, and
+/// a gate believes each code to its last minute; a new key makes them long again.
+#[tokio::test]
+async fn a_late_operator_makes_short_codes_and_no_false_ones() {
+    use identity::commands::keys::{publish, rotate};
+    use identity::domain::keys::Purpose;
+    let Holder { world, member, .. } = holder().await;
+    apply(&world, granted(&world, member, 1)).await;
+    let ctx = &world.identity.ctx;
+    let days_shown = async || -> i64 {
+        let shown = credential(&world, member).await;
+        let Some(text) = shown["text"].as_str() else {
+            return 0;
+        };
+        world.identity.keys.load(&ctx.db).await.unwrap();
+        let issuer = identity::signing::issuer(ctx.union);
+        let set = world.identity.keys.of(issuer).unwrap();
+        let until = shown["validUntil"].as_str().unwrap();
+        let until: chrono::DateTime<chrono::Utc> = until.parse().unwrap();
+        let last_minute = until - chrono::TimeDelta::minutes(1);
+        let read = token::parse(text).unwrap().verify(&set, last_minute);
+        assert!(
+            read.is_ok(),
+            "shown until {until}, and a gate answers {read:?}"
+        );
+        (until - ctx.clock.now()).num_days()
+    };
+    world.advance(90 * 86_400);
+    assert_eq!(days_shown().await, 35, "the next key is due");
+    world.advance(20 * 86_400);
+    assert_eq!(days_shown().await, 18);
+    world.advance(17 * 86_400);
+    assert_eq!(days_shown().await, 1);
+    rotate(ctx, &world.identity.vault, Purpose::Entry)
+        .await
+        .unwrap();
+    publish(ctx, &world.root).await.unwrap();
+    world.advance(3 * 86_400);
+    assert_eq!(days_shown().await, 35, "forty days late");
+}
+
 /// To everybody else the credential is as absent as that of a pass that does not exist.
 #[tokio::test]
 async fn nobody_else_gets_one() {

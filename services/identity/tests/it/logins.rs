@@ -84,23 +84,47 @@ async fn a_code_signs_in() {
     assert_eq!(me["logins"]["nodes"][0]["isCurrent"], true);
 }
 
+const CODE_WRONG: [&str; 3] = ["CODE_WRONG", "验证码不正确。", "The code is not right."];
+const CODE_EXPIRED: [&str; 3] = [
+    "CODE_EXPIRED",
+    "验证码已过期或已使用，请重新获取。",
+    "The code has expired or was used; please ask for a new one.",
+];
+const CODE_EXHAUSTED: [&str; 3] = [
+    "CODE_EXHAUSTED",
+    "错误次数过多，验证码已作废，请重新获取。",
+    "Too many wrong guesses; the code is void, please ask for a new one.",
+];
+const TOO_MANY_CODES: [&str; 3] = [
+    "TOO_MANY_CODES",
+    "验证码请求过于频繁，请稍后再试。",
+    "Too many codes were asked for; please try again later.",
+];
+const LOGIN_NOT_FOUND: [&str; 3] = [
+    "LOGIN_NOT_FOUND",
+    "找不到该登录设备。",
+    "There is no such login.",
+];
+
+/// What is answered to a guess in both languages: two guesses.
+async fn guess_twice(world: &World, number: &str, code: &str) -> [String; 3] {
+    let input = json!({ "phone": number, "code": code });
+    world.answered(&anonymous(), "login", &input).await
+}
+
 /// A wrong code is refused, in both languages; the right one still works after it.
 #[tokio::test]
 async fn a_wrong_code_is_refused() {
     let world = World::new().await;
     request_code(&world, OPERATOR_PHONE).await;
     let code = world.code(OPERATOR_PHONE).await;
-    for bad in [wrong(&code).as_str(), "12345", "１２３４５６"] {
+    for bad in ["12345", "１２３４５６"] {
         let answer = sign_in(&world, OPERATOR_PHONE, bad).await;
         assert_eq!(codes(&answer), ["CODE_WRONG"], "{bad:?}");
+        assert_eq!(answer["userErrors"][0]["field"], json!(["code"]));
     }
-    let chinese = Caller::anonymous(Language::Zh);
-    let query = "mutation($input: LoginInput!) { login(input: $input) {
-        tokens { loginId } userErrors { code field message } } }";
-    let input = json!({ "input": { "phone": OPERATOR_PHONE, "code": wrong(&code) } });
-    let answer = world.run(&chinese, query, input).await;
-    assert_eq!(answer["userErrors"][0]["message"], "验证码不正确。");
-    assert_eq!(answer["userErrors"][0]["field"], json!(["code"]));
+    let told = guess_twice(&world, OPERATOR_PHONE, &wrong(&code)).await;
+    assert_eq!(told, CODE_WRONG);
     assert_eq!(
         codes(&sign_in(&world, OPERATOR_PHONE, &code).await),
         [""; 0]
@@ -114,20 +138,16 @@ async fn an_expired_or_repeated_code_is_refused() {
     request_code(&world, OPERATOR_PHONE).await;
     let code = world.code(OPERATOR_PHONE).await;
     world.advance(300);
-    assert_eq!(
-        codes(&sign_in(&world, OPERATOR_PHONE, &code).await),
-        ["CODE_EXPIRED"]
-    );
+    let told = guess_twice(&world, OPERATOR_PHONE, &code).await;
+    assert_eq!(told, CODE_EXPIRED);
     request_code(&world, OPERATOR_PHONE).await;
     let code = world.code(OPERATOR_PHONE).await;
     assert_eq!(
         codes(&sign_in(&world, OPERATOR_PHONE, &code).await),
         [""; 0]
     );
-    assert_eq!(
-        codes(&sign_in(&world, OPERATOR_PHONE, &code).await),
-        ["CODE_EXPIRED"]
-    );
+    let told = guess_twice(&world, OPERATOR_PHONE, &code).await;
+    assert_eq!(told, CODE_EXPIRED);
     assert_eq!(world.count("SELECT count(*) AS count FROM login").await, 1);
 }
 
@@ -161,10 +181,13 @@ async fn a_code_cannot_be_guessed() {
         let answer = sign_in(&world, OPERATOR_PHONE, &wrong(&code)).await;
         assert_eq!(codes(&answer), ["CODE_WRONG"]);
     }
-    assert_eq!(
-        codes(&sign_in(&world, OPERATOR_PHONE, &code).await),
-        ["CODE_EXHAUSTED"]
-    );
+    let told = guess_twice(&world, OPERATOR_PHONE, &code).await;
+    assert_eq!(told, CODE_EXHAUSTED);
+    let asked = json!({ "phone": OPERATOR_PHONE });
+    let told = world
+        .answered(&anonymous(), "requestLoginCode", &asked)
+        .await;
+    assert_eq!(told, TOO_MANY_CODES, "another one within the minute");
     assert_eq!(world.count("SELECT count(*) AS count FROM login").await, 0);
 }
 
@@ -363,6 +386,11 @@ async fn another_persons_login_is_absent() {
     let foreign = withdraw(&mine, other.login, "Login").await;
     assert_eq!(foreign, withdraw(&mine, nowhere, "Login").await);
     assert_eq!(foreign, withdraw(&mine, mine.login, "Member").await);
+    let input = json!({ "loginId": GlobalId::of_uuid("Login", other.login.0) });
+    let told = world
+        .answered(&caller(&mine), "withdrawLogin", &input)
+        .await;
+    assert_eq!(told, LOGIN_NOT_FOUND);
     assert_eq!(codes(&foreign), ["LOGIN_NOT_FOUND"]);
     assert!(!is_out(&world, &other).await);
 
@@ -433,9 +461,16 @@ async fn is_out(world: &World, session: &Session) -> bool {
     let answer = world
         .ask(&caller(session), "{ me { id } }", json!({}))
         .await;
-    let error = &answer["errors"][0];
-    assert!(error.is_null() || answer["data"].is_null() || answer["data"]["me"].is_null());
-    !error.is_null()
+    if answer.get("errors").is_none() {
+        assert!(answer["data"]["me"]["id"].is_string(), "{answer}");
+        return false;
+    }
+    assert_eq!(
+        answer["errors"][0]["extensions"]["code"], "UNAUTHENTICATED",
+        "{answer}"
+    );
+    assert!(answer["data"].is_null() || answer["data"]["me"].is_null());
+    true
 }
 
 /// The member of a session is the one of the phone.

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::world::{OPERATOR_PHONE, World, organisation_of, phone};
 
 /// Runs `read` in two transactions before `write` in either: the order that a lock forbids.
-async fn interleaved<T>(
+pub(crate) async fn interleaved<T>(
     world: &World,
     read: impl AsyncFn(&Tx) -> Result<T>,
     write: impl AsyncFn(&Tx, T, u128) -> Result<()>,
@@ -35,7 +35,7 @@ async fn interleaved<T>(
 }
 
 /// The id of the code that the operator's phone was sent.
-async fn code_id(world: &World) -> Uuid {
+pub(crate) async fn code_id(world: &World) -> Uuid {
     let caller = kit::access::Caller::anonymous(kit::graphql::Language::En);
     let (ctx, vault) = (&world.identity.ctx, &world.identity.vault);
     let number = phone(OPERATOR_PHONE);

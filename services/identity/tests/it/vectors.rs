@@ -1,12 +1,18 @@
 //! The identifier vectors of `tests/vectors.json`, all of them that identity decides on.
 
 use chrono::NaiveDate;
-use identity::domain::identifier::{Document, DocumentKind, Phone, ResidentNumber, Sex};
+use identity::domain::identifier::{
+    Document, DocumentKind, Phone, ResidentError, ResidentNumber, Sex,
+};
 use identity::domain::name::PersonName;
 use identity::domain::uscc::Uscc;
-use serde_json::Value;
+use identity::error::Refusal;
+use serde_json::{Value, json};
 
-fn vectors() -> Value {
+use crate::people::with;
+use crate::world::{World, person};
+
+pub(crate) fn vectors() -> Value {
     serde_json::from_str(include_str!("../vectors.json")).unwrap()
 }
 
@@ -14,7 +20,7 @@ fn today() -> NaiveDate {
     NaiveDate::from_ymd_opt(2026, 11, 23).unwrap()
 }
 
-fn texts<'a>(list: &'a Value, field: &str) -> Vec<&'a str> {
+pub(crate) fn texts<'a>(list: &'a Value, field: &str) -> Vec<&'a str> {
     list.as_array()
         .unwrap()
         .iter()
@@ -48,12 +54,21 @@ fn resident_numbers() {
     }
     let invalid = texts(&all["resident_id"]["invalid"], "v");
     assert_eq!(invalid.len(), 5);
-    for text in invalid {
-        assert!(ResidentNumber::parse(text, today()).is_err(), "{text}");
-        assert!(
-            Document::parse(DocumentKind::ResidentId, text, today()).is_err(),
+    let why = [
+        ResidentError::Check,
+        ResidentError::Date,
+        ResidentError::Check,
+        ResidentError::Digits,
+        ResidentError::Length,
+    ];
+    for (text, why) in invalid.into_iter().zip(why) {
+        assert_eq!(
+            ResidentNumber::parse(text, today()).err(),
+            Some(why),
             "{text}"
         );
+        let document = Document::parse(DocumentKind::ResidentId, text, today());
+        assert_eq!(document.err(), Some(Refusal::DocumentInvalid), "{text}");
     }
     for vector in all["resident_id"]["normalise"].as_array().unwrap() {
         let number = ResidentNumber::parse(vector["in"].as_str().unwrap(), today()).unwrap();
@@ -71,8 +86,14 @@ fn credit_codes() {
             text
         );
     }
-    for text in texts(&all["uscc"]["invalid"], "v") {
-        assert!(Uscc::parse(text).is_err(), "{text}");
+    let invalid = texts(&all["uscc"]["invalid"], "v");
+    assert_eq!(invalid.len(), 3);
+    for text in invalid {
+        assert_eq!(
+            Uscc::parse(text).err(),
+            Some(Refusal::UsccInvalid),
+            "{text}"
+        );
     }
 }
 
@@ -92,4 +113,44 @@ fn masks() {
         };
         assert_eq!(masked, out);
     }
+}
+
+/// Every wrong number of the vectors is refused through the graph, with what people read, and
+/// nothing of it is kept.
+#[tokio::test]
+async fn wrong_numbers_are_told_in_both_languages() {
+    let world = World::new().await;
+    let union = world.organisation("GRASSROOTS", "基层工会").await;
+    let (operator, all) = (world.as_operator(), vectors());
+    for number in texts(&all["resident_id"]["invalid"], "v") {
+        let person = with(person(1), "documentNumber", number.into());
+        let input = json!({ "organisationId": union, "person": person });
+        let told = world.answered(&operator, "addMembership", &input).await;
+        let expected = [
+            "DOCUMENT_INVALID",
+            "证件号码有误，请核对证件类型和号码。",
+            "The document number is wrong; please check its type and number.",
+        ];
+        assert_eq!(told, expected, "{number}");
+    }
+    for uscc in texts(&all["uscc"]["invalid"], "v") {
+        let input = json!({ "kind": "GRASSROOTS", "name": "渝中甲工会", "division": "500103",
+            "uscc": uscc });
+        let told = world
+            .answered(&operator, "createOrganisation", &input)
+            .await;
+        let expected = [
+            "USCC_INVALID",
+            "统一社会信用代码有误，请核对。",
+            "The unified social credit code is wrong; please check it.",
+        ];
+        assert_eq!(told, expected, "{uscc}");
+    }
+    assert_eq!(world.count("SELECT count(*) AS count FROM member").await, 1);
+    assert_eq!(
+        world
+            .count("SELECT count(*) AS count FROM organisation")
+            .await,
+        2
+    );
 }

@@ -149,6 +149,36 @@ impl World {
         self.run(caller, &query, json!({ "input": input })).await
     }
 
+    /// Sends a mutation in both languages: the code of its one error, then what is read in
+    /// Chinese and in English.
+    pub(crate) async fn answered(&self, who: &Caller, name: &str, input: &Value) -> [String; 3] {
+        let mut told = Vec::new();
+        for language in [Language::Zh, Language::En] {
+            let who = Caller {
+                language,
+                ..who.clone()
+            };
+            let answer = self.mutate(&who, name, "", input.clone()).await;
+            let errors = answer["userErrors"].as_array().unwrap();
+            assert_eq!(errors.len(), 1, "{answer}");
+            let text = |field: &str| errors[0][field].as_str().unwrap().to_owned();
+            told.push([text("code"), text("message")]);
+        }
+        let [zh, en] = <[[String; 2]; 2]>::try_from(told).unwrap();
+        assert_eq!(zh[0], en[0]);
+        let [code, zh] = zh;
+        let [_, en] = en;
+        [code, zh, en]
+    }
+
+    /// How many things break a promise of `bashu verify`.
+    pub(crate) async fn broken(&self, id: &str) -> usize {
+        let all = identity::verify::INVARIANTS;
+        let invariant = all.iter().find(|it| it.id == id).unwrap();
+        let found = kit::verify::check(&self.test.ctx.db, invariant).await;
+        found.unwrap().len()
+    }
+
     pub(crate) async fn events(&self) -> Vec<Emitted> {
         self.test
             .ctx

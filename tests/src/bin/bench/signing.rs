@@ -78,7 +78,7 @@ impl Keys {
             .tx("bench_keys", async |tx| {
                 let access = identity::signing::access_key(config.union, tx, &vault).await?;
                 let entry = identity::signing::entry_key(config.union, tx, &vault).await?;
-                Ok((access, entry))
+                Ok((access, (entry.0.kid, entry.1)))
             })
             .await?;
         Ok(Self {
