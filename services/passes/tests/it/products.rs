@@ -4,7 +4,7 @@ use kit::access::Caller;
 use kit::graphql::Language;
 use kit::migrate::Migration;
 use proto::passes::ProductChanged;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::world::{World, caller, code, key, usual_terms};
 
@@ -101,11 +101,6 @@ async fn products_are_the_operators() {
     let query = "{ passProducts(first: 9) { nodes { id } } }";
     let list = world.ask(&caller(1), query, json!({})).await;
     assert_eq!(list["passProducts"]["nodes"], json!([]));
-}
-
-fn is_chinese(text: &str) -> bool {
-    text.chars()
-        .any(|one| ('\u{4e00}'..='\u{9fff}').contains(&one))
 }
 
 /// Terms that make no sense are refused with the field at fault, in both languages.
