@@ -1,5 +1,5 @@
-//! Trouble that the provider and the log make under a seed, and how much of it really happened: what
-//! was only told to happen has shown nothing.
+//! Trouble that the provider and the log make under a seed, and how much of it really happened:
+//! what was only told to happen has shown nothing.
 
 use anyhow::{Result, bail};
 use rand::Rng;

@@ -1,6 +1,6 @@
-//! The faults, played one after the other, some of them two at once. A fault counts only when it was seen to fire: a process
-//! that is gone, a byte that was swallowed, a process that stood still, a clock that was shifted,
-//! a cache that was emptied, a server that said its disk was full.
+//! The faults, played one after the other, some of them two at once. A fault counts only when it
+//! was seen to fire: a process that is gone, a byte that was swallowed, a process that stood still,
+//! a clock that was shifted, a cache that was emptied, a server that said its disk was full.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;

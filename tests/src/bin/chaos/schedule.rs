@@ -261,8 +261,8 @@ mod tests {
     }
 
     /// A whole run kills forty times and every component three times at the least, stops each of
-    /// them once, has every weather on every link, some with a death beneath, both far clocks at each service, and ends with
-    /// the full disks.
+    /// them once, has every weather on every link, some with a death beneath, both far clocks at
+    /// each service, and ends with the full disks.
     #[test]
     fn a_whole_run_has_everything() {
         let faults = played(40, &[], 1);
