@@ -6,8 +6,8 @@ use tests::{TestWorld, variable};
 /// Enough people for every office and every query; `make run` has three thousand.
 const MEMBERS: &str = "1500";
 
-/// Milliseconds from the payment to the code on the phone, at most. The design's second is meant for
-/// an optimised build on a machine of its own; this one is neither.
+/// Milliseconds from the payment to the code on the phone, at most. The design's second is meant
+/// for an optimised build on a machine of its own; this one is neither.
 const CODE_TIME_MS_MAX: u64 = 5_000;
 /// What the step says whose time this is.
 const CODE_STEP: &str = "付款 → 二维码 / paid → code  (";

@@ -1,5 +1,6 @@
 //! `bashu schema`: writes each service's part of the graph into `schema/`, where it is committed
-//! and composed into the supergraph, and the registered documents beside it. Needs no server and no configuration.
+//! and composed into the supergraph, and the registered documents beside it. Needs no
+//! server and no configuration.
 
 use std::path::PathBuf;
 

@@ -9,8 +9,8 @@ use uuid::Uuid;
 use crate::domain::gate::{GATES_MAX, Gate, GateKey, PendingCode};
 use crate::error::Refusal;
 
-const COLUMNS: &str = "id, version, venue, number, name, unattended, disabled, enrolment, public_key, \
-    enrolled_at, code_selector, code_hash, code_expires_at, code_attempts, code_used";
+const COLUMNS: &str = "id, version, venue, number, name, unattended, disabled, enrolment, \
+    public_key, enrolled_at, code_selector, code_hash, code_expires_at, code_attempts, code_used";
 
 #[derive(Clone, Debug, FromQueryResult)]
 pub(crate) struct GateRow {

@@ -205,7 +205,8 @@ impl MemberMutation {
         AddMembershipsPayload::from_result(caller.language, result.await)
     }
 
-    /// Ends a membership, and with it the roles held there. Officers of its organisation, those above it, and operators.
+    /// Ends a membership, and with it the roles held there. Officers of its
+    /// organisation, those above it, and operators.
     async fn end_membership(
         &self,
         ctx: &Context<'_>,

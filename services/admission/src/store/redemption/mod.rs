@@ -21,8 +21,8 @@ pub(crate) const COLUMNS: &str = "r.id, r.version, r.venue, r.gate, r.enrolment,
     r.payable, r.shift, r.remaining_today, r.remaining_venue, r.remaining_total, \
     r.hint_document, r.hint_photo, r.next_try_at, r.explained_used, r.explained_limit, \
     r.explained_end, r.rules_version, r.limit_day_here, r.limit_day, r.limit_here, \
-    r.limit_total, r.persons_allowed, r.overrides, r.override_by, r.override_reason, r.voided_at, r.voided_by, \
-    r.void_reason";
+    r.limit_total, r.persons_allowed, r.overrides, r.override_by, r.override_reason, \
+    r.voided_at, r.voided_by, r.void_reason";
 
 #[derive(Clone, Debug, FromQueryResult)]
 pub(crate) struct Row {
