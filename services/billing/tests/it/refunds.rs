@@ -370,8 +370,8 @@ async fn a_return_that_is_done_is_told_again() {
     let world = World::start().await;
     let order = world.paid(&[100]).await;
     let back = world.returned(&order, 0, key(), 100);
-    world.apply(&[back.clone()]).await.unwrap();
-    world.apply(&[back.clone()]).await.unwrap();
+    world.apply(std::slice::from_ref(&back)).await.unwrap();
+    world.apply(std::slice::from_ref(&back)).await.unwrap();
     assert_eq!(
         world.kinds(order.id).await,
         ["OrderPaid"],

@@ -54,7 +54,7 @@ impl World {
         };
         let replica = Replica::new(Roots::default());
         let told = self.ctx().db.tx("membership", async |tx| {
-            replica.apply(tx, &[record.clone()]).await
+            replica.apply(tx, std::slice::from_ref(&record)).await
         });
         told.await.unwrap();
     }
