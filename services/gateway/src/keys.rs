@@ -238,7 +238,7 @@ mod tests {
             seen: Some(seen),
             ..Known::default()
         };
-        let minutes = |count| seen + Duration::from_secs(count * 60);
+        let minutes = |count: u64| seen + Duration::from_secs(count * 60);
         for (later, is_good) in [(0, true), (10, true), (60, true), (61, false)] {
             let found = known.clone().at(minutes(later));
             assert_eq!(found.is_some(), is_good, "{later} minutes");
