@@ -1,6 +1,7 @@
 //! What is read without changing anything: venues for the public, figures and redemptions for
 //! those who run a venue.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -182,24 +183,27 @@ pub async fn gates_by_id(ctx: &Ctx, ids: &[GateId]) -> Result<Vec<Gate>> {
     store::gate::of_ids(&ctx.db, ids).await
 }
 
-/// People inside a venue that scans exits, today.
+/// People inside venues that scan exits, today; a venue where nobody came in is left out.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn inside(ctx: &Ctx, venue: VenueId) -> Result<u32> {
+pub async fn inside_of(ctx: &Ctx, venues: &[VenueId]) -> Result<HashMap<VenueId, u32>> {
     #[derive(FromQueryResult)]
     struct Row {
+        venue: Uuid,
         inside: i32,
     }
     let today = kit::types::shanghai_date(ctx.clock.now());
-    let row = ctx
-        .db
-        .one::<Row>(
-            "SELECT inside FROM venue_counter WHERE venue = $1 AND day = $2",
-            [venue.uuid().into(), today.into()],
+    let ids: Vec<Uuid> = venues.iter().map(|venue| venue.uuid()).collect();
+    let sql = "SELECT venue, inside FROM venue_counter WHERE venue = ANY ($1) AND day = $2";
+    let rows = ctx.db.all::<Row>(sql, [ids.into(), today.into()]).await?;
+    let inside = |row: Row| {
+        (
+            VenueId(row.venue),
+            u32::try_from(row.inside).unwrap_or_default(),
         )
-        .await?;
-    Ok(row.map_or(0, |row| u32::try_from(row.inside).unwrap_or_default()))
+    };
+    Ok(rows.into_iter().map(inside).collect())
 }
 
 /// A venue's gates, by number.

@@ -27,8 +27,8 @@ pub type Schema = async_graphql::Schema<Query, Mutation, EmptySubscription>;
 /// The schema that serves.
 pub fn schema(admission: &Admission, mode: Mode) -> Schema {
     let builder = Schema::build(Query, Mutation::default(), EmptySubscription);
-    let (venues, gates) = loader::loaders(&admission.ctx);
-    let builder = builder.data(admission.clone()).data(venues).data(gates);
+    let loaders = loader::Loaders::new(admission);
+    let builder = builder.data(admission.clone()).data(loaders);
     kit::graphql::limits(builder, mode).finish()
 }
 

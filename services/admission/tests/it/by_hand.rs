@@ -74,9 +74,9 @@ async fn an_override_lets_in_no_more_than_the_entitlement_is_for() {
             false => assert_eq!(refused(answer), "TOO_MANY_PERSONS"),
         }
     }
-    let inside = admission::queries::inside(world.ctx(), door.venue).await;
+    let inside = admission::queries::inside_of(world.ctx(), &[door.venue]).await;
     assert_eq!(
-        inside.unwrap(),
+        inside.unwrap()[&door.venue],
         10,
         "a supervisor may fill a house beyond its limit"
     );

@@ -1,17 +1,19 @@
 //! The whole way through the graph, as a gateway would send it: from an empty union to a person
 //! inside, every text in the language that was asked for.
 
+use admission::domain::venue::Details;
 use admission::gate_key::{self, Assertion};
 use async_graphql::{Request, Variables};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use credential::rules::Rules;
 use ed25519_dalek::SigningKey;
 use kit::access::Caller;
 use kit::graphql::{GlobalId, Language, Mode};
 use kit::types::{GateId, Union};
 use serde_json::{Value, json};
 
-use crate::world::{World, daily};
+use crate::world::{World, daily, details};
 
 async fn ask(world: &World, caller: &Caller, query: &str, variables: Value) -> Value {
     let schema = admission::schema(&world.admission, Mode::Production);
@@ -296,5 +298,41 @@ fn the_schema_says_what_is_promised() {
         "voidRedemption(input: VoidRedemptionInput!): VoidRedemptionPayload!",
     ] {
         assert!(sdl.contains(promised), "{promised}\n{sdl}");
+    }
+}
+
+/// Counts of many venues are read together, each for its own; one without exits has none.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_venue_shows_its_own_count() {
+    let world = World::new().await;
+    world.product(&Rules::unlimited()).await;
+    let mut doors = Vec::new();
+    for (name, tracks_exits) in [("甲", true), ("乙", true), ("丙", false)] {
+        let details = Details {
+            tracks_exits,
+            ..details(name)
+        };
+        let venue = world.venue(details).await;
+        doors.push(world.device(venue.id).await);
+    }
+    for pass in 1..=3 {
+        world.grant(pass).await;
+        let door = &doors[usize::from(pass == 3)];
+        world.enter(door, &world.token(pass)).await;
+    }
+    let named: Vec<Value> = doors
+        .iter()
+        .map(|door| GlobalId::of_uuid("Venue", door.venue.uuid()))
+        .map(|id| json!({ "__typename": "Venue", "id": id }))
+        .collect();
+    let query = "query ($venues: [_Any!]!) { _entities(representations: $venues) {
+      ... on Venue { a: occupancy b: occupancy gates { number } c: gates { number } } } }";
+    let anonymous = Caller::anonymous(Language::Zh);
+    let gate = json!([{ "number": 1 }]);
+    for (caller, gates) in [(&anonymous, json!([])), (&world.staff, gate)] {
+        let seen = ask(&world, caller, query, json!({ "venues": named })).await;
+        let venue = |count: Value| json!({ "a": count, "b": count, "gates": gates, "c": gates });
+        let counts = [json!(2), json!(1), Value::Null].map(venue);
+        assert_eq!(seen["_entities"], json!(counts));
     }
 }

@@ -25,9 +25,8 @@ async fn tracked(world: &World, capacity: Option<u32>) -> Device {
 }
 
 async fn inside(world: &World, door: &Device) -> u32 {
-    admission::queries::inside(world.ctx(), door.venue)
-        .await
-        .unwrap()
+    let found = admission::queries::inside_of(world.ctx(), &[door.venue]).await;
+    found.unwrap().get(&door.venue).copied().unwrap_or_default()
 }
 
 #[tokio::test(flavor = "multi_thread")]
