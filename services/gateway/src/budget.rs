@@ -304,6 +304,7 @@ fn selections_of(operation: &OperationDefinition) -> &SelectionSet {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
     use std::fmt::Write as _;
 
     use hive_router::graphql_tools::parser::parse_query;
@@ -434,6 +435,18 @@ mod tests {
         assert_eq!(measured_with(&text, &[("m", 1_000)]), Err(TooComplex));
         let huge = "{ venues(first: 2147483647) { nodes { a { b { c } } } } }";
         assert_eq!(measured(huge), Err(TooComplex));
+    }
+
+    /// What the demonstration and the journeys send is within the budget.
+    #[test]
+    fn registered_documents_fit() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schema/documents.json");
+        let text = std::fs::read_to_string(path).unwrap();
+        let documents: HashMap<String, String> = serde_json::from_str(&text).unwrap();
+        assert!(!documents.is_empty());
+        for (id, text) in documents {
+            assert!(measured(&text).is_ok(), "{id}");
+        }
     }
 
     /// Introspection may look at the whole schema once, but not go round in it.
