@@ -207,7 +207,7 @@ async fn refund(
 ) -> Result<Received> {
     let found = store::refund_by_number(tx, &said.out_refund_no).await?;
     let known = found.as_ref().filter(|_| ours);
-    let fits = match known {
+    let is_known = match known {
         Some(refund) if refund.transaction_id.as_deref() == Some(&said.transaction_id) => {
             let progress = Progress {
                 out_refund_no: said.out_refund_no.clone(),
@@ -219,13 +219,10 @@ async fn refund(
             };
             learn(tx, union, refund.id, &progress).await?
         }
-        Some(_) => false,
-        // One that was closed and is asked for under another number by now.
-        None => {
-            ours && said.refund_status == RefundStatus::Closed
-                && store::is_closed_attempt(tx, &said.out_refund_no).await?
-        }
+        Some(_) | None => false,
     };
+    // One that was closed is asked for under another number by now, be it since we looked.
+    let fits = is_known || (ours && is_closed_attempt(tx, said).await?);
     if fits {
         store::record_notice(tx, notice, "refund").await?;
         return Ok(Received::Accepted);
@@ -233,6 +230,15 @@ async fn refund(
     store::record_notice(tx, notice, "doubtful").await?;
     refund_differs(tx, found.as_ref(), ours, said).await?;
     Ok(Received::Doubtful("REFUND_DOES_NOT_FIT"))
+}
+
+/// The provider says of an attempt that it closed what was learnt before: that it is closed.
+async fn is_closed_attempt(tx: &Tx, said: &RefundNotice) -> Result<bool> {
+    if said.refund_status != RefundStatus::Closed {
+        return Ok(false);
+    }
+    let about = (said.transaction_id.as_str(), said.amount.refund);
+    store::is_closed_attempt(tx, &said.out_refund_no, about).await
 }
 
 /// The provider speaks of a refund otherwise than we know it, or of one that we do not know:

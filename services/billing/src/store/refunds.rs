@@ -215,16 +215,25 @@ pub async fn add_closed_attempt(tx: &Tx, refund: &Refund) -> Result<()> {
     Ok(())
 }
 
-/// Whether this was our number of an attempt that the provider closed.
+/// Whether this was our number of an attempt that the provider closed, to give so much of that
+/// transaction back, and it is asked for under another number by now.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn is_closed_attempt(tx: &Tx, out_refund_no: &str) -> Result<bool> {
+pub async fn is_closed_attempt(
+    tx: &Tx,
+    out_refund_no: &str,
+    (transaction_id, fen): (&str, i64),
+) -> Result<bool> {
     #[derive(FromQueryResult)]
     struct Row {
         found: bool,
     }
-    let sql = "SELECT EXISTS (SELECT 1 FROM closed_attempt WHERE out_refund_no = $1) AS found";
-    let row = tx.one::<Row>(sql, [out_refund_no.into()]).await?;
+    let sql = "SELECT EXISTS (
+                 SELECT 1 FROM closed_attempt c JOIN refund r ON r.id = c.refund
+                 WHERE c.out_refund_no = $1 AND r.out_refund_no <> $1
+                   AND r.transaction_id = $2 AND r.fen = $3) AS found";
+    let values = [out_refund_no.into(), transaction_id.into(), fen.into()];
+    let row = tx.one::<Row>(sql, values).await?;
     Ok(row.is_some_and(|row| row.found))
 }

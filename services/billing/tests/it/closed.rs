@@ -230,6 +230,10 @@ async fn a_closed_attempt_is_no_lasting_difference() {
     let told = Provider::of(&world).refund(&world, payment, &closed, "CLOSED");
     assert_eq!(told.to(&world, "refund").await.0, 204);
     assert_eq!(world.text("SELECT state FROM refund").await, "done");
+    // Of another payment's money it is.
+    let strange = (back.out_trade_no.as_str(), "t-unknown");
+    let told = Provider::of(&world).refund(&world, strange, &closed, "CLOSED");
+    assert_eq!(told.to(&world, "refund").await.0, 409);
     next_morning(&world).await;
     compared(&world, 1).await;
     // The sandbox did not close it: its bill says that it was paid out twice.
@@ -250,6 +254,27 @@ async fn a_closed_attempt_is_no_lasting_difference() {
     let forget = "UPDATE refund SET attempt = 4";
     world.db.ctx.db.execute(forget, []).await.unwrap();
     assert_eq!(broken(&world, "billing.closed_attempts_are_kept").await, 1);
+}
+
+/// The same close told of by many at once closes one attempt, and none of them is wrong: who comes
+/// second finds the refund under another number than the one it was looked up by.
+#[tokio::test]
+async fn a_close_told_of_by_many_at_once_is_one() {
+    let world = World::start().await;
+    let back = back(&world).await;
+    taken_on(&world, 1).await;
+    let number = world.text("SELECT out_refund_no FROM refund").await;
+    let payment = (back.out_trade_no.as_str(), back.transaction_id.as_str());
+    let provider = Provider::of(&world);
+    let all = (0..8).map(|_| async {
+        let told = provider.refund(&world, payment, &number, "CLOSED");
+        told.to(&world, "refund").await.0
+    });
+    assert_eq!(futures::future::join_all(all).await, [204; 8]);
+    assert_eq!(world.text("SELECT attempt FROM refund").await, "2");
+    assert_eq!(world.count("closed_attempt").await, 1);
+    assert_eq!(world.count("discrepancy").await, 0);
+    world.verify().await;
 }
 
 /// Two operators have the same refund tried at once: it is asked for again once.
