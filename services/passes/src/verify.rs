@@ -114,6 +114,8 @@ pub const INVARIANTS: &[Invariant] = &[
               FROM pass p JOIN refund r ON r.pass = p.id AND r.ordinal = p.refund
               WHERE (p.state = 'refunding' AND r.state NOT IN ('counting', 'returned'))
                  OR (p.state = 'refunded' AND r.state <> 'done')
+                 OR (p.state = 'voided' AND r.cause = 'voided'
+                   AND r.state NOT IN ('returned', 'done'))
                  OR (p.state IN ('ready', 'active', 'frozen') AND r.state <> 'refused')",
     },
     Invariant {
@@ -140,15 +142,19 @@ pub const INVARIANTS: &[Invariant] = &[
         id: "passes.sold_to_members",
         zh: "年票只售予工会会员",
         en: "every pass was bought by somebody who had joined a union by that day",
-        sql: "SELECT p.id::text AS subject, 'its buyer had joined no union' AS problem
+        sql: "WITH RECURSIVE merged (one, other) AS (
+                SELECT id, merged_into FROM replica_member WHERE merged_into IS NOT NULL
+                UNION ALL
+                SELECT merged_into, id FROM replica_member WHERE merged_into IS NOT NULL
+              ), person (member, id) AS (
+                SELECT DISTINCT member, member FROM pass
+                UNION SELECT person.member, merged.other
+                FROM person JOIN merged ON merged.one = person.id)
+              SELECT p.id::text AS subject, 'its buyer had joined no union' AS problem
               FROM pass p WHERE NOT EXISTS (
-                SELECT 1 FROM replica_membership r
-                WHERE r.state <> 'applied'
-                  AND r.since <= (p.bought_at AT TIME ZONE 'Asia/Shanghai')::date
-                  AND r.member = ANY (ARRAY(
-                    SELECT p.member
-                    UNION SELECT m.id FROM replica_member m WHERE m.merged_into = p.member
-                    UNION SELECT m.merged_into FROM replica_member m WHERE m.id = p.member)))",
+                SELECT 1 FROM person JOIN replica_membership r ON r.member = person.id
+                WHERE person.member = p.member AND r.state <> 'applied'
+                  AND r.since <= (p.bought_at AT TIME ZONE 'Asia/Shanghai')::date)",
     },
     Invariant {
         id: "passes.one_successor",
