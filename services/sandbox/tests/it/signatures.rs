@@ -178,3 +178,23 @@ async fn answers_can_be_spoilt_or_lost() {
         "NOTPAY"
     );
 }
+
+/// Told to, answers name another currency, signed like any; what is still to come can be taken
+/// back.
+#[tokio::test]
+async fn another_currency_is_answered_until_it_is_forgotten() {
+    let world = World::start().await;
+    let body = world.order("ORDER0004", 1).to_string();
+    assert_eq!(world.call(Method::POST, NATIVE, &body).await.status, 200);
+    let told = json!({ "next": 3, "fault": "foreign_currency" });
+    assert_eq!(world.post("/sandbox/answers", told).await.status, 204);
+    let said = world.query("ORDER0004").await;
+    assert!(world.merchant.is_genuine(&said.headers, &said.text));
+    assert_eq!(said.json()["amount"]["currency"], "USD");
+    let forgotten = world.post("/sandbox/answers/forget", json!({})).await;
+    assert_eq!(forgotten.json()["left"], 2);
+    assert_eq!(
+        world.query("ORDER0004").await.json()["amount"]["currency"],
+        "CNY"
+    );
+}
