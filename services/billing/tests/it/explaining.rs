@@ -138,6 +138,7 @@ async fn a_refund_that_waits_is_not_explained_away() {
     world.deliver().await;
     let open = "SELECT id FROM discrepancy WHERE state = 'open'";
     let id = world.text(open).await.parse().unwrap();
+    world.heartbeat().await;
     let done = explain(&world, &operator, (id, "the seller asked too much"), key()).await;
     assert_eq!(done["userErrors"], json!([]));
     world.verify().await;

@@ -388,6 +388,12 @@ impl World {
             .collect()
     }
 
+    /// Identity is heard of now.
+    pub(crate) async fn heartbeat(&self) {
+        let beat = async |tx: &kit::Tx| seed::heartbeat(tx).await;
+        self.db.ctx.db.tx("heartbeat", beat).await.unwrap();
+    }
+
     /// An operator, identity having been heard of just now.
     pub(crate) async fn operator(&self) -> Caller {
         let operator = caller(9_000);
