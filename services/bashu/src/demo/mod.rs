@@ -161,7 +161,14 @@ async fn ensure_members(
             .collect();
         next += members * share / 100;
         let id = &organisations[key];
-        let there = members_of(operator, id).await?;
+        // Parts are sent in order, so the last person of the last one tells of them all.
+        let Some(last) = people.last().map(seen_as) else {
+            continue;
+        };
+        let there = members_until(operator, id, &last).await?;
+        if there.contains(&last) {
+            continue;
+        }
         for part in missing(&people, &there) {
             let people: Vec<Value> = part.iter().map(described).collect();
             let input = json!({ "organisationId": id, "people": people });
@@ -206,7 +213,12 @@ fn described(person: &Person) -> Value {
     })
 }
 
-async fn members_of(operator: &Client, organisation: &str) -> Result<HashSet<String>> {
+/// The members as lists show them, the newest first, as far as the page on which this one stands.
+async fn members_until(
+    operator: &Client,
+    organisation: &str,
+    last: &str,
+) -> Result<HashSet<String>> {
     let mut found = HashSet::new();
     let mut after = Value::Null;
     loop {
@@ -218,7 +230,7 @@ async fn members_of(operator: &Client, organisation: &str) -> Result<HashSet<Str
             let document = node["member"]["maskedDocumentNumber"].as_str();
             found.insert(shown(name, document.unwrap_or_default()));
         }
-        if page["pageInfo"]["hasNextPage"] != true {
+        if found.contains(last) || page["pageInfo"]["hasNextPage"] != true {
             return Ok(found);
         }
         after = page["pageInfo"]["endCursor"].clone();

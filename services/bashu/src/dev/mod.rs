@@ -29,11 +29,11 @@ pub use settings::World;
 #[cfg(test)]
 pub(crate) use settings::{GATEWAY_PORT, SANDBOX_PORT};
 
-/// Address space of each process, at most: twice what one maps under the load of `make bench`.
-/// Most of it is reserved and never touched: allocators' arenas and the stacks of threads.
-const SANDBOX_MAPPED_BYTES_MAX: u64 = 4 << 30;
-const SERVICES_MAPPED_BYTES_MAX: u64 = 12 << 30;
-const GATEWAY_MAPPED_BYTES_MAX: u64 = 8 << 30;
+/// Address space of each process, at most: twice what one maps while the journeys are played, 1.5,
+/// 2.7 and 1.9 GiB. Most of it is reserved and never touched: allocators' arenas, threads' stacks.
+const SANDBOX_MAPPED_BYTES_MAX: u64 = 3 << 30;
+const SERVICES_MAPPED_BYTES_MAX: u64 = 6 << 30;
+const GATEWAY_MAPPED_BYTES_MAX: u64 = 4 << 30;
 
 /// What `bashu dev` is told.
 #[derive(Clone, Debug, clap::Args)]
