@@ -17,6 +17,9 @@ use crate::play::{Asked, Play};
 use crate::town::BUYERS;
 use crate::world::Service;
 
+/// Scans that a manager looks at, the last first: what is older than half an hour is refused.
+const SCANS_SEEN_MAX: usize = 6;
+
 /// A pass somebody was told she has bought.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bought {
@@ -65,18 +68,24 @@ impl Play<'_> {
                 buyer: it.buyer,
                 order: it.order,
             }),
-            (48..53, Some(it)) => Some(Act::Activate {
-                buyer: it.buyer,
-                pass: it.pass,
-            }),
+            (48..53, Some(it)) => {
+                let it = self.likely(&bought, "ready").await?.unwrap_or(it);
+                Some(Act::Activate {
+                    buyer: it.buyer,
+                    pass: it.pass,
+                })
+            }
             (53..60, Some(it)) => Some(Act::Refund {
                 buyer: it.buyer,
                 pass: it.pass,
             }),
-            (60..64, Some(it)) => Some(Act::Custody {
-                pass: it.pass,
-                what: self.taken(),
-            }),
+            (60..64, Some(it)) => {
+                let it = self.likely(&bought, "active").await?.unwrap_or(it);
+                Some(Act::Custody {
+                    pass: it.pass,
+                    what: self.taken(),
+                })
+            }
             (64..66, _) => Some(Act::Shop {
                 product,
                 what: [Shop::Stop, Shop::Resume, Shop::Resume][self.random.random_range(0..3)],
@@ -86,6 +95,22 @@ impl Play<'_> {
             (97..100, _) => Some(self.role()),
             (_, _) => None,
         })
+    }
+
+    /// Half of the time a pass in this state, where there is one: of any pass, nearly all that is
+    /// asked is refused.
+    async fn likely(&mut self, bought: &[Bought], state: &str) -> Result<Option<Bought>> {
+        #[derive(FromQueryResult)]
+        struct Row {
+            id: i64,
+        }
+        if self.random.random_range(0..2) == 0 {
+            return Ok(None);
+        }
+        let sql = format!("SELECT id FROM pass WHERE state = '{state}' ORDER BY id");
+        let rows: Vec<Row> = self.world.rows(Service::Passes, &sql).await?;
+        let picked = self.pick(&rows).map(|row| EntitlementId::from_i64(row.id));
+        Ok(bought.iter().find(|it| Some(it.pass) == picked).copied())
     }
 
     fn product(&mut self) -> ProductId {
@@ -155,12 +180,14 @@ impl Play<'_> {
         let scans: Vec<(usize, Uuid, bool)> = self
             .log
             .iter()
+            .rev()
             .filter_map(|asked| match (&asked.act, &asked.answer) {
                 (Act::Scan { device, .. }, Answer::Done { id, said }) => {
                     Some((*device, id.parse().ok()?, said.starts_with("admit")))
                 }
                 _ => None,
             })
+            .take(SCANS_SEEN_MAX)
             .collect();
         let (device, id, admitted) = *self.pick(&scans)?;
         let (venue, gate) = (

@@ -31,7 +31,7 @@ use seeds::Asked;
 use world::Ground;
 
 /// How long a run of the tests goes on with further seeds.
-const CI_SECONDS_MAX: u64 = 30;
+const CI_SECONDS_MAX: u64 = 25;
 /// Seeds within which a mistake in the chassis must be found.
 const DEFECT_SEEDS_MAX: u64 = 20;
 /// How often a long run says how far it is, in seeds.

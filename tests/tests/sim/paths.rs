@@ -37,14 +37,6 @@ pub(crate) enum Path {
 }
 
 impl Path {
-    pub(crate) const ALL: [Self; 5] = [
-        Self::Returned,
-        Self::Cancelled,
-        Self::Lapsed,
-        Self::PaidLate,
-        Self::ReturnRefused,
-    ];
-
     /// What it must have ended as, for the end to be the one that is meant.
     pub(crate) const fn ends_with(self) -> &'static str {
         match self {
