@@ -40,6 +40,8 @@ use crate::nesting::{Syntax, is_shallow};
 use crate::refusal::{Refusal, UNEXPECTED, has_detail, text_of_code};
 use crate::sign::{CLIENT, GATE, Signed};
 
+/// The code of a document that breaks a rule of validation.
+const BROKEN_RULE: &str = "GRAPHQL_VALIDATION_FAILED";
 /// Our name in the router's configuration.
 pub(crate) const NAME: &str = "bashu";
 
@@ -229,6 +231,9 @@ fn locale_of(context: &PluginContext) -> Locale {
 fn say(error: &mut GraphQLError, locale: Locale) {
     let is_within =
         error.extensions.service_name.is_some() || error.extensions.affected_path.is_some();
+    if !is_within {
+        name_broken_rule(&mut error.extensions.code);
+    }
     let text = error.extensions.code.as_deref().and_then(text_of_code);
     if is_within {
         error.extensions.code = error.extensions.code.take().filter(|code| is_code(code));
@@ -246,6 +251,14 @@ fn say(error: &mut GraphQLError, locale: Locale) {
         } else {
             text.to_owned()
         };
+    }
+}
+
+/// The router gives the rule of validation that is broken, `FieldsOnCorrectType`, as its code: to
+/// clients all of them are one, and the message names the place.
+fn name_broken_rule(code: &mut Option<String>) {
+    if code.as_deref().is_some_and(|code| !is_code(code)) {
+        *code = Some(BROKEN_RULE.to_owned());
     }
 }
 
