@@ -458,19 +458,10 @@ pub(crate) fn caller(session: &Session) -> Caller {
 
 /// Whether the access token of this session counts no more.
 async fn is_out(world: &World, session: &Session) -> bool {
-    let answer = world
-        .ask(&caller(session), "{ me { id } }", json!({}))
-        .await;
-    if answer.get("errors").is_none() {
-        assert!(answer["data"]["me"]["id"].is_string(), "{answer}");
-        return false;
-    }
-    assert_eq!(
-        answer["errors"][0]["extensions"]["code"], "UNAUTHENTICATED",
-        "{answer}"
-    );
-    assert!(answer["data"].is_null() || answer["data"]["me"].is_null());
-    true
+    let caller = caller(session);
+    let why = world.barred(&caller, "{ me { id } }", json!({})).await;
+    assert_ne!(why, Some("FORBIDDEN"));
+    why.is_some()
 }
 
 /// The member of a session is the one of the phone.

@@ -122,6 +122,31 @@ impl World {
         serde_json::to_value(self.schema.execute(request).await).unwrap()
     }
 
+    /// Why a query is not answered at all: who asks is not signed in, or may not. None where it
+    /// is answered.
+    pub(crate) async fn barred(
+        &self,
+        caller: &Caller,
+        query: &str,
+        variables: Value,
+    ) -> Option<&'static str> {
+        let request = Request::new(query)
+            .variables(Variables::from_json(variables))
+            .data(caller.clone())
+            .data(caller.language);
+        let answer = self.schema.execute(request).await;
+        let error = answer.errors.first()?;
+        let source = error.source.as_ref();
+        let why = source.and_then(|it| it.downcast_ref::<kit::Error>());
+        if matches!(why, Some(kit::Error::Unauthenticated(_))) {
+            Some("UNAUTHENTICATED")
+        } else if matches!(why, Some(kit::Error::Forbidden(_))) {
+            Some("FORBIDDEN")
+        } else {
+            panic!("{error:?}")
+        }
+    }
+
     /// The one field of a mutation's answer, with no top-level error.
     pub(crate) async fn run(&self, caller: &Caller, query: &str, variables: Value) -> Value {
         let mut answer = self.ask(caller, query, variables).await;
