@@ -47,7 +47,7 @@ const NAMES: [&str; 31] = [
     "passProduct",
 ];
 /// Mutations without a key minted by the client, and why sending one twice does nothing twice.
-const KEYLESS: [(&str, &str); 25] = [
+const KEYLESS: [(&str, &str); 29] = [
     (
         "requestLoginCode",
         "nobody is signed in; codes are counted by phone and address",
@@ -68,6 +68,10 @@ const KEYLESS: [(&str, &str); 25] = [
     ),
     ("addMemberships", "as addMembership"),
     ("endMembership", "a membership ends once"),
+    ("retainMembership", "sets a state"),
+    ("resumeMembership", "sets a state"),
+    ("correctMembership", "what differs in nothing is refused"),
+    ("closeMembershipReview", "a review closes once"),
     (
         "grantRole",
         "one role of a kind of a person in an organisation",

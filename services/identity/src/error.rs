@@ -112,6 +112,21 @@ refusals! {
     DateInvalid "DATE_INVALID" "date"
         "日期不合理：不能早于入会，也不能晚于今天。"
         "The date is before the membership began, or in the future.";
+    SinceInvalid "SINCE_INVALID" "since"
+        "入会日期不合理：不能晚于今天，不能早于总工会成立，也不能与其在该组织的其他会籍重叠。"
+        "The first day is in the future, before unions began, or within another membership there.";
+    StandingDoesNotFit "STANDING_DOES_NOT_FIT" "membershipId"
+        "该会籍目前的状态不能这样变更。"
+        "The membership cannot be changed like this as it stands now.";
+    NothingCorrected "NOTHING_CORRECTED" "since"
+        "更正内容与登记的相同。"
+        "What is corrected is the same as what is registered.";
+    ReviewNotFound "REVIEW_NOT_FOUND" "reviewId"
+        "找不到该复核事项。"
+        "There is no such review.";
+    ReviewOfOwn "REVIEW_OF_OWN" "reviewId"
+        "更正须由他人复核。"
+        "A correction is reviewed by somebody else than who made it.";
     RoleDoesNotFit "ROLE_DOES_NOT_FIT" "role"
         "该组织不能授予此角色。"
         "This role cannot be held in this organisation.";

@@ -50,6 +50,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "identity_0002",
         sql: include_str!("../migrations/0002_rosters.sql"),
     },
+    Migration {
+        name: "identity_0003",
+        sql: include_str!("../migrations/0003_memberships.sql"),
+    },
 ];
 
 /// All that this database needs, in order.

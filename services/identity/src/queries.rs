@@ -2,6 +2,7 @@
 //!
 //! The owner comes first in every query; who may not see a thing finds it absent.
 
+pub mod reviews;
 pub mod rosters;
 
 use chrono::{DateTime, Utc};

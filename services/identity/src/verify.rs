@@ -61,6 +61,26 @@ pub const INVARIANTS: &[Invariant] = &[
               GROUP BY r.id, r.role HAVING bool_and(m.until IS NOT NULL)",
     },
     Invariant {
+        id: "identity.memberships_apart",
+        zh: "同一人在同一组织的会籍互不重叠",
+        en: "memberships of one person in one organisation do not overlap",
+        sql: "SELECT a.id::text AS subject, 'overlaps ' || b.id AS problem
+              FROM membership a JOIN membership b ON b.member = a.member
+                AND b.organisation = a.organisation AND b.id > a.id
+              WHERE a.since < COALESCE(b.until, 'infinity')
+                AND b.since < COALESCE(a.until, 'infinity')",
+    },
+    Invariant {
+        id: "identity.corrections_are_reviewed",
+        zh: "会籍每次更正都有由他人进行的复核",
+        en: "every correction of a membership has a review, by somebody else",
+        sql: "SELECT a.id::text AS subject, 'no review of this correction' AS problem
+              FROM audit a LEFT JOIN membership_review r ON r.id::text = a.detail->>'review'
+                AND r.membership::text = a.subject AND r.corrected_by = a.member
+              WHERE a.act = 'correct_membership' AND (r.id IS NULL
+                OR r.closed_by = r.corrected_by)",
+    },
+    Invariant {
         id: "identity.one_refresh_token",
         zh: "有效登录恰有一个未用的刷新令牌",
         en: "a login that counts has one unused refresh token",

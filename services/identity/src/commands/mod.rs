@@ -10,6 +10,7 @@ pub mod keys;
 pub mod logins;
 pub(crate) mod matching;
 pub mod members;
+pub mod memberships;
 pub mod operator;
 pub mod organisations;
 pub mod people;

@@ -40,7 +40,7 @@ pub async fn create_first_operator(
                 return Err(Refusal::OperatorExists.into());
             }
             let member = person(tx, vault, phone, name).await?;
-            join(tx, root, &[member.0]).await?;
+            join(tx, root.into(), &[member.0]).await?;
             let held = roles::held(tx, member, root, Role::Operator).await?;
             if held.is_none() {
                 give(tx, member, root, Role::Operator).await?;

@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use chrono::NaiveDate;
 use kit::access::{self, Caller, Role};
 use kit::types::{MemberId, OrganisationId, shanghai_date};
 use kit::{Ctx, Error, Result, Tx};
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use super::matching::{Blinds, Comparisons, given, same_text, stored_name};
 use super::{may_look_up, settled};
 use crate::domain::identifier::{Document, Phone};
-use crate::domain::membership::{Membership, Standing};
+use crate::domain::membership::{self, Membership, Standing};
 use crate::domain::name::PersonName;
 use crate::error::Refusal;
 use crate::publish::{self, MemberState};
@@ -24,7 +25,7 @@ use crate::store::organisations::{self, Lock};
 use crate::store::people::{
     self as store, Blind, NewDocumentRow, NewPersonRow, NewPhoneRow, PersonRow,
 };
-use crate::store::roles;
+use crate::store::{memberships, roles};
 use crate::vault::{Cell, SealingKey, Vault};
 
 /// People in one call of the graph.
@@ -44,6 +45,23 @@ pub struct NewPerson {
     pub phone: Option<Phone>,
 }
 
+/// What people join, and since when.
+#[derive(Clone, Copy, Debug)]
+pub struct Joining {
+    pub organisation: OrganisationId,
+    /// A Shanghai date; today when absent.
+    pub since: Option<NaiveDate>,
+}
+
+impl From<OrganisationId> for Joining {
+    fn from(organisation: OrganisationId) -> Self {
+        Self {
+            organisation,
+            since: None,
+        }
+    }
+}
+
 /// Who of a list was refused, and why: the place in the list, from zero.
 pub type Refused = Vec<(usize, Refusal)>;
 /// The memberships in the order of the list, or what is wrong with whom.
@@ -54,15 +72,17 @@ type Added = std::result::Result<Vec<Membership>, Refused>;
 ///
 /// # Errors
 /// Officers of the organisation and operators only; refused as a whole when the organisation is
-/// closed, the list has the wrong size, or the officer failed too often: also when more of the
+/// closed, the first day makes no sense or lies within another membership of one of them there,
+/// the list has the wrong size, or the officer failed too often: also when more of the
 /// list do not match than the officer may still get wrong, and then nobody is named.
 pub async fn add_members(
     ctx: &Ctx,
     vault: &Vault,
     caller: &Caller,
-    organisation: OrganisationId,
+    joining: impl Into<Joining>,
     people: &[NewPerson],
 ) -> Result<Added> {
+    let joining = joining.into();
     if people.is_empty() || people.len() > BATCH_MAX {
         return Err(Refusal::ListSize.into());
     }
@@ -71,7 +91,7 @@ pub async fn add_members(
         let result = ctx
             .db
             .tx("add_members", async |tx| {
-                add(tx, vault, caller, organisation, people).await
+                add(tx, vault, caller, joining, people).await
             })
             .await;
         match result {
@@ -85,12 +105,14 @@ async fn add(
     tx: &Tx,
     vault: &Vault,
     caller: &Caller,
-    organisation: OrganisationId,
+    joining: Joining,
     people: &[NewPerson],
 ) -> Result<std::result::Result<Added, Refusal>> {
+    let organisation = joining.organisation;
     let by = By::of(tx, caller, organisation).await?;
     let failures = may_look_up(tx, by.member().id.0).await?;
     open_organisation(tx, organisation).await?;
+    let since = membership::begins(joining.since, shanghai_date(tx.now()))?;
     let blinds = Blinds::of(vault, people);
     // Before anybody is looked up, so that a list refused for this tells nothing of who is there.
     let repeated = blinds.repeated();
@@ -100,12 +122,10 @@ async fn add(
     }
     match place_all(tx, vault, by, people, &blinds).await? {
         Ok(placed) => {
-            let made = placed.save(tx, vault, organisation, people).await?;
-            tx.audit(
-                by.member()
-                    .audit("add_members", organisation)
-                    .detail(serde_json::json!({ "memberships": made.len() })),
-            );
+            let made = placed.save(tx, vault, joining, people).await?;
+            tx.audit(by.member().audit("add_members", organisation).detail(
+                serde_json::json!({ "memberships": made.len(), "since": since.to_string() }),
+            ));
             Ok(Ok(Ok(made)))
         }
         Err(refused) => {
@@ -335,7 +355,7 @@ impl Placed {
         self,
         tx: &Tx,
         vault: &Vault,
-        organisation: OrganisationId,
+        joining: Joining,
         people: &[NewPerson],
     ) -> Result<Vec<Membership>> {
         let mut members = Vec::with_capacity(people.len());
@@ -366,20 +386,18 @@ impl Placed {
             let id = MemberId(row.person.member);
             tx.emit(publish::member(id, 1, MemberState::Active));
         }
-        join(tx, organisation, &members).await
+        join(tx, joining, &members).await
     }
 }
 
 /// Opens the memberships that are not open yet; all of them, in the order of `members`.
-pub(crate) async fn join(
-    tx: &Tx,
-    organisation: OrganisationId,
-    members: &[Uuid],
-) -> Result<Vec<Membership>> {
+pub(crate) async fn join(tx: &Tx, joining: Joining, members: &[Uuid]) -> Result<Vec<Membership>> {
+    let organisation = joining.organisation;
     let open = store::open_memberships(tx, organisation, members).await?;
     let mut by_member: HashMap<Uuid, Membership> =
         open.into_iter().map(|it| (it.member.0, it)).collect();
-    let since = shanghai_date(tx.now());
+    let today = shanghai_date(tx.now());
+    let since = membership::begins(joining.since, today)?;
     let mut made = Vec::new();
     for member in members {
         if !by_member.contains_key(member) {
@@ -397,6 +415,13 @@ pub(crate) async fn join(
         }
     }
     store::insert_memberships(tx, &made).await?;
+    // One that begins today begins after all that have ended.
+    if since < today {
+        let made: Vec<Uuid> = made.iter().map(|it| it.id).collect();
+        if memberships::overlaps(tx, &made).await? {
+            return Err(Refusal::SinceInvalid.into());
+        }
+    }
     for membership in &made {
         tx.emit(publish::membership(membership));
     }

@@ -181,7 +181,9 @@ async fn join(tx: &Tx, vault: &Vault, by: access::Member, kept: &Kept) -> Result
         .collect::<std::result::Result<Vec<_>, Refusal>>()
         .map_err(|_| passing(Refusal::RosterOutdated))?;
     let placed = Placed { places };
-    let made = placed.save(tx, vault, roster.organisation, &people).await?;
+    let made = placed
+        .save(tx, vault, roster.organisation.into(), &people)
+        .await?;
     for (row, membership) in joining.iter_mut().zip(&made) {
         row.member = Some(membership.member.0);
         row.membership = Some(membership.id);

@@ -64,6 +64,31 @@ pub enum End {
     Removed,
 }
 
+/// The first day that a membership can have begun: when the national federation was founded.
+pub const SINCE_MIN: NaiveDate = match NaiveDate::from_ymd_opt(1925, 5, 1) {
+    Some(day) => day,
+    None => NaiveDate::MIN,
+};
+
+/// The day a membership begins, where one is given.
+///
+/// # Errors
+/// [`Refusal::SinceInvalid`] in the future, or before there were unions.
+pub fn begins(since: Option<NaiveDate>, today: NaiveDate) -> Result<NaiveDate, Refusal> {
+    match since {
+        None => Ok(today),
+        Some(day) if (SINCE_MIN..=today).contains(&day) => Ok(day),
+        Some(_) => Err(Refusal::SinceInvalid),
+    }
+}
+
+/// What was wrong with the dates of a membership; what is absent stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Correction {
+    pub since: Option<NaiveDate>,
+    pub until: Option<NaiveDate>,
+}
+
 /// A person in an organisation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Membership {
@@ -99,6 +124,67 @@ impl Membership {
             ..self
         })
     }
+
+    /// 保留会籍: keeps it beyond work. One that is kept stays as it is.
+    ///
+    /// # Errors
+    /// When it has ended, or was never decided on.
+    pub fn retain(self) -> Result<Self, Refusal> {
+        self.becomes(Standing::Retained, Standing::Full)
+    }
+
+    /// Makes one that was kept a full one again; one that is full stays as it is.
+    ///
+    /// # Errors
+    /// When it has ended, or was never decided on.
+    pub fn resume(self) -> Result<Self, Refusal> {
+        self.becomes(Standing::Full, Standing::Retained)
+    }
+
+    fn becomes(self, standing: Standing, from: Standing) -> Result<Self, Refusal> {
+        if self.standing == standing {
+            return Ok(self);
+        }
+        if self.standing.until().is_some() {
+            return Err(Refusal::MembershipEnded);
+        }
+        if self.standing != from {
+            return Err(Refusal::StandingDoesNotFit);
+        }
+        Ok(Self {
+            version: self.version + 1,
+            standing,
+            ..self
+        })
+    }
+
+    /// Corrects its dates.
+    ///
+    /// # Errors
+    /// When a date makes no sense, one that has not ended would get a last day, or nothing
+    /// differs.
+    pub fn correct(self, it: Correction, today: NaiveDate) -> Result<Self, Refusal> {
+        let since = begins(Some(it.since.unwrap_or(self.since)), today)?;
+        let until = it.until.or(self.standing.until());
+        let standing = match (self.standing, until) {
+            (Standing::Left { .. }, Some(until)) => Standing::Left { until },
+            (Standing::Removed { .. }, Some(until)) => Standing::Removed { until },
+            (open, None) => open,
+            (_, Some(_)) => return Err(Refusal::StandingDoesNotFit),
+        };
+        if until.is_some_and(|until| until < since || until > today) {
+            return Err(Refusal::DateInvalid);
+        }
+        if (since, standing) == (self.since, self.standing) {
+            return Err(Refusal::NothingCorrected);
+        }
+        Ok(Self {
+            version: self.version + 1,
+            since,
+            standing,
+            ..self
+        })
+    }
 }
 
 #[cfg(test)]
@@ -109,9 +195,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    #[test]
-    fn a_membership_ends_once_between_its_beginning_and_today() {
-        let open = Membership {
+    fn full() -> Membership {
+        Membership {
             id: Uuid::from_u128(1),
             version: 1,
             member: MemberId(Uuid::from_u128(2)),
@@ -119,7 +204,75 @@ mod tests {
             standing: Standing::Full,
             since: day("2026-01-10"),
             created_at: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn a_membership_begins_between_the_first_unions_and_today() {
+        let today = day("2026-04-01");
+        assert_eq!(begins(None, today), Ok(today));
+        for good in ["1925-05-01", "2026-04-01"] {
+            assert_eq!(begins(Some(day(good)), today), Ok(day(good)));
+        }
+        for bad in ["1925-04-30", "2026-04-02"] {
+            assert_eq!(begins(Some(day(bad)), today), Err(Refusal::SinceInvalid));
+        }
+    }
+
+    #[test]
+    fn a_membership_is_kept_and_taken_up_again() {
+        let kept = full().retain().unwrap();
+        assert_eq!((kept.version, kept.standing), (2, Standing::Retained));
+        assert_eq!(kept.clone().retain(), Ok(kept.clone()));
+        let again = kept.clone().resume().unwrap();
+        assert_eq!((again.version, again.standing), (3, Standing::Full));
+        let today = day("2026-04-01");
+        let ended = kept.end(End::Left, today, today).unwrap();
+        assert_eq!(ended.clone().retain(), Err(Refusal::MembershipEnded));
+        assert_eq!(ended.resume(), Err(Refusal::MembershipEnded));
+        let applied = Membership {
+            standing: Standing::Applied,
+            ..full()
         };
+        assert_eq!(applied.retain(), Err(Refusal::StandingDoesNotFit));
+    }
+
+    #[test]
+    fn dates_are_corrected_within_reason() {
+        let today = day("2026-04-01");
+        let correct = |it: Membership, since: Option<&str>, until: Option<&str>| {
+            let correction = Correction {
+                since: since.map(day),
+                until: until.map(day),
+            };
+            it.correct(correction, today)
+        };
+        let earlier = correct(full(), Some("2019-07-01"), None).unwrap();
+        assert_eq!((earlier.version, earlier.since), (2, day("2019-07-01")));
+        let refused = |since, until| correct(full(), since, until).unwrap_err();
+        assert_eq!(refused(Some("2026-04-02"), None), Refusal::SinceInvalid);
+        assert_eq!(refused(Some("2026-01-10"), None), Refusal::NothingCorrected);
+        assert_eq!(
+            refused(None, Some("2026-02-01")),
+            Refusal::StandingDoesNotFit
+        );
+        let ended = full().end(End::Removed, today, today).unwrap();
+        let corrected = correct(ended.clone(), None, Some("2026-03-01")).unwrap();
+        let until = day("2026-03-01");
+        assert_eq!(corrected.standing, Standing::Removed { until });
+        for (since, until) in [
+            (None, "2026-01-09"),
+            (None, "2026-04-02"),
+            (Some("2026-03-01"), "2026-02-01"),
+        ] {
+            let refused = correct(ended.clone(), since, Some(until));
+            assert_eq!(refused, Err(Refusal::DateInvalid));
+        }
+    }
+
+    #[test]
+    fn a_membership_ends_once_between_its_beginning_and_today() {
+        let open = full();
         let today = day("2026-04-01");
         for bad in ["2026-01-09", "2026-04-02"] {
             let refused = open.clone().end(End::Left, day(bad), today);

@@ -10,6 +10,7 @@ pub mod membership;
 pub mod mint;
 pub mod name;
 pub mod organisation;
+pub mod review;
 pub mod role;
 pub mod roster;
 pub mod uscc;

@@ -5,6 +5,7 @@
 pub mod input;
 pub mod logins;
 pub mod members;
+pub mod memberships;
 pub mod node;
 pub mod organisations;
 pub mod pass;
@@ -21,6 +22,7 @@ use crate::Identity;
 pub use input::{DocumentType, PersonInput};
 pub use logins::{Login, LoginTokens};
 pub use members::{Member, Membership, MembershipState};
+pub use memberships::MembershipReview;
 pub use node::Node;
 pub use organisations::{Organisation, OrganisationKind};
 pub use pass::{Credential, Pass};
@@ -31,6 +33,7 @@ pub use rosters::{RosterImport, RosterRow};
 #[derive(Debug, Default, MergedObject)]
 pub struct Query(
     members::MemberQuery,
+    memberships::ReviewQuery,
     organisations::OrganisationQuery,
     rosters::RosterQuery,
     node::NodeQuery,
@@ -42,6 +45,7 @@ pub struct Mutation(
     logins::LoginMutation,
     organisations::OrganisationMutation,
     people::MemberMutation,
+    memberships::MembershipMutation,
     roles::RoleMutation,
     roster_mutations::RosterMutation,
     pass::CredentialMutation,

@@ -4,10 +4,11 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, Result};
 use chrono::NaiveDate;
 use kit::access::Caller;
 use kit::graphql::Date;
+use kit::types::OrganisationId;
 
 use super::input::{PersonInput, member_id, organisation_id, request, today, uuid};
 use super::members::Membership;
-use crate::commands::people::PEOPLE_MAX;
+use crate::commands::people::{Joining, PEOPLE_MAX};
 use crate::commands::{members, people};
 use crate::domain::identifier::Phone;
 use crate::domain::membership::End;
@@ -21,6 +22,8 @@ pub struct AddMembershipInput {
     organisation_id: ID,
     /// Who. One who is known by her document already gets another membership.
     person: PersonInput,
+    /// The first day it counts, in Shanghai; today when absent.
+    since: Option<Date>,
 }
 
 /// People for an organisation, all or none of them.
@@ -30,6 +33,8 @@ pub struct AddMembershipsInput {
     organisation_id: ID,
     /// Who: 1 to 100 people.
     people: Vec<PersonInput>,
+    /// The first day they count, in Shanghai; today when absent.
+    since: Option<Date>,
 }
 
 /// How a membership ends.
@@ -74,6 +79,8 @@ kit::payload! {
         OrganisationNotFound,
         /// The organisation is closed.
         OrganisationClosed,
+        /// The first day is in the future, too long ago, or within another membership there.
+        SinceInvalid,
         /// It is no name.
         PersonNameInvalid,
         /// It is no number of such a document.
@@ -101,6 +108,8 @@ kit::payload! {
         OrganisationClosed,
         /// The list has nobody, or more than a hundred.
         ListSize,
+        /// The first day is in the future, too long ago, or within another membership there.
+        SinceInvalid,
         /// It is no name.
         PersonNameInvalid,
         /// It is no number of such a document.
@@ -167,7 +176,8 @@ impl MemberMutation {
             let id = organisation_id(&input.organisation_id, Refusal::OrganisationNotFound)?;
             let person = input.person.read(today(identity))?;
             let (ctx, vault) = (&identity.ctx, &identity.vault);
-            let made = people::add_members(ctx, vault, caller, id, &[person]).await?;
+            let joining = joining(id, input.since);
+            let made = people::add_members(ctx, vault, caller, joining, &[person]).await?;
             let made = made.map_err(|refused| {
                 refused
                     .first()
@@ -197,7 +207,8 @@ impl MemberMutation {
                 Err(refused) => return list_payload(caller, refused),
             };
             let (ctx, vault) = (&identity.ctx, &identity.vault);
-            match people::add_members(ctx, vault, caller, id, &list).await? {
+            let joining = joining(id, input.since);
+            match people::add_members(ctx, vault, caller, joining, &list).await? {
                 Ok(made) => Ok(AddMembershipsPayload::done(views(identity, made).await?)),
                 Err(refused) => list_payload(caller, refused),
             }
@@ -234,6 +245,13 @@ impl MemberMutation {
             Ok(SetPhonePayload::done(input.member_id))
         };
         SetPhonePayload::from_result(caller.language, result.await)
+    }
+}
+
+fn joining(organisation: OrganisationId, since: Option<Date>) -> Joining {
+    Joining {
+        organisation,
+        since: since.map(|date| date.0),
     }
 }
 

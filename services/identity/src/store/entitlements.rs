@@ -4,7 +4,7 @@
 use credential::token::{Kind, Minute};
 use kit::types::{EntitlementId, MemberId};
 use kit::{Result, Tx};
-use sea_orm::FromQueryResult;
+use sea_orm::{FromQueryResult, Value};
 use uuid::Uuid;
 
 use super::broken;
@@ -111,17 +111,23 @@ pub struct Described {
     pub version: i64,
 }
 
-/// Keeps the description if it is newer than what is known. A block stays as it is.
+/// Keeps each description that is newer than what is known. A block stays as it is. No
+/// entitlement may be among them twice.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn describe(tx: &Tx, described: &Described) -> Result<()> {
-    let it = &described.entitlement;
+pub async fn describe(tx: &Tx, described: &[Described]) -> Result<()> {
+    if described.is_empty() {
+        return Ok(());
+    }
     let minute = |minute: Minute| i32::try_from(minute.get()).unwrap_or(i32::MAX);
+    let each = || described.iter().map(|it| &it.entitlement);
     tx.execute(
         "INSERT INTO entitlement AS e (id, epoch, version, union_code, kind, state, scope, member,
            valid_from, valid_until, generation, document_check, persons)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+         SELECT * FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[], $5::text[],
+           $6::text[], $7::bigint[], $8::uuid[], $9::int[], $10::int[], $11::int[], $12::boolean[],
+           $13::int[])
          ON CONFLICT (id) DO UPDATE SET epoch = EXCLUDED.epoch, version = EXCLUDED.version,
            union_code = EXCLUDED.union_code, kind = EXCLUDED.kind, state = EXCLUDED.state,
            scope = EXCLUDED.scope, member = EXCLUDED.member, valid_from = EXCLUDED.valid_from,
@@ -129,23 +135,31 @@ pub async fn describe(tx: &Tx, described: &Described) -> Result<()> {
            document_check = EXCLUDED.document_check, persons = EXCLUDED.persons
          WHERE (e.epoch, e.version) < (EXCLUDED.epoch, EXCLUDED.version)",
         [
-            it.id.to_i64().into(),
-            described.epoch.into(),
-            described.version.into(),
-            i16::from(described.union).into(),
-            kind_name(it.kind).into(),
-            state_name(it.state).into(),
-            i64::from(it.scope).into(),
-            it.member.0.into(),
-            minute(it.valid_from).into(),
-            minute(it.valid_until).into(),
-            i32::from(it.generation).into(),
-            it.document_check.into(),
-            i32::from(it.persons).into(),
+            array(each().map(|it| it.id.to_i64())),
+            array(described.iter().map(|it| it.epoch)),
+            array(described.iter().map(|it| it.version)),
+            array(described.iter().map(|it| i16::from(it.union))),
+            array(each().map(|it| kind_name(it.kind).to_owned())),
+            array(each().map(|it| state_name(it.state).to_owned())),
+            array(each().map(|it| i64::from(it.scope))),
+            array(each().map(|it| it.member.0)),
+            array(each().map(|it| minute(it.valid_from))),
+            array(each().map(|it| minute(it.valid_until))),
+            array(each().map(|it| i32::from(it.generation))),
+            array(each().map(|it| it.document_check)),
+            array(each().map(|it| i32::from(it.persons))),
         ],
     )
     .await?;
     Ok(())
+}
+
+/// A column of many rows.
+fn array<T>(column: impl Iterator<Item = T>) -> Value
+where
+    Vec<T>: Into<Value>,
+{
+    column.collect::<Vec<T>>().into()
 }
 
 /// What admission says of an entitlement whose grant has not reached it.
@@ -158,26 +172,31 @@ pub struct Block {
     pub version: i64,
 }
 
-/// Keeps the block, or its end, if it is newer than what is known. Where the grant has not
-/// arrived here either, a stub waits for it.
+/// Keeps each block, or its end, that is newer than what is known. Where the grant has not arrived
+/// here either, a stub waits for it. No entitlement may be among them twice.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn block(tx: &Tx, block: Block) -> Result<()> {
+pub async fn block(tx: &Tx, blocks: &[Block]) -> Result<()> {
+    if blocks.is_empty() {
+        return Ok(());
+    }
     tx.execute(
         "INSERT INTO entitlement AS e
            (id, epoch, version, state, scope, blocked, blocked_epoch, blocked_version)
-         VALUES ($1, 0, 0, 'unknown', $2, $3, $4, $5)
+         SELECT i, 0, 0, 'unknown', s, b, p, v
+         FROM UNNEST($1::bigint[], $2::bigint[], $3::boolean[], $4::bigint[], $5::bigint[])
+           AS t (i, s, b, p, v)
          ON CONFLICT (id) DO UPDATE SET blocked = EXCLUDED.blocked,
            blocked_epoch = EXCLUDED.blocked_epoch, blocked_version = EXCLUDED.blocked_version
          WHERE (e.blocked_epoch, e.blocked_version)
              < (EXCLUDED.blocked_epoch, EXCLUDED.blocked_version)",
         [
-            block.id.to_i64().into(),
-            i64::from(block.scope).into(),
-            block.blocked.into(),
-            block.epoch.into(),
-            block.version.into(),
+            array(blocks.iter().map(|it| it.id.to_i64())),
+            array(blocks.iter().map(|it| i64::from(it.scope))),
+            array(blocks.iter().map(|it| it.blocked)),
+            array(blocks.iter().map(|it| it.epoch)),
+            array(blocks.iter().map(|it| it.version)),
         ],
     )
     .await?;

@@ -7,6 +7,29 @@ use uuid::Uuid;
 
 use super::broken;
 
+/// Whether one of these memberships counts on a day on which another one of the same person in
+/// the same organisation does.
+///
+/// # Errors
+/// When the database fails.
+pub async fn overlaps(tx: &Tx, memberships: &[Uuid]) -> Result<bool> {
+    #[derive(FromQueryResult)]
+    struct Found {
+        found: bool,
+    }
+    let row = tx
+        .one::<Found>(
+            "SELECT EXISTS (
+               SELECT 1 FROM membership a JOIN membership b
+                 ON b.member = a.member AND b.organisation = a.organisation AND b.id <> a.id
+               WHERE a.id = ANY ($1) AND a.since < COALESCE(b.until, 'infinity')
+                 AND b.since < COALESCE(a.until, 'infinity')) AS found",
+            [memberships.to_vec().into()],
+        )
+        .await?;
+    Ok(row.is_some_and(|row| row.found))
+}
+
 /// Whether a person was in an organisation and is not in it any more.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ pub mod memberships;
 pub mod organisations;
 pub mod people;
 pub mod resync;
+pub mod reviews;
 pub mod roles;
 pub mod roster_people;
 pub mod roster_rows;

@@ -445,11 +445,12 @@ pub async fn insert_memberships(tx: &Tx, rows: &[Membership]) -> Result<()> {
 /// When the database fails.
 pub async fn save_membership(tx: &Tx, membership: &Membership) -> Result<()> {
     tx.execute(
-        "UPDATE membership SET version = $2, state = $3, until = $4 WHERE id = $1",
+        "UPDATE membership SET version = $2, state = $3, since = $4, until = $5 WHERE id = $1",
         [
             membership.id.into(),
             membership.version.into(),
             membership.standing.as_str().into(),
+            membership.since.into(),
             membership.standing.until().into(),
         ],
     )

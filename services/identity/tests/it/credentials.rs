@@ -1,4 +1,4 @@
-//! Minting: for the holder, for nobody else, and at a desk.
+//! Minting: for the holder and for nobody else. At a desk: `desk`.
 
 use credential::token;
 use identity::consumers::Entitlements;
@@ -10,7 +10,7 @@ use prost::Message;
 use proto::v1::{Entitlement, EntitlementChanged, entitlement};
 use serde_json::{Value, json};
 
-use crate::world::{World, codes, name, number};
+use crate::world::World;
 
 const PASS: u64 = 0x0102_0304_0506_0708;
 
@@ -32,7 +32,7 @@ fn record(topic: &str, kind: &str, version: i64, payload: Vec<u8>) -> Record {
     }
 }
 
-fn granted(world: &World, member: MemberId, version: i64) -> Entitlement {
+pub(crate) fn granted(world: &World, member: MemberId, version: i64) -> Entitlement {
     let now = token::Minute::floor(world.identity.ctx.clock.now())
         .unwrap()
         .get();
@@ -54,7 +54,7 @@ fn granted(world: &World, member: MemberId, version: i64) -> Entitlement {
     }
 }
 
-async fn apply(world: &World, entitlement: Entitlement) {
+pub(crate) async fn apply(world: &World, entitlement: Entitlement) {
     let version = entitlement.version;
     let payload = EntitlementChanged {
         entitlement: Some(entitlement),
@@ -103,15 +103,15 @@ async fn credential(world: &World, member: MemberId) -> Value {
     entities[0]["credential"].take()
 }
 
-struct Holder {
-    world: World,
-    partner: String,
-    member: MemberId,
-    other: MemberId,
-    staff: MemberId,
+pub(crate) struct Holder {
+    pub(crate) world: World,
+    pub(crate) partner: String,
+    pub(crate) member: MemberId,
+    pub(crate) other: MemberId,
+    pub(crate) staff: MemberId,
 }
 
-async fn holder() -> Holder {
+pub(crate) async fn holder() -> Holder {
     let world = World::new().await;
     let union = world.organisation("GRASSROOTS", "基层工会").await;
     let partner = world.organisation("PARTNER", "某某文旅公司").await;
@@ -266,6 +266,75 @@ async fn what_was_taken_away_is_not_shown() {
     assert_eq!(credential(&world, member).await, Value::Null);
 }
 
+/// A backlog in one batch comes to what it would one by one: of each entitlement the newest counts,
+/// in whatever order it stands, and a block beside it.
+#[tokio::test]
+async fn a_batch_comes_to_its_newest() {
+    let Holder { world, member, .. } = holder().await;
+    let changed = |version, state: entitlement::State| {
+        let entitlement = Entitlement {
+            state: state.into(),
+            ..granted(&world, member, version)
+        };
+        let payload = EntitlementChanged {
+            entitlement: Some(entitlement),
+        };
+        let payload = payload.encode_to_vec();
+        record("passes.v1", "bashu.v1.EntitlementChanged", version, payload)
+    };
+    let blocked = |version, cleared| {
+        let event = proto::admission::EntitlementBlocked {
+            entitlement_id: PASS,
+            version,
+            scope: 7,
+            first_used_at: 0,
+            cleared,
+        };
+        let kind = "bashu.admission.v1.EntitlementBlocked";
+        record("admission.v1", kind, version, event.encode_to_vec())
+    };
+    let all = async |records: Vec<Record>| {
+        let db = &world.test.ctx.db;
+        let applied = db.tx("apply", async |tx| Entitlements.apply(tx, &records).await);
+        applied.await.unwrap();
+        credential(&world, member).await != Value::Null
+    };
+    let (active, frozen) = (entitlement::State::Active, entitlement::State::Frozen);
+    assert!(!all(vec![]).await);
+    assert!(
+        all(vec![
+            changed(1, frozen),
+            changed(3, active),
+            changed(2, frozen)
+        ])
+        .await
+    );
+    assert!(
+        !all(vec![
+            blocked(1, false),
+            changed(5, active),
+            changed(4, frozen)
+        ])
+        .await
+    );
+    assert!(
+        !all(vec![
+            blocked(2, true),
+            changed(6, frozen),
+            blocked(1, false)
+        ])
+        .await
+    );
+    assert!(
+        all(vec![
+            changed(7, active),
+            changed(6, frozen),
+            blocked(2, true)
+        ])
+        .await
+    );
+}
+
 /// A block that comes before its grant waits for it.
 #[tokio::test]
 async fn a_block_may_come_first() {
@@ -305,151 +374,4 @@ async fn taking_away_is_monotone() {
         .tx("apply", async |tx| Entitlements.apply(tx, &records).await)
         .await;
     assert!(matches!(result, Err(kit::Error::Permanent(_))));
-}
-
-async fn desk(world: &World, staff: MemberId, partner: &str, who: (&str, &str)) -> Value {
-    let input = json!({
-        "venueOrganisationId": partner, "documentType": "RESIDENT_ID",
-        "name": who.0, "documentNumber": who.1,
-    });
-    let selection = "credentials { text documentCheck }";
-    world
-        .mutate(
-            &world.as_member(staff),
-            "mintDeskCredentials",
-            selection,
-            input,
-        )
-        .await
-}
-
-/// Staff show a code of ten minutes with document check for a person whose phone is dead.
-#[tokio::test]
-async fn a_dead_phone_is_no_closed_door() {
-    let Holder {
-        world,
-        partner,
-        member,
-        staff,
-        ..
-    } = holder().await;
-    let (named, numbered) = (name(1), number(1));
-    let who = (named.as_str(), numbered.as_str());
-    assert_eq!(
-        codes(&desk(&world, staff, &partner, who).await),
-        ["NOTHING_USABLE"]
-    );
-    apply(&world, granted(&world, member, 1)).await;
-    let shown = desk(&world, staff, &partner, who).await;
-    assert_eq!(shown["credentials"].as_array().unwrap().len(), 1);
-    assert_eq!(shown["credentials"][0]["documentCheck"], true);
-    let ctx = &world.identity.ctx;
-    world.identity.keys.load(&ctx.db).await.unwrap();
-    let set = world
-        .identity
-        .keys
-        .of(identity::signing::issuer(ctx.union))
-        .unwrap();
-    let signed = token::parse(shown["credentials"][0]["text"].as_str().unwrap()).unwrap();
-    let token = signed.verify(&set, ctx.clock.now()).unwrap();
-    assert_eq!(
-        token.valid_until() - token.valid_from(),
-        chrono::TimeDelta::minutes(10)
-    );
-    let audited = "SELECT count(*) AS count FROM audit WHERE act = 'mint_desk_credentials'";
-    assert_eq!(world.count(audited).await, 2);
-}
-
-/// A wrong name and a wrong number are one answer; only staff of that company may ask.
-#[tokio::test]
-async fn a_desk_does_not_tell_who_is_there() {
-    let Holder {
-        world,
-        partner,
-        member,
-        other,
-        staff,
-    } = holder().await;
-    apply(&world, granted(&world, member, 1)).await;
-    let (right, absent) = (number(1), number(77));
-    let wrong_name = desk(&world, staff, &partner, ("别人", &right)).await;
-    let wrong_number = desk(&world, staff, &partner, (&name(1), &absent)).await;
-    assert_eq!(wrong_name, wrong_number);
-    assert_eq!(codes(&wrong_name), ["PERSON_NOT_MATCHED"]);
-    for stranger in [other, member, world.operator] {
-        let answer = desk(&world, stranger, &partner, (&name(1), &right)).await;
-        assert_eq!(codes(&answer), ["FORBIDDEN"]);
-    }
-    let elsewhere = world.organisation("PARTNER", "另一家公司").await;
-    let answer = desk(&world, staff, &elsewhere, (&name(1), &right)).await;
-    assert_eq!(codes(&answer), ["FORBIDDEN"]);
-}
-
-/// Sixty look-ups in an hour and three hundred in a day, also when all succeed and come at once;
-/// a colleague is not held up.
-#[tokio::test]
-async fn a_desk_cannot_walk_through_the_members() {
-    let Holder {
-        world,
-        partner,
-        member,
-        other,
-        staff,
-    } = holder().await;
-    apply(&world, granted(&world, member, 1)).await;
-    let (named, numbered) = (name(1), number(1));
-    let who = (named.as_str(), numbered.as_str());
-    let look_up = async |count: usize| {
-        let asks = (0..count).map(|_| desk(&world, staff, &partner, who));
-        let answers = futures::future::join_all(asks).await;
-        let of = |want: &[&str]| answers.iter().filter(|it| codes(it) == want).count();
-        (of(&[]), of(&["TOO_MANY_LOOK_UPS"]))
-    };
-    assert_eq!(look_up(63).await, (60, 3));
-    for _ in 1..5 {
-        world.advance(3_600);
-        assert_eq!(look_up(60).await, (60, 0));
-    }
-    world.advance(3_600);
-    assert_eq!(look_up(2).await, (0, 2));
-    let _ = world.grant(other, &partner, "VENUE_STAFF").await;
-    assert_eq!(codes(&desk(&world, other, &partner, who).await), [""; 0]);
-    world.advance(86_400);
-    assert_eq!(look_up(1).await, (1, 0));
-}
-
-/// Ten failures in an hour, also all at once, and the staff member waits; the hundredth look-up
-/// of a day raises an alarm.
-#[tokio::test]
-async fn a_desk_cannot_try_numbers_out() {
-    let Holder {
-        world,
-        partner,
-        member,
-        staff,
-        ..
-    } = holder().await;
-    apply(&world, granted(&world, member, 1)).await;
-    let right = number(1);
-    let tries = (0..15).map(|_| desk(&world, staff, &partner, ("别人", &right)));
-    let answers = futures::future::join_all(tries).await;
-    let failed = answers
-        .iter()
-        .filter(|it| codes(it) == ["PERSON_NOT_MATCHED"])
-        .count();
-    assert_eq!(failed, 10);
-    let named = name(1);
-    let who = (named.as_str(), right.as_str());
-    assert_eq!(
-        codes(&desk(&world, staff, &partner, who).await),
-        ["TOO_MANY_FAILURES"]
-    );
-    for _ in 0..2 {
-        world.advance(3_600);
-        for _ in 0..45 {
-            assert_eq!(codes(&desk(&world, staff, &partner, who).await), [""; 0]);
-        }
-    }
-    let alarms = "SELECT count(*) AS count FROM audit WHERE act = 'desk_look_ups_alarm'";
-    assert_eq!(world.count(alarms).await, 1);
 }

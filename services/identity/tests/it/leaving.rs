@@ -130,7 +130,12 @@ async fn add_by(world: &World, by: MemberId, organisation: &str) -> Value {
 }
 
 /// A roster that names everybody, compared.
-async fn complete(world: &World, by: &kit::access::Caller, union: &str, lines: &[String]) -> Value {
+pub(crate) async fn complete(
+    world: &World,
+    by: &kit::access::Caller,
+    union: &str,
+    lines: &[String],
+) -> Value {
     let input = json!({ "organisationId": union, "purpose": "MEMBERSHIP", "isComplete": true });
     let selection = "rosterImport { id } upload { path }";
     let begun = world.mutate(by, "importRoster", selection, input).await;

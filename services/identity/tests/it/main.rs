@@ -8,11 +8,13 @@
 
 mod access;
 mod credentials;
+mod desk;
 mod graph;
 mod keys;
 mod leaving;
 mod limits;
 mod logins;
+mod memberships;
 mod officers;
 mod organisations;
 mod people;
