@@ -11,6 +11,9 @@ CREATE TABLE closed_attempt (
 );
 CREATE INDEX closed_attempt_accepted_at ON closed_attempt (accepted_at);
 
+-- What a person has explained stays so while nothing else is told of it.
+ALTER TABLE discrepancy ADD COLUMN by_hand boolean NOT NULL DEFAULT false;
+
 -- A late payment is an everyday thing that goes back by itself; a refund that the provider tells
 -- of otherwise than we know it is for a person.
 ALTER TABLE discrepancy DROP CONSTRAINT discrepancy_kind;

@@ -138,7 +138,10 @@ impl Refusal {
     }
 
     const fn is_transient(self) -> bool {
-        matches!(self, Self::OrderNotSeenYet | Self::PaymentEnding)
+        matches!(
+            self,
+            Self::OrderNotSeenYet | Self::PaymentEnding | Self::RefundStillStuck
+        )
     }
 }
 

@@ -45,10 +45,6 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "billing_0002",
         sql: include_str!("../migrations/0002_closed_attempt.sql"),
     },
-    Migration {
-        name: "billing_0003",
-        sql: include_str!("../migrations/0003_merged_members.sql"),
-    },
 ];
 
 /// All that this database needs, in order.

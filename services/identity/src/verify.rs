@@ -72,13 +72,14 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         id: "identity.corrections_are_reviewed",
-        zh: "会籍每次更正都有由他人进行的复核",
-        en: "every correction of a membership has a review, by somebody else",
+        zh: "会籍每次更正都有复核，复核人既非更正人也非本人",
+        en: "every correction of a membership has a review, by neither its maker nor its subject",
         sql: "SELECT a.id::text AS subject, 'no review of this correction' AS problem
               FROM audit a LEFT JOIN membership_review r ON r.id::text = a.detail->>'review'
                 AND r.membership::text = a.subject AND r.corrected_by = a.member
+                LEFT JOIN membership m ON m.id = r.membership
               WHERE a.act = 'correct_membership' AND (r.id IS NULL
-                OR r.closed_by = r.corrected_by)",
+                OR r.closed_by IN (r.corrected_by, m.member))",
     },
     Invariant {
         id: "identity.one_refresh_token",

@@ -1,5 +1,7 @@
-//! Migrations: plain SQL, forward only, each in a transaction of its own, run by the owner role
-//! under a lock, remembered with a checksum. Kit's own tables come first in every database.
+//! Migrations: plain SQL, forward only, all that are pending in one transaction, run by the owner
+//! role under a lock, remembered with a checksum. Kit's own tables come first in every database.
+//! One may take as long as it needs; one that waits for a table that is in use gives up as any
+//! other statement does, so that what serves is not held up behind it.
 
 use sea_orm::{ConnectionTrait, FromQueryResult, TransactionTrait};
 use sha2::{Digest, Sha256};
@@ -50,6 +52,8 @@ struct Done {
 pub async fn run(db: &Db, migrations: &[Migration]) -> Result<Vec<&'static str>> {
     let mut ran = Vec::new();
     let tx = db.pool().begin().await?;
+    tx.execute_unprepared("SET LOCAL statement_timeout = 0")
+        .await?;
     tx.execute_raw(statement(
         "SELECT pg_advisory_xact_lock($1)",
         [LOCK_KEY.into()],

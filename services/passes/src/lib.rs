@@ -44,10 +44,6 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "passes_0002",
         sql: include_str!("../migrations/0002_reissue.sql"),
     },
-    Migration {
-        name: "passes_0003",
-        sql: include_str!("../migrations/0003_merged_members.sql"),
-    },
 ];
 
 /// All that this database needs, in order.

@@ -104,7 +104,8 @@ pub struct NewDiscrepancy {
     pub detail: String,
 }
 
-/// Writes it down once; an explained one that comes again is open again.
+/// Writes it down once; an explained one that comes again is open again, save one that a person
+/// has explained and of which nothing else is told now.
 ///
 /// # Errors
 /// When the database fails.
@@ -123,7 +124,10 @@ pub async fn note_discrepancy(tx: &Tx, new: &NewDiscrepancy) -> Result<()> {
          ON CONFLICT (kind, subject) DO UPDATE SET state = 'open', explanation = NULL,
            explained_at = NULL, bill_date = COALESCE(EXCLUDED.bill_date, discrepancy.bill_date),
            ours_fen = EXCLUDED.ours_fen, theirs_fen = EXCLUDED.theirs_fen,
-           detail = EXCLUDED.detail",
+           detail = EXCLUDED.detail, by_hand = false
+         WHERE NOT (discrepancy.by_hand
+           AND (discrepancy.ours_fen, discrepancy.theirs_fen, discrepancy.detail)
+             IS NOT DISTINCT FROM (EXCLUDED.ours_fen, EXCLUDED.theirs_fen, EXCLUDED.detail))",
         [
             tx.uuid().into(),
             new.kind.as_str().into(),
@@ -220,7 +224,8 @@ pub async fn refund_looked_at(tx: &Tx, id: Uuid) -> Result<Option<Uuid>> {
 /// When the database fails.
 pub async fn explain_by_hand(tx: &Tx, id: Uuid, explanation: &str) -> Result<()> {
     tx.execute(
-        "UPDATE discrepancy SET state = 'explained', explanation = $2, explained_at = $3
+        "UPDATE discrepancy SET state = 'explained', explanation = $2, explained_at = $3,
+           by_hand = true
          WHERE id = $1",
         [id.into(), explanation.into(), tx.now().into()],
     )

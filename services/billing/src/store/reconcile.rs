@@ -135,12 +135,13 @@ pub async fn own_movements(tx: &Tx, date: NaiveDate) -> Result<Vec<OwnEntry>> {
              FROM receipt WHERE paid_at >= $1 AND paid_at < $2
              UNION ALL
              SELECT true, out_refund_no, fen, state FROM refund
-             WHERE accepted_at >= $1 AND accepted_at < $2 AND NOT EXISTS (
-               SELECT 1 FROM closed_attempt c WHERE c.out_refund_no = refund.out_refund_no)
+             WHERE accepted_at >= $1 AND accepted_at < $2 AND (state = 'done' OR NOT EXISTS (
+               SELECT 1 FROM closed_attempt c WHERE c.out_refund_no = refund.out_refund_no))
              UNION ALL
              SELECT true, c.out_refund_no, r.fen, 'closed'
              FROM closed_attempt c JOIN refund r ON r.id = c.refund
-             WHERE c.accepted_at >= $1 AND c.accepted_at < $2",
+             WHERE c.accepted_at >= $1 AND c.accepted_at < $2
+               AND NOT (r.state = 'done' AND r.out_refund_no = c.out_refund_no)",
             [from.into(), until.into()],
         )
         .await?;

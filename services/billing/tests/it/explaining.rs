@@ -39,17 +39,22 @@ async fn found(world: &World, kind: &str) -> Uuid {
     world.text(&sql).await.parse().unwrap()
 }
 
-/// A transaction that was told of for two orders.
-async fn reused(world: &World) -> Uuid {
+/// A transaction that was told of for two orders; what is to be explained, and the second one.
+async fn reused(world: &World) -> (Uuid, String) {
     let (first, second) = (world.order(&[100]).await, world.order(&[100]).await);
     let (one, two) = (world.ready(&first).await, world.ready(&second).await);
-    let provider = Provider::of(world);
     for (number, status) in [(&one, 204), (&two, 409)] {
-        let paid = provider.transaction(world, number, 100);
-        let posted = provider.seal(world, "TRANSACTION.SUCCESS", &paid);
-        assert_eq!(posted.to(world, "payment").await.0, status);
+        assert_eq!(told_of(world, number).await, status);
     }
-    found(world, "transaction_reused").await
+    (found(world, "transaction_reused").await, two)
+}
+
+/// What the provider is answered when it tells of this number's payment.
+async fn told_of(world: &World, number: &str) -> u16 {
+    let provider = Provider::of(world);
+    let paid = provider.transaction(world, number, 100);
+    let posted = provider.seal(world, "TRANSACTION.SUCCESS", &paid);
+    posted.to(world, "payment").await.0
 }
 
 /// An operator who has looked says what came of it: it is listed no longer, on record with the
@@ -57,7 +62,7 @@ async fn reused(world: &World) -> Uuid {
 #[tokio::test]
 async fn an_operator_explains_what_was_looked_at() {
     let world = World::start().await;
-    let id = reused(&world).await;
+    let (id, second) = reused(&world).await;
     let operator = world.operator().await;
     let auditor = caller(30);
     world.office(&auditor, Role::Auditor).await;
@@ -86,6 +91,8 @@ async fn an_operator_explains_what_was_looked_at() {
         assert_eq!(again["userErrors"][0]["code"], "ALREADY_EXPLAINED");
         assert_eq!(again["userErrors"][0]["message"], text);
     }
+    // The provider tells of it until somebody believes it; that is nothing new.
+    assert_eq!(told_of(&world, &second).await, 409);
     let listed = world
         .graph(
             &operator,

@@ -59,7 +59,7 @@ pub(crate) async fn own_membership(
 ) -> Result<(Membership, access::Member)> {
     access::member(tx, caller).await?;
     let absent = Refusal::MembershipNotFound;
-    let organisation = memberships::organisation_of(tx, id).await?.ok_or(absent)?;
+    let (organisation, _) = memberships::place(tx, id).await?.ok_or(absent)?;
     let by = match officer_or_operator(tx, caller, organisation).await {
         Err(Error::Forbidden(_)) => return Err(absent.into()),
         other => other?,

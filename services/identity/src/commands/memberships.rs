@@ -108,7 +108,7 @@ pub async fn correct_membership(
 ///
 /// # Errors
 /// Operators, and officers above the organisation; to all others it is absent. Nobody reviews
-/// her own correction.
+/// her own correction, or a correction of her own membership.
 pub async fn close_review(ctx: &Ctx, caller: &Caller, id: Uuid) -> Result<Review> {
     ctx.db
         .tx("close_membership_review", async |tx| {
@@ -119,9 +119,14 @@ pub async fn close_review(ctx: &Ctx, caller: &Caller, id: Uuid) -> Result<Review
                 Err(Error::Forbidden(_)) => return Err(absent.into()),
                 other => other?,
             };
-            let closed = review.close(by.id, tx.now())?;
-            reviews::save(tx, &closed).await?;
-            tx.audit(by.audit("close_membership_review", id));
+            let about = memberships::place(tx, review.membership).await?;
+            let (_, about) = about.ok_or(absent)?;
+            let was = review.state;
+            let closed = review.close(by.id, about, tx.now())?;
+            if closed.state != was {
+                reviews::save(tx, &closed).await?;
+                tx.audit(by.audit("close_membership_review", id));
+            }
             Ok(closed)
         })
         .await
@@ -134,9 +139,9 @@ async fn reviewer(tx: &Tx, caller: &Caller, review: &Review) -> Result<access::M
         Err(Error::Forbidden(_)) => {}
         Err(error) => return Err(error),
     }
-    let above = match memberships::organisation_of(tx, review.membership).await? {
+    let above = match memberships::place(tx, review.membership).await? {
         None => None,
-        Some(id) => organisations::load(tx, id, Lock::Share)
+        Some((id, _)) => organisations::load(tx, id, Lock::Share)
             .await?
             .and_then(|it| it.parent()),
     };

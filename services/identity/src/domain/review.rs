@@ -77,9 +77,10 @@ impl Review {
     /// Closes it; one that is closed stays as it is.
     ///
     /// # Errors
-    /// [`Refusal::ReviewOfOwn`]: nobody reviews what she corrected herself.
-    pub fn close(self, by: MemberId, now: DateTime<Utc>) -> Result<Self, Refusal> {
-        if self.corrected_by == by {
+    /// [`Refusal::ReviewOfOwn`]: nobody reviews what she corrected herself, nor what was
+    /// corrected of her (`about`).
+    pub fn close(self, by: MemberId, about: MemberId, now: DateTime<Utc>) -> Result<Self, Refusal> {
+        if [self.corrected_by, about].contains(&by) {
             return Err(Refusal::ReviewOfOwn);
         }
         Ok(match self.state {

@@ -49,20 +49,21 @@ pub async fn has_left(tx: &Tx, organisation: OrganisationId, member: MemberId) -
     row.map(|row| row.left).ok_or_else(|| broken("membership"))
 }
 
-/// In which organisation a membership is. That never changes, so nothing is locked.
+/// In which organisation a membership is, and whose. That never changes, so nothing is locked.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn organisation_of(tx: &Tx, membership: Uuid) -> Result<Option<OrganisationId>> {
+pub async fn place(tx: &Tx, membership: Uuid) -> Result<Option<(OrganisationId, MemberId)>> {
     #[derive(FromQueryResult)]
     struct Row {
         organisation: Uuid,
+        member: Uuid,
     }
     let row = tx
         .one::<Row>(
-            "SELECT organisation FROM membership WHERE id = $1",
+            "SELECT organisation, member FROM membership WHERE id = $1",
             [membership.into()],
         )
         .await?;
-    Ok(row.map(|row| OrganisationId(row.organisation)))
+    Ok(row.map(|row| (OrganisationId(row.organisation), MemberId(row.member))))
 }

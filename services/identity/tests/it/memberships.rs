@@ -197,6 +197,20 @@ async fn a_correction_is_reviewed_by_somebody_else() {
     assert_eq!(told, other);
     let told = world.answered(&operator, "correctMembership", &own).await;
     assert_eq!(told[0], "NOTHING_CORRECTED");
+    // Nor does who stands above decide on a correction of her own membership.
+    let hers = add(&world, &officer, joining(&union, 101, "2026-04-01")).await;
+    let correct = json!({ "membershipId": hers, "since": "2020-01-01", "reason": "DECISION" });
+    let done = world.mutate(&officer, "correctMembership", "", correct);
+    assert_eq!(codes(&done.await), [""; 0]);
+    let waiting = queue(&world, &above).await;
+    let of_her = waiting.iter().find(|one| one["membership"]["id"] == hers);
+    let close = json!({ "reviewId": of_her.unwrap()["id"] });
+    let told = world
+        .answered(&above, "closeMembershipReview", &close)
+        .await;
+    assert_eq!(told, other);
+    let done = world.mutate(&operator, "closeMembershipReview", "", close);
+    assert_eq!(codes(&done.await), [""; 0]);
     own["until"] = json!("2026-03-01");
     let told = world.answered(&operator, "correctMembership", &own).await;
     assert_eq!(told[0], "STANDING_DOES_NOT_FIT");
@@ -206,7 +220,7 @@ async fn a_correction_is_reviewed_by_somebody_else() {
         .execute("DELETE FROM membership_review", [])
         .await
         .unwrap();
-    assert_eq!(world.broken(REVIEWED).await, 2);
+    assert_eq!(world.broken(REVIEWED).await, 3);
 }
 
 /// Two memberships of one person with a gap between them, that one correction each would close:

@@ -16,11 +16,10 @@ use crate::bus::Defect;
 use crate::db::statement;
 use crate::{Db, Error, Result};
 
-/// Rows read at once: bounds the bytes a chunk can exceed its limit by.
+/// Rows read at once: bounds the bytes a chunk can exceed its limit by. Always the same, so that
+/// where a chunk ends follows from where it begins alone: a relay that starts again after a crash
+/// must find in what it reads next all that was sent beyond what is stored.
 const READ_ROWS_MAX: usize = 500;
-/// The same after a read whose rows had [`SMALL_BYTES`] at most, on average.
-const READ_SMALL_ROWS_MAX: usize = 2_000;
-const SMALL_BYTES: usize = 1_024;
 
 /// What PostgreSQL writes as `xmin:xmax:xip,…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +109,6 @@ pub(super) struct Ticker {
     order: &'static str,
     /// Whether it is tried without a cursor first.
     small: bool,
-    rows_max: usize,
     cursor: Option<DatabaseTransaction>,
     ahead: Option<Chunk>,
     exhausted: bool,
@@ -152,7 +150,6 @@ impl Ticker {
             },
             order,
             small: false,
-            rows_max: READ_ROWS_MAX,
             cursor: None,
             ahead: None,
             exhausted: false,
@@ -219,17 +216,11 @@ impl Ticker {
             None => self.declare().await?,
         };
         while chunk.events.len() < CHUNK_EVENTS_MAX && bytes < CHUNK_BYTES_MAX {
-            let most = self.rows_max.min(CHUNK_EVENTS_MAX - chunk.events.len());
+            let most = READ_ROWS_MAX.min(CHUNK_EVENTS_MAX - chunk.events.len());
             let fetch = format!("FETCH {most} FROM tick");
             let rows = cursor.query_all_raw(statement(&fetch, [])).await?;
             self.exhausted = rows.len() < most;
-            let read = chunk.take_in(&rows)?;
-            bytes += read;
-            self.rows_max = if read <= rows.len() * SMALL_BYTES {
-                READ_SMALL_ROWS_MAX
-            } else {
-                READ_ROWS_MAX
-            };
+            bytes += chunk.take_in(&rows)?;
             if self.exhausted {
                 cursor.rollback().await?;
                 return Ok(chunk);

@@ -84,6 +84,28 @@ async fn a_backlog_larger_than_the_inbox_arrives() {
     assert_eq!(largest.load(Ordering::SeqCst), BATCH_RECORDS_MAX);
 }
 
+/// A second process joins while the first one's inboxes are full and their partitions paused: what
+/// comes back to the first one is read on, though it was paused when it was taken away.
+#[tokio::test]
+async fn a_full_partition_that_comes_back_is_read_on() {
+    let world = World::new().await;
+    let beta = &world.beta.ctx;
+    let twin = world.beta.process().await;
+    let changes = write_many(&world.alpha.ctx, 100, 300).await;
+    world.publish().await;
+    let mut first = Consumer::new(beta.clone(), world.bus(), Counting::default());
+    let mut second = Consumer::new(twin, world.bus(), Counting::default());
+    until(&mut first, async || effect_count(beta).await >= 1_000).await;
+    tokio::join!(
+        until(&mut first, async || effect_count(beta).await >= 30_000),
+        until(&mut second, async || effect_count(beta).await >= 30_000),
+    );
+    assert_eq!(
+        problems(&effects(beta).await, &changes),
+        Vec::<String>::new()
+    );
+}
+
 /// A second process of the same service joins and takes a share, then the first one leaves: the
 /// second one has everything, and nothing happened twice on the way.
 #[tokio::test]

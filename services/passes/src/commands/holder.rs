@@ -80,8 +80,11 @@ impl Passes {
                 let lately = store::reissued_since(tx, id, tx.now() - TimeDelta::days(1)).await?;
                 let change = pass.reissue(lately)?;
                 store::add_reissue(tx, &change.pass).await?;
+                // The words of an operator who acts for another; a member's own may name her.
+                let hers = change.pass.member == member.id;
+                let reason = if hers { "" } else { said };
                 let detail = serde_json::json!({
-                    "generation": change.pass.generation, "reason": said,
+                    "generation": change.pass.generation, "reason": reason,
                 });
                 tx.audit(member.audit("reissue_pass", id).detail(detail));
                 settle(tx, self.ctx.union, change).await

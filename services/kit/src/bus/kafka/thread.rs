@@ -162,7 +162,7 @@ impl ConsumerContext for Context {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(list) => self.assign(consumer, list),
-            Rebalance::Revoke(_) => self.revoke(),
+            Rebalance::Revoke(_) => self.revoke(consumer),
             Rebalance::Error(error) => tracing::warn!(%error, "a rebalance failed"),
         }
     }
@@ -238,6 +238,7 @@ impl Context {
         };
         let mut all = self.all();
         if let Some(old) = at(&mut all, &name, partition.partition) {
+            go_on(consumer, old);
             old.inbox.close();
         }
         all.retain(|reading| reading.partition != partition);
@@ -252,8 +253,9 @@ impl Context {
         position
     }
 
-    fn revoke(&self) {
-        for reading in self.all().drain(..) {
+    fn revoke(&self, consumer: &BaseConsumer<Self>) {
+        for mut reading in self.all().drain(..) {
+            go_on(consumer, &mut reading);
             reading.inbox.close();
         }
         let (done, finished): (SyncSender<()>, Receiver<()>) = sync_channel(1);
@@ -353,7 +355,7 @@ impl Loop {
         let mut paused = false;
         for reading in self.context().all().iter_mut().filter(|r| r.paused) {
             if reading.inbox.is_half_empty() {
-                reading.paused = self.consumer.resume(&list(reading)).is_err();
+                go_on(&self.consumer, reading);
             }
             paused |= reading.paused;
         }
@@ -385,12 +387,12 @@ impl Loop {
     fn assign_again(&self) {
         let mut list = TopicPartitionList::new();
         for reading in self.context().all().iter_mut() {
+            go_on(&self.consumer, reading);
             let position = Offset::Offset(reading.position);
-            if list
-                .add_partition_offset(&reading.name, reading.partition.partition, position)
-                .is_ok()
-            {
-                reading.paused = false;
+            let added =
+                list.add_partition_offset(&reading.name, reading.partition.partition, position);
+            if let Err(error) = added {
+                tracing::error!(%error, "a partition was left out where all start anew");
             }
         }
         if let Err(error) = self.consumer.assign(&list) {
@@ -451,6 +453,15 @@ impl Loop {
             // For lag tools only: a commit that fails costs nothing.
             let _ = self.consumer.commit(&list, CommitMode::Async);
         }
+    }
+}
+
+/// Reads on in a partition that was paused. librdkafka keeps it paused over a seek, and over the
+/// loss and the return of the partition, until it is told: who forgets that a partition is paused
+/// has to say so first.
+fn go_on(consumer: &BaseConsumer<Context>, reading: &mut Reading) {
+    if reading.paused {
+        reading.paused = consumer.resume(&list(reading)).is_err();
     }
 }
 
