@@ -330,32 +330,6 @@ async fn a_large_tick_is_sent_in_chunks() {
     assert_eq!(events(&log), 12_000);
 }
 
-/// Where a chunk ends follows from where it begins: a relay that dies between sending and storing a
-/// chunk of large events, after one of small ones, is followed by one that knows all that was sent.
-#[tokio::test]
-async fn a_chunk_ends_alike_after_a_crash() {
-    let world = World::new().await;
-    world.publish().await;
-    let large = vec![b'x'; 12 * 1024];
-    let (small, large) = ((5_000, &b"fine"[..]), (2_200, &large[..]));
-    for (version, (events, payload)) in [(1, small), (2, large)] {
-        let emit = async |tx: &kit::Tx| {
-            (0..events).for_each(|n| tx.emit(event(thing(n), CHANGED, version, payload)));
-            Ok(())
-        };
-        world.alpha.ctx.db.tx("many", emit).await.unwrap();
-    }
-    world.kafka.bus.faults().crash_at("relay.acknowledged", 1);
-    let mut dying = world.relay();
-    while dying.step().await.is_ok() {}
-    assert!(!world.kafka.bus.faults().waits_at("relay.acknowledged"));
-    drop(dying);
-    world.publish().await;
-    let log = world.log().await;
-    assert_eq!(log_problems(&log), Vec::<String>::new());
-    assert_eq!(events(&log), 7_200);
-}
-
 /// Slots are emptied when all their rows are published, and not while one is not: neither a row
 /// that waits nor one whose transaction is still open is lost.
 #[tokio::test]
