@@ -20,6 +20,11 @@ const SINCE_INVALID: [&str; 3] = [
     "入会日期不合理：不能晚于今天，不能早于总工会成立，也不能与其在该组织的其他会籍重叠。",
     "The first day is in the future, before unions began, or within another membership there.",
 ];
+const OF_OWN: [&str; 3] = [
+    "REVIEW_OF_OWN",
+    "更正须由他人复核。",
+    "A correction is reviewed by somebody else than who made it.",
+];
 const APART: &str = "identity.memberships_apart";
 const REVIEWED: &str = "identity.corrections_are_reviewed";
 
@@ -119,6 +124,14 @@ async fn a_membership_is_kept_beyond_work() {
     assert_eq!(told, ended);
 }
 
+/// Person 101, an officer of the federation.
+async fn officer_above(world: &World) -> Caller {
+    let root = GlobalId::of_uuid("Organisation", world.root_id().0).to_string();
+    let above = world.person(&root, 101).await;
+    let _ = world.grant(above, &root, "OFFICER").await;
+    world.as_member(above)
+}
+
 async fn queue(world: &World, by: &Caller) -> Vec<Value> {
     let query = "{ membershipReviews(first: 10) { nodes { id reason sinceBefore sinceAfter
         untilBefore untilAfter closedAt membership { id since } } } }";
@@ -132,10 +145,7 @@ async fn queue(world: &World, by: &Caller) -> Vec<Value> {
 async fn a_correction_is_reviewed_by_somebody_else() {
     let world = World::new().await;
     let (union, officer) = officer_of(&world, "基层工会", 100).await;
-    let root = GlobalId::of_uuid("Organisation", world.root_id().0).to_string();
-    let above = world.person(&root, 101).await;
-    let _ = world.grant(above, &root, "OFFICER").await;
-    let (above, operator) = (world.as_member(above), world.as_operator());
+    let (above, operator) = (officer_above(&world).await, world.as_operator());
     let id = add(&world, &officer, joining(&union, 1, "2026-04-01")).await;
     let correct = json!({ "membershipId": id, "since": "2018-05-04", "reason": "LATE_EVIDENCE" });
     let selection = "membership { since state }";
@@ -189,28 +199,9 @@ async fn a_correction_is_reviewed_by_somebody_else() {
     let told = world
         .answered(&operator, "closeMembershipReview", &close)
         .await;
-    let other = [
-        "REVIEW_OF_OWN",
-        "更正须由他人复核。",
-        "A correction is reviewed by somebody else than who made it.",
-    ];
-    assert_eq!(told, other);
+    assert_eq!(told, OF_OWN);
     let told = world.answered(&operator, "correctMembership", &own).await;
     assert_eq!(told[0], "NOTHING_CORRECTED");
-    // Nor does who stands above decide on a correction of her own membership.
-    let hers = add(&world, &officer, joining(&union, 101, "2026-04-01")).await;
-    let correct = json!({ "membershipId": hers, "since": "2020-01-01", "reason": "DECISION" });
-    let done = world.mutate(&officer, "correctMembership", "", correct);
-    assert_eq!(codes(&done.await), [""; 0]);
-    let waiting = queue(&world, &above).await;
-    let of_her = waiting.iter().find(|one| one["membership"]["id"] == hers);
-    let close = json!({ "reviewId": of_her.unwrap()["id"] });
-    let told = world
-        .answered(&above, "closeMembershipReview", &close)
-        .await;
-    assert_eq!(told, other);
-    let done = world.mutate(&operator, "closeMembershipReview", "", close);
-    assert_eq!(codes(&done.await), [""; 0]);
     own["until"] = json!("2026-03-01");
     let told = world.answered(&operator, "correctMembership", &own).await;
     assert_eq!(told[0], "STANDING_DOES_NOT_FIT");
@@ -220,7 +211,32 @@ async fn a_correction_is_reviewed_by_somebody_else() {
         .execute("DELETE FROM membership_review", [])
         .await
         .unwrap();
-    assert_eq!(world.broken(REVIEWED).await, 3);
+    assert_eq!(world.broken(REVIEWED).await, 2);
+}
+
+/// Who stands above does not decide on a correction of her own membership, made by another.
+#[tokio::test]
+async fn nobody_reviews_a_correction_of_herself() {
+    let world = World::new().await;
+    let (union, officer) = officer_of(&world, "基层工会", 100).await;
+    let (above, operator) = (officer_above(&world).await, world.as_operator());
+    let hers = add(&world, &officer, joining(&union, 101, "2026-04-01")).await;
+    let correct = json!({ "membershipId": hers, "since": "2020-01-01", "reason": "DECISION" });
+    let done = world.mutate(&officer, "correctMembership", "", correct);
+    assert_eq!(codes(&done.await), [""; 0]);
+    let close = json!({ "reviewId": queue(&world, &above).await[0]["id"] });
+    let told = world
+        .answered(&above, "closeMembershipReview", &close)
+        .await;
+    assert_eq!(told, OF_OWN);
+    let done = world.mutate(&operator, "closeMembershipReview", "", close);
+    assert_eq!(codes(&done.await), [""; 0]);
+    assert_eq!(world.broken(REVIEWED).await, 0);
+    let owner = world.test.owner().await;
+    let by_herself = "UPDATE membership_review r SET closed_by = m.member
+        FROM membership m WHERE m.id = r.membership";
+    owner.execute(by_herself, []).await.unwrap();
+    assert_eq!(world.broken(REVIEWED).await, 1);
 }
 
 /// Two memberships of one person with a gap between them, that one correction each would close:
