@@ -7,12 +7,15 @@ use kit::event::Record;
 use kit::graphql::GlobalId;
 use kit::types::{EntitlementId, MemberId};
 use prost::Message;
+use proto::admission::EntitlementBlocked;
 use proto::v1::{Entitlement, EntitlementChanged, entitlement};
 use serde_json::{Value, json};
 
 use crate::world::World;
 
-const PASS: u64 = 0x0102_0304_0506_0708;
+pub(crate) const PASS: u64 = 0x0102_0304_0506_0708;
+pub(crate) const CHANGED: &str = "bashu.v1.EntitlementChanged";
+pub(crate) const BLOCKED: &str = "bashu.admission.v1.EntitlementBlocked";
 
 fn record(topic: &str, kind: &str, version: i64, payload: Vec<u8>) -> Record {
     Record {
@@ -60,24 +63,25 @@ pub(crate) async fn apply(world: &World, entitlement: Entitlement) {
         entitlement: Some(entitlement),
     }
     .encode_to_vec();
-    let record = record("passes.v1", "bashu.v1.EntitlementChanged", version, payload);
+    let record = record("passes.v1", CHANGED, version, payload);
     handle(world, record).await;
 }
 
-async fn block(world: &World, version: i64, cleared: bool) {
-    let event = proto::admission::EntitlementBlocked {
+/// What admission says of a pass without a grant, or, cleared, of one whose grant came after all.
+pub(crate) fn blocked(version: i64, cleared: bool) -> EntitlementBlocked {
+    EntitlementBlocked {
         entitlement_id: PASS,
         version,
         scope: 7,
         first_used_at: 0,
         cleared,
-    };
-    let kind = "bashu.admission.v1.EntitlementBlocked";
-    handle(
-        world,
-        record("admission.v1", kind, version, event.encode_to_vec()),
-    )
-    .await;
+    }
+}
+
+async fn block(world: &World, version: i64, cleared: bool) {
+    let payload = blocked(version, cleared).encode_to_vec();
+    let record = record("admission.v1", BLOCKED, version, payload);
+    handle(world, record).await;
 }
 
 async fn handle(world: &World, record: Record) {
@@ -92,7 +96,7 @@ async fn handle(world: &World, record: Record) {
         .unwrap();
 }
 
-async fn credential(world: &World, member: MemberId) -> Value {
+pub(crate) async fn credential(world: &World, member: MemberId) -> Value {
     let query = "query($r: [_Any!]!) { _entities(representations: $r) { ... on Pass {
         credential { text qrSvg validFrom validUntil documentCheck pass { id } } } } }";
     let id = GlobalId::of_entitlement("Pass", EntitlementId(PASS)).to_string();
@@ -280,18 +284,11 @@ async fn a_batch_comes_to_its_newest() {
             entitlement: Some(entitlement),
         };
         let payload = payload.encode_to_vec();
-        record("passes.v1", "bashu.v1.EntitlementChanged", version, payload)
+        record("passes.v1", CHANGED, version, payload)
     };
     let blocked = |version, cleared| {
-        let event = proto::admission::EntitlementBlocked {
-            entitlement_id: PASS,
-            version,
-            scope: 7,
-            first_used_at: 0,
-            cleared,
-        };
-        let kind = "bashu.admission.v1.EntitlementBlocked";
-        record("admission.v1", kind, version, event.encode_to_vec())
+        let payload = blocked(version, cleared).encode_to_vec();
+        record("admission.v1", BLOCKED, version, payload)
     };
     let all = async |records: Vec<Record>| {
         let db = &world.test.ctx.db;
@@ -364,10 +361,10 @@ async fn taking_away_is_monotone() {
             entitlement: Some(entitlement),
         }
         .encode_to_vec();
-        let record = record("passes.v1", "bashu.v1.EntitlementChanged", 1, payload);
+        let record = record("passes.v1", CHANGED, 1, payload);
         assert_eq!(Entitlements.monotone(&record), monotone, "{state:?}");
     }
-    let broken = record("passes.v1", "bashu.v1.EntitlementChanged", 1, vec![0xFF]);
+    let broken = record("passes.v1", CHANGED, 1, vec![0xFF]);
     let records = [broken];
     let db = &world.test.ctx.db;
     let result = db

@@ -10,6 +10,7 @@ mod access;
 mod credentials;
 mod desk;
 mod graph;
+mod held;
 mod keys;
 mod leaving;
 mod limits;
