@@ -1,6 +1,6 @@
 //! What identity does by itself and later: sends codes by SMS, keeps the signing keys fresh,
-//! forgets what is over. Signs of life have a loop of their own, so that a provider that hangs
-//! does not hold them up.
+//! forgets what is over, reminds of what waits for a person. Signs of life have a loop of their
+//! own, so that a provider that hangs does not hold them up.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::Identity;
-use crate::commands::{keys, roster_work, rosters};
+use crate::commands::{keys, memberships, roster_work, rosters};
 use crate::domain::code::{self, CODE_SECONDS, Code};
 use crate::domain::identifier::Phone;
 use crate::publish;
@@ -31,6 +31,8 @@ pub const SWEEP: &str = "sweep";
 pub const ROSTER: &str = "roster";
 /// Forgets a roster that was not committed in time; the subject is its id.
 pub const ROSTER_EXPIRY: &str = "roster_expiry";
+/// Reminds of a correction that nobody else has looked at; the subject is the review's id.
+pub const REVIEW: &str = "review";
 
 /// How often identity says that it is there, in seconds. Others refuse offices after a minute.
 pub const HEARTBEAT_SECONDS: u64 = 5;
@@ -83,6 +85,7 @@ impl Work for Jobs {
                 rosters::expire(ctx, subject(job)?).await?;
                 Ok(After::Done)
             }
+            REVIEW => memberships::remind_of_review(ctx, subject(job)?).await,
             other => Err(Error::internal(format!("{other} is no work of identity"))),
         }
     }

@@ -54,6 +54,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "identity_0003",
         sql: include_str!("../migrations/0003_memberships.sql"),
     },
+    Migration {
+        name: "identity_0004",
+        sql: include_str!("../migrations/0004_review_timers.sql"),
+    },
 ];
 
 /// All that this database needs, in order.

@@ -82,6 +82,14 @@ pub const INVARIANTS: &[Invariant] = &[
                 OR r.closed_by IN (r.corrected_by, m.member))",
     },
     Invariant {
+        id: "identity.reviews_remind",
+        zh: "每项未结的会籍复核都有定时提醒",
+        en: "each open review of a membership has a timer",
+        sql: "SELECT r.id::text AS subject, 'no timer reminds of it' AS problem
+              FROM membership_review r WHERE r.closed_at IS NULL AND NOT EXISTS
+                (SELECT 1 FROM due d WHERE d.kind = 'review' AND d.subject = r.id::text)",
+    },
+    Invariant {
         id: "identity.one_refresh_token",
         zh: "有效登录恰有一个未用的刷新令牌",
         en: "a login that counts has one unused refresh token",

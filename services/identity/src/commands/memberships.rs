@@ -2,56 +2,48 @@
 //! somebody else then reviews.
 
 use kit::access::{self, Caller, Role};
+use kit::audit::AuditRow;
+use kit::due::{self, After, NewDue};
 use kit::types::shanghai_date;
 use kit::{Ctx, Error, Result, Tx};
 use uuid::Uuid;
 
 use super::members::own_membership;
-use crate::domain::membership::{Correction, Membership};
+use crate::domain::membership::{Correction, Keep, Membership};
 use crate::domain::review::{Dates, Reason, Review, State};
+use crate::due::REVIEW;
 use crate::error::Refusal;
 use crate::publish;
 use crate::store::organisations::{self, Lock};
 use crate::store::{memberships, people, reviews};
 
-/// Keeps a membership for a person who has retired or is away; one that is kept stays so.
+/// Keeps a membership for a person who has retired or is away, or makes one that was kept a full
+/// one again; one that stands so already stays as it is.
 ///
 /// # Errors
 /// Officers of its organisation and operators only; to all others it is absent. Refused when it
 /// has ended.
-pub async fn retain_membership(ctx: &Ctx, caller: &Caller, id: Uuid) -> Result<Membership> {
-    change(ctx, caller, id, Kept::Retained).await
-}
-
-/// Makes a membership that was kept a full one again.
-///
-/// # Errors
-/// As [`retain_membership`].
-pub async fn resume_membership(ctx: &Ctx, caller: &Caller, id: Uuid) -> Result<Membership> {
-    change(ctx, caller, id, Kept::Resumed).await
-}
-
-#[derive(Clone, Copy)]
-enum Kept {
-    Retained,
-    Resumed,
-}
-
-async fn change(ctx: &Ctx, caller: &Caller, id: Uuid, kept: Kept) -> Result<Membership> {
+pub async fn keep_membership(
+    ctx: &Ctx,
+    caller: &Caller,
+    id: Uuid,
+    how: Keep,
+) -> Result<Membership> {
     ctx.db
         .tx("keep_membership", async |tx| {
             let (membership, by) = own_membership(tx, caller, id).await?;
             let version = membership.version;
-            let (changed, act) = match kept {
-                Kept::Retained => (membership.retain()?, "retain_membership"),
-                Kept::Resumed => (membership.resume()?, "resume_membership"),
-            };
-            if changed.version != version {
-                people::save_membership(tx, &changed).await?;
-                tx.emit(publish::membership(&changed));
+            let kept = membership.keep(how)?;
+            if kept.version != version {
+                people::save_membership(tx, &kept).await?;
+                tx.emit(publish::membership(&kept));
             }
+            let act = match how {
+                Keep::Retain => "retain_membership",
+                Keep::Resume => "resume_membership",
+            };
             tx.audit(by.audit(act, id));
-            Ok(changed)
+            Ok(kept)
         })
         .await
 }
@@ -91,6 +83,9 @@ pub async fn correct_membership(
                 state: State::Open,
             };
             reviews::insert(tx, &review).await?;
+            if let Some(at) = review.due_at(tx.now()) {
+                tx.plan(NewDue::new(REVIEW, review.id, at));
+            }
             let days = |until: Option<chrono::NaiveDate>| until.map(|day| day.to_string());
             let (until, ended) = (days(before.until), days(corrected.standing.until()));
             let detail = serde_json::json!({
@@ -125,9 +120,31 @@ pub async fn close_review(ctx: &Ctx, caller: &Caller, id: Uuid) -> Result<Review
             let closed = review.close(by.id, about, tx.now())?;
             if closed.state != was {
                 reviews::save(tx, &closed).await?;
+                due::cancel(tx, REVIEW, &id.to_string()).await?;
                 tx.audit(by.audit("close_membership_review", id));
             }
             Ok(closed)
+        })
+        .await
+}
+
+/// Nobody has looked at a correction for too long: somebody is alarmed, and again as long as it is
+/// open.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remind_of_review(ctx: &Ctx, id: Uuid) -> Result<After> {
+    ctx.db
+        .tx("remind_of_review", async |tx| {
+            let Some(review) = reviews::load(tx, id).await? else {
+                return Ok(After::Done);
+            };
+            if review.is_overdue(tx.now()) {
+                tx.audit(AuditRow::system("review_overdue", id));
+                metrics::counter!("bashu_identity_reviews_overdue_total").increment(1);
+                tracing::error!(review = %id, "nobody has looked at a correction of a membership");
+            }
+            Ok(review.due_at(tx.now()).map_or(After::Done, After::At))
         })
         .await
 }

@@ -64,6 +64,15 @@ pub enum End {
     Removed,
 }
 
+/// What becomes of a membership of a person who no longer works, or works again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// 保留会籍: kept beyond work.
+    Retain,
+    /// A full one again.
+    Resume,
+}
+
 /// The first day that a membership can have begun: when the national federation was founded.
 pub const SINCE_MIN: NaiveDate = match NaiveDate::from_ymd_opt(1925, 5, 1) {
     Some(day) => day,
@@ -125,23 +134,16 @@ impl Membership {
         })
     }
 
-    /// 保留会籍: keeps it beyond work. One that is kept stays as it is.
+    /// Keeps it beyond work, or makes one that was kept a full one again. One that stands so
+    /// already stays as it is.
     ///
     /// # Errors
     /// When it has ended, or was never decided on.
-    pub fn retain(self) -> Result<Self, Refusal> {
-        self.becomes(Standing::Retained, Standing::Full)
-    }
-
-    /// Makes one that was kept a full one again; one that is full stays as it is.
-    ///
-    /// # Errors
-    /// When it has ended, or was never decided on.
-    pub fn resume(self) -> Result<Self, Refusal> {
-        self.becomes(Standing::Full, Standing::Retained)
-    }
-
-    fn becomes(self, standing: Standing, from: Standing) -> Result<Self, Refusal> {
+    pub fn keep(self, how: Keep) -> Result<Self, Refusal> {
+        let (from, standing) = match how {
+            Keep::Retain => (Standing::Full, Standing::Retained),
+            Keep::Resume => (Standing::Retained, Standing::Full),
+        };
         if self.standing == standing {
             return Ok(self);
         }
@@ -221,20 +223,23 @@ mod tests {
 
     #[test]
     fn a_membership_is_kept_and_taken_up_again() {
-        let kept = full().retain().unwrap();
+        let kept = full().keep(Keep::Retain).unwrap();
         assert_eq!((kept.version, kept.standing), (2, Standing::Retained));
-        assert_eq!(kept.clone().retain(), Ok(kept.clone()));
-        let again = kept.clone().resume().unwrap();
+        assert_eq!(kept.clone().keep(Keep::Retain), Ok(kept.clone()));
+        let again = kept.clone().keep(Keep::Resume).unwrap();
         assert_eq!((again.version, again.standing), (3, Standing::Full));
         let today = day("2026-04-01");
         let ended = kept.end(End::Left, today, today).unwrap();
-        assert_eq!(ended.clone().retain(), Err(Refusal::MembershipEnded));
-        assert_eq!(ended.resume(), Err(Refusal::MembershipEnded));
+        assert_eq!(
+            ended.clone().keep(Keep::Retain),
+            Err(Refusal::MembershipEnded)
+        );
+        assert_eq!(ended.keep(Keep::Resume), Err(Refusal::MembershipEnded));
         let applied = Membership {
             standing: Standing::Applied,
             ..full()
         };
-        assert_eq!(applied.retain(), Err(Refusal::StandingDoesNotFit));
+        assert_eq!(applied.keep(Keep::Retain), Err(Refusal::StandingDoesNotFit));
     }
 
     #[test]

@@ -1,12 +1,16 @@
 //! The review that a correction of a membership opens: somebody else looks at what was decided on
 //! the dates that were known before.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use kit::types::MemberId;
 use uuid::Uuid;
 
 use super::membership::Membership;
 use crate::error::Refusal;
+
+/// How long a review may stay open before somebody is alarmed, and how long it is until the next
+/// alarm, in days.
+pub const OVERDUE_DAYS: i64 = 7;
 
 /// Why dates are corrected. A code and no text, so that nothing of a person stands in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,6 +78,21 @@ pub struct Review {
 }
 
 impl Review {
+    /// When it must be looked at again; `None` when it is closed.
+    pub fn due_at(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let after = |from: DateTime<Utc>| from + TimeDelta::days(OVERDUE_DAYS);
+        match self.state {
+            State::Closed { .. } => None,
+            State::Open if self.is_overdue(now) => Some(after(now)),
+            State::Open => Some(after(self.created_at)),
+        }
+    }
+
+    /// Whether nobody has looked at it for too long.
+    pub fn is_overdue(&self, now: DateTime<Utc>) -> bool {
+        self.state == State::Open && now >= self.created_at + TimeDelta::days(OVERDUE_DAYS)
+    }
+
     /// Closes it; one that is closed stays as it is.
     ///
     /// # Errors
@@ -90,5 +109,42 @@ impl Review {
                 ..self
             },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It is looked at when it is overdue, then after as long again, and no more once it is
+    /// closed.
+    #[test]
+    fn an_open_review_is_looked_at_again() {
+        let opened = DateTime::UNIX_EPOCH;
+        let day = |text: &str| text.parse().unwrap();
+        let dates = |since| Dates { since, until: None };
+        let [by, about, other] = [1, 2, 3].map(|id| MemberId(Uuid::from_u128(id)));
+        let review = Review {
+            id: Uuid::from_u128(1),
+            membership: Uuid::from_u128(2),
+            version: 2,
+            reason: Reason::Decision,
+            before: dates(day("2026-01-10")),
+            after: dates(day("2020-01-10")),
+            corrected_by: by,
+            created_at: opened,
+            state: State::Open,
+        };
+        let late = opened + TimeDelta::days(OVERDUE_DAYS);
+        for early in [opened, late - TimeDelta::seconds(1)] {
+            assert_eq!(review.due_at(early), Some(late));
+            assert!(!review.is_overdue(early));
+        }
+        let next = late + TimeDelta::days(OVERDUE_DAYS);
+        assert!(review.is_overdue(late));
+        assert_eq!(review.due_at(late), Some(next));
+        let closed = review.close(other, about, late).unwrap();
+        assert_eq!(closed.due_at(next), None);
+        assert!(!closed.is_overdue(next));
     }
 }

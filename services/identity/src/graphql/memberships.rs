@@ -2,13 +2,14 @@
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result};
 use chrono::{DateTime, Utc};
+use kit::access::Caller;
 use kit::graphql::{Connection, Cursor, Date, GlobalId, Page};
 
 use super::input::{request, uuid};
 use super::members::{self, Member, Membership};
 use crate::Identity;
 use crate::commands::memberships;
-use crate::domain::membership::{Correction, Membership as Changed};
+use crate::domain::membership::{Correction, Keep, Membership as Changed};
 use crate::domain::review::{Reason, State};
 use crate::error::Refusal;
 use crate::queries::reviews::{ReviewView, open_reviews, with_memberships};
@@ -236,14 +237,11 @@ impl MembershipMutation {
         input: RetainMembershipInput,
     ) -> Result<RetainMembershipPayload> {
         let (identity, caller) = request(ctx)?;
-        let result = async {
-            let id = membership_id(&input.membership_id)?;
-            let changed = memberships::retain_membership(&identity.ctx, caller, id).await?;
-            Ok(RetainMembershipPayload::done(
-                view(identity, changed).await?,
-            ))
-        };
-        RetainMembershipPayload::from_result(caller.language, result.await)
+        let kept = keep(identity, caller, &input.membership_id, Keep::Retain).await;
+        RetainMembershipPayload::from_result(
+            caller.language,
+            kept.map(RetainMembershipPayload::done),
+        )
     }
 
     /// Makes a membership that was kept a full one again. Officers of its organisation, those
@@ -254,14 +252,11 @@ impl MembershipMutation {
         input: ResumeMembershipInput,
     ) -> Result<ResumeMembershipPayload> {
         let (identity, caller) = request(ctx)?;
-        let result = async {
-            let id = membership_id(&input.membership_id)?;
-            let changed = memberships::resume_membership(&identity.ctx, caller, id).await?;
-            Ok(ResumeMembershipPayload::done(
-                view(identity, changed).await?,
-            ))
-        };
-        ResumeMembershipPayload::from_result(caller.language, result.await)
+        let kept = keep(identity, caller, &input.membership_id, Keep::Resume).await;
+        ResumeMembershipPayload::from_result(
+            caller.language,
+            kept.map(ResumeMembershipPayload::done),
+        )
     }
 
     /// Corrects the dates of a membership and opens a review of that. Officers of its
@@ -310,6 +305,11 @@ impl MembershipMutation {
 
 fn membership_id(id: &ID) -> std::result::Result<uuid::Uuid, Refusal> {
     uuid(id, "Membership", Refusal::MembershipNotFound)
+}
+
+async fn keep(identity: &Identity, caller: &Caller, id: &ID, how: Keep) -> kit::Result<Membership> {
+    let kept = memberships::keep_membership(&identity.ctx, caller, membership_id(id)?, how);
+    view(identity, kept.await?).await
 }
 
 async fn view(identity: &Identity, membership: Changed) -> kit::Result<Membership> {

@@ -22,6 +22,7 @@ mod people;
 mod races;
 mod replica;
 mod resync;
+mod reviews;
 mod rosters;
 mod rosters_guarded;
 mod sms;

@@ -28,12 +28,12 @@ const OF_OWN: [&str; 3] = [
 const APART: &str = "identity.memberships_apart";
 const REVIEWED: &str = "identity.corrections_are_reviewed";
 
-fn joining(union: &str, at: u32, since: &str) -> Value {
+pub(crate) fn joining(union: &str, at: u32, since: &str) -> Value {
     json!({ "organisationId": union, "person": person(at), "since": since })
 }
 
 /// Adds a person with a first day; the membership's id.
-async fn add(world: &World, by: &Caller, input: Value) -> String {
+pub(crate) async fn add(world: &World, by: &Caller, input: Value) -> String {
     let added = world.mutate(
         by,
         "addMembership",
@@ -125,14 +125,14 @@ async fn a_membership_is_kept_beyond_work() {
 }
 
 /// Person 101, an officer of the federation.
-async fn officer_above(world: &World) -> Caller {
+pub(crate) async fn officer_above(world: &World) -> Caller {
     let root = GlobalId::of_uuid("Organisation", world.root_id().0).to_string();
     let above = world.person(&root, 101).await;
     let _ = world.grant(above, &root, "OFFICER").await;
     world.as_member(above)
 }
 
-async fn queue(world: &World, by: &Caller) -> Vec<Value> {
+pub(crate) async fn queue(world: &World, by: &Caller) -> Vec<Value> {
     let query = "{ membershipReviews(first: 10) { nodes { id reason sinceBefore sinceAfter
         untilBefore untilAfter closedAt membership { id since } } } }";
     let reviews = world.run(by, query, json!({})).await;
