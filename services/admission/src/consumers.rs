@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use credential::rules::EVALUATOR_VERSION;
+use credential::rules::{EVALUATOR_VERSION, VenueId};
 use credential::token::{GROUP_PERSONS_MAX, Minute};
 use kit::consumer::Handler;
 use kit::event::Record;
@@ -13,12 +13,12 @@ use kit::types::{EntitlementId, OrderId, Union};
 use kit::{Error, Result, Tx};
 use proto::billing::{OrderClosed, OrderPaid};
 use proto::passes::{ProductChanged, product_changed};
-use proto::v1::{EntitlementChanged, entitlement};
+use proto::v1::{EntitlementChanged, Reservation, entitlement};
 use uuid::Uuid;
 
 use crate::commands;
 use crate::commands::entitlement::Word;
-use crate::domain::entitlement::{Granted, State};
+use crate::domain::entitlement::{Granted, RESERVATIONS_MAX, Reserved, State};
 use crate::store;
 use crate::store::order::NumberedOrder;
 use crate::store::product::Product;
@@ -137,8 +137,28 @@ fn word(record: &Record) -> Result<Word> {
             rules_version: one.rules_version,
             freeze_version: one.freeze_version,
             order,
+            reservations: reserved(&one.reservations)?,
         },
     })
+}
+
+/// The visits that are reserved.
+fn reserved(told: &[Reservation]) -> Result<Vec<Reserved>> {
+    if told.len() > RESERVATIONS_MAX {
+        return Err(Error::permanent("too many reservations"));
+    }
+    told.iter()
+        .map(
+            |one| match (Minute::new(one.from), Minute::new(one.until)) {
+                (Some(from), Some(until)) if from < until => Ok(Reserved {
+                    venue: VenueId(*id(&one.venue_id)?.as_bytes()),
+                    from,
+                    until,
+                }),
+                _ => Err(Error::permanent("a reservation without a time")),
+            },
+        )
+        .collect()
 }
 
 /// How many it is for; none is one, and more than a credential can name are no group of ours.

@@ -48,6 +48,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "admission_0002",
         sql: include_str!("../migrations/0002_by_hand.sql"),
     },
+    Migration {
+        name: "admission_0003",
+        sql: include_str!("../migrations/0003_reservations.sql"),
+    },
 ];
 
 /// All that this database needs, in order.

@@ -267,6 +267,7 @@ async fn uses(tx: &Tx, records: &[Record]) -> Result<()> {
             persons: i32::try_from(event.persons)
                 .map_err(|_| Error::permanent("a redemption of too many persons"))?,
             voided: event.voided,
+            overridden: event.overridden,
         };
         Ok((one.id, (record.epoch, event.version), one))
     }))?;

@@ -42,6 +42,19 @@ pub enum Refusal {
     ReissuedTooOften,
     /// No credential can say a higher generation.
     ReissuesExhausted,
+    // Reserved visits.
+    NotReservable,
+    VenueNotOpened,
+    DayNotOpen,
+    NoPlacesLeft,
+    OutsidePass,
+    VisitNotAdmitted,
+    VisitsUsedUp,
+    AlreadyReserved,
+    TooManyReservations,
+    NotReserved,
+    CancelTooLate,
+    PlacesBelowTaken,
 }
 
 /// A refusal as it is answered.
@@ -125,11 +138,12 @@ pub fn on_constraint(error: kit::Error) -> kit::Error {
     match error.constraint().as_deref() {
         Some("stock_within_limit") => Refusal::LimitBelowSold.into(),
         Some("pass_renewed_once") => Refusal::AlreadyRenewed.into(),
+        Some("reservation_once") => Refusal::AlreadyReserved.into(),
         _ => error,
     }
 }
 
-const TABLE: [Row; 28] = [
+const TABLE: [Row; 40] = [
     Row {
         refusal: Refusal::NoDraft,
         code: "NO_DRAFT",
@@ -325,6 +339,90 @@ const TABLE: [Row; 28] = [
         field: "passId",
         zh: "这张年票不能再换码，请联系工会。",
         en: "The code of this pass cannot be replaced any more; please ask your union.",
+    },
+    Row {
+        refusal: Refusal::NotReservable,
+        code: "NOT_RESERVABLE",
+        field: "passId",
+        zh: "这张年票入园无需预约。",
+        en: "Visits with this pass need no reservation.",
+    },
+    Row {
+        refusal: Refusal::VenueNotOpened,
+        code: "VENUE_NOT_OPENED",
+        field: "venueId",
+        zh: "这张年票不包含该场馆。",
+        en: "This pass does not open this venue.",
+    },
+    Row {
+        refusal: Refusal::DayNotOpen,
+        code: "DAY_NOT_OPEN",
+        field: "date",
+        zh: "该场馆当天未开放预约。",
+        en: "This venue takes no reservations for that day.",
+    },
+    Row {
+        refusal: Refusal::NoPlacesLeft,
+        code: "NO_PLACES_LEFT",
+        field: "date",
+        zh: "当天预约名额已满；有人取消后可能恢复。",
+        en: "No places are left for that day; some may come back when visits are cancelled.",
+    },
+    Row {
+        refusal: Refusal::OutsidePass,
+        code: "OUTSIDE_PASS",
+        field: "date",
+        zh: "该日期已过或不在年票有效期内。",
+        en: "That day is over or outside the days of this pass.",
+    },
+    Row {
+        refusal: Refusal::VisitNotAdmitted,
+        code: "VISIT_NOT_ADMITTED",
+        field: "date",
+        zh: "该场馆当天闭馆、暂停接待或不可使用本年票。",
+        en: "The venue is closed or does not take this pass on that day.",
+    },
+    Row {
+        refusal: Refusal::VisitsUsedUp,
+        code: "VISITS_USED_UP",
+        field: "date",
+        zh: "已用和已预约的次数达到年票上限。",
+        en: "The visits of this pass are used up by what is used and reserved.",
+    },
+    Row {
+        refusal: Refusal::AlreadyReserved,
+        code: "ALREADY_RESERVED",
+        field: "date",
+        zh: "已经预约了该场馆当天的参观。",
+        en: "This visit is already reserved.",
+    },
+    Row {
+        refusal: Refusal::TooManyReservations,
+        code: "TOO_MANY_RESERVATIONS",
+        field: "passId",
+        zh: "同时预约的参观过多，请先使用或取消。",
+        en: "Too many visits are reserved at once; use or cancel some first.",
+    },
+    Row {
+        refusal: Refusal::NotReserved,
+        code: "NOT_RESERVED",
+        field: "date",
+        zh: "没有该场馆当天的预约。",
+        en: "No visit of that venue and day is reserved.",
+    },
+    Row {
+        refusal: Refusal::CancelTooLate,
+        code: "CANCEL_TOO_LATE",
+        field: "date",
+        zh: "已过取消时间：须在参观日开始前两小时取消。",
+        en: "It is too late to cancel: that must be done two hours before the day begins.",
+    },
+    Row {
+        refusal: Refusal::PlacesBelowTaken,
+        code: "PLACES_BELOW_TAKEN",
+        field: "places",
+        zh: "名额不能少于已预约的人数。",
+        en: "There cannot be fewer places than are taken.",
     },
 ];
 

@@ -26,8 +26,9 @@ use kit::redis::Cache;
 use kit::replica::{Keys, Replica, Roots};
 use kit::{Ctx, Result};
 
-use crate::commands::{BuyPass, Purchase};
-use crate::domain::{Pass, ProductId};
+use crate::commands::{BuyPass, Purchase, ReserveVisit, Wish};
+use crate::domain::{Pass, ProductId, Slot};
+use crate::error::Refusal;
 use crate::queries::TermsMemory;
 pub use crate::settings::Settings;
 
@@ -44,6 +45,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "passes_0002",
         sql: include_str!("../migrations/0002_reissue.sql"),
     },
+    Migration {
+        name: "passes_0003",
+        sql: include_str!("../migrations/0003_reservations.sql"),
+    },
 ];
 
 /// All that this database needs, in order.
@@ -56,6 +61,7 @@ pub struct Passes {
     cache: Option<(Cache, u64)>,
     terms: TermsMemory,
     purchases: Lane<ProductId, Purchase, Pass>,
+    wishes: Lane<Slot, Wish, Pass>,
 }
 
 impl Passes {
@@ -73,6 +79,10 @@ impl Passes {
         let purchases = Lane::new("buy_pass", move |product, purchases| {
             commands::buy_batch(lane_ctx.clone(), key.clone(), product, purchases)
         });
+        let lane_ctx = ctx.clone();
+        let wishes = Lane::new("reserve_visit", move |slot, wishes| {
+            commands::reserve_batch(lane_ctx.clone(), slot, wishes)
+        });
         let seconds = settings.catalogue_seconds;
         let cache = cache.filter(|_| seconds > 0).map(|cache| (cache, seconds));
         Ok(Self {
@@ -80,6 +90,7 @@ impl Passes {
             cache,
             terms: TermsMemory::default(),
             purchases,
+            wishes,
         })
     }
 
@@ -97,6 +108,27 @@ impl Passes {
             request,
         };
         self.purchases.run(request.product, purchase).await
+    }
+
+    /// Reserves a visit with a pass of the caller's own, in the lane of the venue's day.
+    ///
+    /// # Errors
+    /// Why she cannot have it; overloaded, when the lane is full.
+    pub async fn reserve(
+        &self,
+        caller: &Caller,
+        slot: Slot,
+        request: ReserveVisit,
+    ) -> Result<Pass> {
+        // A lane is opened for days that have places only.
+        if !self.is_opened(slot).await? {
+            return Err(Refusal::DayNotOpen.into());
+        }
+        let wish = Wish {
+            caller: caller.clone(),
+            request,
+        };
+        self.wishes.run(slot, wish).await
     }
 
     /// What this service does with the events of billing and admission.

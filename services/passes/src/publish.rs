@@ -12,10 +12,10 @@ use proto::v1;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::commands::TermsBook;
+use crate::commands::{TermsBook, say_rights};
 use crate::domain::{
-    EntitlementState, Hold, Life, Names, Pass, Product, ProductState, RefundState, State, Terms,
-    Usable,
+    EntitlementState, Hold, Life, Names, Pass, Product, ProductState, RefundState, Reservation,
+    State, Terms, Usable,
 };
 use crate::store::{self, StoredTerms};
 
@@ -120,11 +120,16 @@ pub fn pass(pass: &Pass) -> NewEvent {
     NewEvent::of(&message, PASS, &pass.id.to_bytes(), pass.version)
 }
 
-/// The right at the gate; `None` while there never was one.
+/// The right at the gate with the visits that are reserved; `None` while there never was one.
 ///
 /// # Errors
 /// When its days do not fit a credential.
-pub fn entitlement(pass: &Pass, terms: &Terms, union: Union) -> Result<Option<NewEvent>> {
+pub fn entitlement(
+    pass: &Pass,
+    terms: &Terms,
+    reserved: &[Reservation],
+    union: Union,
+) -> Result<Option<NewEvent>> {
     let Some(right) = pass.entitlement() else {
         return Ok(None);
     };
@@ -138,6 +143,15 @@ pub fn entitlement(pass: &Pass, terms: &Terms, union: Union) -> Result<Option<Ne
         EntitlementState::Frozen => v1::entitlement::State::Frozen,
         EntitlementState::Revoked => v1::entitlement::State::Revoked,
     };
+    let mut reservations = Vec::with_capacity(reserved.len());
+    for one in reserved {
+        let (from, until) = one.instants();
+        reservations.push(v1::Reservation {
+            venue_id: one.slot.venue.as_bytes().to_vec(),
+            from: minute(from)?,
+            until: minute(until)?,
+        });
+    }
     let message = v1::EntitlementChanged {
         entitlement: Some(v1::Entitlement {
             id: pass.id.0,
@@ -155,6 +169,7 @@ pub fn entitlement(pass: &Pass, terms: &Terms, union: Union) -> Result<Option<Ne
             rules_version: pass.product_version.into(),
             freeze_version: right.freeze_version,
             order_id: pass.order.0.as_bytes().to_vec(),
+            reservations,
         }),
     };
     Ok(Some(NewEvent::of(
@@ -315,10 +330,10 @@ impl Resync {
             })
             .transpose()?;
         let passes = store::lock_after(tx, after, RESYNC_ROWS_MAX).await?;
-        let mut terms = TermsBook::default();
+        let mut book = TermsBook::default();
         for one in &passes {
-            let terms = terms.of(tx, one).await?;
-            tx.emit(order_requested(one, &terms.names, self.union));
+            let names = &book.of(tx, one).await?.names;
+            tx.emit(order_requested(one, names, self.union));
             match one.state {
                 State::AwaitingPayment(Hold::Lapsed) => tx.emit(hold_lapsed(one)),
                 State::AwaitingPayment(Hold::Refused) => {
@@ -327,13 +342,11 @@ impl Resync {
                 State::AwaitingPayment(Hold::Held) | State::Lapsed | State::Paid { .. } => {}
             }
             tx.emit(pass(one));
-            if let Some(right) = entitlement(one, terms, self.union)? {
-                tx.emit(right);
-            }
             if let Some(returned) = line_returned(one) {
                 tx.emit(returned);
             }
         }
+        say_rights(tx, self.union, &passes, &mut book).await?;
         let last = passes.last().map(|one| one.id.to_bytes().to_vec());
         Ok(next_cursor(passes.len(), RESYNC_ROWS_MAX, last))
     }

@@ -156,6 +156,38 @@ pub const INVARIANTS: &[Invariant] = &[
                 WHERE person.member = p.member AND r.state <> 'applied')",
     },
     Invariant {
+        id: "passes.places_hold",
+        zh: "每个参观日已占名额等于有效预约数且不超过开放名额",
+        en: "the places of a day that are taken are its reservations, and no more than there are",
+        sql: "SELECT d.venue::text || ' ' || d.date::text AS subject,
+                d.taken::text || ' taken of ' || d.open::text || ', ' || c.count::text
+                  || ' reserved' AS problem
+              FROM visit_day d CROSS JOIN LATERAL (
+                SELECT count(*) AS count FROM reservation r
+                WHERE r.venue = d.venue AND r.date = d.date AND r.state = 'held') c
+              WHERE d.taken <> c.count OR d.taken > d.open",
+    },
+    Invariant {
+        id: "passes.entered_as_reserved",
+        zh: "须预约的年票，每次入园都有当天该场馆的预约",
+        en: "whoever entered with a pass that needs it had reserved that venue and day",
+        sql: "SELECT u.id::text AS subject, 'entered without a reservation' AS problem
+              FROM replica_use u JOIN pass p ON p.id = u.pass
+              JOIN product_version v ON v.product = p.product AND v.number = p.product_version
+              WHERE v.reservation AND u.entry AND NOT u.voided AND NOT u.overridden
+                AND NOT EXISTS (SELECT 1 FROM reservation r WHERE r.pass = u.pass
+                  AND r.venue = u.venue AND r.date = u.date AND r.state = 'held')",
+    },
+    Invariant {
+        id: "passes.ended_holds_no_place",
+        zh: "已退款或作废的年票不占用之后的预约名额",
+        en: "a pass that has ended keeps no place of a day after its end",
+        sql: "SELECT r.id::text AS subject, 'held by a pass that is ' || p.state AS problem
+              FROM reservation r JOIN pass p ON p.id = r.pass
+              WHERE r.state = 'held' AND p.state IN ('refunded', 'voided')
+                AND r.date > (p.changed_at AT TIME ZONE 'Asia/Shanghai')::date",
+    },
+    Invariant {
         id: "passes.one_successor",
         zh: "每张年票最多续期一次",
         en: "a pass is continued by at most one other",

@@ -4,12 +4,14 @@
 //! Its state compares by (epoch, version), so what is heard twice or late does nothing.
 
 use chrono::{DateTime, Utc};
-use credential::rules::{EntitlementFacts, Standing};
+use credential::rules::{EntitlementFacts, Reservation, Standing, VenueId};
 use credential::token::{Minute, Token};
 use kit::types::{EntitlementId, OrderId, Union};
 
 /// How long a grant may be late before the entitlement is blocked, in minutes.
 pub const GRANT_MINUTES_MAX: i64 = 15;
+/// Visits that are reserved with one entitlement, at most: what is told beyond is no union's.
+pub const RESERVATIONS_MAX: usize = 64;
 /// People that one scope admits on signatures alone in an hour; the database checks it too.
 pub const UNSEEN_PERSONS_PER_HOUR_MAX: u32 = 200;
 
@@ -55,6 +57,26 @@ pub struct Granted {
     /// The last freeze that waits, or waited, for its uses to be counted; 0: none.
     pub freeze_version: i64,
     pub order: Option<OrderId>,
+    /// The visits that are reserved and not over, at any venue.
+    pub reservations: Vec<Reserved>,
+}
+
+/// A time that is reserved at a venue, half-open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reserved {
+    pub venue: VenueId,
+    pub from: Minute,
+    pub until: Minute,
+}
+
+impl From<&Reserved> for Reservation {
+    fn from(one: &Reserved) -> Self {
+        Self {
+            venue: one.venue,
+            from: one.from.instant(),
+            until: one.until.instant(),
+        }
+    }
 }
 
 /// Whether it opens doors.
@@ -183,7 +205,7 @@ impl Entitlement {
                 until: word.valid_until.instant(),
                 generation: word.generation,
                 persons: word.persons,
-                reservations: Vec::new(),
+                reservations: word.reservations.iter().map(Reservation::from).collect(),
             },
             (Grant::Unseen, Some(token)) => EntitlementFacts::from_token(token, budget_left),
             (Grant::Blocked, Some(token)) => EntitlementFacts {
@@ -235,6 +257,7 @@ mod tests {
             rules_version: 1,
             freeze_version: i64::from(state == State::Frozen) * version,
             order: None,
+            reservations: Vec::new(),
         }
     }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use credential::rules::VenueId;
 use credential::token::Minute;
 use kit::types::{EntitlementId, OrderId, Union};
 use kit::{Error, Result, Tx};
@@ -11,11 +12,11 @@ use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
 use super::Hold;
-use crate::domain::entitlement::{Entitlement, Grant, Granted, State};
+use crate::domain::entitlement::{Entitlement, Grant, Granted, Reserved, State};
 
 const COLUMNS: &str = "id, epoch, version, home, scope, state, valid_from, valid_until, \
     gen AS generation, persons, document_check, rules_version, freeze_version, order_id, \
-    first_used_at, blocked, block_version";
+    first_used_at, blocked, block_version, reservations";
 
 #[derive(Clone, Debug, FromQueryResult)]
 struct Row {
@@ -36,6 +37,7 @@ struct Row {
     first_used_at: Option<DateTime<Utc>>,
     blocked: bool,
     block_version: i64,
+    reservations: Vec<u8>,
 }
 
 impl TryFrom<Row> for Entitlement {
@@ -63,6 +65,7 @@ impl TryFrom<Row> for Entitlement {
                 rules_version: row.rules_version,
                 freeze_version: row.freeze_version,
                 order: row.order_id.map(OrderId),
+                reservations: reservations(&row.reservations).ok_or_else(broken)?,
             }))
         };
         let grant = match (row.state.as_str(), row.blocked) {
@@ -172,14 +175,15 @@ pub(crate) async fn save(tx: &Tx, all: &[&Entitlement]) -> Result<()> {
            order_id = NULLIF(t.order_id, $16),
            first_used_at = CASE WHEN t.first_used_ms >= 0
              THEN 'epoch'::timestamptz + t.first_used_ms * interval '1 microsecond' END,
-           blocked = t.blocked, block_version = t.block_version
+           blocked = t.blocked, block_version = t.block_version,
+           reservations = t.reservations
          FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[],
            $6::int[], $7::int[], $8::smallint[], $9::int[], $10::bool[], $11::bigint[],
            $12::bigint[], $13::uuid[], $14::bigint[], $15::bool[], $17::bigint[],
-           $18::smallint[])
+           $18::smallint[], $19::bytea[])
            AS t (id, epoch, version, scope, state, valid_from, valid_until, gen, persons,
              document_check, rules_version, freeze_version, order_id, first_used_ms, blocked,
-             block_version, home)
+             block_version, home, reservations)
          WHERE e.id = t.id",
         [
             columns.id.into(),
@@ -200,6 +204,7 @@ pub(crate) async fn save(tx: &Tx, all: &[&Entitlement]) -> Result<()> {
             Uuid::nil().into(),
             columns.block_version.into(),
             columns.home.into(),
+            columns.reservations.into(),
         ],
     )
     .await?;
@@ -225,6 +230,7 @@ struct Columns {
     blocked: Vec<bool>,
     block_version: Vec<i64>,
     home: Vec<i16>,
+    reservations: Vec<Vec<u8>>,
 }
 
 impl Columns {
@@ -275,9 +281,40 @@ impl Columns {
             columns.blocked.push(one.grant == Grant::Blocked);
             columns.block_version.push(one.block_version);
             columns.home.push(i16::from(one.home.code()));
+            let reserved = word.map_or(&[][..], |word| &word.reservations);
+            columns.reservations.push(reservation_bytes(reserved));
         }
         columns
     }
+}
+
+/// A reservation's bytes: venue, first minute, first minute after it.
+const RESERVATION_BYTES: usize = 24;
+
+fn reservation_bytes(reserved: &[Reserved]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(reserved.len() * RESERVATION_BYTES);
+    for one in reserved {
+        bytes.extend_from_slice(&one.venue.0);
+        bytes.extend_from_slice(&one.from.get().to_be_bytes());
+        bytes.extend_from_slice(&one.until.get().to_be_bytes());
+    }
+    bytes
+}
+
+fn reservations(bytes: &[u8]) -> Option<Vec<Reserved>> {
+    let (all, []) = bytes.as_chunks::<RESERVATION_BYTES>() else {
+        return None;
+    };
+    let minute = |bytes: &[u8]| Minute::new(u32::from_be_bytes(bytes.try_into().ok()?));
+    all.iter()
+        .map(|one| {
+            Some(Reserved {
+                venue: VenueId(one[..16].try_into().ok()?),
+                from: minute(&one[16..20])?,
+                until: minute(&one[20..])?,
+            })
+        })
+        .collect()
 }
 
 /// Entries of each that count: admitted and not voided. Only under their locks.

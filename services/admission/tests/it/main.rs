@@ -19,6 +19,7 @@ mod keys;
 mod limits;
 mod occupancy;
 mod races;
+mod reservations;
 mod seen;
 mod staff;
 mod standing;

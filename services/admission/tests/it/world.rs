@@ -270,6 +270,7 @@ impl World {
             rules_version: 1,
             freeze_version: 0,
             order_id: Uuid::from_u128(77).as_bytes().to_vec(),
+            reservations: Vec::new(),
         }
     }
 

@@ -9,9 +9,8 @@ use kit::types::{EntitlementId, OrderId, Union};
 use kit::{Error, Result, Tx};
 use uuid::Uuid;
 
-use super::{TermsBook, carry_out};
+use super::{TermsBook, carry_out, say_rights};
 use crate::domain::{Change, Order, Pass, Payment};
-use crate::publish;
 use crate::store;
 
 /// Passes follow what billing newly says of their orders. An order without a pass is not ours to
@@ -99,12 +98,6 @@ pub async fn count_uses(tx: &Tx, union: Union, answers: &[Counted]) -> Result<()
 /// # Errors
 /// When the database fails.
 pub async fn admit_again(tx: &Tx, union: Union, passes: &[EntitlementId]) -> Result<()> {
-    let mut book = TermsBook::default();
-    for pass in store::lock_all(tx, passes).await? {
-        let terms = book.of(tx, &pass).await?;
-        if let Some(right) = publish::entitlement(&pass, terms, union)? {
-            tx.emit(right);
-        }
-    }
-    Ok(())
+    let passes = store::lock_all(tx, passes).await?;
+    say_rights(tx, union, &passes, &mut TermsBook::default()).await
 }

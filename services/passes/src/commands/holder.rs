@@ -11,7 +11,7 @@ use super::{Reason, TermsBook, recorded_pass, seen, settle};
 use crate::domain::Pass;
 use crate::{Passes, store};
 
-async fn is_hers(tx: &Tx, member: Member, pass: &Pass) -> Result<bool> {
+pub(super) async fn is_hers(tx: &Tx, member: Member, pass: &Pass) -> Result<bool> {
     Ok(pass.member == member.id
         || store::persons(tx, member.id)
             .await?
@@ -19,7 +19,7 @@ async fn is_hers(tx: &Tx, member: Member, pass: &Pass) -> Result<bool> {
 }
 
 /// A pass of the caller's own, locked. Another member's reads as absent.
-async fn own(tx: &Tx, member: Member, id: EntitlementId) -> Result<Pass> {
+pub(super) async fn own(tx: &Tx, member: Member, id: EntitlementId) -> Result<Pass> {
     let pass = store::lock(tx, id).await?;
     if is_hers(tx, member, &pass).await? {
         Ok(pass)

@@ -1,11 +1,13 @@
 //! What can be done here, one function and one transaction each: authorise, load what is decided
 //! on and lock it, look the request up, decide, save, publish.
 
+mod batch;
 mod follow;
 mod holder;
 mod operator;
 mod products;
 mod purchase;
+mod reserve;
 mod timers;
 
 use std::collections::BTreeMap;
@@ -13,7 +15,7 @@ use std::collections::btree_map::Entry;
 
 use kit::due::NewDue;
 use kit::once::{self, Once, Request};
-use kit::types::{EntitlementId, MemberId, Union};
+use kit::types::{EntitlementId, MemberId, Union, shanghai_date};
 use kit::{Result, Tx};
 use uuid::Uuid;
 
@@ -21,11 +23,12 @@ pub use follow::{Counted, admit_again, count_uses, follow_orders};
 pub use operator::{Custody, REASON_CHARS_MAX, Reason};
 pub use products::{CheckedTerms, Shop};
 pub use purchase::{BuyPass, CLOSE_AFTER_MINUTES, Purchase, buy_batch};
+pub use reserve::{OpenDays, ReserveVisit, Wish, reserve_batch};
 pub use timers::{
     HOLD, HOLD_MARGIN_MINUTES, HOLD_REMINDER_MINUTES, end_activation, end_count, end_hold,
 };
 
-use crate::domain::{Change, Effect, Pass, ProductId, Terms, Timer};
+use crate::domain::{Change, Effect, EntitlementState, Pass, ProductId, Reservation, Terms, Timer};
 use crate::error::{on_constraint, recorded};
 use crate::store::Moved;
 use crate::{publish, store};
@@ -61,16 +64,57 @@ async fn carry_out(tx: &Tx, union: Union, changes: &[Change], book: &mut TermsBo
         .collect();
     store::save_all(tx, &changed).await.map_err(on_constraint)?;
     move_stock(tx, changes).await?;
+    let ended: Vec<EntitlementId> = changed
+        .iter()
+        .filter(|pass| has_ended(pass))
+        .map(id)
+        .collect();
+    store::release_after(tx, &ended, shanghai_date(tx.now())).await?;
+    for pass in &changed {
+        tx.emit(publish::pass(pass));
+    }
+    say_rights(tx, union, &changed, book).await?;
     for change in changes {
-        let pass = &change.pass;
-        if change.changed {
-            tx.emit(publish::pass(pass));
-            if let Some(right) = publish::entitlement(pass, book.of(tx, pass).await?, union)? {
-                tx.emit(right);
-            }
-        }
         for effect in &change.effects {
-            follow_up(tx, pass, effect);
+            follow_up(tx, &change.pass, effect);
+        }
+    }
+    Ok(())
+}
+
+const fn id(pass: &Pass) -> EntitlementId {
+    pass.id
+}
+
+/// Whether its places of the days to come are free again.
+fn has_ended(pass: &Pass) -> bool {
+    let right = pass.entitlement();
+    right.is_some_and(|right| right.state == EntitlementState::Revoked)
+}
+
+/// Tells gates of these passes, which are locked, as they stand: with what is reserved since
+/// yesterday, whose grace may last.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn say_rights(
+    tx: &Tx,
+    union: Union,
+    passes: &[Pass],
+    book: &mut TermsBook,
+) -> Result<()> {
+    let mut needing = Vec::new();
+    for pass in passes.iter().filter(|pass| pass.entitlement().is_some()) {
+        if book.of(tx, pass).await?.rules.reservation_required {
+            needing.push(pass.id);
+        }
+    }
+    let today = shanghai_date(tx.now());
+    let reserved = store::reserved(tx, &needing, today.pred_opt().unwrap_or(today)).await?;
+    for pass in passes {
+        let held: &[Reservation] = reserved.get(&pass.id).map_or(&[], Vec::as_slice);
+        if let Some(right) = publish::entitlement(pass, book.of(tx, pass).await?, held, union)? {
+            tx.emit(right);
         }
     }
     Ok(())

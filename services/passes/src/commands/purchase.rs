@@ -8,15 +8,16 @@ use chrono::TimeDelta;
 use hmac::{Hmac, Mac};
 use kit::access::{self, Caller, Member};
 use kit::due::NewDue;
-use kit::once::{self, BatchOnce, BatchOutcome, Request};
+use kit::once::{self, BatchOnce, Request};
 use kit::types::{EntitlementId, MemberId, OrderId, shanghai_date};
 use kit::{Ctx, Error, Ids, Result, Tx};
 use sha2::Sha256;
 use uuid::Uuid;
 
+use super::batch::{Decided, answers};
 use super::timers::{HOLD, HOLD_MARGIN_MINUTES};
 use crate::domain::{Buyer, NewPass, Offer, Pass, ProductId, Renewal, Stock};
-use crate::error::{Refusal, on_constraint, recorded};
+use crate::error::{Refusal, on_constraint};
 use crate::settings::EntitlementKey;
 use crate::{publish, store};
 
@@ -46,9 +47,6 @@ impl BuyPass {
         once::hash("buy_pass", &[&self.product.0.to_string(), &renews])
     }
 }
-
-/// What becomes of one purchase.
-type Decided = std::result::Result<Pass, Refusal>;
 
 /// Decides a batch of purchases of one product; one answer for each, in their order.
 ///
@@ -107,12 +105,7 @@ async fn buy(
         decided.insert(at, batch.decide(tx, key, member, request));
     }
     batch.write(tx, ctx, &decided, &asked).await?;
-    finish(tx, &requests, &decided).await?;
-    let mut answers = Vec::with_capacity(found.len());
-    for (at, once) in found.into_iter().enumerate() {
-        answers.push(answer(tx, at, once, &decided).await?);
-    }
-    let mut answers = answers.into_iter();
+    let mut answers = answers(tx, (&requests, found), &decided).await?.into_iter();
     Ok(members
         .into_iter()
         .map(|member| match member {
@@ -122,56 +115,6 @@ async fn buy(
             Err(error) => Err(error),
         })
         .collect())
-}
-
-async fn answer(
-    tx: &Tx,
-    at: usize,
-    once: BatchOnce,
-    decided: &BTreeMap<usize, Decided>,
-) -> Result<Result<Pass>> {
-    let at = match once {
-        BatchOnce::First => at,
-        BatchOnce::Twin(first) => first,
-        BatchOnce::KeyReused => return Ok(Err(once::key_reused().into())),
-        BatchOnce::Refused(code) => return Ok(recorded(&code)),
-        BatchOnce::Done(id) => {
-            return match super::recorded_pass(tx, &id).await {
-                Ok(pass) => Ok(Ok(pass)),
-                Err(Error::NotFound) => Ok(Err(Error::NotFound)),
-                Err(error) => Err(error),
-            };
-        }
-    };
-    Ok(match decided.get(&at) {
-        Some(Ok(pass)) => Ok(pass.clone()),
-        Some(Err(refusal)) => Err((*refusal).into()),
-        None => Err(Error::internal("a purchase was not decided")),
-    })
-}
-
-async fn finish(tx: &Tx, requests: &[Request], decided: &BTreeMap<usize, Decided>) -> Result<()> {
-    // What may be otherwise in a moment is not recorded: the same request may come again.
-    let (passing, lasting): (Vec<_>, Vec<_>) = decided
-        .iter()
-        .partition(|(_, decided)| matches!(decided, Err(refusal) if refusal.is_transient()));
-    let passing: Vec<Request> = passing
-        .into_iter()
-        .map(|(at, _)| requests[*at].clone())
-        .collect();
-    once::forget_batch(tx, &passing).await?;
-    let outcomes: Vec<BatchOutcome> = lasting
-        .into_iter()
-        .map(|(at, decided)| BatchOutcome {
-            caller: requests[*at].caller,
-            key: requests[*at].key,
-            outcome: match decided {
-                Ok(pass) => Ok(pass.id.to_bytes().to_vec()),
-                Err(refusal) => Err(refusal.code()),
-            },
-        })
-        .collect();
-    once::finish_batch(tx, &outcomes).await
 }
 
 /// What a batch decides on, under the lock of the stock.

@@ -7,9 +7,9 @@ use kit::due::After;
 use kit::types::EntitlementId;
 use kit::{Ctx, Result, Tx};
 
-use super::{TermsBook, carry_out};
-use crate::domain::{BILLING_REMINDER_HOURS, Change, FREEZE_REMINDER_HOURS, Pass, State, Terms};
-use crate::{publish, store};
+use super::{TermsBook, carry_out, say_rights};
+use crate::domain::{BILLING_REMINDER_HOURS, Change, FREEZE_REMINDER_HOURS, Pass, State};
+use crate::store;
 
 /// The kind of the row that ends a hold.
 pub const HOLD: &str = "hold";
@@ -80,7 +80,7 @@ pub async fn end_count(ctx: &Ctx, id: EntitlementId) -> Result<After> {
             let mut book = TermsBook::default();
             let terms = book.of(tx, &pass).await?;
             if pass.lacks_count() {
-                return ask_again(tx, ctx, &pass, terms);
+                return ask_again(tx, ctx, pass).await;
             }
             let change = pass.count_over(known, tx.now(), terms).or_remind();
             let waits = change.pass.refund_overdue();
@@ -95,15 +95,13 @@ pub async fn end_count(ctx: &Ctx, id: EntitlementId) -> Result<After> {
 
 /// Says the freeze again, since admission answers each that it hears, and alarms when the answer
 /// is overdue: the refund waits, however long.
-fn ask_again(tx: &Tx, ctx: &Ctx, pass: &Pass, terms: &Terms) -> Result<After> {
+async fn ask_again(tx: &Tx, ctx: &Ctx, pass: Pass) -> Result<After> {
     if pass.count_overdue(tx.now()) {
         tx.audit(AuditRow::system("count_overdue", pass.id));
         metrics::counter!("bashu_passes_counts_overdue_total").increment(1);
         tracing::error!(pass = %pass.id, "a refund waits: admission has not answered its freeze");
     }
-    if let Some(right) = publish::entitlement(pass, terms, ctx.union)? {
-        tx.emit(right);
-    }
+    say_rights(tx, ctx.union, &[pass], &mut TermsBook::default()).await?;
     Ok(After::At(
         tx.now() + TimeDelta::hours(FREEZE_REMINDER_HOURS),
     ))

@@ -9,6 +9,7 @@ mod pass;
 mod product;
 pub mod refund;
 mod reissue;
+mod reservation;
 mod sale;
 pub mod terms;
 #[cfg(test)]
@@ -26,6 +27,10 @@ pub use refund::{
     BILLING_REMINDER_HOURS, Cause, FREEZE_REMINDER_HOURS, Freeze, Refund, RefundState,
 };
 pub use reissue::REISSUES_PER_DAY_MAX;
+pub use reservation::{
+    CANCEL_HOURS_BEFORE, OPEN_RESERVATIONS_MAX, OPENED_DAYS_MAX, PLACES_MAX, Places, Reservation,
+    Slot, Wanted,
+};
 pub use sale::{Buyer, NewPass, Offer, Renewal, Stock};
 pub use terms::{Activation, AfterDeadline, Ladder, Names, RefundStep, Terms, TermsFault};
 pub use venue::{Today, Venue, Visit};

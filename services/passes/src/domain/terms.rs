@@ -163,10 +163,6 @@ impl Terms {
             return Err(TermsFault::RenewalDays);
         }
         self.check_ladder()?;
-        // Until a visit can be reserved such a pass would be sold and never admitted.
-        if self.rules.reservation_required {
-            return Err(TermsFault::ReservationRequired);
-        }
         self.rules
             .to_bytes()
             .map(|_| ())
@@ -228,7 +224,6 @@ pub enum TermsFault {
     Duration,
     RenewalDays,
     Ladder,
-    ReservationRequired,
     Rules,
 }
 
@@ -285,12 +280,6 @@ impl TermsFault {
                 "terms.refundLadder",
                 "退款阶梯最多 10 级，天数 1–360 且不递减，手续费 0–99%。",
                 "A refund ladder has at most 10 steps of rising days (1–360) and fees of 0–99 %.",
-            ),
-            Self::ReservationRequired => (
-                "terms.rules.reservationRequired",
-                "暂不支持预约入园（将随活动和票务功能提供）：请将 reservationRequired 设为 false。",
-                "Visits cannot be reserved before events and ticketing come: \
-                 reservationRequired must be false.",
             ),
             Self::Rules => (
                 "terms.rules",

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 
-use chrono::{DateTime, Datelike, Days, NaiveDate, Utc};
-use credential::dates::date_of;
+use chrono::{DateTime, Datelike, Days, NaiveDate, TimeDelta, Utc};
+use credential::dates::{date_of, start_of_day};
 use credential::rules::{
     Decision, Direction, DocumentReading, EntitlementFacts, History, Hours, Mode, OpeningHours,
     Presented, Province, Rules, Scan, Standing, Use, VenueFacts, VenueId, decide,
@@ -14,6 +14,7 @@ use credential::rules::{
 use uuid::Uuid;
 
 use super::pass::{Entitlement, EntitlementState};
+use super::reservation::Reservation;
 
 /// The weekdays of published opening hours, in their order.
 const WEEKDAYS: [&str; 7] = ["Mo", "Tu", "We", "Th", "Fr", "Sa", "Su"];
@@ -44,6 +45,8 @@ pub struct Today<'a> {
     pub right: Entitlement,
     pub rules: &'a Rules,
     pub visits: &'a [Visit],
+    /// What it has reserved, at any venue.
+    pub reservations: &'a [Reservation],
     pub now: DateTime<Utc>,
 }
 
@@ -73,7 +76,7 @@ impl Today<'_> {
             until: self.right.window.until(),
             generation: 0,
             persons: 1,
-            reservations: Vec::new(),
+            reservations: self.reservations.iter().map(slot).collect(),
         };
         let scan = Scan {
             direction: Direction::Entry,
@@ -89,7 +92,29 @@ impl Today<'_> {
     }
 }
 
+/// A reservation as gates know it.
+fn slot(one: &Reservation) -> credential::rules::Reservation {
+    let (from, until) = one.instants();
+    credential::rules::Reservation {
+        venue: VenueId(*one.slot.venue.as_bytes()),
+        from,
+        until,
+    }
+}
+
+/// Where no hours are known, the day is asked about at noon.
+const NOON_MINUTE: i64 = 12 * 60;
+
 impl Venue {
+    /// The first instant of a date at which it is open; noon where that is not known.
+    pub fn first_moment(&self, date: NaiveDate) -> DateTime<Utc> {
+        let week = opening(&self.opening_hours, date);
+        let at = usize::try_from(date.weekday().num_days_from_monday()).unwrap_or_default();
+        let hours = week.and_then(|week| week.0.get(at).copied().flatten());
+        let minute = hours.map_or(NOON_MINUTE, |hours| i64::from(hours.from_minute()));
+        start_of_day(date) + TimeDelta::minutes(minute)
+    }
+
     /// Whether the rules name it, now or ever.
     pub fn is_opened_by(&self, rules: &Rules) -> bool {
         rules.venues.open(VenueId(*self.id.as_bytes()), &self.tags)

@@ -127,7 +127,7 @@ pub(super) struct PassRulesInput {
     /// Venues that do not take part for a time.
     #[graphql(default)]
     suspensions: Vec<PassSuspensionInput>,
-    /// Whether a visit must be reserved: false, since no visit can be reserved yet.
+    /// Whether a visit must be reserved, with `reserveVisit`, on a day that `openVisitDays` opened.
     #[graphql(default)]
     reservation_required: bool,
     /// Whether the holder's document is looked at: a real-name pass.

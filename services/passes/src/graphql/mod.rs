@@ -8,22 +8,26 @@ mod pass;
 mod product;
 mod query;
 mod stub;
+mod visits;
 
-use async_graphql::{Context, EmptySubscription, Schema};
+use async_graphql::{Context, EmptySubscription, MergedObject, Schema};
 use kit::access::Caller;
 use kit::graphql::{Language, Mode, PAGE_ROWS_MAX};
 
-pub use mutation::Mutation;
 pub use query::Query;
 
 use crate::Passes;
+
+/// What can be done.
+#[derive(Clone, Copy, Debug, Default, MergedObject)]
+pub struct Mutation(mutation::PassMutation, visits::VisitMutation);
 
 /// The schema's type.
 pub type PassesSchema = Schema<Query, Mutation, EmptySubscription>;
 
 /// The schema that serves.
 pub fn schema(passes: &Passes, mode: Mode) -> PassesSchema {
-    let builder = Schema::build(Query, Mutation, EmptySubscription)
+    let builder = Schema::build(Query, Mutation::default(), EmptySubscription)
         .data(passes.clone())
         .data(loader::venue_products(passes));
     kit::graphql::limits(builder, mode).finish()
@@ -31,7 +35,7 @@ pub fn schema(passes: &Passes, mode: Mode) -> PassesSchema {
 
 /// The subgraph's SDL, which needs no database.
 pub fn sdl() -> String {
-    let builder = Schema::build(Query, Mutation, EmptySubscription);
+    let builder = Schema::build(Query, Mutation::default(), EmptySubscription);
     kit::graphql::sdl(&kit::graphql::limits(builder, Mode::Development).finish())
 }
 

@@ -16,9 +16,9 @@ use super::{caller, language, service};
 use crate::commands::{BuyPass, Custody, Reason, Shop};
 use crate::domain::{ProductId, VoidRefund};
 
-/// The root of mutations.
+/// What is done to products and passes.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Mutation;
+pub(super) struct PassMutation;
 
 kit::payload! {
     /// What became of a new product.
@@ -232,7 +232,7 @@ async fn take_custody(
 }
 
 #[Object]
-impl Mutation {
+impl PassMutation {
     /// Writes the first draft of an annual pass. Operators only.
     async fn create_pass_product(
         &self,

@@ -8,6 +8,7 @@ use kit::types::{Fen, day_start, shanghai_date};
 
 use super::product::PassProduct;
 use super::stub::{Member, Order, Venue};
+use super::visits::PassReservation;
 use super::{caller, language, rows, service};
 use crate::domain::{Life, Pass as DomainPass, RefundState, State, Today, Usable};
 use crate::queries::{UseView, VenueView, cursor_of_use, cursor_of_venue};
@@ -318,6 +319,17 @@ impl Pass {
         Ok(page.connection(uses, cursor_of_use, PassUse::from))
     }
 
+    /// Its visits that are reserved for today and later, by date: at most ten.
+    async fn reservations(&self, ctx: &Context<'_>) -> Result<Vec<PassReservation>> {
+        let passes = service(ctx)?;
+        let now = passes.ctx.clock.now();
+        let reserved = passes.reserved(&self.0, shanghai_date(now)).await?;
+        Ok(reserved
+            .iter()
+            .map(|one| PassReservation::of(one.slot, now))
+            .collect())
+    }
+
     /// Where it can be used now and how often: every venue it opens, by name, with what a gate
     /// would answer.
     #[graphql(complexity = "rows(first, last) * child_complexity + 1")]
@@ -343,12 +355,14 @@ impl Pass {
         let visits = passes.visits(&self.0).await?;
         let language = language(ctx);
         let now = passes.ctx.clock.now();
+        let reserved = passes.reserved(&self.0, shanghai_date(now)).await?;
         let answer = |view: VenueView| match self.0.entitlement() {
             Some(right) => {
                 let today = Today {
                     right,
                     rules: &terms.rules,
                     visits: &visits,
+                    reservations: &reserved,
                     now,
                 };
                 would_answer(&view, &today.at(&view.venue), language)

@@ -1,13 +1,15 @@
 //! Things of other services that are named here, and what this one adds to them.
 
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
-use kit::graphql::{Connection, GlobalId, Page};
+use kit::graphql::{Connection, Date, GlobalId, Page};
 use kit::types::{MemberId, OrderId};
 use uuid::Uuid;
 
 use super::pass::Pass;
 use super::product::PassProduct;
+use super::visits::VisitDay;
 use super::{caller, loader, rows, service};
+use crate::domain::Slot;
 use crate::queries::{cursor_of_pass, page_of_products, product_cursor};
 
 /// An order, whose home is billing.
@@ -65,6 +67,20 @@ impl Venue {
     /// The venue's id.
     async fn id(&self) -> ID {
         GlobalId::of_uuid("Venue", self.0)
+    }
+
+    /// The days on which visits can be reserved, from a Shanghai date on: `first` of them, at most
+    /// 100.
+    #[graphql(complexity = "rows(Some(first), None) * child_complexity + 1")]
+    async fn visit_days(&self, ctx: &Context<'_>, from: Date, first: i32) -> Result<Vec<VisitDay>> {
+        let page = Page::new(Some(first), None, None, None)?;
+        let slot = Slot {
+            venue: self.0,
+            date: from.0,
+        };
+        let days = service(ctx)?.visit_days(slot, page.limit()).await?;
+        let shown = days.into_iter().take(usize::try_from(first)?);
+        Ok(shown.map(VisitDay::from).collect())
     }
 
     /// The annual passes on sale that open it, oldest first.

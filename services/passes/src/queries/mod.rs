@@ -9,4 +9,4 @@ pub use passes::cursor_of_pass;
 pub use products::{
     CATALOGUE_ROWS_MAX, ProductView, TERMS_HELD_MAX, TermsMemory, page_of_products, product_cursor,
 };
-pub use venues::{UseView, VISITS_MAX, VenueView, cursor_of_use, cursor_of_venue};
+pub use venues::{UseView, VenueView, VisitDayView, cursor_of_use, cursor_of_venue};

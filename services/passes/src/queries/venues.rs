@@ -1,7 +1,5 @@
 //! Where a pass was used and where it opens doors.
 
-use std::collections::BTreeSet;
-
 use chrono::{DateTime, NaiveDate, Utc};
 use credential::rules::Province;
 use kit::graphql::{Cursor, Page, foreign_cursor};
@@ -10,10 +8,8 @@ use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
 use crate::Passes;
-use crate::domain::{Pass, Terms, Venue, Visit};
-
-/// Uses of one pass that its limits are judged by, at most: far above any limit.
-pub const VISITS_MAX: i64 = 10_000;
+use crate::domain::{Pass, Reservation, Slot, Terms, Venue, Visit};
+use crate::store::{self, VENUE_COLUMNS, VenueRow};
 
 /// One use in a pass's history.
 #[derive(Clone, Debug, FromQueryResult)]
@@ -27,6 +23,15 @@ pub struct UseView {
     pub voided: bool,
 }
 
+/// A day of a venue that takes reservations.
+#[derive(Clone, Copy, Debug, FromQueryResult)]
+pub struct VisitDayView {
+    pub date: NaiveDate,
+    /// How many visits can be reserved in all.
+    pub open: i32,
+    pub taken: i32,
+}
+
 /// A venue in a list.
 #[derive(Clone, Debug)]
 pub struct VenueView {
@@ -35,41 +40,17 @@ pub struct VenueView {
     pub name_en: String,
 }
 
-#[derive(FromQueryResult)]
-struct VenueRow {
-    id: Uuid,
-    province: i16,
-    name_zh: String,
-    name_en: String,
-    tags: Vec<String>,
-    opening_hours: String,
-    suspended: bool,
-}
+impl TryFrom<VenueRow> for VenueView {
+    type Error = Error;
 
-impl VenueRow {
-    fn view(self) -> Result<VenueView> {
-        Ok(VenueView {
-            venue: Venue {
-                id: self.id,
-                province: province(self.province)?,
-                tags: self.tags.into_iter().collect::<BTreeSet<String>>(),
-                opening_hours: self.opening_hours,
-                suspended: self.suspended,
-            },
-            name_zh: self.name_zh,
-            name_en: self.name_en,
+    fn try_from(row: VenueRow) -> Result<Self> {
+        Ok(Self {
+            venue: row.venue()?,
+            name_zh: row.name_zh,
+            name_en: row.name_en,
         })
     }
 }
-
-fn province(code: i16) -> Result<Province> {
-    u8::try_from(code)
-        .ok()
-        .and_then(Province::from_code)
-        .ok_or_else(|| Error::internal("a venue row is inconsistent: its province"))
-}
-
-const VENUE_COLUMNS: &str = "id, province, name_zh, name_en, tags, opening_hours, suspended";
 
 impl Passes {
     /// A page of the uses of a pass, newest first. The pass must be one the caller may see.
@@ -103,32 +84,52 @@ impl Passes {
     /// # Errors
     /// When the database fails.
     pub async fn visits(&self, pass: &Pass) -> Result<Vec<Visit>> {
-        #[derive(FromQueryResult)]
-        struct Row {
-            venue: Uuid,
-            province: i16,
-            date: NaiveDate,
-            persons: i32,
-        }
-        let rows = self
-            .ctx
+        self.ctx
             .db
-            .all::<Row>(
-                "SELECT venue, province, date, persons FROM replica_use
-                 WHERE pass = $1 AND entry AND NOT voided ORDER BY at DESC, id DESC LIMIT $2",
-                [pass.id.to_i64().into(), VISITS_MAX.into()],
-            )
-            .await?;
-        rows.into_iter()
-            .map(|row| {
-                Ok(Visit {
-                    venue: row.venue,
-                    province: province(row.province)?,
-                    date: row.date,
-                    persons: u16::try_from(row.persons).unwrap_or(u16::MAX),
-                })
+            .tx("read_visits", async |tx| {
+                let mut visits = store::visits(tx, &[pass.id]).await?;
+                Ok(visits.remove(&pass.id).unwrap_or_default())
             })
-            .collect()
+            .await
+    }
+
+    /// What a pass has reserved from `day` on, by date. The pass must be one the caller may see.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn reserved(&self, pass: &Pass, day: NaiveDate) -> Result<Vec<Reservation>> {
+        self.ctx
+            .db
+            .tx("read_reservations", async |tx| {
+                let mut reserved = store::reserved(tx, &[pass.id], day).await?;
+                Ok(reserved.remove(&pass.id).unwrap_or_default())
+            })
+            .await
+    }
+
+    /// The days of a venue that were opened for reservations, from `first` on, at most `rows_max`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn visit_days(&self, first: Slot, rows_max: i64) -> Result<Vec<VisitDayView>> {
+        let values = [first.venue.into(), first.date.into(), rows_max.into()];
+        self.ctx
+            .db
+            .all(
+                "SELECT date, open, taken FROM visit_day WHERE venue = $1 AND date >= $2
+                 ORDER BY date LIMIT $3",
+                values,
+            )
+            .await
+    }
+
+    /// Whether a day was ever opened for reservations.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn is_opened(&self, slot: Slot) -> Result<bool> {
+        let days = self.visit_days(slot, 1).await?;
+        Ok(days.first().is_some_and(|day| day.date == slot.date))
     }
 
     /// Those of these venues that admission told of.
@@ -138,7 +139,7 @@ impl Passes {
     pub(super) async fn venues(&self, ids: &[Uuid]) -> Result<Vec<Venue>> {
         let sql = format!("SELECT {VENUE_COLUMNS} FROM replica_venue WHERE id = ANY($1)");
         let rows: Vec<VenueRow> = self.ctx.db.all(&sql, [ids.to_vec().into()]).await?;
-        rows.into_iter().map(|row| Ok(row.view()?.venue)).collect()
+        rows.iter().map(VenueRow::venue).collect()
     }
 
     /// A page of the venues that a pass opens at some time, by name.
@@ -195,7 +196,7 @@ impl Passes {
                 ],
             )
             .await?;
-        rows.into_iter().map(VenueRow::view).collect()
+        rows.into_iter().map(VenueView::try_from).collect()
     }
 }
 

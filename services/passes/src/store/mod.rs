@@ -6,7 +6,9 @@ mod pass;
 mod pass_rows;
 mod product;
 mod replica;
+mod reservation;
 mod sale;
+mod venue;
 
 pub use pass::{
     add_reissue, insert, load, load_all, lock, lock_after, lock_all, lock_by_orders, persons,
@@ -21,7 +23,12 @@ pub use replica::{
     FreshOrder, NewUse, NewVenue, erased, passes_known, put_orders, put_uses, put_venues,
     uses_counted,
 };
+pub use reservation::{
+    RESERVATION_COLUMNS, ReservationRow, cancel, lock_places, open_days, province, release_after,
+    reserve, reserved, visits,
+};
 pub use sale::{
     Moved, add_bought, add_held, bought, create_stock, in_union, lock_stock, move_stock,
     release_members, set_sale_limit,
 };
+pub use venue::{VENUE_COLUMNS, VenueRow, venue};

@@ -223,9 +223,9 @@ async fn write_terms(tx: &Tx, product: ProductId, draft: u32, terms: &Terms) -> 
            (product, number, name_zh, name_en, description_zh, description_en, price_fen,
             sale_from, sale_until, sale_limit, member_limit, activation, activation_unit,
             activation_count, start_delay_days, duration_unit, duration_count, refund_ladder,
-            renewal_days, rules, evaluator_least)
+            renewal_days, rules, evaluator_least, reservation)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-            $19, $20, $21)
+            $19, $20, $21, $22)
          ON CONFLICT (product, number) DO UPDATE SET
             name_zh = EXCLUDED.name_zh, name_en = EXCLUDED.name_en,
             description_zh = EXCLUDED.description_zh, description_en = EXCLUDED.description_en,
@@ -237,7 +237,8 @@ async fn write_terms(tx: &Tx, product: ProductId, draft: u32, terms: &Terms) -> 
             start_delay_days = EXCLUDED.start_delay_days,
             duration_unit = EXCLUDED.duration_unit, duration_count = EXCLUDED.duration_count,
             refund_ladder = EXCLUDED.refund_ladder, renewal_days = EXCLUDED.renewal_days,
-            rules = EXCLUDED.rules, evaluator_least = EXCLUDED.evaluator_least",
+            rules = EXCLUDED.rules, evaluator_least = EXCLUDED.evaluator_least,
+            reservation = EXCLUDED.reservation",
         [
             product.0.into(),
             signed(draft)?.into(),
@@ -260,6 +261,7 @@ async fn write_terms(tx: &Tx, product: ProductId, draft: u32, terms: &Terms) -> 
             terms.renewal_days.map(signed).transpose()?.into(),
             rules.into(),
             i32::from(terms.rules.evaluator_least).into(),
+            terms.rules.reservation_required.into(),
         ],
     )
     .await?;

@@ -132,6 +132,7 @@ pub struct NewUse {
     pub date: NaiveDate,
     pub persons: i32,
     pub voided: bool,
+    pub overridden: bool,
 }
 
 /// Which of these entitlements are passes of ours: admission tells of all kinds.
@@ -169,12 +170,13 @@ pub async fn put_uses(tx: &Tx, uses: &[NewUse]) -> Result<()> {
         |read: fn(&NewUse) -> bool| -> Vec<bool> { uses.iter().map(|one| read(one)).collect() };
     tx.execute(
         "INSERT INTO replica_use AS r
-           (id, epoch, version, pass, province, venue, entry, at, date, persons, voided)
+           (id, epoch, version, pass, province, venue, entry, at, date, persons, voided, overridden)
          SELECT id, epoch, version, pass, province::smallint, venue, entry, at::timestamptz,
-           date::date, persons::int, voided
+           date::date, persons::int, voided, overridden
          FROM UNNEST($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
-             $6::uuid[], $7::bool[], $8::text[], $9::text[], $10::bigint[], $11::bool[])
-           AS t (id, epoch, version, pass, province, venue, entry, at, date, persons, voided)
+             $6::uuid[], $7::bool[], $8::text[], $9::text[], $10::bigint[], $11::bool[], $12::bool[])
+           AS t (id, epoch, version, pass, province, venue, entry, at, date, persons, voided,
+             overridden)
          ON CONFLICT (id) DO UPDATE SET epoch = EXCLUDED.epoch, version = EXCLUDED.version,
            voided = EXCLUDED.voided, at = EXCLUDED.at, date = EXCLUDED.date,
            persons = EXCLUDED.persons, venue = EXCLUDED.venue, province = EXCLUDED.province
@@ -200,6 +202,7 @@ pub async fn put_uses(tx: &Tx, uses: &[NewUse]) -> Result<()> {
                 .into(),
             longs(|one| one.persons.into()).into(),
             bools(|one| one.voided).into(),
+            bools(|one| one.overridden).into(),
         ],
     )
     .await?;

@@ -12,6 +12,7 @@ mod purchase;
 mod races;
 mod refund;
 mod reissue;
+mod reservations;
 mod resync;
 mod unguarded;
 mod views;

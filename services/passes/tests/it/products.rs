@@ -130,11 +130,6 @@ async fn senseless_terms_are_refused_by_field() {
             "blackouts",
         ),
         (json!({ "rules": { "graceMinutes": 121 } }), "rules"),
-        // It would be sold, and nobody could ever be admitted by it.
-        (
-            json!({ "rules": { "reservationRequired": true } }),
-            "reservationRequired",
-        ),
     ] {
         let input = json!({ "terms": usual_terms(&change), "idempotencyKey": key() });
         let mut said = Vec::new();

@@ -140,6 +140,11 @@ impl World {
             }
             "stopSale" | "resumeSale" => ("PassSale".to_owned(), PRODUCT),
             "freezePass" | "unfreezePass" => ("PassCustody".to_owned(), PASS),
+            "reserveVisit" | "cancelVisit" => {
+                let payload = self.visit(caller, name, input).await;
+                return payload;
+            }
+            "openVisitDays" => ("OpenVisitDays".to_owned(), "venue { id }"),
             "voidPass" | "buyPass" | "activatePass" | "requestPassRefund" | "reissuePass" => {
                 let mut kind = name.to_owned();
                 kind[..1].make_ascii_uppercase();
@@ -150,6 +155,16 @@ impl World {
         let query = format!(
             "mutation($input: {kind}Input!) {{ {name}(input: $input) {{
                {thing} userErrors {{ code field message }} }} }}"
+        );
+        let data = self.ask(caller, &query, json!({ "input": input })).await;
+        data[name].clone()
+    }
+
+    async fn visit(&self, caller: &Caller, name: &str, input: Value) -> Value {
+        let query = format!(
+            "mutation($input: VisitInput!) {{ {name}(input: $input) {{
+               pass {{ id reservations {{ date canBeCancelled venue {{ id }} }} }}
+               userErrors {{ code field message }} }} }}"
         );
         let data = self.ask(caller, &query, json!({ "input": input })).await;
         data[name].clone()
