@@ -128,14 +128,21 @@ impl Wanted<'_> {
     }
 }
 
-const fn refusal_of(reason: Reason) -> Refusal {
-    match reason {
-        Reason::WrongVenue => Refusal::VenueNotOpened,
-        Reason::UsedToday | Reason::UsedHere | Reason::UsedUp | Reason::TooManyPersons => {
-            Refusal::VisitsUsedUp
-        }
-        Reason::NotYetValid | Reason::Expired => Refusal::OutsidePass,
-        _ => Refusal::VisitNotAdmitted,
+fn refusal_of(reason: Reason) -> Refusal {
+    const USED_UP: [Reason; 4] = [
+        Reason::UsedToday,
+        Reason::UsedHere,
+        Reason::UsedUp,
+        Reason::TooManyPersons,
+    ];
+    if reason == Reason::WrongVenue {
+        Refusal::VenueNotOpened
+    } else if USED_UP.contains(&reason) {
+        Refusal::VisitsUsedUp
+    } else if [Reason::NotYetValid, Reason::Expired].contains(&reason) {
+        Refusal::OutsidePass
+    } else {
+        Refusal::VisitNotAdmitted
     }
 }
 

@@ -216,6 +216,7 @@ mod tests {
                 right: right(),
                 rules: &rules,
                 visits,
+                reservations: &[],
                 now,
             }
             .at(&venue())
@@ -246,6 +247,7 @@ mod tests {
             right: right(),
             rules: &rules,
             visits: &[],
+            reservations: &[],
             now,
         };
         for (hours, reason) in [
@@ -264,5 +266,24 @@ mod tests {
             ..venue()
         };
         assert_eq!(today.at(&suspended).reason(), Some(Reason::VenueSuspended));
+    }
+
+    /// The first moment of a day is its opening, its exceptions' first; else noon.
+    #[test]
+    fn a_day_begins_with_its_opening() {
+        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
+        let at = |hours: &str, date: &str| {
+            let venue = Venue {
+                opening_hours: hours.to_owned(),
+                ..venue()
+            };
+            venue.first_moment(day(date)).to_rfc3339()
+        };
+        let hours = "Mo off; Tu 09:00-17:00; We 09:00-17:00; Th 09:00-17:00; Fr 09:00-17:00; \
+                     Sa 08:30-20:00; Su 08:30-20:00; 2026-05-01 07:00-21:00";
+        assert_eq!(at(hours, "2026-05-05"), "2026-05-05T01:00:00+00:00");
+        assert_eq!(at(hours, "2026-05-01"), "2026-04-30T23:00:00+00:00");
+        assert_eq!(at(hours, "2026-05-04"), "2026-05-04T04:00:00+00:00", "off");
+        assert_eq!(at("", "2026-05-05"), "2026-05-05T04:00:00+00:00");
     }
 }

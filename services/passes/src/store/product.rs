@@ -196,22 +196,20 @@ fn activation_parts(activation: Activation) -> (&'static str, Option<(&'static s
     }
 }
 
+fn ladder_column(ladder: &Ladder) -> Result<serde_json::Value> {
+    let row = |step: &RefundStep| StepRow {
+        days: step.days,
+        fee_percent: step.fee_percent,
+        unused_only: step.unused_only,
+    };
+    let steps: Vec<StepRow> = ladder.0.iter().map(row).collect();
+    serde_json::to_value(steps).map_err(|_| Error::internal("a ladder cannot be written"))
+}
+
 async fn write_terms(tx: &Tx, product: ProductId, draft: u32, terms: &Terms) -> Result<()> {
-    let steps: Vec<StepRow> = terms
-        .ladder
-        .0
-        .iter()
-        .map(|step| StepRow {
-            days: step.days,
-            fee_percent: step.fee_percent,
-            unused_only: step.unused_only,
-        })
-        .collect();
-    let ladder =
-        serde_json::to_value(steps).map_err(|_| Error::internal("a ladder cannot be written"))?;
-    let product_version = draft;
+    let ladder = ladder_column(&terms.ladder)?;
     let rules = Rules {
-        product_version,
+        product_version: draft,
         ..terms.rules.clone()
     }
     .to_bytes()
