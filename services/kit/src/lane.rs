@@ -134,14 +134,14 @@ where
 
     async fn drain(self, key: K, mut queued: mpsc::Receiver<Waiting<C, A>>) {
         let mut waiting = Vec::with_capacity(BATCH_MAX);
+        let commands = metrics::histogram!("bashu_lane_batch_commands", "lane" => self.name);
         loop {
             let received =
                 tokio::time::timeout(IDLE, queued.recv_many(&mut waiting, BATCH_MAX)).await;
             match received {
                 Ok(0) => return,
                 Ok(count) => {
-                    metrics::histogram!("bashu_lane_batch_commands", "lane" => self.name)
-                        .record(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+                    commands.record(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
                     self.run_batch(&key, std::mem::take(&mut waiting)).await;
                 }
                 Err(_) => {

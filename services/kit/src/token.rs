@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use base64::Engine;
@@ -62,6 +63,8 @@ struct Shared {
     keys: RwLock<Arc<[AccessKey]>>,
     /// By the token's digest. Whoever has no good token cannot put one in.
     signed: Mutex<HashMap<[u8; 32], Signed>>,
+    /// When expired ones were last looked for: once a second is enough, however full it is.
+    swept_at: AtomicI64,
 }
 
 /// A token whose signature is right: its times and its key are looked at on every use.
@@ -113,8 +116,9 @@ impl AccessKeys {
 
     fn remember(&self, digest: [u8; 32], one: Signed, now: DateTime<Utc>) {
         let mut all = self.signed();
-        if all.len() >= REMEMBERED_MAX {
-            all.retain(|_, one| one.claims.exp > now.timestamp());
+        let now = now.timestamp();
+        if all.len() >= REMEMBERED_MAX && self.0.swept_at.swap(now, Ordering::Relaxed) != now {
+            all.retain(|_, one| one.claims.exp > now);
         }
         if all.len() < REMEMBERED_MAX {
             all.insert(digest, one);

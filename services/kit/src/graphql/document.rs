@@ -2,14 +2,15 @@
 //! otherwise cost minutes and gigabytes.
 //!
 //! First a scan that only counts tokens and brackets, then the parser, then one pass in which
-//! each fragment is measured once. A cycle of fragments counts as too large.
+//! each fragment is measured once. A cycle of fragments counts as too large. It remembers no
+//! document: `documents` does.
 
 use async_graphql::Variables;
 use async_graphql::parser::parse_query;
-use async_graphql::parser::types::{ExecutableDocument, Field, Selection, SelectionSet};
+use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
 
 use super::limits::Mode;
-use super::size::{COST_MAX, Expansion, representations};
+use super::size::{COST_MAX, Expansion};
 use super::texts::Text;
 
 /// Tokens of a document, at most. The gateway writes fragments out, so a subgraph sees longer
@@ -47,39 +48,74 @@ fn refuse<T>(limit: &'static str) -> Result<T, TooLarge> {
     })
 }
 
-/// Parses and measures.
-pub(crate) fn measure(
-    query: &str,
-    variables: &Variables,
-    mode: Mode,
-) -> Result<ExecutableDocument, TooLarge> {
-    scan(query)?;
-    let document = parse_query(query).map_err(|_| TooLarge {
-        text: Text::BadDocument,
-        limit: "syntax",
-    })?;
-    if document.fragments.len() > FRAGMENTS_MAX {
-        return refuse("fragments");
-    }
-    if document.operations.iter().count() > OPERATIONS_MAX {
-        return refuse("operations");
-    }
-    Counts::of(&document, variables).check(mode)?;
-    let mut expansion = Expansion::of(&document, variables);
-    for (_, operation) in document.operations.iter() {
-        let size = expansion.selected(&operation.node.selection_set.node);
-        if size.selections > EXPANDED_SELECTIONS_MAX {
-            return refuse("expanded selections");
-        }
-        if size.cost > COST_MAX {
-            return refuse("cost");
-        }
-    }
-    Ok(document)
+/// A document within every limit.
+#[derive(Clone, Debug)]
+pub(crate) struct Document {
+    pub(crate) tree: ExecutableDocument,
+    pub(crate) tokens: usize,
+    /// Whether other variables can carry it over a limit.
+    varies: bool,
 }
 
-/// Counts tokens and open brackets without building anything.
-fn scan(query: &str) -> Result<(), TooLarge> {
+impl Document {
+    /// Parses and measures.
+    pub(crate) fn read(text: &str, variables: &Variables, mode: Mode) -> Result<Self, TooLarge> {
+        let tokens = scan(text)?;
+        let tree = parse_query(text).map_err(|_| TooLarge {
+            text: Text::BadDocument,
+            limit: "syntax",
+        })?;
+        if tree.fragments.len() > FRAGMENTS_MAX {
+            return refuse("fragments");
+        }
+        if tree.operations.iter().count() > OPERATIONS_MAX {
+            return refuse("operations");
+        }
+        Counts::of(&tree).check(mode)?;
+        let varies = check_sizes(&tree, variables)?;
+        Ok(Self {
+            tree,
+            tokens,
+            varies,
+        })
+    }
+
+    /// Measures again what depends on variables: the rest is as it was when it was read.
+    pub(crate) fn check(&self, variables: &Variables) -> Result<(), TooLarge> {
+        if self.varies {
+            check_sizes(&self.tree, variables)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the answer is that of these variables alone.
+fn check_sizes(tree: &ExecutableDocument, variables: &Variables) -> Result<bool, TooLarge> {
+    let mut expansion = Expansion::of(tree, variables);
+    for size in expansion.sizes() {
+        for (count, max, limit) in [
+            (
+                size.representations,
+                REPRESENTATIONS_MAX as u64,
+                "representations",
+            ),
+            (
+                size.selections,
+                EXPANDED_SELECTIONS_MAX,
+                "expanded selections",
+            ),
+            (size.cost, COST_MAX, "cost"),
+        ] {
+            if count > max {
+                return refuse(limit);
+            }
+        }
+    }
+    Ok(expansion.varies())
+}
+
+/// Counts tokens and open brackets without building anything; answers the tokens.
+fn scan(query: &str) -> Result<usize, TooLarge> {
     let bytes = query.as_bytes();
     let (mut at, mut tokens, mut open) = (0, 0, 0_usize);
     while let Some(&byte) = bytes.get(at) {
@@ -119,7 +155,7 @@ fn scan(query: &str) -> Result<(), TooLarge> {
             return refuse("nesting");
         }
     }
-    Ok(())
+    Ok(tokens)
 }
 
 /// The length of the string or block string at the start of `bytes`; all of them when it does
@@ -149,47 +185,41 @@ struct Counts {
     aliases: usize,
     directives: usize,
     entity_fields: usize,
-    representations: usize,
     introspection: bool,
 }
 
 impl Counts {
-    fn of(document: &ExecutableDocument, variables: &Variables) -> Self {
+    fn of(document: &ExecutableDocument) -> Self {
         let mut counts = Self::default();
-        let representations = |field: &Field| representations(document, variables, field);
         for (_, operation) in document.operations.iter() {
             counts.directives += operation.node.directives.len();
             for definition in &operation.node.variable_definitions {
                 counts.directives += definition.node.directives.len();
             }
-            counts.walk(&operation.node.selection_set.node, &representations);
+            counts.walk(&operation.node.selection_set.node);
         }
         for fragment in document.fragments.values() {
             counts.directives += fragment.node.directives.len();
-            counts.walk(&fragment.node.selection_set.node, &representations);
+            counts.walk(&fragment.node.selection_set.node);
         }
         counts
     }
 
-    fn walk(&mut self, set: &SelectionSet, representations: &impl Fn(&Field) -> usize) {
+    fn walk(&mut self, set: &SelectionSet) {
         for selection in &set.items {
             self.directives += selection.node.directives().len();
             match &selection.node {
                 Selection::Field(field) => {
                     self.aliases += usize::from(field.node.alias.is_some());
                     match field.node.name.node.as_str() {
-                        "_entities" => {
-                            self.entity_fields += 1;
-                            let count = representations(&field.node);
-                            self.representations = self.representations.max(count);
-                        }
+                        "_entities" => self.entity_fields += 1,
                         "_service" | "__schema" | "__type" => self.introspection = true,
                         _ => {}
                     }
-                    self.walk(&field.node.selection_set.node, representations);
+                    self.walk(&field.node.selection_set.node);
                 }
                 Selection::InlineFragment(inline) => {
-                    self.walk(&inline.node.selection_set.node, representations);
+                    self.walk(&inline.node.selection_set.node);
                 }
                 Selection::FragmentSpread(_) => {}
             }
@@ -207,7 +237,6 @@ impl Counts {
             (self.aliases, ALIASES_MAX, "aliases"),
             (self.directives, DIRECTIVES_MAX, "directives"),
             (self.entity_fields, ENTITY_FIELDS_MAX, "entity fields"),
-            (self.representations, REPRESENTATIONS_MAX, "representations"),
         ] {
             if count > max {
                 return refuse(limit);
@@ -222,7 +251,7 @@ mod tests {
     use super::*;
 
     fn refused_by(query: &str) -> Option<&'static str> {
-        measure(query, &Variables::default(), Mode::Production)
+        Document::read(query, &Variables::default(), Mode::Production)
             .err()
             .map(|error| error.limit)
     }
@@ -318,7 +347,8 @@ mod tests {
             "{ ...F } fragment F on Query { ... { s: _service { sdl } } }",
         ] {
             assert_eq!(refused_by(query), Some("introspection"), "{query}");
-            assert!(measure(query, &Variables::default(), Mode::Development).is_ok());
+            let read = Document::read(query, &Variables::default(), Mode::Development);
+            assert!(read.is_ok());
         }
         assert_eq!(refused_by("{ __typename }"), None);
     }

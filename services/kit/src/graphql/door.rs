@@ -3,7 +3,7 @@
 //! and only then the schema.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_graphql::{Executor, Request, Variables};
@@ -17,7 +17,8 @@ use serde::Deserialize;
 use tracing::Instrument;
 
 use super::Language;
-use super::document::{self, TooLarge};
+use super::document::TooLarge;
+use super::documents::Documents;
 use super::limits::Mode;
 use super::payload::{log_chain, public_parts};
 use super::signature::{self, GatewayKey, Unsigned, Verifier};
@@ -35,6 +36,8 @@ pub const REQUEST_SECONDS_MAX: u64 = 20;
 const ASSERTION_BYTES_MAX: usize = 4_096;
 /// The longest operation name that is logged, in characters.
 const OPERATION_CHARS_MAX: usize = 64;
+/// The outcome of a request that reached the schema.
+const ANSWERED: &str = "answered";
 
 /// What the door needs to know.
 #[derive(Clone, Debug)]
@@ -53,7 +56,10 @@ struct Door<E> {
     ctx: Ctx,
     verifier: Verifier,
     access_keys: AccessKeys,
-    mode: Mode,
+    documents: Documents,
+    /// How long what was answered took: counted with every request, so it is looked up once, and
+    /// at the first of them, when metrics are surely on.
+    answered: OnceLock<metrics::Histogram>,
 }
 
 /// The router of a subgraph: `POST /graphql`, and nothing else.
@@ -70,7 +76,8 @@ pub fn router<E: Executor>(schema: E, options: EdgeOptions) -> Router {
         ctx,
         verifier,
         access_keys,
-        mode,
+        documents: Documents::new(mode),
+        answered: OnceLock::new(),
     });
     let route = post(handle::<E>).fallback(crate::http::method_not_allowed);
     let router = Router::new().route("/graphql", route).with_state(door);
@@ -94,18 +101,27 @@ async fn handle<E: Executor>(
         .instrument(span);
     let limit = Duration::from_secs(REQUEST_SECONDS_MAX);
     let (outcome, response) = match tokio::time::timeout(limit, answer).await {
-        Ok(Ok(response)) => ("answered", response),
+        Ok(Ok(response)) => (ANSWERED, response),
         Ok(Err(refused)) => (refused.label, refused.response(language)),
         Err(_) => {
             let refused = Refused::new(StatusCode::GATEWAY_TIMEOUT, Text::TimedOut);
             (refused.label, refused.response(language))
         }
     };
-    metrics::histogram!(
-        "bashu_graphql_seconds", "service" => door.ctx.service, "outcome" => outcome
-    )
-    .record(started.elapsed().as_secs_f64());
+    let took = started.elapsed().as_secs_f64();
+    if outcome == ANSWERED {
+        let answered = door
+            .answered
+            .get_or_init(|| seconds(door.ctx.service, outcome));
+        answered.record(took);
+    } else {
+        seconds(door.ctx.service, outcome).record(took);
+    }
     response
+}
+
+fn seconds(service: &'static str, outcome: &'static str) -> metrics::Histogram {
+    metrics::histogram!("bashu_graphql_seconds", "service" => service, "outcome" => outcome)
 }
 
 /// Why a request never reaches the schema.
@@ -196,7 +212,7 @@ impl<E: Executor> Door<E> {
         let caller = self.caller(headers, language)?;
         let variables = operation.variables.unwrap_or_default();
         let variables = Variables::from_json(serde_json::Value::Object(variables));
-        let document = document::measure(&operation.query, &variables, self.mode)?;
+        let document = self.documents.read(&operation.query, &variables)?;
         let mut request = Request::new(operation.query)
             .variables(variables)
             .data(caller);

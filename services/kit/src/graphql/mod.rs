@@ -6,6 +6,7 @@
 
 mod connection;
 mod document;
+mod documents;
 mod door;
 mod global_id;
 mod language;

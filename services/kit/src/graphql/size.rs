@@ -20,12 +20,15 @@ const LIST_COST: u64 = 10;
 pub(super) struct Size {
     pub(super) selections: u64,
     pub(super) cost: u64,
+    /// Of the `_entities` that names the most.
+    pub(super) representations: u64,
 }
 
 impl Size {
     const ENDLESS: Self = Self {
         selections: u64::MAX,
         cost: u64::MAX,
+        representations: 0,
     };
 }
 
@@ -35,6 +38,8 @@ pub(super) struct Expansion<'a> {
     variables: &'a Variables,
     /// `None` while the fragment is being measured: met again, it is a cycle.
     known: HashMap<&'a Name, Option<Size>>,
+    /// Whether other variables could give other sizes.
+    varies: bool,
 }
 
 impl<'a> Expansion<'a> {
@@ -43,10 +48,27 @@ impl<'a> Expansion<'a> {
             document,
             variables,
             known: HashMap::new(),
+            varies: false,
         }
     }
 
-    pub(super) fn selected(&mut self, set: &'a SelectionSet) -> Size {
+    /// The sizes of all operations and of all fragments, used or not.
+    pub(super) fn sizes(&mut self) -> Vec<Size> {
+        let document = self.document;
+        let operations = document.operations.iter();
+        let mut sizes: Vec<_> = operations
+            .map(|(_, operation)| self.selected(&operation.node.selection_set.node))
+            .collect();
+        sizes.extend(document.fragments.keys().map(|name| self.fragment(name)));
+        sizes
+    }
+
+    /// Whether the sizes found so far are those of these variables alone.
+    pub(super) const fn varies(&self) -> bool {
+        self.varies
+    }
+
+    fn selected(&mut self, set: &'a SelectionSet) -> Size {
         let mut sum = Size::default();
         for selection in &set.items {
             let inner = match &selection.node {
@@ -58,6 +80,7 @@ impl<'a> Expansion<'a> {
                 .selections
                 .saturating_add(inner.selections.saturating_add(1));
             sum.cost = sum.cost.saturating_add(inner.cost.saturating_add(1));
+            sum.representations = sum.representations.max(inner.representations);
         }
         sum
     }
@@ -65,16 +88,19 @@ impl<'a> Expansion<'a> {
     /// What is below a field, as often as the field has rows.
     fn field(&mut self, field: &'a Field) -> Size {
         let below = self.selected(&field.selection_set.node);
-        let cost = if field.name.node == "_entities" {
-            let entities = representations(self.document, self.variables, field);
-            let entities = u64::try_from(entities).unwrap_or(u64::MAX);
-            below.cost.saturating_mul(entities)
-        } else if let Some(rows) = rows(self.document, self.variables, field) {
-            below.cost.saturating_mul(rows).saturating_add(LIST_COST)
+        if field.name.node == "_entities" {
+            let said = self.said(field, "representations").unwrap_or_default();
+            Size {
+                cost: below.cost.saturating_mul(said.length),
+                representations: below.representations.max(said.length),
+                ..below
+            }
+        } else if let Some(rows) = self.rows(field) {
+            let cost = below.cost.saturating_mul(rows).saturating_add(LIST_COST);
+            Size { cost, ..below }
         } else {
-            below.cost
-        };
-        Size { cost, ..below }
+            below
+        }
     }
 
     fn fragment(&mut self, name: &'a Name) -> Size {
@@ -91,76 +117,84 @@ impl<'a> Expansion<'a> {
         self.known.insert(name, Some(size));
         size
     }
-}
 
-/// How many entities an `_entities` names.
-pub(super) fn representations(
-    document: &ExecutableDocument,
-    variables: &Variables,
-    field: &Field,
-) -> usize {
-    argument(document, variables, field, "representations").map_or(0, |value| length(&value))
-}
+    /// The rows that a list is asked for; `None` for what is no connection, or says nothing.
+    fn rows(&mut self, field: &Field) -> Option<u64> {
+        let mut number = |name| self.said(field, name).and_then(|said| said.number);
+        number("first").max(number("last"))
+    }
 
-/// The rows that a list is asked for; `None` for what is no connection, or says nothing.
-fn rows(document: &ExecutableDocument, variables: &Variables, field: &Field) -> Option<u64> {
-    ["first", "last"]
-        .into_iter()
-        .filter_map(|name| argument(document, variables, field, name))
-        .filter_map(|value| number(&value))
-        .max()
-}
+    /// What an argument says.
+    fn said(&mut self, field: &Field, name: &str) -> Option<Said> {
+        let argument = field.get_argument(name)?;
+        let mut variable = None;
+        let Ok(value) = argument.node.clone().into_const_with(|name| {
+            variable = Some(name);
+            Ok::<_, Infallible>(Value::Null)
+        });
+        match variable {
+            Some(name) if value == Value::Null => {
+                self.varies = true;
+                Some(self.given(&name))
+            }
+            // A variable within a list or an object makes it no longer.
+            Some(_) | None => Some(Said::by(&value)),
+        }
+    }
 
-/// The value of an argument. A variable that is left out stands for the largest of its defaults.
-fn argument(
-    document: &ExecutableDocument,
-    variables: &Variables,
-    field: &Field,
-    name: &str,
-) -> Option<Value> {
-    let argument = field.get_argument(name)?;
-    let value = argument.node.clone().into_const_with(|name| {
-        let given = variables.get(&name).cloned();
-        let value = given.or_else(|| largest_default(document, &name));
-        Ok::<_, Infallible>(value.unwrap_or_default())
-    });
-    value.ok()
-}
-
-fn largest_default(document: &ExecutableDocument, name: &Name) -> Option<Value> {
-    let operations = document.operations.iter();
-    let definitions = operations.flat_map(|(_, operation)| &operation.node.variable_definitions);
-    let named = definitions.filter(|definition| definition.node.name.node == *name);
-    named
-        .filter_map(|definition| definition.node.default_value().cloned())
-        .max_by_key(|value| (length(value), number(value)))
-}
-
-fn number(value: &Value) -> Option<u64> {
-    if let Value::Number(number) = value {
-        number.as_u64()
-    } else {
-        None
+    /// What a variable says. One that is left out stands for the largest of its defaults.
+    fn given(&self, name: &Name) -> Said {
+        if let Some(value) = self.variables.get(name) {
+            return Said::by(value);
+        }
+        let operations = self.document.operations.iter();
+        let definitions =
+            operations.flat_map(|(_, operation)| &operation.node.variable_definitions);
+        let named = definitions.filter(|definition| definition.node.name.node == *name);
+        named
+            .filter_map(|definition| definition.node.default_value().map(Said::by))
+            .max()
+            .unwrap_or_default()
     }
 }
 
-fn length(value: &Value) -> usize {
-    match value {
-        Value::List(items) => items.len(),
-        Value::Null => 0,
-        Value::Number(_)
-        | Value::String(_)
-        | Value::Boolean(_)
-        | Value::Binary(_)
-        | Value::Enum(_)
-        | Value::Object(_) => 1,
+/// How many a value speaks of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Said {
+    /// How many it holds.
+    length: u64,
+    /// The number that it is.
+    number: Option<u64>,
+}
+
+impl Said {
+    fn by(value: &Value) -> Self {
+        match value {
+            Value::Null => Self::default(),
+            Value::List(items) => Self {
+                length: u64::try_from(items.len()).unwrap_or(u64::MAX),
+                number: None,
+            },
+            Value::Number(number) => Self {
+                length: 1,
+                number: number.as_u64(),
+            },
+            Value::String(_)
+            | Value::Boolean(_)
+            | Value::Binary(_)
+            | Value::Enum(_)
+            | Value::Object(_) => Self {
+                length: 1,
+                number: None,
+            },
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Mode;
-    use super::super::document::measure;
+    use super::super::document::Document;
     use super::*;
 
     /// `lists` lists of `rows` rows each below so many entities, the number given in three ways.
@@ -175,7 +209,7 @@ mod tests {
                 "query($r: [_Any!]!{declared}) {{ _entities(representations: $r) \
                  {{ ... on Venue {{ ...F }} }} }} fragment F on Venue {{ {lists} }}"
             );
-            let measured = measure(&query, &given, Mode::Production);
+            let measured = Document::read(&query, &given, Mode::Production);
             measured.err().map(|error| error.limit)
         };
         vec![
@@ -211,7 +245,7 @@ mod tests {
             ),
             ("{ a(first: 1000, last: null) { b } }", None),
         ] {
-            let measured = measure(query, &Variables::default(), Mode::Production);
+            let measured = Document::read(query, &Variables::default(), Mode::Production);
             assert_eq!(measured.err().map(|error| error.limit), limit, "{query}");
         }
     }
