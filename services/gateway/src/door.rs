@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use hive_router::http::HeaderValue;
 use hive_router::ntex::http::HeaderMap;
 use hive_router::ntex::web::{DefaultError, WebRequest};
 use tokio::runtime::Handle;
@@ -19,7 +20,7 @@ use crate::locale::Locale;
 use crate::nesting::{Syntax, is_shallow};
 use crate::refusal::Refusal;
 use crate::router_config::GRAPH_PATH;
-use crate::sign::Signer;
+use crate::sign::{Covered, Said, Signer};
 use crate::token::{Caller, TokenFlaw, Tokens};
 
 /// Longest `Accept-Language` that is passed on.
@@ -30,20 +31,19 @@ const ASSERTION_BYTES_MAX: usize = 2_048;
 const UNAVAILABLE_RETRY_S: u64 = 2;
 
 /// What is known of a request once it was let in.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Facts {
     pub(crate) locale: Locale,
     /// Where the client is.
     pub(crate) address: IpAddr,
     /// Whose token it carries.
     pub(crate) caller: Option<Caller>,
-    /// `Authorization` with a token that was found good, the scheme spelt as subgraphs want it.
-    pub(crate) authorization: Option<String>,
-    pub(crate) accept_language: Option<String>,
+    /// What subgraphs are told of it under signature: `Authorization` with a token that was found
+    /// good, the scheme spelt as they want it; the client's address and language; and a gate's
+    /// assertion, which admission alone verifies.
+    pub(crate) covered: Covered,
     /// The client's own trace where it has one, a new one elsewhere.
-    pub(crate) traceparent: String,
-    /// A gate's assertion; admission alone verifies it.
-    pub(crate) gate: Option<String>,
+    pub(crate) traceparent: Option<HeaderValue>,
 }
 
 /// Lets requests in.
@@ -103,15 +103,17 @@ impl Door {
         if !is_query_shallow(request.query_string()) {
             return Err(refused(Refusal::TooComplex));
         }
-        let traceparent = traceparent(headers);
         Ok(Facts {
             locale,
             address,
             caller,
-            authorization,
-            accept_language,
-            traceparent,
-            gate,
+            covered: Covered::new(Said {
+                authorization: authorization.as_deref().and_then(value),
+                gate: gate.as_deref().and_then(value),
+                client: value(&address.to_string()),
+                language: accept_language.as_deref().and_then(value),
+            }),
+            traceparent: value(&traceparent(headers)),
         })
     }
 
@@ -145,10 +147,15 @@ impl Door {
     }
 
     async fn take(&self, wanted: Vec<(Bucket, u32)>) -> Verdict {
+        let payment = self.limiter.pay(wanted);
+        if payment.asked.is_empty() {
+            return Verdict::Taken;
+        }
         let limiter = Arc::clone(&self.limiter);
+        // Of its own, so that it settles even where the client is gone.
         let task = self
             .background
-            .spawn(async move { limiter.take(&wanted).await });
+            .spawn(async move { limiter.take(&payment).await });
         task.await.unwrap_or(Verdict::Lost)
     }
 
@@ -225,6 +232,11 @@ fn text(headers: &HeaderMap, name: &'static str) -> Option<String> {
     } else {
         Some(value.to_owned())
     }
+}
+
+/// As a header's value. What was read as plain text always is one.
+fn value(text: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(text).ok()
 }
 
 fn bearer(value: &str) -> Option<&str> {

@@ -7,6 +7,7 @@
 #![recursion_limit = "256"]
 
 mod ambient;
+mod blocks;
 mod budget;
 mod config;
 mod door;

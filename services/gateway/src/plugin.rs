@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use hive_router::http::{HeaderName, HeaderValue, header};
+use hive_router::http::{HeaderName, header};
 use hive_router::ntex::web::WebResponse;
 use hive_router::plugins::hooks::on_graphql_error::{
     OnGraphQLErrorHookPayload, OnGraphQLErrorHookResult,
@@ -38,7 +38,7 @@ use crate::door::{Door, Facts};
 use crate::locale::Locale;
 use crate::nesting::{Syntax, is_shallow};
 use crate::refusal::{Refusal, UNEXPECTED, has_detail, text_of_code};
-use crate::sign::{CLIENT, GATE, Signed};
+use crate::sign::{Covered, Said, Signed};
 
 /// The code of a document that breaks a rule of validation.
 const BROKEN_RULE: &str = "GRAPHQL_VALIDATION_FAILED";
@@ -63,7 +63,7 @@ pub(crate) fn install(door: Door) {
 }
 
 /// What a request says beside its document.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Asked {
     /// Whether it names the operation that it means.
     is_named: bool,
@@ -97,7 +97,7 @@ impl RouterPlugin for Plugin {
         Box::pin(async move {
             match self.door.receive(&payload.router_http_request).await {
                 Ok(facts) => {
-                    payload.context.insert(facts);
+                    payload.context.insert(Arc::new(facts));
                     payload.on_end(|end| end.map_response(private).proceed())
                 }
                 Err((refusal, locale)) => payload.end_with_response(refusal.answer(locale)),
@@ -123,12 +123,12 @@ impl RouterPlugin for Plugin {
         let document = payload.graphql_params.query.as_deref().unwrap_or_default();
         if is_shallow(document.as_bytes(), Syntax::GraphQl) {
             let numbers = payload.graphql_params.variables.iter();
-            payload.context.insert(Asked {
+            payload.context.insert(Arc::new(Asked {
                 is_named: payload.graphql_params.operation_name.is_some(),
                 numbers: numbers
                     .filter_map(|(name, value)| Some((name.clone(), value.as_u64()?)))
                     .collect(),
-            });
+            }));
             return payload.proceed();
         }
         let locale = locale_of(payload.context);
@@ -161,22 +161,12 @@ impl RouterPlugin for Plugin {
     ) -> OnSubgraphHttpRequestHookResult<'exec> {
         // In this version of the router `true` means: do not share an answer.
         payload.deduplicate_request = true;
+        // The door lets no request pass without them; if it ever does, nothing is said of it.
+        let facts = facts_of(payload.context);
         let headers = &mut payload.execution_request.headers;
-        if let Some(facts) = facts_of(payload.context) {
-            let address = facts.address.to_string();
-            for (name, value) in [
-                (header::AUTHORIZATION, facts.authorization.as_deref()),
-                (header::ACCEPT_LANGUAGE, facts.accept_language.as_deref()),
-                (TRACEPARENT, Some(facts.traceparent.as_str())),
-                (GATE, facts.gate.as_deref()),
-                (CLIENT, Some(address.as_str())),
-            ] {
-                headers.remove(&name);
-                // All of them were read as plain text, which is a legal value.
-                if let Some(Ok(value)) = value.map(HeaderValue::from_str) {
-                    headers.insert(name, value);
-                }
-            }
+        headers.remove(&TRACEPARENT);
+        if let Some(trace) = facts.as_ref().and_then(|facts| facts.traceparent.clone()) {
+            headers.insert(TRACEPARENT, trace);
         }
         let signed = Signed {
             method: &payload.method,
@@ -185,7 +175,13 @@ impl RouterPlugin for Plugin {
             at_s: now_s(),
             nonce: &random_hex::<NONCE_BYTES>(),
         };
-        self.door.signer.sign(signed, headers);
+        match facts {
+            Some(facts) => self.door.signer.sign(signed, &facts.covered, headers),
+            None => {
+                let nothing = Covered::new(Said::default());
+                self.door.signer.sign(signed, &nothing, headers);
+            }
+        }
         payload.proceed()
     }
 
@@ -210,19 +206,19 @@ fn header_value(text: &'static str) -> hive_router::ntex::http::header::HeaderVa
     hive_router::ntex::http::header::HeaderValue::from_static(text)
 }
 
-fn facts_of(context: &PluginContext) -> Option<Facts> {
-    context.get_ref::<Facts>().map(|facts| facts.clone())
+fn facts_of(context: &PluginContext) -> Option<Arc<Facts>> {
+    let facts = context.get_ref::<Arc<Facts>>()?;
+    Some(Arc::clone(&facts))
 }
 
-fn asked_of(context: &PluginContext) -> Asked {
-    context
-        .get_ref::<Asked>()
-        .map_or_else(Asked::default, |asked| asked.clone())
+fn asked_of(context: &PluginContext) -> Arc<Asked> {
+    let asked = context.get_ref::<Arc<Asked>>();
+    asked.map_or_else(Arc::default, |asked| Arc::clone(&asked))
 }
 
 fn locale_of(context: &PluginContext) -> Locale {
     context
-        .get_ref::<Facts>()
+        .get_ref::<Arc<Facts>>()
         .map_or(Locale::Chinese, |facts| facts.locale)
 }
 

@@ -17,8 +17,8 @@ const FORM: &str = "bashu-gateway-v1";
 /// Bytes of the key shared with the union's subgraphs.
 pub(crate) const KEY_BYTES: usize = 32;
 
-pub(crate) const GATE: HeaderName = HeaderName::from_static("x-bashu-gate");
-pub(crate) const CLIENT: HeaderName = HeaderName::from_static("x-bashu-client");
+const GATE: HeaderName = HeaderName::from_static("x-bashu-gate");
+const CLIENT: HeaderName = HeaderName::from_static("x-bashu-client");
 const TIMESTAMP: HeaderName = HeaderName::from_static("x-bashu-timestamp");
 const NONCE: HeaderName = HeaderName::from_static("x-bashu-nonce");
 const SIGNATURE: HeaderName = HeaderName::from_static("x-bashu-signature");
@@ -35,7 +35,7 @@ impl fmt::Debug for Signer {
     }
 }
 
-/// What a signature speaks of, besides the headers it sits among.
+/// What a signature speaks of, besides the covered headers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Signed<'a> {
     pub(crate) method: &'a Method,
@@ -45,6 +45,64 @@ pub(crate) struct Signed<'a> {
     pub(crate) nonce: &'a str,
 }
 
+/// The values of the covered headers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Said {
+    pub(crate) authorization: Option<HeaderValue>,
+    pub(crate) gate: Option<HeaderValue>,
+    pub(crate) client: Option<HeaderValue>,
+    pub(crate) language: Option<HeaderValue>,
+}
+
+/// Those values, and what a signature says of them: the same in every subgraph request that one
+/// request of a client leads to, so it is made once.
+pub(crate) struct Covered {
+    said: Said,
+    lines: String,
+}
+
+impl fmt::Debug for Covered {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Covered([REDACTED])")
+    }
+}
+
+impl Covered {
+    pub(crate) fn new(said: Said) -> Self {
+        let mut lines = String::with_capacity(4 * 65);
+        for value in [
+            &said.authorization,
+            &said.gate,
+            &said.client,
+            &said.language,
+        ] {
+            let bytes = value.as_ref().map(HeaderValue::as_bytes);
+            lines.push('\n');
+            lines.push_str(&hex::encode(Sha256::digest(bytes.unwrap_or_default())));
+        }
+        Self { said, lines }
+    }
+
+    /// Puts the values among `headers`, in place of whatever stood there.
+    fn put(&self, headers: &mut HeaderMap) {
+        for (name, value) in [
+            (AUTHORIZATION, &self.said.authorization),
+            (GATE, &self.said.gate),
+            (CLIENT, &self.said.client),
+            (ACCEPT_LANGUAGE, &self.said.language),
+        ] {
+            match value {
+                Some(value) => {
+                    headers.insert(name, value.clone());
+                }
+                None => {
+                    headers.remove(name);
+                }
+            }
+        }
+    }
+}
+
 impl Signer {
     pub(crate) fn new(key: &[u8; KEY_BYTES]) -> Self {
         // An HMAC takes a key of any length, so this cannot fail.
@@ -52,20 +110,19 @@ impl Signer {
         Self { keyed }
     }
 
-    /// Puts time, nonce and signature among `headers`, in place of whatever stood there.
-    pub(crate) fn sign(&self, signed: Signed<'_>, headers: &mut HeaderMap) {
-        let mut text = format!(
-            "{FORM}\n{}\n{}\n{}\n{}\n{}",
+    /// Puts the covered headers, time, nonce and signature among `headers`, in place of whatever
+    /// stood there.
+    pub(crate) fn sign(&self, signed: Signed<'_>, covered: &Covered, headers: &mut HeaderMap) {
+        covered.put(headers);
+        let text = format!(
+            "{FORM}\n{}\n{}\n{}\n{}\n{}{}",
             signed.method,
             signed.subgraph,
             signed.at_s,
             signed.nonce,
             hex::encode(Sha256::digest(signed.body)),
+            covered.lines,
         );
-        for name in [AUTHORIZATION, GATE, CLIENT, ACCEPT_LANGUAGE] {
-            text.push('\n');
-            text.push_str(&hex::encode(Sha256::digest(header_bytes(headers, &name))));
-        }
         let mut mac = self.keyed.clone();
         mac.update(text.as_bytes());
         let signature = hex::encode(mac.finalize().into_bytes());
@@ -82,27 +139,25 @@ impl Signer {
     }
 }
 
-fn header_bytes<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a [u8] {
-    headers
-        .get(name)
-        .map(HeaderValue::as_bytes)
-        .unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use hive_router::http::{HeaderMap, HeaderValue, Method};
 
-    use super::{KEY_BYTES, Signed, Signer};
+    use super::{Covered, KEY_BYTES, Said, Signed, Signer};
 
     /// The form is fixed: this value was computed by another implementation of HMAC-SHA256.
     #[test]
     fn the_signed_form_is_fixed() {
         let mut headers = HeaderMap::new();
-        headers.insert("authorization", HeaderValue::from_static("Bearer t"));
-        headers.insert("x-bashu-client", HeaderValue::from_static("203.0.113.7"));
-        headers.insert("accept-language", HeaderValue::from_static("en-GB"));
-        headers.insert("x-bashu-signature", HeaderValue::from_static("forged"));
+        for forged in ["authorization", "x-bashu-gate", "x-bashu-signature"] {
+            headers.insert(forged, HeaderValue::from_static("forged"));
+        }
+        let covered = Covered::new(Said {
+            authorization: Some(HeaderValue::from_static("Bearer t")),
+            gate: None,
+            client: Some(HeaderValue::from_static("203.0.113.7")),
+            language: Some(HeaderValue::from_static("en-GB")),
+        });
         let signed = Signed {
             method: &Method::POST,
             subgraph: "passes",
@@ -110,7 +165,9 @@ mod tests {
             at_s: 1_700_000_000,
             nonce: "000102030405060708090a0b0c0d0e0f",
         };
-        Signer::new(&[7; KEY_BYTES]).sign(signed, &mut headers);
+        Signer::new(&[7; KEY_BYTES]).sign(signed, &covered, &mut headers);
+        assert_eq!(headers["authorization"], "Bearer t");
+        assert!(!headers.contains_key("x-bashu-gate"));
         assert_eq!(headers.get_all("x-bashu-signature").iter().count(), 1);
         assert_eq!(headers["x-bashu-timestamp"], "1700000000");
         assert_eq!(headers["x-bashu-signature"], EXPECTED);

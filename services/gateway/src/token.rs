@@ -7,6 +7,7 @@
 //! is no plain integer.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
@@ -95,6 +96,8 @@ pub(crate) struct Tokens {
     union: Union,
     /// By the token's digest. Whoever has no good token cannot put one in.
     signed: Mutex<HashMap<[u8; 32], Signed>>,
+    /// When expired ones were last looked for: once a second is enough, however full it is.
+    swept_at_s: AtomicU64,
 }
 
 impl Tokens {
@@ -102,6 +105,7 @@ impl Tokens {
         Self {
             union,
             signed: Mutex::default(),
+            swept_at_s: AtomicU64::new(0),
         }
     }
 
@@ -120,7 +124,7 @@ impl Tokens {
         let one = verify(token, keys)?;
         let caller = check_claims(&one.claims, self.union, now_s)?;
         let mut all = self.all();
-        if all.len() >= TOKENS_MAX {
+        if all.len() >= TOKENS_MAX && self.swept_at_s.swap(now_s, Ordering::Relaxed) != now_s {
             all.retain(|_, one| one.claims.exp > now_s);
         }
         if all.len() < TOKENS_MAX {

@@ -1,5 +1,7 @@
 //! Limits in a real Redis, and what passes when it is lost.
 
+use std::time::Instant;
+
 use reqwest::StatusCode;
 use reqwest::header::AUTHORIZATION;
 use serde_json::json;
@@ -101,6 +103,42 @@ async fn a_login_has_its_limit() {
         StatusCode::OK
     );
     assert_eq!(world.ask(CATALOGUE).await.status, StatusCode::OK);
+}
+
+/// Of a high limit many permits are taken at once, and it holds all the same: no request more
+/// passes than the limit says, and of those that it grants few are lost.
+#[tokio::test]
+async fn a_high_limit_is_taken_in_blocks() {
+    const LIMIT: u64 = 1_200;
+    let limit = u32::try_from(LIMIT).unwrap();
+    let world = world_with(&[("BASHU_GATEWAY_LIMITS__ADDRESS_REQUESTS_PER_MINUTE", limit)]).await;
+    let started = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(world.ask(CATALOGUE).await.status, StatusCode::OK);
+    }
+    // A block is of ten, and may be lost after a second.
+    let asked = world.redis_asked().await;
+    let most = 10 + 2 + started.elapsed().as_secs();
+    assert!((10..=most).contains(&asked), "{asked} of at most {most}");
+
+    let mut passed = 100;
+    let refusal = 'full: loop {
+        let one = || world.ask(CATALOGUE);
+        let (first, second, third, fourth) = tokio::join!(one(), one(), one(), one());
+        for answer in [first, second, third, fourth] {
+            if answer.status != StatusCode::OK {
+                break 'full answer;
+            }
+            passed += 1;
+        }
+        assert!(passed < LIMIT * 2, "no limit");
+    };
+    limited(&refusal);
+    let flown = started.elapsed().as_secs_f64() * f64::from(limit) / 60.0;
+    let most = f64::from(limit) + flown;
+    let least = most * 0.9;
+    let passed = f64::from(u32::try_from(passed).unwrap());
+    assert!((least..=most).contains(&passed), "{passed} of {most}");
 }
 
 async fn without_redis_only_logging_in_waits(world: &World) {

@@ -201,6 +201,22 @@ impl World {
             .unwrap();
     }
 
+    /// How often Redis was asked for room under a limit.
+    pub(crate) async fn redis_asked(&self) -> u64 {
+        let client = redis::Client::open(self.redis_url.as_str()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let stats: String = redis::cmd("INFO")
+            .arg("commandstats")
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        let line = stats
+            .lines()
+            .find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+        let (calls, _) = line.and_then(|line| line.split_once(',')).unwrap();
+        calls.parse().unwrap()
+    }
+
     /// Puts text where the gateway keeps its counts.
     pub(crate) async fn spoil_redis(&self) {
         let client = redis::Client::open(self.redis_url.as_str()).unwrap();
