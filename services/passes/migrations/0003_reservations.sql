@@ -29,6 +29,7 @@ CREATE TABLE reservation (
 -- One pass takes one place of a day.
 CREATE UNIQUE INDEX reservation_once ON reservation (pass, venue, date) WHERE state = 'held';
 CREATE INDEX reservation_of_pass ON reservation (pass, date) WHERE state = 'held';
+CREATE INDEX reservation_cancelled ON reservation (pass, ended_at) WHERE state = 'cancelled';
 
 -- A supervisor let the person in against the rules.
 ALTER TABLE replica_use ADD COLUMN overridden boolean NOT NULL DEFAULT false;

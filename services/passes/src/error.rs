@@ -54,7 +54,7 @@ pub enum Refusal {
     TooManyReservations,
     NotReserved,
     CancelTooLate,
-    PlacesBelowTaken,
+    CancelledTooOften,
 }
 
 /// A refusal as it is answered.
@@ -90,7 +90,10 @@ impl Refusal {
 
     /// Whether it may be gone when the same request comes again, so that it is not recorded.
     pub const fn is_transient(self) -> bool {
-        matches!(self, Self::NotAMember | Self::ReissuedTooOften)
+        matches!(
+            self,
+            Self::NotAMember | Self::ReissuedTooOften | Self::CancelledTooOften
+        )
     }
 
     /// Chinese, then English.
@@ -400,8 +403,8 @@ const TABLE: [Row; 40] = [
         refusal: Refusal::TooManyReservations,
         code: "TOO_MANY_RESERVATIONS",
         field: "passId",
-        zh: "同时预约的参观过多，请先使用或取消。",
-        en: "Too many visits are reserved at once; use or cancel some first.",
+        zh: "同时预约的参观过多，请先取消一些，或待参观日过后再约。",
+        en: "Too many visits are reserved at once; cancel one, or wait until its day is over.",
     },
     Row {
         refusal: Refusal::NotReserved,
@@ -414,15 +417,15 @@ const TABLE: [Row; 40] = [
         refusal: Refusal::CancelTooLate,
         code: "CANCEL_TOO_LATE",
         field: "date",
-        zh: "已过取消时间：须在参观日开始前两小时取消。",
-        en: "It is too late to cancel: that must be done two hours before the day begins.",
+        zh: "已过取消时间：须在参观日前一天18:00前取消。",
+        en: "It is too late to cancel: that is done by 18:00 on the day before.",
     },
     Row {
-        refusal: Refusal::PlacesBelowTaken,
-        code: "PLACES_BELOW_TAKEN",
-        field: "places",
-        zh: "名额不能少于已预约的人数。",
-        en: "There cannot be fewer places than are taken.",
+        refusal: Refusal::CancelledTooOften,
+        code: "CANCELLED_TOO_OFTEN",
+        field: "passId",
+        zh: "这张年票近期取消预约次数过多，请稍后再试。",
+        en: "Visits with this pass were cancelled too often lately; please try again later.",
     },
 ];
 

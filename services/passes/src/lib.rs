@@ -26,9 +26,8 @@ use kit::redis::Cache;
 use kit::replica::{Keys, Replica, Roots};
 use kit::{Ctx, Result};
 
-use crate::commands::{BuyPass, Purchase, ReserveVisit, Wish};
+use crate::commands::{BuyPass, Purchase, VisitRequest, Wish};
 use crate::domain::{Pass, ProductId, Slot};
-use crate::error::Refusal;
 use crate::queries::TermsMemory;
 pub use crate::settings::Settings;
 
@@ -118,12 +117,9 @@ impl Passes {
         &self,
         caller: &Caller,
         slot: Slot,
-        request: ReserveVisit,
+        request: VisitRequest,
     ) -> Result<Pass> {
-        // A lane is opened for days that have places only.
-        if !self.is_opened(slot).await? {
-            return Err(Refusal::DayNotOpen.into());
-        }
+        self.may_queue(caller, slot, request.pass).await?;
         let wish = Wish {
             caller: caller.clone(),
             request,

@@ -160,12 +160,13 @@ pub const INVARIANTS: &[Invariant] = &[
         zh: "每个参观日已占名额等于有效预约数且不超过开放名额",
         en: "the places of a day that are taken are its reservations, and no more than there are",
         sql: "SELECT d.venue::text || ' ' || d.date::text AS subject,
-                d.taken::text || ' taken of ' || d.open::text || ', ' || c.count::text
+                d.taken::text || ' taken of ' || d.open::text || ', ' || COALESCE(c.count, 0)::text
                   || ' reserved' AS problem
-              FROM visit_day d CROSS JOIN LATERAL (
-                SELECT count(*) AS count FROM reservation r
-                WHERE r.venue = d.venue AND r.date = d.date AND r.state = 'held') c
-              WHERE d.taken <> c.count OR d.taken > d.open",
+              FROM visit_day d LEFT JOIN (
+                SELECT r.venue, r.date, count(*) AS count FROM reservation r
+                WHERE r.state = 'held' GROUP BY r.venue, r.date) c
+                ON c.venue = d.venue AND c.date = d.date
+              WHERE d.taken <> COALESCE(c.count, 0) OR d.taken > d.open",
     },
     Invariant {
         id: "passes.entered_as_reserved",
@@ -180,11 +181,13 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         id: "passes.ended_holds_no_place",
-        zh: "已退款或作废的年票不占用之后的预约名额",
-        en: "a pass that has ended keeps no place of a day after its end",
+        zh: "已退款、退款已定或作废的年票不占用之后的预约名额",
+        en: "a pass that has ended, or whose money is on its way, keeps no place of a later day",
         sql: "SELECT r.id::text AS subject, 'held by a pass that is ' || p.state AS problem
               FROM reservation r JOIN pass p ON p.id = r.pass
-              WHERE r.state = 'held' AND p.state IN ('refunded', 'voided')
+              LEFT JOIN refund b ON b.pass = p.id AND b.ordinal = p.refund
+              WHERE r.state = 'held' AND (p.state IN ('refunded', 'voided')
+                  OR (p.state = 'refunding' AND b.state IN ('returned', 'done')))
                 AND r.date > (p.changed_at AT TIME ZONE 'Asia/Shanghai')::date",
     },
     Invariant {

@@ -57,7 +57,7 @@ pub struct Granted {
     /// The last freeze that waits, or waited, for its uses to be counted; 0: none.
     pub freeze_version: i64,
     pub order: Option<OrderId>,
-    /// The visits that are reserved and not over, at any venue.
+    /// The visits that are reserved, at any venue; those of long ago are left out.
     pub reservations: Vec<Reserved>,
 }
 

@@ -1,6 +1,7 @@
 //! What the events of other services make this one do, on the consumer's transaction. Each acts
 //! on the state it is told, so a repeated or late event does nothing twice.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
@@ -76,7 +77,9 @@ pub async fn count_uses(tx: &Tx, union: Union, answers: &[Counted]) -> Result<()
         .map(|pass| (pass.id, pass))
         .collect();
     let mut book = TermsBook::default();
-    // One after the other: two answers in a batch may be for one pass.
+    let mut changes: BTreeMap<EntitlementId, Change> = BTreeMap::new();
+    // One after the other: two answers in a batch may be for one pass. What follows is carried out
+    // at once, so that all rows behind the passes are locked in one order.
     for answer in answers {
         let Some(pass) = passes.remove(&answer.pass) else {
             continue;
@@ -88,9 +91,15 @@ pub async fn count_uses(tx: &Tx, union: Union, answers: &[Counted]) -> Result<()
             tx.audit(AuditRow::system("count_uses", answer.pass));
         }
         passes.insert(answer.pass, change.pass.clone());
-        carry_out(tx, union, &[change], &mut book).await?;
+        match changes.entry(answer.pass) {
+            Entry::Vacant(place) => {
+                place.insert(change);
+            }
+            Entry::Occupied(mut before) => before.get_mut().followed_by(change),
+        }
     }
-    Ok(())
+    let changes: Vec<Change> = changes.into_values().collect();
+    carry_out(tx, union, &changes, &mut book).await
 }
 
 /// Admission misses the grant of a pass that was used: it is said again.

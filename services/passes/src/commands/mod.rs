@@ -23,12 +23,12 @@ pub use follow::{Counted, admit_again, count_uses, follow_orders};
 pub use operator::{Custody, REASON_CHARS_MAX, Reason};
 pub use products::{CheckedTerms, Shop};
 pub use purchase::{BuyPass, CLOSE_AFTER_MINUTES, Purchase, buy_batch};
-pub use reserve::{OpenDays, ReserveVisit, Wish, reserve_batch};
+pub use reserve::{OpenDays, VisitRequest, Wish, reserve_batch};
 pub use timers::{
     HOLD, HOLD_MARGIN_MINUTES, HOLD_REMINDER_MINUTES, end_activation, end_count, end_hold,
 };
 
-use crate::domain::{Change, Effect, EntitlementState, Pass, ProductId, Reservation, Terms, Timer};
+use crate::domain::{Change, Effect, Pass, ProductId, Reservation, Terms, Timer};
 use crate::error::{on_constraint, recorded};
 use crate::store::Moved;
 use crate::{publish, store};
@@ -64,11 +64,8 @@ async fn carry_out(tx: &Tx, union: Union, changes: &[Change], book: &mut TermsBo
         .collect();
     store::save_all(tx, &changed).await.map_err(on_constraint)?;
     move_stock(tx, changes).await?;
-    let ended: Vec<EntitlementId> = changed
-        .iter()
-        .filter(|pass| has_ended(pass))
-        .map(id)
-        .collect();
+    let ended = changed.iter().filter(|pass| pass.has_ended());
+    let ended: Vec<EntitlementId> = ended.map(|pass| pass.id).collect();
     store::release_after(tx, &ended, shanghai_date(tx.now())).await?;
     for pass in &changed {
         tx.emit(publish::pass(pass));
@@ -80,16 +77,6 @@ async fn carry_out(tx: &Tx, union: Union, changes: &[Change], book: &mut TermsBo
         }
     }
     Ok(())
-}
-
-const fn id(pass: &Pass) -> EntitlementId {
-    pass.id
-}
-
-/// Whether its places of the days to come are free again.
-fn has_ended(pass: &Pass) -> bool {
-    let right = pass.entitlement();
-    right.is_some_and(|right| right.state == EntitlementState::Revoked)
 }
 
 /// Tells gates of these passes, which are locked, as they stand: with what is reserved since

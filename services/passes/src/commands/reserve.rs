@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use chrono::TimeDelta;
+use credential::rules::Province;
 use kit::access::{self, Caller, Member};
 use kit::once::{self, BatchOnce, Request};
 use kit::types::{EntitlementId, shanghai_date};
@@ -18,9 +20,9 @@ use crate::domain::{
 use crate::error::{Refusal, on_constraint};
 use crate::{Passes, store};
 
-/// What is asked for, of one venue's day.
+/// What is asked for: a visit on one venue's day, or its place back.
 #[derive(Clone, Copy, Debug)]
-pub struct ReserveVisit {
+pub struct VisitRequest {
     /// The pass that the visit is made with.
     pub pass: EntitlementId,
     /// The key the client minted.
@@ -31,7 +33,7 @@ pub struct ReserveVisit {
 #[derive(Clone, Debug)]
 pub struct Wish {
     pub caller: Caller,
-    pub request: ReserveVisit,
+    pub request: VisitRequest,
 }
 
 /// The days of a venue whose places an operator sets.
@@ -107,6 +109,9 @@ async fn reserve(tx: &Tx, ctx: &Ctx, slot: Slot, wishes: &[Wish]) -> Result<Vec<
         })
         .collect();
     let found = once::begin_batch(tx, &requests).await?;
+    if !found.contains(&BatchOnce::First) {
+        return answer_all(tx, places, (&requests, found), &BTreeMap::new()).await;
+    }
     let mut day = Day::load(tx, slot, &ids).await?;
     let mut decided: BTreeMap<usize, Decided> = BTreeMap::new();
     let mut changes = Vec::new();
@@ -129,7 +134,17 @@ async fn reserve(tx: &Tx, ctx: &Ctx, slot: Slot, wishes: &[Wish]) -> Result<Vec<
     let taken: Vec<EntitlementId> = changes.iter().map(|change| change.pass.id).collect();
     store::reserve(tx, slot, &taken).await.map_err(full)?;
     carry_out(tx, ctx.union, &changes, &mut day.book).await?;
-    let answers = answers(tx, (&requests, found), &decided).await?;
+    answer_all(tx, places, (&requests, found), &decided).await
+}
+
+/// An answer for each wish: its request's, or why it has none.
+async fn answer_all(
+    tx: &Tx,
+    places: Vec<Result<usize>>,
+    asked: (&[Request], Vec<BatchOnce>),
+    decided: &BTreeMap<usize, Decided>,
+) -> Result<Vec<Result<Pass>>> {
+    let answers = answers(tx, asked, decided).await?;
     let mut answers: Vec<Option<Result<Pass>>> = answers.into_iter().map(Some).collect();
     let mut answer = |at: usize| {
         let answer = answers.get_mut(at).and_then(Option::take);
@@ -147,7 +162,7 @@ async fn asked<'a>(
     tx: &Tx,
     wishes: &'a [Wish],
     passes: &BTreeMap<EntitlementId, Pass>,
-) -> Result<(Vec<(Member, &'a ReserveVisit)>, Vec<Result<usize>>)> {
+) -> Result<(Vec<(Member, &'a VisitRequest)>, Vec<Result<usize>>)> {
     let callers: Vec<&Caller> = wishes.iter().map(|wish| &wish.caller).collect();
     let members = access::members(tx, &callers).await?;
     let (mut asked, mut places) = (Vec::new(), Vec::with_capacity(wishes.len()));
@@ -175,7 +190,7 @@ fn full(error: Error) -> Error {
 
 /// What a batch decides on, under the lock of the day's places.
 struct Day {
-    date: Slot,
+    slot: Slot,
     venue: Option<Venue>,
     places: Option<Places>,
     reserved: BTreeMap<EntitlementId, Vec<Reservation>>,
@@ -184,16 +199,17 @@ struct Day {
 }
 
 impl Day {
-    async fn load(tx: &Tx, date: Slot, passes: &[EntitlementId]) -> Result<Self> {
-        let places = store::lock_places(tx, date).await?;
+    /// The passes are locked. What they have is read before the day is locked, for which others
+    /// wait.
+    async fn load(tx: &Tx, slot: Slot, passes: &[EntitlementId]) -> Result<Self> {
         let today = shanghai_date(tx.now());
         Ok(Self {
-            date,
-            venue: store::venue(tx, date.venue).await?,
-            places,
+            slot,
+            venue: store::venue(tx, slot.venue).await?,
             reserved: store::reserved(tx, passes, today).await?,
             visits: store::visits(tx, passes).await?,
             book: TermsBook::default(),
+            places: store::lock_places(tx, slot).await?,
         })
     }
 
@@ -209,7 +225,7 @@ impl Day {
         let held = self.reserved.entry(id).or_default();
         let wanted = Wanted {
             venue,
-            date: self.date.date,
+            date: self.slot.date,
             terms: self.book.of(tx, &pass).await?,
             held,
             visits: self.visits.get(&id).map_or(&[], Vec::as_slice),
@@ -225,6 +241,34 @@ impl Day {
 }
 
 impl Passes {
+    /// Whether the caller may queue for a visit with this pass: a lane is opened for days that have
+    /// places only, and for members with passes of their own. The lane asks again.
+    ///
+    /// # Errors
+    /// Not found, when the pass is not hers; refused, when the day was never opened.
+    pub(crate) async fn may_queue(
+        &self,
+        caller: &Caller,
+        slot: Slot,
+        pass: EntitlementId,
+    ) -> Result<()> {
+        self.ctx
+            .db
+            .tx("may_reserve_visit", async |tx| {
+                let member = access::member(tx, caller).await?;
+                let pass = store::load(tx, pass).await?.ok_or(Error::NotFound)?;
+                if !is_hers(tx, member, &pass).await? {
+                    return Err(Error::NotFound);
+                }
+                if store::is_opened(tx, slot).await? {
+                    Ok(())
+                } else {
+                    Err(Refusal::DayNotOpen.into())
+                }
+            })
+            .await
+    }
+
     /// Gives the place of a reserved visit back.
     ///
     /// # Errors
@@ -233,7 +277,7 @@ impl Passes {
         &self,
         caller: &Caller,
         slot: Slot,
-        request: ReserveVisit,
+        request: VisitRequest,
     ) -> Result<Pass> {
         let hash = hash_of("cancel_visit", slot, request.pass);
         self.ctx
@@ -247,7 +291,9 @@ impl Passes {
                 let today = shanghai_date(tx.now());
                 let held = store::reserved(tx, &[pass.id], today).await?;
                 let held = held.get(&pass.id).map_or(&[][..], Vec::as_slice);
-                let change = pass.cancel_reservation(slot, held, tx.now())?;
+                let since = tx.now() - TimeDelta::days(1);
+                let lately = store::cancelled_since(tx, pass.id, since).await?;
+                let change = pass.cancel_reservation(slot, (held, lately), tx.now())?;
                 store::cancel(tx, change.pass.id, slot).await?;
                 let detail = serde_json::json!({ "venue": slot.venue, "date": slot.date });
                 tx.audit(member.audit("cancel_visit", change.pass.id).detail(detail));
@@ -259,7 +305,7 @@ impl Passes {
     /// Sets how many visits of a venue can be reserved on each of some days. Operators only.
     ///
     /// # Errors
-    /// When more are taken on one of them; forbidden; not found, for a venue that is not known.
+    /// Forbidden; not found, for a venue that is not known or the partner's.
     pub async fn open_visit_days(&self, caller: &Caller, open: OpenDays, key: Uuid) -> Result<()> {
         let OpenDays {
             first,
@@ -273,17 +319,16 @@ impl Passes {
             .db
             .tx("open_visit_days", async |tx| {
                 let operator = access::operator(tx, caller).await?.member;
-                if store::venue(tx, first.venue).await?.is_none() {
+                // The partner's gates do not hear of reservations.
+                let venue = store::venue(tx, first.venue).await?;
+                let ours = Province::from_code(self.ctx.union.code());
+                if venue.is_none_or(|venue| Some(venue.province) != ours) {
                     return Err(Error::NotFound);
                 }
                 if seen(tx, operator.id.0, key, hash).await?.is_some() {
                     return Ok(());
                 }
-                let opened = store::open_days(tx, first, (days, places)).await;
-                opened.map_err(|error| match error.constraint().as_deref() {
-                    Some("visit_day_within_places") => Refusal::PlacesBelowTaken.into(),
-                    _ => error,
-                })?;
+                store::open_days(tx, first, (days, places)).await?;
                 let detail = serde_json::json!({
                     "date": first.date, "days": days, "places": places,
                 });

@@ -28,8 +28,8 @@ pub use refund::{
 };
 pub use reissue::REISSUES_PER_DAY_MAX;
 pub use reservation::{
-    CANCEL_HOURS_BEFORE, OPEN_RESERVATIONS_MAX, OPENED_DAYS_MAX, PLACES_MAX, Places, Reservation,
-    Slot, Wanted,
+    CANCEL_HOURS_BEFORE, CANCELLATIONS_PER_DAY_MAX, OPEN_RESERVATIONS_MAX, OPENED_DAYS_MAX,
+    PLACES_MAX, Places, Reservation, Slot, Wanted,
 };
 pub use sale::{Buyer, NewPass, Offer, Renewal, Stock};
 pub use terms::{Activation, AfterDeadline, Ladder, Names, RefundStep, Terms, TermsFault};

@@ -179,6 +179,15 @@ impl Change {
     }
 }
 
+impl Change {
+    /// Two decisions about one pass, the later one made on what the earlier one left.
+    pub fn followed_by(&mut self, later: Self) {
+        self.pass = later.pass;
+        self.changed |= later.changed;
+        self.effects.extend(later.effects);
+    }
+}
+
 impl Pass {
     /// The next version in another state.
     pub(super) fn become_state(self, state: State, effects: Vec<Effect>) -> Change {
@@ -283,6 +292,21 @@ impl Pass {
             | Life::Frozen { .. }
             | Life::Voided { refund: None, .. }
             | Life::Forfeited { .. } => self.refused.as_ref(),
+        }
+    }
+
+    /// Whether it opens nothing for good: it has ended, or its money is on its way back.
+    pub const fn has_ended(&self) -> bool {
+        let State::Paid { life, .. } = &self.state else {
+            return matches!(self.state, State::Lapsed);
+        };
+        match life {
+            Life::Usable(_) | Life::Frozen { .. } => false,
+            Life::Refunding { refund, .. } | Life::Voiding { refund, .. } => match refund.state {
+                RefundState::Counting { .. } | RefundState::Refused { .. } => false,
+                RefundState::Returned { .. } | RefundState::Done { .. } => true,
+            },
+            Life::Refunded { .. } | Life::Voided { .. } | Life::Forfeited { .. } => true,
         }
     }
 

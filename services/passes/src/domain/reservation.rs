@@ -15,9 +15,11 @@ use crate::error::Refusal;
 /// How many visits of one pass may be reserved at once, that day's included: enough for a journey,
 /// too few to keep places from others.
 pub const OPEN_RESERVATIONS_MAX: usize = 10;
-/// A place can be given back until so many hours before its day begins: by then every gate has
-/// heard that it was.
-pub const CANCEL_HOURS_BEFORE: i64 = 2;
+/// A place can be given back until so many hours before its day begins: the longest lease of a
+/// gate without a network, 4 hours, and two for the news to arrive.
+pub const CANCEL_HOURS_BEFORE: i64 = 6;
+/// How often places of one pass are given back within a day: each time others hear of it.
+pub const CANCELLATIONS_PER_DAY_MAX: u32 = 10;
 /// The most places of one venue's day.
 pub const PLACES_MAX: u32 = 1_000_000;
 /// How many days one command opens at most.
@@ -128,21 +130,39 @@ impl Wanted<'_> {
     }
 }
 
-fn refusal_of(reason: Reason) -> Refusal {
-    const USED_UP: [Reason; 4] = [
-        Reason::UsedToday,
-        Reason::UsedHere,
-        Reason::UsedUp,
-        Reason::TooManyPersons,
-    ];
-    if reason == Reason::WrongVenue {
-        Refusal::VenueNotOpened
-    } else if USED_UP.contains(&reason) {
-        Refusal::VisitsUsedUp
-    } else if [Reason::NotYetValid, Reason::Expired].contains(&reason) {
-        Refusal::OutsidePass
-    } else {
-        Refusal::VisitNotAdmitted
+const fn refusal_of(reason: Reason) -> Refusal {
+    match reason {
+        Reason::WrongVenue => Refusal::VenueNotOpened,
+        Reason::UsedToday | Reason::UsedHere | Reason::UsedUp | Reason::TooManyPersons => {
+            Refusal::VisitsUsedUp
+        }
+        Reason::NotYetValid | Reason::Expired => Refusal::OutsidePass,
+        Reason::Blackout
+        | Reason::VenueSuspended
+        | Reason::VenueClosed
+        | Reason::VenueFull
+        | Reason::BadFormat
+        | Reason::UnknownVersion
+        | Reason::UnknownKey
+        | Reason::BadSignature
+        | Reason::StaleCode
+        | Reason::Revoked
+        | Reason::Superseded
+        | Reason::Frozen
+        | Reason::WrongGate
+        | Reason::WrongSlot
+        | Reason::NoReservation
+        | Reason::AlreadyInside
+        | Reason::NotInside
+        | Reason::IdMismatch
+        | Reason::Unpaid
+        | Reason::OutsideLease
+        | Reason::ClockUntrusted
+        | Reason::UnknownEntitlement
+        | Reason::BudgetExhausted
+        | Reason::EvaluatorTooOld
+        | Reason::Unattended
+        | Reason::Internal => Refusal::VisitNotAdmitted,
     }
 }
 
@@ -174,14 +194,15 @@ impl Pass {
         Ok(self.reserved_anew())
     }
 
-    /// Gives the place of a visit back. `held` is what the pass has reserved.
+    /// Gives the place of a visit back. `held` is what the pass has reserved, `lately` how often
+    /// that was done within the last day.
     ///
     /// # Errors
-    /// When it is not reserved, or the day is too near.
+    /// When it is not reserved, the day is too near, or this is done too often.
     pub fn cancel_reservation(
         self,
         slot: Slot,
-        held: &[Reservation],
+        (held, lately): (&[Reservation], u32),
         now: DateTime<Utc>,
     ) -> Result<Change, Refusal> {
         if !held.iter().any(|one| one.slot == slot) {
@@ -189,6 +210,9 @@ impl Pass {
         }
         if !slot.can_be_given_back(now) {
             return Err(Refusal::CancelTooLate);
+        }
+        if lately >= CANCELLATIONS_PER_DAY_MAX {
+            return Err(Refusal::CancelledTooOften);
         }
         Ok(self.reserved_anew())
     }

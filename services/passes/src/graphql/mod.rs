@@ -29,7 +29,8 @@ pub type PassesSchema = Schema<Query, Mutation, EmptySubscription>;
 pub fn schema(passes: &Passes, mode: Mode) -> PassesSchema {
     let builder = Schema::build(Query, Mutation::default(), EmptySubscription)
         .data(passes.clone())
-        .data(loader::venue_products(passes));
+        .data(loader::venue_products(passes))
+        .data(loader::visit_days(passes));
     kit::graphql::limits(builder, mode).finish()
 }
 

@@ -299,8 +299,8 @@ impl Pass {
     }
 
     /// How often it was used to enter.
-    async fn uses_count(&self, ctx: &Context<'_>) -> Result<usize> {
-        Ok(service(ctx)?.visits(&self.0).await?.len())
+    async fn uses_count(&self, ctx: &Context<'_>) -> Result<u32> {
+        Ok(service(ctx)?.uses_counted(&self.0).await?)
     }
 
     /// Its uses, newest first.
@@ -320,6 +320,7 @@ impl Pass {
     }
 
     /// Its visits that are reserved for today and later, by date: at most ten.
+    #[graphql(complexity = "10 * child_complexity + 1")]
     async fn reservations(&self, ctx: &Context<'_>) -> Result<Vec<PassReservation>> {
         let passes = service(ctx)?;
         let now = passes.ctx.clock.now();
@@ -355,7 +356,10 @@ impl Pass {
         let visits = passes.visits(&self.0).await?;
         let language = language(ctx);
         let now = passes.ctx.clock.now();
-        let reserved = passes.reserved(&self.0, shanghai_date(now)).await?;
+        // Yesterday's may still admit, in the grace after midnight.
+        let today = shanghai_date(now);
+        let yesterday = today.pred_opt().unwrap_or(today);
+        let reserved = passes.reserved(&self.0, yesterday).await?;
         let answer = |view: VenueView| match self.0.entitlement() {
             Some(right) => {
                 let today = Today {

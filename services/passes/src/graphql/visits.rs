@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::pass::Pass;
 use super::stub::Venue;
 use super::{caller, language, service};
-use crate::commands::{OpenDays, ReserveVisit};
+use crate::commands::{OpenDays, VisitRequest};
 use crate::domain::Slot;
 use crate::queries::VisitDayView;
 
@@ -78,7 +78,8 @@ pub(super) struct OpenVisitDaysInput {
     /// How many days, 1 to 366.
     #[graphql(default = 1)]
     pub(super) days: u32,
-    /// The places of each; no fewer than are taken. 0 takes no more reservations.
+    /// The places of each; where more are taken, as many as are taken. 0 takes no more
+    /// reservations.
     pub(super) places: u32,
     /// Minted by the client: the same key acts once.
     pub(super) idempotency_key: Uuid,
@@ -133,6 +134,8 @@ kit::payload! {
         NotReserved,
         /// The day is too near.
         CancelTooLate,
+        /// That was done too often lately.
+        CancelledTooOften,
     }
 }
 
@@ -142,18 +145,15 @@ kit::payload! {
         /// The venue, with its days.
         venue: Venue,
     }
-    refuses {
-        /// More places are taken on one of the days.
-        PlacesBelowTaken,
-    }
+    refuses {}
 }
 
-fn visit_of(input: &VisitInput) -> KitResult<(Slot, ReserveVisit)> {
+fn visit_of(input: &VisitInput) -> KitResult<(Slot, VisitRequest)> {
     let slot = Slot {
         venue: GlobalId::uuid(&input.venue_id, "Venue")?,
         date: input.date.0,
     };
-    let request = ReserveVisit {
+    let request = VisitRequest {
         pass: GlobalId::entitlement(&input.pass_id, "Pass")?,
         key: input.idempotency_key,
     };
@@ -181,7 +181,7 @@ impl VisitMutation {
         ReserveVisitPayload::from_result(language(ctx), done.await)
     }
 
-    /// Gives the place of a reserved visit back, until two hours before its day begins.
+    /// Gives the place of a reserved visit back, until 18:00 on the day before.
     async fn cancel_visit(
         &self,
         ctx: &Context<'_>,

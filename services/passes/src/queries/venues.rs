@@ -1,15 +1,19 @@
 //! Where a pass was used and where it opens doors.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use credential::rules::Province;
 use kit::graphql::{Cursor, Page, foreign_cursor};
-use kit::{Error, Result};
+use kit::{Error, Result, Tx};
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
 use crate::Passes;
 use crate::domain::{Pass, Reservation, Slot, Terms, Venue, Visit};
-use crate::store::{self, VENUE_COLUMNS, VenueRow};
+use crate::store::{
+    self, RESERVED, ReservationRow, VENUE_COLUMNS, VISITS, VISITS_MAX, VenueRow, VisitRow,
+};
 
 /// One use in a pass's history.
 #[derive(Clone, Debug, FromQueryResult)]
@@ -24,7 +28,7 @@ pub struct UseView {
 }
 
 /// A day of a venue that takes reservations.
-#[derive(Clone, Copy, Debug, FromQueryResult)]
+#[derive(Clone, Copy, Debug)]
 pub struct VisitDayView {
     pub date: NaiveDate,
     /// How many visits can be reserved in all.
@@ -84,13 +88,18 @@ impl Passes {
     /// # Errors
     /// When the database fails.
     pub async fn visits(&self, pass: &Pass) -> Result<Vec<Visit>> {
-        self.ctx
-            .db
-            .tx("read_visits", async |tx| {
-                let mut visits = store::visits(tx, &[pass.id]).await?;
-                Ok(visits.remove(&pass.id).unwrap_or_default())
-            })
-            .await
+        let values = [vec![pass.id.to_i64()].into(), VISITS_MAX.into()];
+        let rows = self.ctx.db.all::<VisitRow>(VISITS, values).await?;
+        rows.iter().map(VisitRow::visit).collect()
+    }
+
+    /// How many entries of a pass count.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn uses_counted(&self, pass: &Pass) -> Result<u32> {
+        let count = async |tx: &Tx| store::uses_counted(tx, pass.id).await;
+        self.ctx.db.tx("read_uses", count).await
     }
 
     /// What a pass has reserved from `day` on, by date. The pass must be one the caller may see.
@@ -98,38 +107,60 @@ impl Passes {
     /// # Errors
     /// When the database fails.
     pub async fn reserved(&self, pass: &Pass, day: NaiveDate) -> Result<Vec<Reservation>> {
-        self.ctx
-            .db
-            .tx("read_reservations", async |tx| {
-                let mut reserved = store::reserved(tx, &[pass.id], day).await?;
-                Ok(reserved.remove(&pass.id).unwrap_or_default())
-            })
-            .await
+        let values = [vec![pass.id.to_i64()].into(), day.into()];
+        let rows = self.ctx.db.all::<ReservationRow>(RESERVED, values).await?;
+        rows.iter().map(ReservationRow::reservation).collect()
     }
 
-    /// The days of a venue that were opened for reservations, from `first` on, at most `rows_max`.
+    /// Of each of these venues, from its date on, so many days at most that were opened for
+    /// reservations, by date.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn visit_days(&self, first: Slot, rows_max: i64) -> Result<Vec<VisitDayView>> {
-        let values = [first.venue.into(), first.date.into(), rows_max.into()];
-        self.ctx
+    pub(crate) async fn visit_days(
+        &self,
+        asked: &[(Slot, i64)],
+    ) -> Result<HashMap<(Slot, i64), Vec<VisitDayView>>> {
+        #[derive(FromQueryResult)]
+        struct Row {
+            at: i64,
+            date: NaiveDate,
+            open: i32,
+            taken: i32,
+        }
+        let venues: Vec<Uuid> = asked.iter().map(|(slot, _)| slot.venue).collect();
+        let dates: Vec<String> = asked
+            .iter()
+            .map(|(slot, _)| slot.date.to_string())
+            .collect();
+        let limits: Vec<i64> = asked.iter().map(|(_, rows)| *rows).collect();
+        let rows = self
+            .ctx
             .db
-            .all(
-                "SELECT date, open, taken FROM visit_day WHERE venue = $1 AND date >= $2
-                 ORDER BY date LIMIT $3",
-                values,
+            .all::<Row>(
+                "SELECT a.at, d.date, d.open, d.taken
+                 FROM UNNEST($1::uuid[], $2::text[], $3::bigint[]) WITH ORDINALITY
+                   AS a (venue, date, rows, at)
+                 CROSS JOIN LATERAL (
+                   SELECT date, open, taken FROM visit_day
+                   WHERE venue = a.venue AND date >= a.date::date ORDER BY date LIMIT a.rows) d
+                 ORDER BY a.at, d.date",
+                [venues.into(), dates.into(), limits.into()],
             )
-            .await
-    }
-
-    /// Whether a day was ever opened for reservations.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub(crate) async fn is_opened(&self, slot: Slot) -> Result<bool> {
-        let days = self.visit_days(slot, 1).await?;
-        Ok(days.first().is_some_and(|day| day.date == slot.date))
+            .await?;
+        let mut found: HashMap<(Slot, i64), Vec<VisitDayView>> = HashMap::new();
+        for row in rows {
+            let at = usize::try_from(row.at - 1).unwrap_or(usize::MAX);
+            let Some(key) = asked.get(at) else {
+                continue;
+            };
+            found.entry(*key).or_default().push(VisitDayView {
+                date: row.date,
+                open: row.open,
+                taken: row.taken,
+            });
+        }
+        Ok(found)
     }
 
     /// Those of these venues that admission told of.

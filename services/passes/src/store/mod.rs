@@ -24,8 +24,8 @@ pub use replica::{
     uses_counted,
 };
 pub use reservation::{
-    RESERVATION_COLUMNS, ReservationRow, cancel, lock_places, open_days, province, release_after,
-    reserve, reserved, visits,
+    RESERVED, ReservationRow, VISITS, VISITS_MAX, VisitRow, cancel, cancelled_since, is_opened,
+    lock_places, open_days, province, release_after, reserve, reserved, visits,
 };
 pub use sale::{
     Moved, add_bought, add_held, bought, create_stock, in_union, lock_stock, move_stock,

@@ -1,9 +1,9 @@
 //! Reserved visits and the places of venues' days. A day's row is locked last, behind the passes
 //! and the idempotency record, and days in the order of venue and date.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use credential::rules::Province;
 use kit::types::EntitlementId;
 use kit::{Error, Result, Tx};
@@ -12,8 +12,45 @@ use uuid::Uuid;
 
 use crate::domain::{Places, Reservation, Slot, Visit};
 
-/// What [`ReservationRow`] reads, of `reservation r JOIN replica_venue v`.
-pub const RESERVATION_COLUMNS: &str = "r.pass, r.venue, r.date, v.province";
+/// Uses of one pass that its limits are judged by, at most: far above any limit.
+pub const VISITS_MAX: i64 = 10_000;
+
+/// What these passes (`$1`) have reserved from a day (`$2`) on, as [`ReservationRow`]s.
+pub const RESERVED: &str = "SELECT r.pass, r.venue, r.date, v.province
+     FROM reservation r JOIN replica_venue v ON v.id = r.venue
+     WHERE r.pass = ANY ($1) AND r.date >= $2 AND r.state = 'held'
+     ORDER BY r.pass, r.date, r.venue";
+
+/// The entries of these passes (`$1`) that count, at most so many (`$2`) of each, as [`VisitRow`]s.
+pub const VISITS: &str = "SELECT p.id AS pass, u.venue, u.province, u.date, u.persons
+     FROM UNNEST($1::bigint[]) AS p (id) CROSS JOIN LATERAL (
+       SELECT venue, province, date, persons FROM replica_use
+       WHERE pass = p.id AND entry AND NOT voided ORDER BY at DESC, id DESC LIMIT $2) u";
+
+/// One use of a pass.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct VisitRow {
+    pass: i64,
+    venue: Uuid,
+    province: i16,
+    date: NaiveDate,
+    persons: i32,
+}
+
+impl VisitRow {
+    /// The use.
+    ///
+    /// # Errors
+    /// When the venue's province is none.
+    pub fn visit(&self) -> Result<Visit> {
+        Ok(Visit {
+            venue: self.venue,
+            province: province(self.province)?,
+            date: self.date,
+            persons: u16::try_from(self.persons).unwrap_or(u16::MAX),
+        })
+    }
+}
 
 /// A reservation with its venue's province.
 #[derive(Clone, Debug, FromQueryResult)]
@@ -78,17 +115,17 @@ pub async fn lock_places(tx: &Tx, slot: Slot) -> Result<Option<Places>> {
     .transpose()
 }
 
-/// Sets the places of `days` days from `slot.date`; `visit_day_within_places` refuses fewer than
-/// are taken.
+/// Sets the places of `days` days from `slot.date`; where more are taken, as many as are taken.
 ///
 /// # Errors
-/// When a constraint says no, or the database fails.
+/// When the database fails.
 pub async fn open_days(tx: &Tx, slot: Slot, (days, open): (i64, u32)) -> Result<()> {
     tx.execute(
-        "INSERT INTO visit_day (venue, date, open)
+        "INSERT INTO visit_day AS d (venue, date, open)
          SELECT $1, $2::date + day::int, $4 FROM generate_series(0, $3::bigint - 1) AS day
          ORDER BY day
-         ON CONFLICT (venue, date) DO UPDATE SET open = EXCLUDED.open",
+         ON CONFLICT (venue, date) DO UPDATE
+           SET open = GREATEST(EXCLUDED.open, d.taken)",
         [
             slot.venue.into(),
             slot.date.into(),
@@ -98,6 +135,20 @@ pub async fn open_days(tx: &Tx, slot: Slot, (days, open): (i64, u32)) -> Result<
     )
     .await?;
     Ok(())
+}
+
+/// Whether a day was ever opened.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_opened(tx: &Tx, slot: Slot) -> Result<bool> {
+    let row = tx
+        .one::<PlacesRow>(
+            "SELECT open, taken FROM visit_day WHERE venue = $1 AND date = $2",
+            [slot.venue.into(), slot.date.into()],
+        )
+        .await?;
+    Ok(row.is_some())
 }
 
 /// Takes one place of the day for each of these passes.
@@ -131,23 +182,32 @@ pub async fn reserve(tx: &Tx, slot: Slot, passes: &[EntitlementId]) -> Result<()
     Ok(())
 }
 
+/// A place that is given back.
+#[derive(FromQueryResult)]
+struct Freed {
+    venue: Uuid,
+    date: NaiveDate,
+}
+
 /// Gives the place of one visit back.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn cancel(tx: &Tx, pass: EntitlementId, slot: Slot) -> Result<()> {
-    tx.execute(
-        "UPDATE reservation SET state = 'cancelled', ended_at = $4
-         WHERE pass = $1 AND venue = $2 AND date = $3 AND state = 'held'",
-        [
-            pass.to_i64().into(),
-            slot.venue.into(),
-            slot.date.into(),
-            tx.now().into(),
-        ],
-    )
-    .await?;
-    give_back(tx, &[slot]).await
+    let freed = tx
+        .all::<Freed>(
+            "UPDATE reservation SET state = 'cancelled', ended_at = $4
+             WHERE pass = $1 AND venue = $2 AND date = $3 AND state = 'held'
+             RETURNING venue, date",
+            [
+                pass.to_i64().into(),
+                slot.venue.into(),
+                slot.date.into(),
+                tx.now().into(),
+            ],
+        )
+        .await?;
+    give_back(tx, &freed).await
 }
 
 /// Gives the places back that passes which have ended hold after `day`.
@@ -155,36 +215,23 @@ pub async fn cancel(tx: &Tx, pass: EntitlementId, slot: Slot) -> Result<()> {
 /// # Errors
 /// When the database fails.
 pub async fn release_after(tx: &Tx, passes: &[EntitlementId], day: NaiveDate) -> Result<()> {
-    #[derive(FromQueryResult)]
-    struct Row {
-        venue: Uuid,
-        date: NaiveDate,
-    }
     if passes.is_empty() {
         return Ok(());
     }
-    let passes: Vec<i64> = passes.iter().map(|pass| pass.to_i64()).collect();
-    let rows = tx
-        .all::<Row>(
+    let freed = tx
+        .all::<Freed>(
             "UPDATE reservation SET state = 'released', ended_at = $3
              WHERE pass = ANY ($1) AND date > $2 AND state = 'held' RETURNING venue, date",
-            [passes.into(), day.into(), tx.now().into()],
+            [numbers(passes).into(), day.into(), tx.now().into()],
         )
         .await?;
-    let slots: Vec<Slot> = rows
-        .into_iter()
-        .map(|row| Slot {
-            venue: row.venue,
-            date: row.date,
-        })
-        .collect();
-    give_back(tx, &slots).await
+    give_back(tx, &freed).await
 }
 
-async fn give_back(tx: &Tx, slots: &[Slot]) -> Result<()> {
+async fn give_back(tx: &Tx, freed: &[Freed]) -> Result<()> {
     let mut counts: BTreeMap<Slot, i32> = BTreeMap::new();
-    for slot in slots {
-        *counts.entry(*slot).or_default() += 1;
+    for &Freed { venue, date } in freed {
+        *counts.entry(Slot { venue, date }).or_default() += 1;
     }
     for (slot, count) in counts {
         tx.execute(
@@ -209,23 +256,15 @@ pub async fn reserved(
     if passes.is_empty() {
         return Ok(found);
     }
-    let sql = format!(
-        "SELECT {RESERVATION_COLUMNS} FROM reservation r JOIN replica_venue v ON v.id = r.venue
-         WHERE r.pass = ANY ($1) AND r.date >= $2 AND r.state = 'held'
-         ORDER BY r.pass, r.date, r.venue"
-    );
-    let passes: Vec<i64> = passes.iter().map(|pass| pass.to_i64()).collect();
-    for row in tx
-        .all::<ReservationRow>(&sql, [passes.into(), day.into()])
-        .await?
-    {
+    let values = [numbers(passes).into(), day.into()];
+    for row in tx.all::<ReservationRow>(RESERVED, values).await? {
         let pass = EntitlementId::from_i64(row.pass);
         found.entry(pass).or_default().push(row.reservation()?);
     }
     Ok(found)
 }
 
-/// The entries of these passes that count.
+/// The entries of these passes that count; those without are absent.
 ///
 /// # Errors
 /// When the database fails.
@@ -233,31 +272,37 @@ pub async fn visits(
     tx: &Tx,
     passes: &[EntitlementId],
 ) -> Result<BTreeMap<EntitlementId, Vec<Visit>>> {
-    #[derive(FromQueryResult)]
-    struct Row {
-        pass: i64,
-        venue: Uuid,
-        province: i16,
-        date: NaiveDate,
-        persons: i32,
-    }
-    let passes: Vec<i64> = passes.iter().map(|pass| pass.to_i64()).collect();
-    let rows = tx
-        .all::<Row>(
-            "SELECT pass, venue, province, date, persons FROM replica_use
-             WHERE pass = ANY ($1) AND entry AND NOT voided",
-            [passes.into()],
-        )
-        .await?;
+    let values = [numbers(passes).into(), VISITS_MAX.into()];
     let mut found: BTreeMap<EntitlementId, Vec<Visit>> = BTreeMap::new();
-    for row in rows {
+    for row in tx.all::<VisitRow>(VISITS, values).await? {
         let pass = EntitlementId::from_i64(row.pass);
-        found.entry(pass).or_default().push(Visit {
-            venue: row.venue,
-            province: province(row.province)?,
-            date: row.date,
-            persons: u16::try_from(row.persons).unwrap_or(u16::MAX),
-        });
+        found.entry(pass).or_default().push(row.visit()?);
     }
     Ok(found)
+}
+
+/// Each once, in the order of their rows.
+fn numbers(passes: &[EntitlementId]) -> Vec<i64> {
+    let all: BTreeSet<i64> = passes.iter().map(|pass| pass.to_i64()).collect();
+    all.into_iter().collect()
+}
+
+/// How often places of a pass were given back by its holder since `since`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn cancelled_since(tx: &Tx, pass: EntitlementId, since: DateTime<Utc>) -> Result<u32> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        times: i64,
+    }
+    let row = tx
+        .one::<Row>(
+            "SELECT count(*) AS times FROM reservation
+             WHERE pass = $1 AND state = 'cancelled' AND ended_at > $2",
+            [pass.to_i64().into(), since.into()],
+        )
+        .await?;
+    let times = row.map_or(0, |row| row.times);
+    u32::try_from(times).map_err(|_| Error::internal("too many cancellations"))
 }

@@ -12,6 +12,7 @@ mod purchase;
 mod races;
 mod refund;
 mod reissue;
+mod reservation_races;
 mod reservations;
 mod resync;
 mod unguarded;

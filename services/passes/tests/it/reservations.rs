@@ -1,33 +1,27 @@
-//! Visits that must be reserved: places, refusals, what gates hear, and races for the last place.
+//! Visits that must be reserved: places, refusals, and what gates hear.
 
 use chrono::{NaiveDate, TimeDelta};
 use credential::token::Minute;
-use futures::future::join_all;
 use kit::access::Caller;
 use kit::graphql::{GlobalId, Language};
 use kit::types::shanghai_date;
-use passes::Passes;
-use passes::commands::ReserveVisit;
-use passes::domain::{OPEN_RESERVATIONS_MAX, Pass, Slot};
-use passes::store;
+use passes::domain::{OPEN_RESERVATIONS_MAX, Slot};
 use proto::v1::{EntitlementChanged, Reservation};
 use serde_json::{Value, json};
-use tokio::sync::Barrier;
 use uuid::Uuid;
 
-use crate::races::{Count, refusal, twin};
-use crate::unguarded::{broken, owner};
+use crate::unguarded::broken;
 use crate::world::{World, caller, code, entitlement, key};
 
-fn venue_id(number: u128) -> String {
+pub(crate) fn venue_id(number: u128) -> String {
     GlobalId::of_uuid("Venue", Uuid::from_u128(0x4000 + number)).to_string()
 }
 
-fn day(world: &World, after: u64) -> NaiveDate {
+pub(crate) fn day(world: &World, after: u64) -> NaiveDate {
     shanghai_date(world.ctx().clock.now()) + chrono::Days::new(after)
 }
 
-fn slot(world: &World, number: u128, after: u64) -> Slot {
+pub(crate) fn slot(world: &World, number: u128, after: u64) -> Slot {
     Slot {
         venue: Uuid::from_u128(0x4000 + number),
         date: day(world, after),
@@ -35,7 +29,7 @@ fn slot(world: &World, number: u128, after: u64) -> Slot {
 }
 
 /// A pass of this member whose visits must be reserved, and venues 1 and 2.
-async fn pass(world: &World, who: u128, rules: Value) -> String {
+pub(crate) async fn pass(world: &World, who: u128, rules: Value) -> String {
     let mut rules = rules;
     rules["reservationRequired"] = json!(true);
     let product = world
@@ -46,7 +40,11 @@ async fn pass(world: &World, who: u128, rules: Value) -> String {
     world.bought(&caller(who), &product).await
 }
 
-async fn open(world: &World, number: u128, (after, days, places): (u64, u32, u32)) -> Value {
+pub(crate) async fn open(
+    world: &World,
+    number: u128,
+    (after, days, places): (u64, u32, u32),
+) -> Value {
     let input = json!({
         "venueId": venue_id(number), "first": day(world, after).to_string(), "days": days,
         "places": places, "idempotencyKey": key(),
@@ -54,19 +52,19 @@ async fn open(world: &World, number: u128, (after, days, places): (u64, u32, u32
     world.mutate(&world.operator, "openVisitDays", input).await
 }
 
-fn visit(world: &World, pass: &str, (number, after): (u128, u64)) -> Value {
+pub(crate) fn visit(world: &World, pass: &str, (number, after): (u128, u64)) -> Value {
     json!({
         "passId": pass, "venueId": venue_id(number), "date": day(world, after).to_string(),
         "idempotencyKey": key(),
     })
 }
 
-async fn reserve(world: &World, who: u128, pass: &str, at: (u128, u64)) -> Value {
+pub(crate) async fn reserve(world: &World, who: u128, pass: &str, at: (u128, u64)) -> Value {
     let input = visit(world, pass, at);
     world.mutate(&caller(who), "reserveVisit", input).await
 }
 
-async fn left(world: &World, number: u128, after: u64) -> Value {
+pub(crate) async fn left(world: &World, number: u128, after: u64) -> Value {
     let query = "query($venue: _Any!, $from: Date!) { _entities(representations: [$venue]) {
         ... on Venue { visitDays(from: $from, first: 1) { date places left } } } }";
     let venue = json!({ "__typename": "Venue", "id": venue_id(number) });
@@ -188,8 +186,12 @@ async fn a_visit_that_cannot_be_reserved() {
         "VISITS_USED_UP",
         "two are reserved of two: {used_up:#}"
     );
-    let fewer = open(&world, 1, (1, 2, 0)).await;
-    assert_eq!(code(&fewer), "PLACES_BELOW_TAKEN");
+    assert_eq!(open(&world, 1, (1, 3, 0)).await["userErrors"], json!([]));
+    assert_eq!(
+        left(&world, 1, 1).await,
+        0,
+        "what is taken stays, and no more is"
+    );
     let none = visit(&world, &id, (1, 3));
     assert_eq!(
         code(&world.mutate(&caller(1), "cancelVisit", none).await),
@@ -228,7 +230,7 @@ async fn days_are_opened_by_operators() {
     );
 }
 
-/// So many visits at once and no more; one that is used makes room, and so does its day's end.
+/// So many visits at once and no more; the end of a day makes room.
 #[tokio::test]
 async fn a_pass_reserves_a_few_visits_at_once() {
     let world = World::new().await;
@@ -245,8 +247,6 @@ async fn a_pass_reserves_a_few_visits_at_once() {
         code(&reserve(&world, 1, &id, (1, most)).await),
         "TOO_MANY_RESERVATIONS"
     );
-    let used = world.used(&id, (1, 1), false);
-    world.tell(&[used]).await.unwrap();
     world.ctx().clock.advance(TimeDelta::days(1));
     world.heartbeat().await;
     assert_eq!(
@@ -256,7 +256,7 @@ async fn a_pass_reserves_a_few_visits_at_once() {
     world.verify().await;
 }
 
-/// A place is given back until two hours before its day, and not a moment later.
+/// A place is given back until six hours before its day, and not a moment later.
 #[tokio::test]
 async fn a_place_is_given_back_in_time() {
     let world = World::new().await;
@@ -265,9 +265,9 @@ async fn a_place_is_given_back_in_time() {
     for after in [1, 2] {
         reserve(&world, 1, &id, (1, after)).await;
     }
-    // It is ten in the morning: fourteen hours are left, and then twelve.
+    // It is ten in the morning.
     let (first, second) = (visit(&world, &id, (1, 1)), visit(&world, &id, (1, 2)));
-    world.ctx().clock.advance(TimeDelta::hours(12));
+    world.ctx().clock.advance(TimeDelta::hours(8));
     world.heartbeat().await;
     let late = world.mutate(&caller(1), "cancelVisit", first).await;
     assert_eq!(code(&late), "CANCEL_TOO_LATE", "{late:#}");
@@ -306,6 +306,111 @@ async fn a_pass_that_ends_frees_its_places() {
     }
 }
 
+/// With the money of a refund go the places; while uses are counted, and when nothing is given
+/// back after the count, they stay.
+#[tokio::test]
+async fn a_refund_frees_places_once_it_is_decided() {
+    let world = World::new().await;
+    let id = pass(&world, 1, json!({})).await;
+    let kept = pass(&world, 2, json!({})).await;
+    open(&world, 1, (0, 9, 5)).await;
+    for (who, pass, after) in [(1, &id, 2), (1, &id, 5), (2, &kept, 2), (2, &kept, 3)] {
+        let done = reserve(&world, who, pass, (1, after)).await;
+        assert_eq!(done["userErrors"], json!([]), "{done:#}");
+    }
+    for (who, pass) in [(1, &id), (2, &kept)] {
+        let input = json!({ "passId": pass, "idempotencyKey": key() });
+        let asked = world.mutate(&caller(who), "requestPassRefund", input).await;
+        assert_eq!(asked["userErrors"], json!([]), "{asked:#}");
+    }
+    let taken = async || {
+        [
+            left(&world, 1, 2).await,
+            left(&world, 1, 3).await,
+            left(&world, 1, 5).await,
+        ]
+    };
+    assert_eq!(
+        taken().await,
+        [json!(3), json!(4), json!(4)],
+        "they are being counted"
+    );
+    let freeze = async |pass: &str| {
+        let id = entitlement(pass).to_i64();
+        world
+            .count(&format!(
+                "SELECT freeze_version AS count FROM refund WHERE pass = {id}"
+            ))
+            .await
+    };
+    let (first, second) = (freeze(&id).await, freeze(&kept).await);
+    // Both in one batch: one goes back, of the other a use was counted and nothing does.
+    let answers = [
+        world.counted(&kept, second, 1, 0),
+        world.counted(&id, first, 0, 0),
+    ];
+    world.tell(&answers).await.unwrap();
+    assert_eq!(
+        world.pass(&caller(2), &kept).await["refund"]["state"],
+        "REFUSED"
+    );
+    assert_eq!(
+        world.pass(&caller(1), &id).await["refund"]["state"],
+        "RETURNED"
+    );
+    assert_eq!(taken().await, [json!(4), json!(4), json!(5)]);
+    world.verify().await;
+}
+
+/// What is used and what is still to come are counted once each; a day that is over for its venue
+/// cannot be had; gates hear of yesterday's until its grace is over.
+#[tokio::test]
+async fn used_closed_and_yesterday() {
+    let world = World::new().await;
+    let id = pass(&world, 1, json!({ "perVenueTotal": 2 })).await;
+    open(&world, 1, (0, 9, 5)).await;
+    open(&world, 2, (0, 9, 5)).await;
+    let closed = world.venue(2, 2, |venue| {
+        let hours = "Mo off; Tu off; We 08:00-09:00; Th off; Fr off; Sa off; Su off";
+        venue.opening_hours = hours.into();
+    });
+    world.tell(&[closed]).await.unwrap();
+    // A Wednesday at ten: it was open until nine, and will be so in a week.
+    let over = reserve(&world, 1, &id, (2, 0)).await;
+    assert_eq!(code(&over), "VISIT_NOT_ADMITTED", "{over:#}");
+    assert_eq!(
+        reserve(&world, 1, &id, (2, 7)).await["userErrors"],
+        json!([])
+    );
+    reserve(&world, 1, &id, (1, 0)).await;
+    let used = world.used(&id, (1, 1), false);
+    world.tell(&[used]).await.unwrap();
+    let second = reserve(&world, 1, &id, (1, 1)).await;
+    assert_eq!(
+        second["userErrors"],
+        json!([]),
+        "one is used, one to come: {second:#}"
+    );
+    assert_eq!(
+        code(&reserve(&world, 1, &id, (1, 2)).await),
+        "VISITS_USED_UP"
+    );
+    world.ctx().clock.advance(TimeDelta::days(1));
+    world.heartbeat().await;
+    let input = visit(&world, &id, (2, 6));
+    let done = world.mutate(&caller(1), "cancelVisit", input).await;
+    assert_eq!(done["userErrors"], json!([]), "{done:#}");
+    assert_eq!(
+        heard(&world).await,
+        [
+            told(day(&world, 0).pred_opt().unwrap(), 1),
+            told(day(&world, 0), 1)
+        ],
+        "yesterday's and today's"
+    );
+    world.verify().await;
+}
+
 /// A use that nothing was reserved for is found, unless a supervisor let the person in.
 #[tokio::test]
 async fn a_use_without_a_reservation_is_found() {
@@ -317,114 +422,6 @@ async fn a_use_without_a_reservation_is_found() {
     let by_hand = "UPDATE replica_use SET overridden = true";
     world.ctx().db.execute(by_hand, []).await.unwrap();
     world.verify().await;
-}
-
-async fn wish(passes: &Passes, who: u128, pass: &str, slot: Slot) -> kit::Result<Pass> {
-    let request = ReserveVisit {
-        pass: entitlement(pass),
-        key: key(),
-    };
-    passes.reserve(&caller(who), slot, request).await
-}
-
-/// Forty members in two processes want the last three places.
-#[tokio::test]
-async fn the_last_places_are_taken_once() {
-    let world = World::new().await;
-    let mut passes = Vec::new();
-    let product = json!({ "rules": { "reservationRequired": true } });
-    let product = world.product(product).await;
-    world.tell(&[world.venue(1, 1, |_| {})]).await.unwrap();
-    for who in 1..=40 {
-        passes.push((who, world.bought(&caller(who), &product).await));
-    }
-    open(&world, 1, (1, 1, 3)).await;
-    let other = twin(&world).await;
-    let at = slot(&world, 1, 1);
-    let wishes = passes.iter().map(|(who, pass)| {
-        let process = if who % 2 == 0 { &world.passes } else { &other };
-        wish(process, *who, pass, at)
-    });
-    let results = join_all(wishes).await;
-    assert_eq!(results.iter().filter(|one| one.is_ok()).count(), 3);
-    let refused = |one: &kit::Result<Pass>| ["", "NO_PLACES_LEFT"].contains(&refusal(one));
-    assert!(results.iter().all(refused));
-    assert_eq!(left(&world, 1, 1).await, 0);
-    world.verify().await;
-}
-
-/// One pass, one visit, asked for at once under many keys: it takes one place.
-#[tokio::test]
-async fn a_visit_is_reserved_once() {
-    let world = World::new().await;
-    let id = pass(&world, 1, json!({})).await;
-    open(&world, 1, (1, 1, 9)).await;
-    let other = twin(&world).await;
-    let at = slot(&world, 1, 1);
-    let wishes = (0..12).map(|n| {
-        let process = if n % 2 == 0 { &world.passes } else { &other };
-        wish(process, 1, &id, at)
-    });
-    let results = join_all(wishes).await;
-    assert_eq!(results.iter().filter(|one| one.is_ok()).count(), 1);
-    let refused = |one: &kit::Result<Pass>| ["", "ALREADY_RESERVED"].contains(&refusal(one));
-    assert!(results.iter().all(refused));
-    assert_eq!(left(&world, 1, 1).await, 8);
-    world.verify().await;
-}
-
-/// Both read that one place is left, then both take it: so it goes without the lock. With the
-/// constraint the second one fails, without it the day is overfull and the promise is broken.
-#[tokio::test]
-async fn without_its_guards_the_last_place_is_taken_twice() {
-    let world = World::new().await;
-    let product = json!({ "rules": { "reservationRequired": true } });
-    let product = world.product(product).await;
-    world.tell(&[world.venue(1, 1, |_| {})]).await.unwrap();
-    let mut passes = Vec::new();
-    for who in 1..=4 {
-        passes.push(entitlement(&world.bought(&caller(who), &product).await));
-    }
-    open(&world, 1, (1, 2, 1)).await;
-    let take = async |after: u64, takers: [kit::types::EntitlementId; 2]| {
-        let at = slot(&world, 1, after);
-        let both_read = Barrier::new(2);
-        let processes = [world.db.process().await, world.db.process().await];
-        let one = async |ctx: &kit::Ctx, pass| {
-            ctx.db
-                .tx("unlocked_visit", async |tx| {
-                    let taken = "SELECT taken::bigint AS count FROM visit_day
-                                 WHERE venue = $1 AND date = $2";
-                    let read = tx
-                        .one::<Count>(taken, [at.venue.into(), at.date.into()])
-                        .await?;
-                    both_read.wait().await;
-                    assert_eq!(read.unwrap().count, 0, "both see a free place");
-                    store::reserve(tx, at, &[pass]).await
-                })
-                .await
-        };
-        let (first, second) =
-            tokio::join!(one(&processes[0], takers[0]), one(&processes[1], takers[1]));
-        usize::from(first.is_ok()) + usize::from(second.is_ok())
-    };
-    assert_eq!(
-        take(1, [passes[0], passes[1]]).await,
-        1,
-        "the constraint carries it"
-    );
-    world.verify().await;
-    owner(
-        &world,
-        "ALTER TABLE visit_day DROP CONSTRAINT visit_day_within_places",
-    )
-    .await;
-    assert_eq!(
-        take(2, [passes[2], passes[3]]).await,
-        2,
-        "the race is there"
-    );
-    assert_eq!(broken(&world, "passes.places_hold").await, 1);
 }
 
 /// A resync says what is reserved, as it stands.
