@@ -7,5 +7,6 @@ mod redis_loss;
 mod refund_race;
 mod running;
 mod server;
+mod shared;
 mod stage;
 mod withdrawal;

@@ -12,11 +12,11 @@ use bashu::journey::gate::Gate;
 use futures::future::try_join_all;
 use kit::types::Union;
 use serde_json::{Value, json};
-use tests::TestWorld;
 use tokio::sync::Barrier;
 
 use crate::running::{RunningWorld, arrival};
-use crate::stage::{Bought, Stage, alone, key};
+use crate::shared::{Claim, Shared};
+use crate::stage::{Bought, Stage, key};
 
 /// Passes in each union.
 const PASSES: usize = 20;
@@ -92,10 +92,12 @@ struct Played {
 
 #[tokio::test]
 async fn a_refund_racing_scans_has_one_order_in_all_services() -> Result<()> {
-    let _alone = alone().await;
-    let world = RunningWorld::start(TestWorld::new("refund_race")?)?;
+    Claim::new()?.prove(race_in_both_unions).await
+}
+
+async fn race_in_both_unions(Shared { world, .. }: &Shared) -> Result<()> {
     let (chongqing, sichuan) =
-        tokio::try_join!(play(&world, Union::Chongqing), play(&world, Union::Sichuan))?;
+        tokio::try_join!(play(world, Union::Chongqing), play(world, Union::Sichuan))?;
     for one in chongqing.iter().chain(&sichuan) {
         let (opening, terms, end) = (one.opening, one.terms, one.end);
         println!(
@@ -113,11 +115,11 @@ async fn a_refund_racing_scans_has_one_order_in_all_services() -> Result<()> {
         let refused = |one: &Played| matches!(one.end, End::RefusedAtOnce | End::RefusedByCount);
         ensure!(union.iter().any(refused), "no refund was refused");
     }
-    world.verify()
+    Ok(())
 }
 
 async fn play(world: &RunningWorld, union: Union) -> Result<Vec<Played>> {
-    let stage = Stage::new(&world.places, union).await?;
+    let stage = Stage::new(&world.places, union, "race").await?;
     let products = [
         (Terms::Fee, stage.product(&described(Terms::Fee)).await?),
         (

@@ -1,4 +1,4 @@
-//! A Redis that belongs to one union of one test, on a socket file, and ends with it: what is done
+//! A Redis that belongs to one union of one world, on a socket file, and ends with it: what is done
 //! to it reaches nobody else.
 
 use std::io::{BufRead, BufReader, Write};

@@ -13,7 +13,6 @@ use bashu::journey::purchase;
 use kit::types::Union;
 use kit::{Clock, Ids};
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use crate::running::arrival;
@@ -29,19 +28,13 @@ const STATE: &str = "query ($id: ID!) { pass(id: $id) { state } }";
 const ACTIVATE: &str = "mutation ($input: ActivatePassInput!) { activatePass(input: $input) \
     { pass { state } userErrors { code message } } }";
 
-/// Two worlds at once are more than a small machine runs in time.
-static WORLDS: Mutex<()> = Mutex::const_new(());
-
-/// Waits until no other proof has a world.
-pub(crate) async fn alone() -> MutexGuard<'static, ()> {
-    WORLDS.lock().await
-}
-
 /// One union with everybody in place.
 #[derive(Debug)]
 pub(crate) struct Stage<'a> {
     pub(crate) world: &'a World,
     pub(crate) union: Union,
+    /// Whose it is: what is made under this name is another proof's no more.
+    proof: &'static str,
     operator: Client,
     manager: Client,
     venues: [String; 2],
@@ -57,15 +50,16 @@ pub(crate) struct Bought {
 }
 
 impl<'a> Stage<'a> {
-    pub(crate) async fn new(world: &'a World, union: Union) -> Result<Self> {
+    pub(crate) async fn new(world: &'a World, union: Union, proof: &'static str) -> Result<Self> {
         let office = async |name| persona::again(world, union, &office_phone(union, name)).await;
         let operator = office("OPERATOR").await?.client.patient();
         let manager = office("VENUE_MANAGER").await?.client.patient();
         let first = venues::id_of(&operator, venues::open_always(union)).await?;
-        let second = beside(&operator, &first).await?;
+        let second = beside(&operator, &first, proof).await?;
         Ok(Self {
             world,
             union,
+            proof,
             operator,
             manager,
             venues: [first, second],
@@ -93,7 +87,7 @@ impl<'a> Stage<'a> {
     pub(crate) async fn gates(&self, count: usize) -> Result<Vec<Gate>> {
         let mut gates = Vec::new();
         for (number, venue) in (0..count).zip(self.venues.iter().cycle()) {
-            let name = format!("across-{number}");
+            let name = format!("{}-{number}", self.proof);
             gates.push(Gate::named(self.world, self.union, &self.manager, venue, &name).await?);
         }
         Ok(gates)
@@ -157,15 +151,15 @@ impl<'a> Stage<'a> {
 }
 
 /// A second venue of the same company, open day and night like the first; its opaque id.
-async fn beside(operator: &Client, venue: &str) -> Result<String> {
+async fn beside(operator: &Client, venue: &str, proof: &str) -> Result<String> {
     let data = operator.send(HOME, json!({ "id": venue })).await?;
     let home = &data["venue"];
     ensure!(home.is_object(), "the venue cannot be read: {data}");
     let input = json!({
         "idempotencyKey": key(),
         "organisationId": home["organisation"]["id"],
-        "nameZh": "江对岸",
-        "nameEn": "Across the river",
+        "nameZh": format!("江对岸 {proof}"),
+        "nameEn": format!("Across the river, {proof}"),
         "division": home["division"],
         "coordinates": { "latitude": 30.0, "longitude": 106.0, "source": "made up for a test" },
         "tags": ["sight"],

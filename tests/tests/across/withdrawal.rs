@@ -9,10 +9,10 @@ use bashu::client::{Client, text};
 use bashu::demo::{member_phone, office_phone, persona};
 use kit::types::Union;
 use serde_json::{Value, json};
-use tests::TestWorld;
 
-use crate::running::RunningWorld;
-use crate::stage::{Stage, alone, key};
+use crate::running::{RunningWorld, arrival};
+use crate::shared::{Claim, Shared};
+use crate::stage::{Stage, key};
 
 /// How long what was taken back may still work, from the answer that it is.
 const STILL_VALID_MAX: Duration = Duration::from_secs(5);
@@ -23,7 +23,9 @@ const MEMBER: u32 = 7;
 const LOGOUT: &str = "mutation { logout { loginId userErrors { code message } } }";
 const BUY: &str = "mutation ($input: BuyPassInput!) { buyPass(input: $input) { pass { id } \
     userErrors { code message } } }";
-const ROLES: &str = "query { me { id roles { id role } } }";
+const ROLES: &str = "query { me { id roles { id role organisation { id } } } }";
+const GRANT: &str = "mutation ($input: GrantRoleInput!) { grantRole(input: $input) \
+    { role { id } userErrors { code message } } }";
 const WITHDRAW: &str = "mutation ($input: WithdrawRoleInput!) { withdrawRole(input: $input) \
     { role { id } userErrors { code message } } }";
 const CREATE_GATE: &str = "mutation ($input: CreateGateInput!) { createGate(input: $input) \
@@ -31,15 +33,16 @@ const CREATE_GATE: &str = "mutation ($input: CreateGateInput!) { createGate(inpu
 
 #[tokio::test]
 async fn what_is_taken_back_is_refused_everywhere_within_seconds() -> Result<()> {
-    let _alone = alone().await;
-    let world = RunningWorld::start(TestWorld::new("withdrawal")?)?;
+    Claim::new()?.prove(take_back_in_both_unions).await
+}
+
+async fn take_back_in_both_unions(Shared { world, .. }: &Shared) -> Result<()> {
     for union in Union::ALL {
-        let stage = Stage::new(&world.places, union).await?;
+        let stage = Stage::new(&world.places, union, "back").await?;
         a_login_that_ended_buys_nothing(&stage).await?;
         a_withdrawn_role_does_nothing(&stage).await?;
     }
-    the_demonstration_is_made_once(&world)?;
-    world.verify()
+    the_demonstration_is_made_once(world)
 }
 
 async fn a_login_that_ended_buys_nothing(stage: &Stage<'_>) -> Result<()> {
@@ -54,7 +57,7 @@ async fn a_login_that_ended_buys_nothing(stage: &Stage<'_>) -> Result<()> {
     };
     ensure!(done(&attempt().await, "buyPass"), "she cannot buy at all");
     member.run(LOGOUT, json!({})).await?;
-    refused("buyPass", attempt).await
+    refused("buyPass", &attempt).await
 }
 
 async fn a_withdrawn_role_does_nothing(stage: &Stage<'_>) -> Result<()> {
@@ -73,21 +76,36 @@ async fn a_withdrawn_role_does_nothing(stage: &Stage<'_>) -> Result<()> {
         done(&first, "createGate"),
         "the manager cannot act at all: {first:?}"
     );
-    for role in roles_of(&manager).await? {
-        let input = json!({ "roleId": role });
+    let (member, held) = roles_of(&manager).await?;
+    for role in &held {
+        let input = json!({ "roleId": role["id"] });
         stage
             .operator()
             .run(WITHDRAW, json!({ "input": input }))
             .await?;
     }
-    refused("createGate", attempt).await
+    refused("createGate", &attempt).await?;
+    // What is given again works again, for this proof and for the next.
+    for role in &held {
+        let (organisation, role) = (&role["organisation"]["id"], &role["role"]);
+        let input = json!({ "memberId": member, "organisationId": organisation, "role": role });
+        stage
+            .operator()
+            .run(GRANT, json!({ "input": input }))
+            .await?;
+    }
+    arrival("the manager acts again", async || {
+        Ok(done(&attempt().await, "createGate").then_some(()))
+    })
+    .await
 }
 
-async fn roles_of(manager: &Client) -> Result<Vec<String>> {
+/// Who she is, and the roles that she holds.
+async fn roles_of(manager: &Client) -> Result<(String, Vec<Value>)> {
     let mine = manager.send(ROLES, json!({})).await?;
     let held = mine["me"]["roles"].as_array().cloned().unwrap_or_default();
     ensure!(!held.is_empty(), "the manager holds no role: {mine}");
-    held.iter().map(|role| text(role, "/id")).collect()
+    Ok((text(&mine, "/me/id")?, held))
 }
 
 /// Nothing about it ends or runs out.
@@ -104,7 +122,7 @@ fn done(answer: &Result<Value>, mutation: &str) -> bool {
 }
 
 /// Asks until it is refused, which must be soon.
-async fn refused(mutation: &str, attempt: impl AsyncFn() -> Result<Value>) -> Result<()> {
+async fn refused(mutation: &str, attempt: &impl AsyncFn() -> Result<Value>) -> Result<()> {
     let began = Instant::now();
     while done(&attempt().await, mutation) {
         ensure!(
