@@ -11,6 +11,11 @@ use async_graphql_parser::types::{
     BaseType, FieldDefinition, TypeDefinition, TypeKind, TypeSystemDefinition,
 };
 
+/// What a pass has reserved, yesterday's and today's on, is never more than admission hears.
+const _: () = assert!(
+    2 * passes::domain::OPEN_RESERVATIONS_MAX <= admission::domain::entitlement::RESERVATIONS_MAX
+);
+
 const SUBGRAPHS: [&str; 4] = ["identity", "passes", "billing", "admission"];
 /// The names of the main flows, as far as they are built.
 const NAMES: [&str; 31] = [

@@ -5,6 +5,7 @@
 
 mod redis_loss;
 mod refund_race;
+mod reservation;
 mod running;
 mod server;
 mod shared;
