@@ -170,11 +170,13 @@ pub async fn put_uses(tx: &Tx, uses: &[NewUse]) -> Result<()> {
         |read: fn(&NewUse) -> bool| -> Vec<bool> { uses.iter().map(|one| read(one)).collect() };
     tx.execute(
         "INSERT INTO replica_use AS r
-           (id, epoch, version, pass, province, venue, entry, at, date, persons, voided, overridden)
+           (id, epoch, version, pass, province, venue, entry, at, date, persons, voided,
+            overridden)
          SELECT id, epoch, version, pass, province::smallint, venue, entry, at::timestamptz,
            date::date, persons::int, voided, overridden
          FROM UNNEST($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
-             $6::uuid[], $7::bool[], $8::text[], $9::text[], $10::bigint[], $11::bool[], $12::bool[])
+             $6::uuid[], $7::bool[], $8::text[], $9::text[], $10::bigint[], $11::bool[],
+             $12::bool[])
            AS t (id, epoch, version, pass, province, venue, entry, at, date, persons, voided,
              overridden)
          ON CONFLICT (id) DO UPDATE SET epoch = EXCLUDED.epoch, version = EXCLUDED.version,
