@@ -8,6 +8,7 @@ pub mod load;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
 
@@ -16,6 +17,9 @@ const PORT_OFFSET: u16 = 3_000;
 /// Processes beside each other whose worlds have ports of their own.
 const PORT_RANGES: u32 = 50;
 const PORTS_PER_RANGE: u32 = 100;
+
+/// Worlds that this process made.
+static WORLDS: AtomicU32 = AtomicU32::new(0);
 
 /// The checkout.
 pub fn root() -> PathBuf {
@@ -60,7 +64,9 @@ impl TestWorld {
     /// # Errors
     /// When the test servers are not up.
     pub fn with_redis(name: &str, addresses: &[String; 2]) -> Result<Self> {
-        let prefix = format!("{name}_{}_", std::process::id());
+        // A second world of this name finds no topics of the first.
+        let number = WORLDS.fetch_add(1, Ordering::Relaxed);
+        let prefix = format!("{name}_{}_{number}_", std::process::id());
         let folder = root().join(".dev/test").join(name);
         // What an earlier run left belongs to databases that are gone.
         if folder.exists() {

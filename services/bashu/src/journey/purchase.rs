@@ -192,7 +192,7 @@ pub async fn pay_as_payer(world: &World, code_url: &str) -> Result<()> {
     Ok(())
 }
 
-/// The pass once it has its code.
+/// The pass once it has begun and has its code.
 ///
 /// # Errors
 /// When it has none in time.
@@ -200,7 +200,9 @@ pub async fn wait_for_code(client: &Client, pass: &str) -> Result<Value> {
     let began = Instant::now();
     while began.elapsed() < CODE_TIMEOUT {
         let data = client.send(PASS, json!({ "id": pass })).await?;
-        if data["pass"]["credential"]["text"].is_string() {
+        // Two services answer one after the other: the code can be there before the pass that was
+        // read a moment earlier has begun.
+        if data["pass"]["credential"]["text"].is_string() && data["pass"]["start"].is_string() {
             return Ok(data["pass"].clone());
         }
         tokio::time::sleep(POLL).await;
