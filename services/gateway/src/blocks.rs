@@ -62,9 +62,9 @@ pub(crate) struct Blocks(Mutex<Generations>);
 struct Block {
     left: u32,
     until: Instant,
-    /// Whether a request is asking for the next one: the others ask for what they need alone, so
-    /// that one bucket never has more than one block here.
-    is_asked_for: bool,
+    /// Since when a request is asking for the next one: the others ask for what they need alone, so
+    /// that one bucket never has more than one block here. A request may be given up on its way.
+    asked_since: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -111,9 +111,9 @@ impl Blocks {
                     });
                     continue;
                 }
-                Some(one) if one.is_asked_for => {}
+                Some(one) if one.is_asked_for(now) => {}
                 Some(one) => {
-                    one.is_asked_for = true;
+                    one.asked_since = Some(now);
                     wished = size;
                 }
                 None if is_full => {}
@@ -121,7 +121,7 @@ impl Blocks {
                     let first = Block {
                         left: 0,
                         until: now,
-                        is_asked_for: true,
+                        asked_since: Some(now),
                     };
                     all.young.insert(bucket.clone(), first);
                     wished = size;
@@ -151,7 +151,7 @@ impl Blocks {
             let Some(one) = all.find(&asked.bucket) else {
                 continue;
             };
-            one.is_asked_for = false;
+            one.asked_since = None;
             if let (Some(granted), Outcome::Granted(_, from)) = (granted.get(number), outcome) {
                 let granted = u32::try_from(*granted).unwrap_or(0).min(asked.wished);
                 one.left = granted.saturating_sub(asked.count);
@@ -172,6 +172,14 @@ impl Blocks {
 
     fn all(&self) -> MutexGuard<'_, Generations> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Block {
+    /// Who asks has an answer, or is lost, within a permit's life.
+    fn is_asked_for(&self, now: Instant) -> bool {
+        let since = self.asked_since;
+        since.is_some_and(|since| now.saturating_duration_since(since) < LIFE)
     }
 }
 
@@ -295,6 +303,16 @@ mod tests {
             desk.blocks.settle(&first, outcome);
         }
         assert_eq!(desk.pay(&[(login("a"), 1)], 0).asked[0].wished, SIZE);
+    }
+
+    /// A request that was given up while it asked keeps nobody from blocks for long.
+    #[test]
+    fn an_asker_who_is_gone_is_replaced() {
+        let desk = Desk::new();
+        let gone = desk.pay(&[(login("a"), 1)], 0);
+        assert_eq!(gone.asked[0].wished, SIZE);
+        assert_eq!(desk.pay(&[(login("a"), 1)], 999).asked[0].wished, 1);
+        assert_eq!(desk.pay(&[(login("a"), 1)], 1_000).asked[0].wished, SIZE);
     }
 
     /// What a refused request had paid already is there for the next, but no longer than before.

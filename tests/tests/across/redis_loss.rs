@@ -23,7 +23,9 @@ use crate::stage::{Bought, Stage};
 /// In each union; two unions make 60 purchases and 240 scans.
 const BUYERS: usize = 5;
 /// Members whom no other proof signs in: a phone gets one code in a minute.
-const FIRST_BUYER: usize = 20;
+const FIRST_BUYER: usize = 60;
+/// Who signs in after the first loss; others after the next ones.
+const FIRST_LOGIN: u32 = 70;
 const PURCHASES_PER_BUYER: usize = 6;
 const SCANS_PER_PASS: usize = 4;
 /// Purchases and scans that a union has answered when its Redis is emptied.
@@ -137,7 +139,7 @@ async fn lose(
     mut answers: watch::Receiver<usize>,
 ) -> Result<Vec<Login>> {
     let mut logins = Vec::new();
-    for (member, moment) in (0u32..).map(|at| 50 + at).zip(FLUSH_AFTER) {
+    for (member, moment) in (FIRST_LOGIN..).zip(FLUSH_AFTER) {
         let seen = *answers.wait_for(|answers| *answers >= moment).await?;
         ensure!(seen < ANSWERS, "the load was over before the loss");
         ensure!(redis.keys()? > 0, "Redis holds nothing that could be lost");

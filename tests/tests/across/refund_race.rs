@@ -21,6 +21,7 @@ use crate::stage::{Bought, Stage, key};
 /// Passes in each union.
 const PASSES: usize = 20;
 const MEMBERS: usize = 4;
+const FIRST_MEMBER: usize = 50;
 /// One at each venue.
 const GATES_PER_MEMBER: usize = 2;
 /// Entries that a pass has; fewer than its gates try.
@@ -129,7 +130,7 @@ async fn play(world: &RunningWorld, union: Union) -> Result<Vec<Played>> {
     ];
     let mut gates = stage.gates(MEMBERS * GATES_PER_MEMBER).await?;
     let mut buyers = Vec::new();
-    for number in 0..MEMBERS {
+    for number in FIRST_MEMBER..FIRST_MEMBER + MEMBERS {
         buyers.push(stage.member(u32::try_from(number)?).await?);
     }
     // Members act beside each other, each with gates at both venues.

@@ -15,7 +15,7 @@ use kit::{Clock, Ids};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::running::arrival;
+use crate::running::{MEMBERS, arrival};
 
 /// Rows of one page, as many as the graph gives.
 const PAGE_ROWS: u32 = 100;
@@ -76,8 +76,12 @@ impl<'a> Stage<'a> {
         &self.venues[0]
     }
 
-    /// A member of this number, signed in by a code.
+    /// A member of this number, signed in by a code. The journeys play with the first half.
     pub(crate) async fn member(&self, number: u32) -> Result<Client> {
+        ensure!(
+            (MEMBERS / 2..MEMBERS).contains(&number),
+            "{number} may be asked for a code by the journeys"
+        );
         let phone = member_phone(self.union, number);
         let Persona { client } = persona::by_code(self.world, self.union, &phone).await?;
         Ok(client.patient())
