@@ -66,7 +66,7 @@ const RELOAD_MS: i64 = 1_000;
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {}
 
-/// The service. Cheap to clone; clones share their lanes.
+/// The service. Cheap to clone; clones share its lane.
 #[derive(Clone, Debug)]
 pub struct Admission {
     pub ctx: Ctx,
@@ -74,7 +74,7 @@ pub struct Admission {
     pub keys: Keys,
     /// Read-through memory for the public list of venues; `None` reads PostgreSQL.
     pub cache: Option<Cache>,
-    pub(crate) lanes: commands::redeem::Lanes,
+    pub(crate) lane: commands::redeem::Scans,
     pub(crate) gates: gates::Gates,
     pub(crate) reload: Reload,
 }
@@ -83,12 +83,12 @@ impl Admission {
     /// The service over its context.
     pub fn new(ctx: Ctx, keys: Keys, cache: Option<Cache>, settings: Settings) -> Self {
         let Settings {} = settings;
-        let lanes = commands::redeem::lanes(&ctx);
+        let lane = commands::redeem::lane(&ctx);
         Self {
             ctx,
             keys,
             cache,
-            lanes,
+            lane,
             gates: gates::Gates::default(),
             reload: Reload::default(),
         }

@@ -13,12 +13,17 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
 use crate::{Error, Result};
 
 /// Commands in one transaction, at most.
 pub const BATCH_MAX: usize = 256;
+/// A batch of fewer commands than this begins no sooner than [`GATHER`] after the one before it
+/// began: it costs the same statements and one commit, whatever is in it.
+const GATHERED_COMMANDS: usize = 64;
+const GATHER: Duration = Duration::from_millis(8);
 /// Commands that may wait in one lane.
 pub const QUEUE_MAX: usize = 4_096;
 /// A lane without work ends after this long.
@@ -135,13 +140,20 @@ where
     async fn drain(self, key: K, mut queued: mpsc::Receiver<Waiting<C, A>>) {
         let mut waiting = Vec::with_capacity(BATCH_MAX);
         let commands = metrics::histogram!("bashu_lane_batch_commands", "lane" => self.name);
+        let mut not_before = Instant::now();
         loop {
             let received =
                 tokio::time::timeout(IDLE, queued.recv_many(&mut waiting, BATCH_MAX)).await;
             match received {
                 Ok(0) => return,
                 Ok(count) => {
-                    commands.record(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+                    if count < GATHERED_COMMANDS && Instant::now() < not_before {
+                        tokio::time::sleep_until(not_before).await;
+                        gather(&mut queued, &mut waiting);
+                    }
+                    not_before = Instant::now() + GATHER;
+                    let count = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
+                    commands.record(f64::from(count));
                     self.run_batch(&key, std::mem::take(&mut waiting)).await;
                 }
                 Err(_) => {
@@ -188,5 +200,14 @@ where
                 }
             }
         }
+    }
+}
+
+/// Takes in what has arrived meanwhile, as far as it fits into one batch.
+fn gather<T>(queued: &mut mpsc::Receiver<T>, waiting: &mut Vec<T>) {
+    while waiting.len() < BATCH_MAX
+        && let Ok(one) = queued.try_recv()
+    {
+        waiting.push(one);
     }
 }

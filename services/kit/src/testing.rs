@@ -30,6 +30,7 @@ use sha2::{Digest, Sha256};
 use crate::bus::{Bus, KafkaOptions};
 use crate::db::DbOptions;
 use crate::migrate::{self, Migration};
+use crate::relay::{Relay, Status};
 use crate::types::Union;
 use crate::{Clock, Ctx, Db, Ids};
 
@@ -44,8 +45,30 @@ const STALE_SECONDS: u64 = 3_600;
 /// A template that is older than this is made again, in seconds.
 const TEMPLATE_SECONDS_MAX: u64 = 86_400;
 const TOPIC_DROP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a relay may wait for the lock of one that was dropped.
+const LOCK_WAIT: Duration = Duration::from_secs(60);
 /// How long the end of a test waits for its database to be dropped.
 const DATABASE_DROP_WAIT: Duration = Duration::from_secs(1);
+
+/// Steps a relay until it is the one that publishes. The lock of one that was dropped goes only when
+/// the server has noticed.
+///
+/// # Errors
+/// Why it cannot be.
+///
+/// # Panics
+/// When another relay keeps the lock.
+pub async fn in_charge(relay: &mut Relay) -> crate::Result<usize> {
+    let deadline = std::time::Instant::now() + LOCK_WAIT;
+    loop {
+        let published = relay.step().await?;
+        if *relay.status() != Status::Standby {
+            return Ok(published);
+        }
+        let waits = std::time::Instant::now() < deadline;
+        assert!(waits, "another relay keeps the lock");
+    }
+}
 
 /// The instant at which a test's clock stands: 2026-04-01T02:00:00Z, ten in the morning in
 /// Chongqing.

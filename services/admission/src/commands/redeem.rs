@@ -5,7 +5,7 @@
 //!
 //! What needs no state (who asks, what the code says, whether its signature holds) is looked at
 //! outside the lane, as many scans at once as there are cores; what needs state is decided in the
-//! lane, a batch in one transaction. A lane serves many venues: with one for each, a batch would
+//! lane, a batch in one transaction. The lane serves all venues: with one for each, a batch would
 //! hold what two or three gates send, and cost as many statements as a full one.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,11 +37,8 @@ use crate::{Admission, publish, store};
 /// The due work that asks for the grant of an entitlement that was used without one.
 pub(crate) const UNSEEN_CHECK: &str = "unseen_check";
 
-/// Lanes of a process. More of them make smaller batches; one alone waits for each commit.
-const LANES: u128 = 2;
-
-/// The lanes, by number; a venue is always in the same one.
-pub type Lanes = Lane<u128, Attempt, Redemption>;
+/// The one lane of a process, for all its venues.
+pub type Scans = Lane<(), Attempt, Redemption>;
 
 /// What a gate sends.
 #[derive(Clone, Debug)]
@@ -58,8 +55,8 @@ pub struct Scanned {
     pub venue: Option<VenueId>,
 }
 
-/// The lanes that decide scans.
-pub fn lanes(ctx: &Ctx) -> Lanes {
+/// The lane that decides scans.
+pub fn lane(ctx: &Ctx) -> Scans {
     let ctx = ctx.clone();
     Lane::new("redeem", move |_, attempts| {
         let ctx = ctx.clone();
@@ -86,8 +83,7 @@ pub async fn redeem(service: &Admission, caller: &Caller, scanned: Scanned) -> R
         document: scanned.document,
         device_at: scanned.device_at,
     };
-    let lane = asserted.venue.uuid().as_u128() % LANES;
-    service.lanes.run(lane, attempt).await
+    service.lane.run((), attempt).await
 }
 
 fn check_gate(asserted: &Asserted, scanned: &Scanned) -> Result<()> {

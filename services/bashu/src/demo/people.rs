@@ -30,11 +30,19 @@ const SECOND: [&str; 26] = [
 /// The weights of GB 11643, for the check digit.
 const WEIGHTS: [u32; 17] = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
 const FIRST_BIRTH_YEAR: i32 = 1966;
-const BIRTH_DAYS: i64 = 14_000;
+const BIRTH_DAYS: u64 = 14_000;
+/// People with numbers of their own in a resident id, which has three digits for those born on one
+/// day.
+const NUMBERS: u32 = 1_000;
+/// Thousands of people whose birthdays never meet.
+const THOUSANDS: u64 = 14;
+/// The most people of one union.
+#[cfg(test)]
+const PEOPLE_MAX: u32 = 14_000;
 
 /// Person number `index` of a union, from zero.
 pub(crate) fn person(union: u8, index: u32) -> Person {
-    let mut mix = Mix(u64::from(union) << 32 | u64::from(index));
+    let mut mix = mix(union, index);
     let pick = |mix: &mut Mix, from: &[&'static str]| {
         let at = usize::try_from(mix.below(u64::try_from(from.len()).unwrap_or(1))).unwrap_or(0);
         from[at]
@@ -45,15 +53,13 @@ pub(crate) fn person(union: u8, index: u32) -> Person {
         pick(&mut mix, &FIRST),
         pick(&mut mix, &SECOND)
     );
-    let days = i64::try_from(mix.below(u64::try_from(BIRTH_DAYS).unwrap_or(1))).unwrap_or(0);
-    let birth =
-        NaiveDate::from_yo_opt(FIRST_BIRTH_YEAR, 1).unwrap_or_default() + TimeDelta::days(days);
+    let birth = birthday(union, index);
     let body = format!(
         "{union}0199{:04}{:02}{:02}{:03}",
         birth.year(),
         birth.month(),
         birth.day(),
-        index % 1000
+        index % NUMBERS
     );
     let resident_id = format!("{body}{}", check_digit(&body));
     Person {
@@ -61,6 +67,26 @@ pub(crate) fn person(union: u8, index: u32) -> Person {
         phone: format!("199{union}{index:06}"),
         resident_id,
     }
+}
+
+/// People of the same number in their resident ids are born on days of their own: what a day leaves
+/// divided by [`THOUSANDS`] tells one thousand from the next.
+fn birthday(union: u8, index: u32) -> NaiveDate {
+    let drawn = |index: u32| {
+        let mut mix = mix(union, index);
+        // Behind the three draws of the name.
+        (0..3).for_each(|_| drop(mix.below(1)));
+        mix.below(BIRTH_DAYS)
+    };
+    let (first, own) = (drawn(index % NUMBERS), drawn(index));
+    let thousand = u64::from(index / NUMBERS);
+    let day = own - own % THOUSANDS + (first + thousand) % THOUSANDS;
+    let days = TimeDelta::days(i64::try_from(day).unwrap_or(0));
+    NaiveDate::from_yo_opt(FIRST_BIRTH_YEAR, 1).unwrap_or_default() + days
+}
+
+fn mix(union: u8, index: u32) -> Mix {
+    Mix(u64::from(union) << 32 | u64::from(index))
 }
 
 fn check_digit(body: &str) -> char {
@@ -100,14 +126,14 @@ mod tests {
     }
 
     #[test]
-    fn three_thousand_people_are_three_thousand() {
+    fn no_two_people_share_a_phone_or_a_document() {
         let all: Vec<Person> = [50, 51]
             .iter()
-            .flat_map(|union| (0..1500).map(|i| person(*union, i)))
+            .flat_map(|union| (0..PEOPLE_MAX).map(|i| person(*union, i)))
             .collect();
         let phones: HashSet<&str> = all.iter().map(|p| p.phone.as_str()).collect();
         let documents: HashSet<&str> = all.iter().map(|p| p.resident_id.as_str()).collect();
-        assert_eq!((phones.len(), documents.len()), (3000, 3000));
+        assert_eq!((phones.len(), documents.len()), (all.len(), all.len()));
         assert!(
             all.iter()
                 .all(|p| p.phone.len() == 11 && p.resident_id.len() == 18)

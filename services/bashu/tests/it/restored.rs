@@ -5,6 +5,7 @@ use std::time::Duration;
 use kit::consumer::Consumer;
 use kit::relay::{Relay, Status};
 use kit::replica::{Replica, Roots};
+use kit::testing;
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{World, finding};
@@ -62,7 +63,7 @@ async fn what_went_back_in_time_is_noticed_and_repaired() {
     let lost = "UPDATE outbox_relay SET offsets = ARRAY[5000, 5000]::bigint[]";
     world.plant("identity", lost).await;
     let mut relay = Relay::new(world.ctx("identity").await, world.bus());
-    assert!(relay.step().await.is_err());
+    assert!(testing::in_charge(&mut relay).await.is_err());
     assert!(
         matches!(relay.status(), Status::Refused(_)),
         "{:?}",
@@ -131,7 +132,7 @@ async fn a_running_service_is_not_restored() {
     let world = World::ready().await;
     told(&world).await;
     let mut relay = Relay::new(world.ctx("identity").await, world.bus());
-    relay.step().await.unwrap();
+    testing::in_charge(&mut relay).await.unwrap();
     assert_eq!(*relay.status(), Status::Running);
     let refused = world.bashu(&["restored", "identity", "--yes"]).await;
     assert_eq!(refused.code, 3);

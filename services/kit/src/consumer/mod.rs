@@ -31,8 +31,9 @@ use crate::{Ctx, Error, Result, Tx};
 
 /// Records applied in one transaction, at most.
 pub const BATCH_RECORDS_MAX: usize = 500;
-/// How long a batch waits to grow.
-const LINGER: Duration = Duration::from_millis(5);
+/// How long a batch waits to grow: a transaction for each tick of a relay would cost more than what
+/// is in it.
+const LINGER: Duration = Duration::from_millis(20);
 /// How long a step waits when there is nothing to do.
 const IDLE: Duration = Duration::from_millis(100);
 /// The first pause after a passing failure; doubles up to [`RETRY_DELAY_MAX`].

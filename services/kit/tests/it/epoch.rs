@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use kit::consumer::held;
 use kit::relay::{Status, restored};
 use kit::resync;
+use kit::testing;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -101,7 +102,8 @@ async fn a_wiped_topic_is_noticed_and_repaired() {
     while relay.step().await.is_ok() {}
     drop(relay);
     let mut relay = world.relay();
-    let refused = relay.step().await.unwrap_err().to_string();
+    let refused = testing::in_charge(&mut relay).await;
+    let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("bashu restored"), "{refused}");
     assert!(matches!(relay.status(), Status::Refused(_)));
     assert!(relay.step().await.is_err(), "it sends after it refused");
@@ -184,7 +186,8 @@ async fn a_database_that_went_back_in_time_is_noticed_and_repaired() {
     }
     world.change(thing(0)).await;
     let mut relay = world.relay();
-    let refused = relay.step().await.unwrap_err().to_string();
+    let refused = testing::in_charge(&mut relay).await;
+    let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("went back in time"), "{refused}");
 
     assert_eq!(restored(alpha, &world.bus()).await.unwrap(), 2);

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use kit::bus::partition_of;
 use kit::parked::{Parked, RETRY_RECORDS_MAX, discard, list, retry};
+use kit::testing;
 use sea_orm::{ConnectionTrait, FromQueryResult, TransactionTrait};
 
 use crate::world::{
@@ -193,7 +194,7 @@ async fn a_retry_beside_a_running_consumer_loses_nothing() {
         let mut relay = world.relay();
         for _ in 0..RETRY_RECORDS_MAX * 2 {
             world.change(thing(1)).await;
-            relay.step().await.unwrap();
+            testing::in_charge(&mut relay).await.unwrap();
         }
         until(&mut consumer, async || {
             versions(&world, 1).await.len() == wanted

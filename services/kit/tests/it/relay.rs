@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use kit::relay::{Relay, Status};
+use kit::testing;
 use sea_orm::{ConnectionTrait, FromQueryResult, TransactionTrait};
 use uuid::Uuid;
 
@@ -240,7 +241,7 @@ async fn a_zombie_relay_is_fenced() {
         world.change(thing(n)).await;
     }
     let mut misled = world.relay();
-    let refused = misled.step().await;
+    let refused = testing::in_charge(&mut misled).await;
     assert!(
         refused.is_err(),
         "the relay did not notice that its counters went back"
@@ -348,7 +349,7 @@ async fn slots_are_emptied_only_of_what_is_published() {
     let mut relay = world.relay();
     let crash = world.kafka.bus.faults().clone();
     crash.crash_at("relay.opened", 0);
-    assert!(relay.step().await.is_err());
+    assert!(testing::in_charge(&mut relay).await.is_err());
     crash.crash_at("relay.acknowledged", 0);
     assert!(relay.step().await.is_err());
     assert_eq!(
@@ -423,7 +424,8 @@ async fn other_partition_counts_are_refused() {
         instance: None,
     };
     let mut relay = Relay::new(world.alpha.ctx.clone(), kit::bus::Bus::kafka(options));
-    let refused = relay.step().await.unwrap_err().to_string();
+    let refused = testing::in_charge(&mut relay).await;
+    let refused = refused.unwrap_err().to_string();
     assert!(
         refused.contains("has 2 partitions, not the configured 3"),
         "{refused}"
