@@ -161,6 +161,36 @@ async fn answers_are_private() {
     }
 }
 
+/// What the router counts of each request is what somebody looks at: how long it took here and at
+/// the subgraphs, and not how large it was or what it was thought to cost.
+#[tokio::test]
+async fn what_nobody_looks_at_is_not_counted() {
+    let world = World::start().await;
+    assert_eq!(world.ask("{ whoami }").await.status, StatusCode::OK);
+    let metrics = send(world.client.get(world.operations_url("/metrics"))).await;
+    for counted in [
+        "http_server_request_duration",
+        "http_server_active_requests",
+        "http_client_request_duration",
+        "plan_cache_requests",
+    ] {
+        assert!(metrics.text.contains(counted), "{counted}: {metrics:?}");
+    }
+    for uncounted in [
+        "body_size",
+        "http_client_active_requests",
+        "external_wait",
+        "cache_duration",
+        "parse_cache_requests",
+        "demand_control",
+    ] {
+        assert!(
+            !metrics.text.contains(uncounted),
+            "{uncounted}: {metrics:?}"
+        );
+    }
+}
+
 /// There is the graph and nothing else: health and metrics are on a listener of their own, which
 /// has no graph.
 #[tokio::test]
