@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use hive_router::SchemaState;
 use hive_router::ntex::server::Server;
+use hive_router::ntex::time::Seconds;
 use hive_router::ntex::web::types::State;
 use hive_router::ntex::web::{self, HttpRequest, HttpResponse};
 use hive_router::telemetry::PrometheusAttached;
@@ -18,6 +19,10 @@ const LIVE_PATH: &str = "/live";
 const READY_PATH: &str = "/ready";
 /// What it has counted, for Prometheus.
 const METRICS_PATH: &str = "/metrics";
+
+/// How long it is waited for at the end: its answers are short, and whoever asks keeps a
+/// connection that may say nothing more.
+const DRAIN_TIME_MAX: Seconds = Seconds(1);
 
 /// Takes the listener and serves until it is stopped.
 pub(crate) fn serve(
@@ -34,7 +39,8 @@ pub(crate) fn serve(
             .route(METRICS_PATH, web::get().to(metrics))
             .default_service(web::to(async || HttpResponse::NotFound()))
     });
-    Ok(server.workers(1).disable_signals().bind(address)?.run())
+    let server = server.workers(1).shutdown_timeout(DRAIN_TIME_MAX);
+    Ok(server.disable_signals().bind(address)?.run())
 }
 
 async fn live() -> HttpResponse {
