@@ -6,6 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rand::RngCore as _;
 
+use crate::hexadecimal::hexadecimal;
+
 /// Seconds since the Unix epoch; 0 when the machine's clock stands before it.
 #[expect(
     clippy::disallowed_methods,
@@ -25,5 +27,5 @@ pub(crate) fn now_s() -> u64 {
 pub(crate) fn random_hex<const N: usize>() -> String {
     let mut bytes = [0_u8; N];
     rand::rng().fill_bytes(&mut bytes);
-    hex::encode(bytes)
+    hexadecimal(&bytes)
 }

@@ -16,12 +16,18 @@ use crate::limiter::Bucket;
 pub(crate) const LIFE: Duration = Duration::from_secs(1);
 /// Buckets with permits, at most, in each of two generations; all others are asked for each time.
 const BLOCKS_MAX: usize = 20_000;
+/// The smallest block after which the next is asked for before it is used up. Few requests at a
+/// time are paid for with smaller ones, so that few have to ask for themselves meanwhile.
+const AHEAD_BLOCK_MIN: u32 = 20;
+/// The share of a block that is left when the next is asked for: enough to pay for what arrives
+/// until Redis has answered, and little enough that a calm client rarely gets one in vain.
+const AHEAD_SHARE: u32 = 4;
 
 /// What Redis is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub(crate) bucket: Bucket,
-    /// What is needed now.
+    /// What is needed now; nothing where only the next block is asked for.
     pub(crate) count: u32,
     /// What is taken if there is plenty; no less than `count`.
     pub(crate) wished: u32,
@@ -43,6 +49,13 @@ pub(crate) struct Payment {
     spent: Vec<Spent>,
 }
 
+impl Payment {
+    /// Whether the request is paid for already, whatever becomes of what is asked for.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.asked.iter().all(|asked| asked.count == 0)
+    }
+}
+
 /// What became of the asking.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Outcome<'a> {
@@ -59,12 +72,22 @@ pub(crate) enum Outcome<'a> {
 pub(crate) struct Blocks(Mutex<Generations>);
 
 #[derive(Clone, Copy, Debug)]
-struct Block {
+struct Permits {
     left: u32,
     until: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    current: Permits,
+    /// What was taken before the current ones were used up.
+    next: Permits,
     /// Since when a request is asking for the next one: the others ask for what they need alone, so
-    /// that one bucket never has more than one block here. A request may be given up on its way.
+    /// that one bucket never has more than two blocks here. A request may be given up on its way.
     asked_since: Option<Instant>,
+    /// Whether the next one was asked for since the current permits are there. Once is enough:
+    /// where Redis gives none, the bucket is low, and each further request would ask again.
+    is_next_asked: bool,
 }
 
 #[derive(Debug, Default)]
@@ -101,29 +124,30 @@ impl Blocks {
             let mut wished = count;
             let is_full = all.young.len() >= BLOCKS_MAX;
             match all.find(&bucket) {
-                Some(one) if one.left >= count && now < one.until => {
-                    one.left -= count;
-                    let until = one.until;
-                    spent.push(Spent {
-                        bucket,
-                        count,
-                        until,
-                    });
-                    continue;
-                }
-                Some(one) if one.is_asked_for(now) => {}
                 Some(one) => {
-                    one.asked_since = Some(now);
-                    wished = size;
+                    if let Some(until) = one.spend(count, now) {
+                        if one.asks_ahead(size, now) {
+                            asked.push(Asked {
+                                bucket: bucket.clone(),
+                                count: 0,
+                                wished: size,
+                            });
+                        }
+                        spent.push(Spent {
+                            bucket,
+                            count,
+                            until,
+                        });
+                        continue;
+                    }
+                    if !one.is_asked_for(now) {
+                        one.asked_since = Some(now);
+                        wished = size;
+                    }
                 }
                 None if is_full => {}
                 None => {
-                    let first = Block {
-                        left: 0,
-                        until: now,
-                        asked_since: Some(now),
-                    };
-                    all.young.insert(bucket.clone(), first);
+                    all.young.insert(bucket.clone(), Block::asking(now));
                     wished = size;
                 }
             }
@@ -154,17 +178,25 @@ impl Blocks {
             one.asked_since = None;
             if let (Some(granted), Outcome::Granted(_, from)) = (granted.get(number), outcome) {
                 let granted = u32::try_from(*granted).unwrap_or(0).min(asked.wished);
-                one.left = granted.saturating_sub(asked.count);
-                one.until = from + LIFE;
+                let permits = Permits {
+                    left: granted.saturating_sub(asked.count),
+                    until: from + LIFE,
+                };
+                if asked.count == 0 {
+                    one.next = permits;
+                } else {
+                    one.current = permits;
+                    one.is_next_asked = false;
+                }
             }
         }
         if matches!(outcome, Outcome::Refused) {
             for spent in &payment.spent {
                 // Only to the block that it is from: permits grow no older than they may.
                 if let Some(one) = all.find(&spent.bucket)
-                    && one.until == spent.until
+                    && one.current.until == spent.until
                 {
-                    one.left += spent.count;
+                    one.current.left += spent.count;
                 }
             }
         }
@@ -175,7 +207,54 @@ impl Blocks {
     }
 }
 
+impl Permits {
+    fn can_pay(&self, count: u32, now: Instant) -> bool {
+        self.left >= count && now < self.until
+    }
+}
+
 impl Block {
+    /// One that is being asked for, with nothing in it yet.
+    fn asking(now: Instant) -> Self {
+        let none = Permits {
+            left: 0,
+            until: now,
+        };
+        Self {
+            current: none,
+            next: none,
+            asked_since: Some(now),
+            is_next_asked: false,
+        }
+    }
+
+    /// Takes `count` permits, and says until when they were good; `None` where there are too few.
+    fn spend(&mut self, count: u32, now: Instant) -> Option<Instant> {
+        if !self.current.can_pay(count, now) {
+            if !self.next.can_pay(count, now) {
+                return None;
+            }
+            self.current = self.next;
+            self.next.left = 0;
+            self.is_next_asked = false;
+        }
+        self.current.left -= count;
+        Some(self.current.until)
+    }
+
+    /// Whether it is time to ask for the next block of `size` permits; then it counts as asked for.
+    fn asks_ahead(&mut self, size: u32, now: Instant) -> bool {
+        let is_time = size >= AHEAD_BLOCK_MIN
+            && self.current.left <= size / AHEAD_SHARE
+            && !self.is_next_asked
+            && !self.is_asked_for(now);
+        if is_time {
+            self.asked_since = Some(now);
+            self.is_next_asked = true;
+        }
+        is_time
+    }
+
     /// Who asks has an answer, or is lost, within a permit's life.
     fn is_asked_for(&self, now: Instant) -> bool {
         let since = self.asked_since;
@@ -208,168 +287,4 @@ impl Generations {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::IpAddr;
-
-    use super::*;
-
-    const SIZE: u32 = 5;
-
-    fn login(name: &str) -> Bucket {
-        Bucket::Login(name.to_owned())
-    }
-
-    fn asked(bucket: Bucket, count: u32, wished: u32) -> Asked {
-        Asked {
-            bucket,
-            count,
-            wished,
-        }
-    }
-
-    struct Desk {
-        blocks: Blocks,
-        start: Instant,
-    }
-
-    impl Desk {
-        fn new() -> Self {
-            let blocks = Blocks::default();
-            let start = Instant::now();
-            Self { blocks, start }
-        }
-
-        fn at(&self, ms: u64) -> Instant {
-            self.start + Duration::from_millis(ms)
-        }
-
-        fn pay(&self, wanted: &[(Bucket, u32)], ms: u64) -> Payment {
-            self.blocks.pay(wanted.to_vec(), |_| SIZE, self.at(ms))
-        }
-
-        fn grant(&self, payment: &Payment, granted: &[u64], ms: u64) {
-            let outcome = Outcome::Granted(granted, self.at(ms));
-            self.blocks.settle(payment, outcome);
-        }
-    }
-
-    /// A block pays for as many requests as it has permits, and for none of another bucket.
-    #[test]
-    fn a_block_is_spent_once() {
-        let desk = Desk::new();
-        let first = desk.pay(&[(login("a"), 1)], 0);
-        assert_eq!(first.asked, [asked(login("a"), 1, SIZE)]);
-        desk.grant(&first, &[5], 0);
-        for _ in 1..SIZE {
-            assert!(desk.pay(&[(login("a"), 1)], 500).asked.is_empty());
-        }
-        let next = desk.pay(&[(login("a"), 1), (login("b"), 1)], 500);
-        let (a, b) = (asked(login("a"), 1, SIZE), asked(login("b"), 1, SIZE));
-        assert_eq!(next.asked, [a, b]);
-        // Redis had few left, and gave what was needed.
-        desk.grant(&next, &[1, 3], 500);
-        assert_eq!(desk.pay(&[(login("a"), 1)], 500).asked.len(), 1);
-        assert!(desk.pay(&[(login("b"), 2)], 500).asked.is_empty());
-        assert_eq!(desk.pay(&[(login("b"), 1)], 500).asked.len(), 1);
-    }
-
-    /// Permits die, counted from before they were taken: nobody saves them up.
-    #[test]
-    fn a_permit_lives_for_a_second() {
-        let desk = Desk::new();
-        let first = desk.pay(&[(login("a"), 1)], 0);
-        desk.grant(&first, &[5], 0);
-        assert!(desk.pay(&[(login("a"), 1)], 999).asked.is_empty());
-        let late = desk.pay(&[(login("a"), 1)], 1_000);
-        assert_eq!(late.asked, [asked(login("a"), 1, SIZE)]);
-        // What was left of the first does not come on top of the second.
-        desk.grant(&late, &[5], 1_000);
-        assert_eq!(desk.pay(&[(login("a"), 5)], 1_001).asked.len(), 1);
-        assert!(desk.pay(&[(login("a"), 4)], 1_001).asked.is_empty());
-    }
-
-    /// While one request asks for a block, others ask for themselves; when it came back with
-    /// nothing, the next may ask.
-    #[test]
-    fn one_block_is_asked_for_at_a_time() {
-        let desk = Desk::new();
-        for outcome in [Outcome::Refused, Outcome::Lost] {
-            let first = desk.pay(&[(login("a"), 1)], 0);
-            assert_eq!(first.asked[0].wished, SIZE);
-            let second = desk.pay(&[(login("a"), 1)], 0);
-            assert_eq!(second.asked, [asked(login("a"), 1, 1)]);
-            desk.grant(&second, &[1], 0);
-            assert_eq!(desk.pay(&[(login("a"), 1)], 0).asked[0].wished, 1);
-            desk.blocks.settle(&first, outcome);
-        }
-        assert_eq!(desk.pay(&[(login("a"), 1)], 0).asked[0].wished, SIZE);
-    }
-
-    /// A request that was given up while it asked keeps nobody from blocks for long.
-    #[test]
-    fn an_asker_who_is_gone_is_replaced() {
-        let desk = Desk::new();
-        let gone = desk.pay(&[(login("a"), 1)], 0);
-        assert_eq!(gone.asked[0].wished, SIZE);
-        assert_eq!(desk.pay(&[(login("a"), 1)], 999).asked[0].wished, 1);
-        assert_eq!(desk.pay(&[(login("a"), 1)], 1_000).asked[0].wished, SIZE);
-    }
-
-    /// What a refused request had paid already is there for the next, but no longer than before.
-    #[test]
-    fn a_refused_request_costs_nothing() {
-        let desk = Desk::new();
-        let wanted = [(login("hall"), 2), (login("a"), 1)];
-        let first = desk.pay(&wanted[..1], 0);
-        desk.grant(&first, &[5], 0);
-        let refused = desk.pay(&wanted, 100);
-        assert_eq!(refused.asked, [asked(login("a"), 1, SIZE)]);
-        desk.blocks.settle(&refused, Outcome::Refused);
-        assert!(desk.pay(&[(login("hall"), 3)], 100).asked.is_empty());
-
-        let renewed = desk.pay(&[(login("hall"), 1)], 2_000);
-        desk.grant(&renewed, &[5], 2_000);
-        let refused = desk.pay(&wanted, 2_900);
-        let renewed = desk.pay(&[(login("hall"), 4)], 2_900);
-        desk.grant(&renewed, &[5], 2_900);
-        desk.blocks.settle(&refused, Outcome::Refused);
-        assert_eq!(desk.pay(&[(login("hall"), 2)], 2_900).asked.len(), 1);
-    }
-
-    /// A bucket without blocks, and a request for more than a block, are asked for as they are.
-    #[test]
-    fn what_has_no_block_is_asked_for_each_time() {
-        let desk = Desk::new();
-        let address: IpAddr = "192.0.2.1".parse().unwrap();
-        let codes = Bucket::AddressLoginFields(address);
-        for _ in 0..3 {
-            let wanted = vec![(codes.clone(), 2)];
-            let payment = desk.blocks.pay(wanted, |_| 0, desk.at(0));
-            assert_eq!(payment.asked, [asked(codes.clone(), 2, 2)]);
-            desk.grant(&payment, &[2], 0);
-        }
-        let many = desk.pay(&[(login("a"), SIZE + 1)], 0);
-        assert_eq!(many.asked, [asked(login("a"), SIZE + 1, SIZE + 1)]);
-    }
-
-    /// However many logins there are, no more than two generations are kept.
-    #[test]
-    fn blocks_are_bounded_and_forgotten() {
-        let desk = Desk::new();
-        for round in 0..4 {
-            for number in 0..BLOCKS_MAX + 10 {
-                let wanted = [(login(&format!("{round} {number}")), 1)];
-                let payment = desk.pay(&wanted, round * 1_000);
-                let wished = if number < BLOCKS_MAX { SIZE } else { 1 };
-                assert_eq!(payment.asked[0].wished, wished);
-                desk.grant(&payment, &[u64::from(wished)], round * 1_000);
-            }
-            let all = desk.blocks.all();
-            assert!(all.young.len() <= BLOCKS_MAX && all.old.len() <= BLOCKS_MAX);
-        }
-        desk.pay(&[(login("a"), 1)], 9_000);
-        desk.pay(&[(login("a"), 1)], 10_000);
-        let all = desk.blocks.all();
-        assert_eq!(all.old.len() + all.young.len(), 1);
-    }
-}
+mod tests;

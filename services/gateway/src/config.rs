@@ -105,7 +105,7 @@ pub(crate) enum LogLevel {
 }
 
 /// Limits per minute; each may be used up at once and then fills again evenly. Of one of 600 and
-/// more a gateway takes up to half a second's share ahead, and loses what it does not need within
+/// more a gateway takes up to a second's share ahead, and loses what it does not need within
 /// a second: then less can be used up at once, by a sixtieth always and by half at most.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]

@@ -27,6 +27,10 @@ use crate::token::{Caller, TokenFlaw, Tokens};
 const LANGUAGE_BYTES_MAX: usize = 256;
 /// Longest gate assertion.
 const ASSERTION_BYTES_MAX: usize = 2_048;
+/// Bytes of a trace's name.
+const TRACE_BYTES: usize = 16;
+/// Bytes of the name of a part of a trace.
+const SPAN_BYTES: usize = 8;
 /// When to ask again for what cannot be asked now.
 const UNAVAILABLE_RETRY_S: u64 = 2;
 
@@ -151,11 +155,15 @@ impl Door {
         if payment.asked.is_empty() {
             return Verdict::Taken;
         }
+        let is_complete = payment.is_complete();
         let limiter = Arc::clone(&self.limiter);
         // Of its own, so that it settles even where the client is gone.
         let task = self
             .background
             .spawn(async move { limiter.take(&payment).await });
+        if is_complete {
+            return Verdict::Taken;
+        }
         task.await.unwrap_or(Verdict::Lost)
     }
 
@@ -262,7 +270,11 @@ fn gate_assertion(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
 fn traceparent(headers: &HeaderMap) -> String {
     text(headers, "traceparent")
         .filter(|value| is_traceparent(value))
-        .unwrap_or_else(|| format!("00-{}-{}-01", random_hex::<16>(), random_hex::<8>()))
+        .unwrap_or_else(|| {
+            let both = random_hex::<{ TRACE_BYTES + SPAN_BYTES }>();
+            let (trace, span) = both.split_at(TRACE_BYTES * 2);
+            format!("00-{trace}-{span}-01")
+        })
 }
 
 fn is_traceparent(value: &str) -> bool {
@@ -323,7 +335,9 @@ fn percent_decoded(text: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{bearer, is_query_shallow, is_traceparent};
+    use hive_router::ntex::http::HeaderMap;
+
+    use super::{bearer, is_query_shallow, is_traceparent, traceparent};
 
     /// Only a well-formed trace context is passed on.
     #[test]
@@ -350,6 +364,15 @@ mod tests {
         assert_eq!(bearer("bearer t"), Some("t"));
         assert_eq!(bearer("Basic t"), None);
         assert_eq!(bearer("t"), None);
+    }
+
+    /// A request without a trace context gets a new one, well formed and of its own.
+    #[test]
+    fn a_trace_context_is_made() {
+        let headers = HeaderMap::new();
+        let made = traceparent(&headers);
+        assert!(is_traceparent(&made), "{made}");
+        assert_ne!(made, traceparent(&headers));
     }
 
     /// Depth cannot hide behind percent encoding.

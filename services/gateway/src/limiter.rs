@@ -18,6 +18,7 @@ use tokio::sync::Mutex;
 use crate::ambient::now_s;
 use crate::blocks::{Asked, Blocks, Outcome, Payment};
 use crate::config::{Limits, Union};
+use crate::hexadecimal::hexadecimal;
 
 /// Longest that Redis may take to answer before it counts as lost.
 const ANSWER_TIME_MAX: Duration = Duration::from_millis(250);
@@ -30,7 +31,8 @@ const NAME_BYTES: usize = 16;
 
 /// The lowest limit, per minute, of which blocks are taken.
 const BLOCK_LIMIT_MIN: u32 = 600;
-/// A block is at most the share of a limit that flows in within half a second. It lives for one.
+/// A block is at most the share of a limit that flows in within half a second. It lives for one,
+/// and there are two of a bucket at most.
 const BLOCKS_PER_MINUTE_MIN: u32 = 120;
 /// Permits of a block, at most.
 const BLOCK_PERMITS_MAX: u32 = 50;
@@ -238,7 +240,7 @@ impl Limiter {
             Bucket::AddressLoginFields(address) => {
                 ("address-login", subscriber(*address).to_string())
             }
-            Bucket::Login(login) => ("login", hex::encode(&Sha256::digest(login)[..NAME_BYTES])),
+            Bucket::Login(login) => ("login", hexadecimal(&Sha256::digest(login)[..NAME_BYTES])),
         };
         format!("bashu:{}:gateway:limit:{kind}:{name}", self.union.number())
     }

@@ -11,8 +11,15 @@ use hive_router::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use hmac::{Hmac, Mac as _};
 use sha2::{Digest as _, Sha256};
 
+use crate::hexadecimal::hexadecimal;
+
 /// First line of what is signed; a change of form gets a new one.
 const FORM: &str = "bashu-gateway-v1";
+
+/// Headers that are put on a request; room for all is made at once.
+const HEADERS_MAX: usize = 7;
+/// What is signed of a header that is not there: the hash of nothing.
+const HASH_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// Bytes of the key shared with the union's subgraphs.
 pub(crate) const KEY_BYTES: usize = 32;
@@ -76,9 +83,11 @@ impl Covered {
             &said.client,
             &said.language,
         ] {
-            let bytes = value.as_ref().map(HeaderValue::as_bytes);
             lines.push('\n');
-            lines.push_str(&hex::encode(Sha256::digest(bytes.unwrap_or_default())));
+            match value {
+                Some(value) => lines.push_str(&hash(value.as_bytes())),
+                None => lines.push_str(HASH_OF_NOTHING),
+            }
         }
         Self { said, lines }
     }
@@ -113,30 +122,39 @@ impl Signer {
     /// Puts the covered headers, time, nonce and signature among `headers`, in place of whatever
     /// stood there.
     pub(crate) fn sign(&self, signed: Signed<'_>, covered: &Covered, headers: &mut HeaderMap) {
+        headers.reserve(HEADERS_MAX);
         covered.put(headers);
-        let text = format!(
-            "{FORM}\n{}\n{}\n{}\n{}\n{}{}",
-            signed.method,
-            signed.subgraph,
-            signed.at_s,
-            signed.nonce,
-            hex::encode(Sha256::digest(signed.body)),
-            covered.lines,
-        );
+        let at_s = signed.at_s.to_string();
+        let body = hash(signed.body);
         let mut mac = self.keyed.clone();
-        mac.update(text.as_bytes());
-        let signature = hex::encode(mac.finalize().into_bytes());
+        mac.update(FORM.as_bytes());
+        for line in [
+            signed.method.as_str(),
+            signed.subgraph,
+            &at_s,
+            signed.nonce,
+            &body,
+        ] {
+            mac.update(b"\n");
+            mac.update(line.as_bytes());
+        }
+        mac.update(covered.lines.as_bytes());
+        let signature = hexadecimal(&mac.finalize().into_bytes());
         for (name, value) in [
-            (TIMESTAMP, signed.at_s.to_string()),
-            (NONCE, signed.nonce.to_owned()),
-            (SIGNATURE, signature),
+            (TIMESTAMP, at_s.as_str()),
+            (NONCE, signed.nonce),
+            (SIGNATURE, &signature),
         ] {
             // Digits and hexadecimal are always a legal header value.
-            if let Ok(value) = HeaderValue::from_str(&value) {
+            if let Ok(value) = HeaderValue::from_str(value) {
                 headers.insert(name, value);
             }
         }
     }
+}
+
+fn hash(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
 }
 
 #[cfg(test)]

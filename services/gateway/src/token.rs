@@ -80,12 +80,12 @@ struct Claims {
 }
 
 /// A token whose signature is right: what else it says must be checked at every use.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Signed {
     /// Whose signature it is.
     key: VerifyingKey,
     key_id: String,
-    claims: Arc<Claims>,
+    claims: Claims,
 }
 
 /// Checks tokens as one union's, and remembers of the good ones that their signature is right:
@@ -93,9 +93,10 @@ struct Signed {
 /// looked at every time.
 #[derive(Debug)]
 pub(crate) struct Tokens {
-    union: Union,
+    /// The union's, as its tokens name it.
+    issuer: String,
     /// By the token's digest. Whoever has no good token cannot put one in.
-    signed: Mutex<HashMap<[u8; 32], Signed>>,
+    signed: Mutex<HashMap<[u8; 32], Arc<Signed>>>,
     /// When expired ones were last looked for: once a second is enough, however full it is.
     swept_at_s: AtomicU64,
 }
@@ -103,7 +104,7 @@ pub(crate) struct Tokens {
 impl Tokens {
     pub(crate) fn new(union: Union) -> Self {
         Self {
-            union,
+            issuer: format!("bashu-{}", union.number()),
             signed: Mutex::default(),
             swept_at_s: AtomicU64::new(0),
         }
@@ -119,21 +120,21 @@ impl Tokens {
         // A key that was withdrawn, or given to another id, takes its tokens with it.
         let known = known.filter(|one| keys.get(&one.key_id) == Some(&one.key));
         if let Some(one) = known {
-            return check_claims(&one.claims, self.union, now_s);
+            return check_claims(&one.claims, &self.issuer, now_s);
         }
         let one = verify(token, keys)?;
-        let caller = check_claims(&one.claims, self.union, now_s)?;
+        let caller = check_claims(&one.claims, &self.issuer, now_s)?;
         let mut all = self.all();
         if all.len() >= TOKENS_MAX && self.swept_at_s.swap(now_s, Ordering::Relaxed) != now_s {
             all.retain(|_, one| one.claims.exp > now_s);
         }
         if all.len() < TOKENS_MAX {
-            all.insert(digest, one);
+            all.insert(digest, Arc::new(one));
         }
         Ok(caller)
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<[u8; 32], Signed>> {
+    fn all(&self) -> MutexGuard<'_, HashMap<[u8; 32], Arc<Signed>>> {
         self.signed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -158,12 +159,11 @@ fn verify(token: &str, keys: &Keys) -> Result<Signed, TokenFlaw> {
     Ok(Signed {
         key: *key,
         key_id: header.kid,
-        claims: Arc::new(read(claims)?),
+        claims: read(claims)?,
     })
 }
 
-fn check_claims(claims: &Claims, union: Union, now_s: u64) -> Result<Caller, TokenFlaw> {
-    let issuer = format!("bashu-{}", union.number());
+fn check_claims(claims: &Claims, issuer: &str, now_s: u64) -> Result<Caller, TokenFlaw> {
     if claims.iss != issuer || claims.aud != AUDIENCE || claims.sub.is_empty() {
         return Err(TokenFlaw::Purpose);
     }
