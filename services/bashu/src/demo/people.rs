@@ -75,7 +75,9 @@ fn birthday(union: u8, index: u32) -> NaiveDate {
     let drawn = |index: u32| {
         let mut mix = mix(union, index);
         // Behind the three draws of the name.
-        (0..3).for_each(|_| drop(mix.below(1)));
+        for _ in 0..3 {
+            mix.below(1);
+        }
         mix.below(BIRTH_DAYS)
     };
     let (first, own) = (drawn(index % NUMBERS), drawn(index));
