@@ -22,8 +22,8 @@ use crate::{Error, Result};
 pub const BATCH_MAX: usize = 256;
 /// A batch of fewer commands than this begins no sooner than [`GATHER`] after the one before it
 /// began: it costs the same statements and one commit, whatever is in it.
-const GATHERED_COMMANDS: usize = 64;
-const GATHER: Duration = Duration::from_millis(8);
+pub const GATHERED_COMMANDS: usize = 64;
+pub const GATHER: Duration = Duration::from_millis(8);
 /// Commands that may wait in one lane.
 pub const QUEUE_MAX: usize = 4_096;
 /// A lane without work ends after this long.

@@ -50,8 +50,8 @@ const LOCK_WAIT: Duration = Duration::from_secs(60);
 /// How long the end of a test waits for its database to be dropped.
 const DATABASE_DROP_WAIT: Duration = Duration::from_secs(1);
 
-/// Steps a relay until it is the one that publishes. The lock of one that was dropped goes only when
-/// the server has noticed.
+/// Steps a relay until it is the one that publishes. The lock of one that was dropped goes only
+/// when the server has noticed.
 ///
 /// # Errors
 /// Why it cannot be.

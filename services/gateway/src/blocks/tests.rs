@@ -1,3 +1,5 @@
+//! Permits are spent once, live as long as they may, and are asked for in time.
+
 use std::net::IpAddr;
 
 use super::*;

@@ -1,9 +1,10 @@
 //! Lanes: one transaction for many commands, the same answers as one by one.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use kit::lane::{BATCH_MAX, Lane, QUEUE_MAX};
+use kit::lane::{BATCH_MAX, GATHER, GATHERED_COMMANDS, Lane, QUEUE_MAX};
 use kit::migrate::KIT;
 use kit::testing;
 use kit::{Ctx, Error, Refusal, Result};
@@ -127,4 +128,62 @@ async fn two_lanes_on_one_row_agree() {
         .collect();
     versions.sort_unstable();
     assert_eq!(versions, (1..=600).collect::<Vec<i64>>());
+}
+
+/// When each batch began, and how many commands were in it.
+type Begun = Arc<Mutex<Vec<(Instant, usize)>>>;
+
+fn watched(begun: &Begun) -> Lane<u8, (), ()> {
+    let begun = Arc::clone(begun);
+    Lane::new("watched", move |_, commands: Vec<()>| {
+        begun.lock().unwrap().push((Instant::now(), commands.len()));
+        async move { Ok(commands.iter().map(|()| Ok(())).collect()) }
+    })
+}
+
+/// Small batches keep their distance, and what comes meanwhile is in the next one.
+#[tokio::test]
+async fn small_batches_keep_their_distance() {
+    let begun = Begun::default();
+    let lane = watched(&begun);
+    let late = |ms: u64| {
+        let lane = lane.clone();
+        async move {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            lane.run(1, ()).await.unwrap();
+        }
+    };
+    let started = Instant::now();
+    for _ in 0..20 {
+        futures::future::join_all((0..4).map(late)).await;
+    }
+    let begun = begun.lock().unwrap().clone();
+    let pauses = u32::try_from(begun.len() - 1).unwrap();
+    let took = begun[begun.len() - 1].0 - started;
+    assert!(took >= GATHER * pauses, "{pauses} pauses in {took:?}");
+    let shared = begun.iter().any(|(_, commands)| *commands > 1);
+    assert!(shared, "nothing was gathered: {begun:?}");
+}
+
+/// A batch that is worth its transaction waits for nobody, nor does a lone command after a while.
+/// A busy machine may take its time, but not every time.
+#[tokio::test]
+async fn a_full_batch_and_a_lone_command_do_not_wait() {
+    let begun = Begun::default();
+    let lane = watched(&begun);
+    let (mut full_waited, mut lone_waited) = (true, true);
+    for _ in 0..50 {
+        tokio::time::sleep(GATHER).await;
+        let asked = Instant::now();
+        lane.run(1, ()).await.unwrap();
+        futures::future::join_all((0..GATHERED_COMMANDS).map(|_| lane.run(1, ()))).await;
+        let begun = std::mem::take(&mut *begun.lock().unwrap());
+        let [lone, full] = begun[..] else {
+            panic!("they were not two batches: {begun:?}");
+        };
+        assert_eq!((lone.1, full.1), (1, GATHERED_COMMANDS));
+        lone_waited &= lone.0 - asked >= GATHER;
+        full_waited &= full.0 - lone.0 >= GATHER;
+    }
+    assert!(!lone_waited && !full_waited, "{lone_waited} {full_waited}");
 }
