@@ -5,6 +5,7 @@
 
 mod asked;
 mod buy;
+mod conditions;
 mod figure;
 mod growth;
 mod join;
@@ -30,6 +31,7 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use clap::Parser;
 
+use crate::conditions::{Conditions, SECONDS};
 use crate::figure::Figure;
 use crate::world::Bench;
 
@@ -58,7 +60,7 @@ pub(crate) struct Args {
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Seconds of each measured run
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = SECONDS)]
     seconds: u64,
     /// Connections that ask for scans and purchases
     #[arg(long, default_value_t = limits::CONNECTIONS)]
@@ -127,18 +129,17 @@ fn run(args: &Args) -> Result<()> {
 
 async fn measure(args: &Args) -> Result<()> {
     report::forget()?;
+    let conditions = Conditions::of(args);
     let mut bench = Bench::start(args).await?;
     let mut measured = Measured::default();
-    let outcome = both_passes(&mut bench, args, &mut measured).await;
+    let outcome = both_passes(&mut bench, (args, &conditions), &mut measured).await;
     bench.stop().await;
     outcome?;
     report::table(&measured.figures);
-    let json = report::json(&measured.figures)?;
+    let json = report::json(&conditions, &measured.figures)?;
     println!("{}", json.display());
-    println!(
-        "{}",
-        page::write(&bench, &measured.figures).await?.display()
-    );
+    let page = page::write(&bench, &conditions, &measured.figures).await?;
+    println!("{}", page.display());
     ensure!(
         measured.failed.is_empty(),
         "测量失败 / not measured: {}",
@@ -154,16 +155,20 @@ struct Measured {
     failed: Vec<String>,
 }
 
-async fn both_passes(bench: &mut Bench, args: &Args, measured: &mut Measured) -> Result<()> {
+async fn both_passes(
+    bench: &mut Bench,
+    (args, conditions): (&Args, &Conditions),
+    measured: &mut Measured,
+) -> Result<()> {
     if args.wants("memory") {
         bench.say(&format!("idle: {:.0} MB", bench.idle_mb().await?));
     }
-    pass(bench, (args, &PARTS), measured).await;
+    pass(bench, (args, conditions), &PARTS, measured).await;
     if !args.no_delay && COMMITTING.into_iter().any(|part| args.wants(part)) {
         bench.say("== 提交各慢 2 毫秒 / again, with commits delayed by 2 ms");
         bench.delay_commits(true).await?;
         let before = measured.figures.len();
-        pass(bench, (args, &COMMITTING), measured).await;
+        pass(bench, (args, conditions), &COMMITTING, measured).await;
         bench.delay_commits(false).await?;
         // The floors are asked of this machine's own disk.
         let delayed = measured.figures.split_off(before);
@@ -178,11 +183,17 @@ async fn both_passes(bench: &mut Bench, args: &Args, measured: &mut Measured) ->
 
 /// Runs the wanted ones of these parts once. One that fails does not keep the others from being
 /// measured.
-async fn pass(bench: &Bench, (args, parts): (&Args, &[&str]), measured: &mut Measured) {
+async fn pass(
+    bench: &Bench,
+    (args, conditions): (&Args, &Conditions),
+    parts: &[&str],
+    measured: &mut Measured,
+) {
     for part in parts.iter().copied().filter(|part| args.wants(part)) {
         bench.say(&format!("== {part}"));
         match one(bench, part).await {
-            Ok(figures) => {
+            Ok(mut figures) => {
+                figures.iter_mut().for_each(|one| conditions.note(one));
                 figures.iter().for_each(report::line);
                 measured.figures.extend(figures);
             }

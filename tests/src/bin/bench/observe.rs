@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::process::cpu_seconds;
+use crate::process::{cpu_seconds, cpu_seconds_with_ended};
 use crate::world::Bench;
 
 /// How long relays and consumers may take to catch up with a load that has ended.
@@ -182,6 +182,14 @@ impl Shares {
         }
     }
 
+    /// Seconds of one core that PostgreSQL used since the beginning, in all its processes; `None`
+    /// where its processes are not known.
+    pub(crate) fn postgres_seconds(&self) -> Option<f64> {
+        let mut servers = self.servers.iter();
+        let (_, pid, before) = servers.find(|(name, ..)| *name == "postgres")?;
+        Some(family_seconds(*pid) - before)
+    }
+
     /// In words, as shares of one core since the beginning.
     pub(crate) fn said(&self) -> String {
         let seconds = self.began.elapsed().as_secs_f64();
@@ -206,7 +214,8 @@ fn server_pid(bench: &Bench, name: &str) -> Option<u32> {
     text.split(' ').next()?.parse().ok()
 }
 
-/// Seconds of one core that a process and its living children used so far.
+/// Seconds of one core that a process and its children used so far. A connection that is closed
+/// takes none of its seconds away: what has ended counts for its parent.
 fn family_seconds(parent: u32) -> f64 {
     let pids = std::fs::read_dir("/proc")
         .into_iter()
@@ -218,7 +227,7 @@ fn family_seconds(parent: u32) -> f64 {
         let after = stat.rsplit_once(") ").map_or("", |(_, after)| after);
         after.split(' ').nth(1).and_then(|id| id.parse().ok()) == Some(parent)
     });
-    cpu_seconds(parent) + children.map(cpu_seconds).sum::<f64>()
+    cpu_seconds_with_ended(parent) + children.map(cpu_seconds).sum::<f64>()
 }
 
 /// Seconds that all cores together were not idle.

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use crate::conditions::Conditions;
 use crate::figure::{Figure, Series};
 use crate::report::{PAGE, asked, folder, number};
 use crate::world::Bench;
@@ -22,8 +23,12 @@ pub(crate) const DELAYED: &str = "@2ms";
 ///
 /// # Errors
 /// When it cannot be written, or the machine does not say what it is.
-pub(crate) async fn write(bench: &Bench, figures: &[Figure]) -> Result<PathBuf> {
-    let machine = machine::rows(bench, figures).await?;
+pub(crate) async fn write(
+    bench: &Bench,
+    conditions: &Conditions,
+    figures: &[Figure],
+) -> Result<PathBuf> {
+    let machine = machine::rows(bench, conditions, figures).await?;
     std::fs::create_dir_all(folder())?;
     let path = folder().join(PAGE);
     std::fs::write(&path, page(figures, &machine)?)?;

@@ -5,15 +5,25 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Seconds of one core that a process used so far, in user and kernel mode; 0 of one that is gone.
 pub(crate) fn cpu_seconds(pid: u32) -> f64 {
+    stat_seconds(pid, 2)
+}
+
+/// The same with those of its children that have ended.
+pub(crate) fn cpu_seconds_with_ended(pid: u32) -> f64 {
+    stat_seconds(pid, 4)
+}
+
+fn stat_seconds(pid: u32, fields: usize) -> f64 {
     let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
         return 0.0;
     };
-    // The name in brackets may hold blanks; utime and stime are the 12th and 13th after it.
+    // The name in brackets may hold blanks; utime and stime are the 12th and 13th after it, and
+    // after them come those of the children that have ended.
     let after = text.rsplit_once(") ").map_or("", |(_, after)| after);
     let ticks: f64 = after
         .split(' ')
         .skip(11)
-        .take(2)
+        .take(fields)
         .filter_map(|field| field.parse::<f64>().ok())
         .sum();
     ticks / TICKS_PER_SECOND

@@ -159,6 +159,16 @@ fn batches(
     lines
 }
 
+/// Commands in each batch between two readings of the metrics, over all lanes; 0 where none ran.
+pub(crate) fn commands_in_each(before: &str, after: &str) -> f64 {
+    let all = |text| {
+        let lanes = lanes(text).into_values();
+        lanes.fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    };
+    let ((commands_before, count_before), (commands, count)) = (all(before), all(after));
+    (commands - commands_before) / (count - count_before).max(1.0)
+}
+
 /// Samples the services' functions; `None` where that cannot be begun.
 fn perf(bench: &Bench, length: Duration) -> Option<(Child, PathBuf)> {
     let services = bench.processes().iter();
@@ -230,5 +240,7 @@ mod tests {
             ["lane=\"redeem\": 600 commands in 20 batches, 30.0 in each"]
         );
         assert!(batches(&lanes(after), &lanes(after)).is_empty());
+        assert_eq!(commands_in_each(before, after), 30.0);
+        assert_eq!(commands_in_each(after, after), 0.0);
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use crate::conditions::Conditions;
 use crate::figure::{Better, Figure};
 
 /// The results' names in [`folder`].
@@ -119,14 +120,17 @@ pub(crate) fn folder() -> PathBuf {
     ::tests::root().join("target")
 }
 
-/// Writes `target/bench.json` of the checkout.
+/// Writes `target/bench.json` of the checkout, with the run's conditions in each entry.
 ///
 /// # Errors
 /// When it cannot be written.
-pub(crate) fn json(figures: &[Figure]) -> Result<PathBuf> {
+pub(crate) fn json(conditions: &Conditions, figures: &[Figure]) -> Result<PathBuf> {
     std::fs::create_dir_all(folder())?;
     let path = folder().join(JSON);
-    let list: Vec<serde_json::Value> = figures.iter().map(Figure::json).collect();
+    let list: Vec<serde_json::Value> = figures
+        .iter()
+        .map(|figure| conditions.with(figure.json()))
+        .collect();
     std::fs::write(&path, format!("{:#}\n", serde_json::Value::Array(list)))?;
     Ok(path)
 }

@@ -42,6 +42,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(35);
 /// How often the memory of our processes is looked at.
 const MEMORY_EVERY: Duration = Duration::from_millis(250);
 /// All load comes from one address here, so the gateway's limits are counted but never reached.
+/// Requests are counted in blocks of up to 50 permits, taken from Redis ahead of them; with the
+/// usual limits an address has blocks as large, and a login blocks of 5. What logs in is counted
+/// one by one.
 const GATEWAY_LIMITS: [(&str, &str); 3] = [
     (
         "BASHU_GATEWAY_LIMITS__ADDRESS_REQUESTS_PER_MINUTE",

@@ -23,7 +23,8 @@ const READY_TIME_MAX: Duration = Duration::from_secs(30);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Nobody listens there: the join needs no third subgraph.
 const NOBODY: &str = "http://127.0.0.1:9/graphql";
-/// The limit is looked up in Redis for each request as ever, and never reached.
+/// The limit is counted and never reached. Permits come from Redis in blocks of up to 50, so that
+/// most requests ask it nothing; the usual limit of an address has blocks as large.
 const REQUESTS_PER_MINUTE: u32 = 4_000_000_000;
 
 /// What both doors read: where they find the graph and the subgraphs.

@@ -1,10 +1,10 @@
 //! What a figure is worth nothing without: the machine, its server, and which code it was.
 
 use std::fs;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::conditions::Conditions;
 use crate::figure::Figure;
 use crate::report::number;
 use crate::world::Bench;
@@ -16,7 +16,11 @@ pub(super) struct Row {
 }
 
 /// The facts, in the order in which they are shown.
-pub(super) async fn rows(bench: &Bench, figures: &[Figure]) -> Result<Vec<Row>> {
+pub(super) async fn rows(
+    bench: &Bench,
+    conditions: &Conditions,
+    figures: &[Figure],
+) -> Result<Vec<Row>> {
     let version = "SELECT split_part(version(), ' ', 2)";
     let version = bench.superuser().rows("postgres", version).await?;
     let version = version.first().context("PostgreSQL names no version")?;
@@ -25,7 +29,7 @@ pub(super) async fn rows(bench: &Bench, figures: &[Figure]) -> Result<Vec<Row>> 
         row("内存 memory", memory()?),
         row("内核 kernel", first_line("/proc/sys/kernel/osrelease")?),
         row("PostgreSQL", version.try_get_by_index(0)?),
-        row("提交 commit", commit()?),
+        row("提交 commit", conditions.commit.clone()),
         row(
             "时间 time",
             kit::Clock::System
@@ -71,23 +75,4 @@ fn memory() -> Result<String> {
 fn first_line(path: &str) -> Result<String> {
     let text = fs::read_to_string(path).with_context(|| format!("{path} cannot be read"))?;
     Ok(text.lines().next().unwrap_or_default().to_owned())
-}
-
-/// The commit that is checked out, and whether the sources differ from it.
-fn commit() -> Result<String> {
-    let git = |arguments: &[&str]| -> Result<String> {
-        let output = Command::new("git")
-            .current_dir(tests::root())
-            .args(arguments)
-            .output()
-            .context("git is not there")?;
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let short = git(&["rev-parse", "--short=12", "HEAD"])?;
-    let changed = !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
-    Ok(if changed {
-        format!("{short} + 未提交的改动 changes")
-    } else {
-        short
-    })
 }
