@@ -24,6 +24,8 @@ const REPEATED_AT_ONCE: usize = 48;
 /// Acknowledged operations of each kind that are asked for again, at most.
 const ASKED_AGAIN_MAX: usize = 400;
 const RETRY: Duration = Duration::from_millis(300);
+/// How long what moves after the repetitions may look broken: sessions are still being kept.
+pub(crate) const AGAIN_SETTLE: Duration = Duration::from_secs(5);
 
 /// Asks again for everything unknown until it is known.
 ///
@@ -266,13 +268,13 @@ fn sums(rows: Vec<Row>) -> Result<Vec<Sum>> {
     rows.into_iter().map(sum).collect()
 }
 
-/// Takes in what `bashu verify` says of the databases.
+/// Takes in what `bashu verify` says of the databases, which it looks at again for so long as
+/// something is broken.
 ///
 /// # Errors
 /// When it says nothing that can be read.
-pub(crate) async fn verify(world: &World, healed: Instant, findings: &mut Findings) -> Result<()> {
-    let left = LIVENESS.saturating_sub(healed.elapsed()).as_secs().max(5);
-    let settle = left.to_string();
+pub(crate) async fn verify(world: &World, time: Duration, findings: &mut Findings) -> Result<()> {
+    let settle = time.as_secs().to_string();
     let output = world
         .bashu(&["--json", "verify", "--settle", &settle])
         .await?;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::oplog::Outcome;
 
 /// How long an answer may take before the client gives up and knows nothing.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The code of what is wrong with a token.
 const UNAUTHENTICATED: &str = "UNAUTHENTICATED";

@@ -86,6 +86,7 @@ pub(crate) async fn fill(supervisor: &Supervisor, server: Component) -> Result<F
     disk.move_there().await?;
     let full = disk.until_full().await;
     let began = Instant::now();
+    supervisor.heals();
     // Whatever became of it, no small disk stays.
     disk.mount("remount,", disk.size_mb + ENLARGED_MB).await?;
     full?;

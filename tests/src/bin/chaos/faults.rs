@@ -11,9 +11,10 @@ use kit::Ids;
 use tokio::time::Instant;
 
 use crate::disk;
+use crate::judge::LIVENESS;
 use crate::load::Load;
 use crate::proxy::{Link, Weather};
-use crate::schedule::Fault;
+use crate::schedule::{Fault, LINKS};
 use crate::supervisor::{Kill, Supervisor, is_stopped};
 use crate::world::Component;
 
@@ -25,8 +26,8 @@ const PAUSE_MS: (u32, u32) = (500, 2_500);
 const SHIFTED: Duration = Duration::from_secs(6);
 /// A service whose clock is off by more, in seconds, may refuse to work rather than work wrongly.
 const NEAR_SECONDS_MAX: u64 = 30;
-/// How long it may take after a fault of Kafka until a purchase paid later has its code.
-const FLOW_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a process may take to stand still once it was told to.
+const STILL_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long Redis may be empty before it is emptied.
 const KEYS_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(50);
@@ -48,10 +49,30 @@ pub(crate) struct Event {
     /// Milliseconds in the log of operations.
     pub(crate) at_ms: u64,
     pub(crate) took_ms: u64,
+    /// From the act that took the fault away until all that was waited for had come back.
+    pub(crate) recovered: Option<Duration>,
     pub(crate) fault: Fault,
     /// What was seen of it.
     pub(crate) seen: String,
     pub(crate) ending: Ending,
+}
+
+/// How long it took after a fault until something new went all the way: a purchase that began
+/// when the fault had been taken away has a readable code. Two hops of it go through Kafka.
+#[derive(Clone, Debug)]
+pub(crate) struct Flow {
+    pub(crate) fault: Fault,
+    /// From the kill, or from the act that took another fault away. One that never came has the
+    /// time for which it was waited.
+    pub(crate) after: Duration,
+}
+
+impl Flow {
+    /// Whether Kafka itself was gone, by a kill or a full disk, and had to be ready again.
+    pub(crate) fn is_of_lost_kafka(&self) -> bool {
+        let kafka = Component::Kafka;
+        self.fault == Fault::Kill(kafka) || self.fault == Fault::DiskFull(kafka)
+    }
 }
 
 /// What the faults came to.
@@ -60,8 +81,8 @@ pub(crate) struct Story {
     pub(crate) events: Vec<Event>,
     /// Every process that was killed and came back, also those whose clock was set right by it.
     pub(crate) kills: Vec<Kill>,
-    /// After a fault of Kafka: until a purchase paid later had its code.
-    pub(crate) flow: Vec<Duration>,
+    /// After each fault of Kafka and each full disk.
+    pub(crate) flows: Vec<Flow>,
     /// From enlarging a disk until the services were ready again.
     pub(crate) disk_ready: BTreeMap<Component, Duration>,
     /// Faults for which there was no time.
@@ -106,6 +127,8 @@ pub(crate) struct Faults<'a> {
     pub(crate) links: &'a [Link],
     pub(crate) load: &'a Load,
     pub(crate) ids: Ids,
+    /// When the present fault began.
+    pub(crate) began: Instant,
     pub(crate) story: Story,
 }
 
@@ -123,7 +146,10 @@ impl Faults<'_> {
             }
             tokio::time::sleep(self.between(PAUSE_MS)).await;
             let at_ms = self.load.log.at_ms();
+            self.began = Instant::now();
             let done = self.one(*fault).await;
+            let healed = self.supervisor.healed_since(self.began.into_std());
+            let recovered = healed.map(|at| at.elapsed());
             self.heal();
             let took_ms = self.load.log.at_ms() - at_ms;
             let (seen, ending) = self.ending(done).await;
@@ -137,6 +163,7 @@ impl Faults<'_> {
             self.story.events.push(Event {
                 at_ms,
                 took_ms,
+                recovered,
                 fault: *fault,
                 seen,
                 ending,
@@ -194,57 +221,72 @@ impl Faults<'_> {
         let mut seen = told(&kill);
         self.story.kills.push(kill);
         if component == Component::Kafka {
-            let flow = self.flow(began).await?;
-            seen += &format!(", a paid code after {:.1} s", flow.as_secs_f64());
+            seen += &self.flow(Fault::Kill(component), Some(began)).await?;
         }
         fired(seen)
     }
 
-    /// Waits until a purchase that was paid after `began` has its code.
-    async fn flow(&mut self, began: Instant) -> Result<Duration> {
-        while !self.load.flowed_since(began) {
-            ensure!(
-                began.elapsed() < FLOW_TIMEOUT,
-                "no purchase gets its code {} s later",
-                FLOW_TIMEOUT.as_secs()
-            );
+    /// Waits until a purchase that began after the fault was taken away has its code, and takes
+    /// the time from `from`, else from that act.
+    async fn flow(&mut self, fault: Fault, from: Option<Instant>) -> Result<String> {
+        let healed = self.supervisor.healed_since(self.began.into_std());
+        let healed = healed.map_or_else(Instant::now, Instant::from_std);
+        let from = from.unwrap_or(healed);
+        let mut flowed = self.load.flowed_since(healed);
+        while !flowed && healed.elapsed() < LIVENESS {
             tokio::time::sleep(POLL).await;
+            flowed = self.load.flowed_since(healed);
         }
-        self.story.flow.push(began.elapsed());
-        Ok(began.elapsed())
+        let after = from.elapsed();
+        self.story.flows.push(Flow { fault, after });
+        ensure!(
+            flowed,
+            "no new purchase has its code {} s after the healing",
+            LIVENESS.as_secs()
+        );
+        Ok(format!(", a new code after {:.1} s", after.as_secs_f64()))
     }
 
-    async fn pause(&self, component: Component) -> Result<Seen> {
+    async fn pause(&mut self, component: Component) -> Result<Seen> {
         let head = self.supervisor.pid(component).await?;
         self.supervisor.signal(component, "STOP").await?;
         let began = Instant::now();
         while !is_stopped(head) {
-            ensure!(began.elapsed() < FLOW_TIMEOUT, "it does not stand still");
+            ensure!(began.elapsed() < STILL_TIMEOUT, "it does not stand still");
             tokio::time::sleep(POLL).await;
         }
         tokio::time::sleep(self.between(LASTS_MS)).await;
         ensure!(is_stopped(head), "it did not stand still to the end");
         self.supervisor.signal(component, "CONT").await?;
         self.supervisor.ready(component).await?;
-        fired(format!("process {head} stood still"))
+        let mut seen = format!("process {head} stood still");
+        if component == Component::Kafka {
+            seen += &self.flow(Fault::Pause(component), None).await?;
+        }
+        fired(seen)
     }
 
-    async fn weather(&self, at: usize, weather: Weather) -> Result<Seen> {
+    async fn weather(&mut self, at: usize, weather: Weather) -> Result<Seen> {
         let link = &self.links[at];
         let before = link.effects().of(weather);
         link.make(weather);
         tokio::time::sleep(self.between(LASTS_MS)).await;
+        self.supervisor.heals();
         link.make(Weather::Clear);
         let felt = link.effects().of(weather) - before;
         ensure!(felt > 0, "nothing of {} met {}", link.name, weather.name());
         // All services: each of them needs what is behind the link.
         self.supervisor.ready(Component::Postgres).await?;
-        fired(format!("{weather:?} was met {felt} times"))
+        let mut seen = format!("{weather:?} was met {felt} times");
+        if LINKS[at] == Component::Kafka {
+            seen += &self.flow(Fault::Link(at, weather), None).await?;
+        }
+        fired(seen)
     }
 
     /// A process dies while a link has weather, and starts into it. How long it takes to be ready
     /// depends on when the weather ends, so it is no kill whose recovery is timed.
-    async fn both(&self, at: usize, weather: Weather, component: Component) -> Result<Seen> {
+    async fn both(&mut self, at: usize, weather: Weather, component: Component) -> Result<Seen> {
         let link = &self.links[at];
         let before = link.effects().of(weather);
         link.make(weather);
@@ -253,6 +295,7 @@ impl Faults<'_> {
         self.supervisor.halt(component).await?;
         self.supervisor.start(component, &[]).await?;
         tokio::time::sleep(self.between(LASTS_MS)).await;
+        self.supervisor.heals();
         link.make(Weather::Clear);
         let felt = link.effects().of(weather) - before;
         ensure!(felt > 0, "nothing of {} met {}", link.name, weather.name());
@@ -265,9 +308,12 @@ impl Faults<'_> {
         self.supervisor.ready(component).await?;
         self.supervisor.ready(Component::Postgres).await?;
         let heir = self.supervisor.pid(component).await?;
-        fired(format!(
-            "{weather:?} was met {felt} times, process {dead} is {heir}"
-        ))
+        let mut seen = format!("{weather:?} was met {felt} times, process {dead} is {heir}");
+        if LINKS[at] == Component::Kafka {
+            let fault = Fault::Both(at, weather, component);
+            seen += &self.flow(fault, None).await?;
+        }
+        fired(seen)
     }
 
     /// A service lives with another clock for a while. With one that is far off it may refuse
@@ -351,6 +397,7 @@ impl Faults<'_> {
     async fn flush(&self) -> Result<Seen> {
         let began = Instant::now();
         loop {
+            self.supervisor.heals();
             let (before, after) = self.supervisor.world.flush().await?;
             if before > 0 {
                 ensure!(after == 0, "Redis kept {after} of {before} keys");
@@ -366,12 +413,10 @@ impl Faults<'_> {
         match disk::fill(self.supervisor, server).await? {
             disk::Filled::Recovered(after) => {
                 self.story.disk_ready.insert(server, after);
-                let flow = self.flow(Instant::now()).await?;
+                let flow = self.flow(Fault::DiskFull(server), None).await?;
                 fired(format!(
-                    "the disk was full; enlarged, it was ready after {:.1} s, a paid code after \
-                     {:.1} s more",
-                    after.as_secs_f64(),
-                    flow.as_secs_f64()
+                    "the disk was full; enlarged, it was ready after {:.1} s{flow}",
+                    after.as_secs_f64()
                 ))
             }
             disk::Filled::Impossible(why) => Ok(Seen::Impossible(why)),

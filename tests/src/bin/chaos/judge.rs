@@ -43,6 +43,8 @@ pub(crate) struct Findings {
     pub(crate) asked_again: u64,
     /// From the healing until nothing was pending.
     pub(crate) finished: Option<Duration>,
+    /// From the healing until `bashu verify` had looked at everything.
+    pub(crate) verified: Option<Duration>,
 }
 
 impl Findings {

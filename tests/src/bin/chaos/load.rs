@@ -59,7 +59,9 @@ pub(crate) struct Counts {
     pub(crate) scans: AtomicU64,
     /// Due, and dropped at [`UNDER_WAY_MAX`].
     pub(crate) dropped: AtomicU64,
-    /// Purchases that reached a readable code, and when the last of them was paid.
+    /// Purchases whose payer was told that she has paid.
+    pub(crate) paid: AtomicU64,
+    /// Purchases that reached a readable code.
     pub(crate) completed: AtomicU64,
 }
 
@@ -75,8 +77,8 @@ pub(crate) struct Load {
     under_way: AtomicUsize,
     /// The faults are over: nobody begins another step, what is under way ends.
     closing: AtomicBool,
-    /// When the purchase was paid that completed last.
-    last_paid: Mutex<Option<Instant>>,
+    /// When the purchase began that is the newest of those with a readable code.
+    newest: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -96,7 +98,7 @@ impl Load {
             tickets: Mutex::default(),
             under_way: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
-            last_paid: Mutex::new(None),
+            newest: Mutex::new(None),
         }
     }
 
@@ -151,13 +153,10 @@ impl Load {
         });
     }
 
-    /// Whether a purchase that was paid after `instant` has reached its code.
+    /// Whether a purchase that began after `instant` has reached its code.
     pub(crate) fn flowed_since(&self, instant: Instant) -> bool {
-        let last = self
-            .last_paid
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        last.is_some_and(|paid| paid > instant)
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.is_some_and(|began| began > instant)
     }
 
     fn is_patient(&self, began: Instant) -> bool {
@@ -173,6 +172,7 @@ impl Load {
     }
 
     async fn purchase(&self) {
+        let began = Instant::now();
         let members = u32::try_from(self.cast.members.len()).unwrap_or(1);
         let who = usize::try_from(self.ids.below(members)).unwrap_or(0);
         let input = json!({ "productId": self.cast.product, "idempotencyKey": self.key() });
@@ -190,19 +190,17 @@ impl Load {
         let Some(code_url) = self.pay(who, &order).await else {
             return;
         };
-        let Some(paid) = self.pay_as_payer(who, &order, &code_url).await else {
+        if !self.pay_as_payer(who, &order, &code_url).await {
             return;
-        };
+        }
+        self.counts.paid.fetch_add(1, Ordering::Relaxed);
         let Some(code) = self.code(who, &pass).await else {
             return;
         };
         self.counts.completed.fetch_add(1, Ordering::Relaxed);
         {
-            let mut last = self
-                .last_paid
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            *last = (*last).max(Some(paid));
+            let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+            *newest = (*newest).max(Some(began));
         }
         if self.chance(RETURNED) {
             // A refund races a scan.
@@ -296,20 +294,20 @@ impl Load {
         None
     }
 
-    /// When it was paid.
-    async fn pay_as_payer(&self, who: usize, order: &str, code_url: &str) -> Option<Instant> {
+    /// Whether the payer was told that she has paid.
+    async fn pay_as_payer(&self, who: usize, order: &str, code_url: &str) -> bool {
         let input = json!({ "codeUrl": code_url, "orderId": order });
         let began = Instant::now();
         let id = self.log.sent(Kind::Payer, who, input.clone());
         while self.is_patient(began) {
             let answer = self.ask(id, Kind::Payer, who, &input).await;
             match answer.outcome {
-                Outcome::Ok => return Some(Instant::now()),
-                Outcome::Refused => return None,
+                Outcome::Ok => return true,
+                Outcome::Refused => return false,
                 Outcome::Unknown => tokio::time::sleep(RETRY).await,
             }
         }
-        None
+        false
     }
 
     /// The text of a pass's code, once it is there.

@@ -3,6 +3,7 @@
 //!
 //! Each run begins with an empty world. It proves nothing about speed: `make bench` does.
 
+mod calm;
 mod check;
 mod client;
 mod disk;
@@ -30,9 +31,10 @@ use kit::Ids;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use calm::Calm;
 use client::Api;
 use faults::{Faults, Story};
-use judge::Findings;
+use judge::{Findings, LIVENESS};
 use load::{Load, Rates};
 use oplog::OpLog;
 use proxy::Link;
@@ -155,7 +157,9 @@ struct Faulted {
     story: Story,
     /// How long the load lasted.
     loaded: Duration,
-    /// When the last fault was over.
+    /// When the first fault could begin, in the log of operations.
+    warm_ms: u64,
+    /// When the last fault was taken away: not when all that was waited for had come back.
     healed: Instant,
 }
 
@@ -177,16 +181,20 @@ async fn faulted(
     let arrivals = TaskTracker::new();
     let arrival = arrivals.spawn(async move { running.run(rates, &told).await });
     warm(load).await?;
+    let (warm_ms, warm) = (load.log.at_ms(), Instant::now());
     let mut faults = Faults {
         supervisor,
         links,
         load,
         ids: Ids::seeded(plan.seed.wrapping_add(1)),
+        began: warm.into(),
         story: Story::default(),
     };
     let until = tokio::time::Instant::now() + plan.time;
     let played = faults.run(&plan.schedule, until).await;
-    let (healed, loaded) = (Instant::now(), began.elapsed());
+    let loaded = began.elapsed();
+    // Where nothing was broken there is nothing to heal.
+    let healed = supervisor.healed_since(warm).unwrap_or_else(Instant::now);
     stop.cancel();
     let story = faults.story;
     played.context("the world did not come back")?;
@@ -194,6 +202,7 @@ async fn faulted(
     Ok(Faulted {
         story,
         loaded,
+        warm_ms,
         healed,
     })
 }
@@ -251,13 +260,19 @@ async fn judged(
         findings.add("office_works_again", why);
     }
     check::finish(world, load, healed, &mut findings).await?;
+    // Within the same time; then again, since a repetition must not change anything.
+    let left = LIVENESS.saturating_sub(healed.elapsed());
+    check::verify(world, left, &mut findings).await?;
+    findings.verified = Some(healed.elapsed());
     check::ask_again(load, &mut findings).await?;
     for (component, status) in supervisor.fallen().await {
         let subject = format!("{}: {status}", component.name());
         findings.add("no_process_falls", subject);
     }
-    check::verify(world, healed, &mut findings).await?;
-    judge::compare(&check::facts(world, load).await?, &mut findings);
+    check::verify(world, check::AGAIN_SETTLE, &mut findings).await?;
+    let facts = check::facts(world, load).await?;
+    judge::compare(&facts, &mut findings);
+    let stretches = calm::stretches(faulted.warm_ms, &faulted.story.events);
     let run = report::Run {
         seed: plan.seed,
         release: world.is_release(),
@@ -265,6 +280,7 @@ async fn judged(
         part: plan.part,
         rates: plan.rates,
         loaded: faulted.loaded,
+        calm: Calm::of(&stretches, &facts.operations),
         counts: &load.counts,
         schedule: plan.schedule.iter().map(|fault| fault.name()).collect(),
         story: &faulted.story,

@@ -134,6 +134,8 @@ pub(crate) struct Operation {
     pub(crate) sent_ms: u64,
     /// The first definite answer: what the client knows for good.
     definite: Option<(Outcome, Value)>,
+    /// When that one came.
+    pub(crate) known_ms: Option<u64>,
     /// Why nothing was known the last time.
     pub(crate) unknown: Option<Value>,
 }
@@ -147,16 +149,18 @@ impl Operation {
             request,
             sent_ms,
             definite: None,
+            known_ms: None,
             unknown: None,
         }
     }
 
     /// Takes an answer. A long run has many that tell nothing, so only the last of those is kept.
-    pub(crate) fn answered(&mut self, outcome: Outcome, answer: Value) {
+    pub(crate) fn answered(&mut self, at_ms: u64, outcome: Outcome, answer: Value) {
         match outcome {
             Outcome::Unknown => self.unknown = Some(answer),
             Outcome::Ok | Outcome::Refused => {
                 self.definite.get_or_insert((outcome, answer));
+                self.known_ms.get_or_insert(at_ms);
             }
         }
     }
@@ -201,14 +205,14 @@ pub(crate) fn read(path: &Path) -> Result<BTreeMap<u64, Operation>> {
             }
             Line::Answered {
                 id,
+                at_ms,
                 outcome,
                 answer,
-                ..
             } => {
                 let operation: &mut Operation = found
                     .get_mut(&id)
                     .with_context(|| format!("operation {id} was answered before it was sent"))?;
-                operation.answered(outcome, answer);
+                operation.answered(at_ms, outcome, answer);
             }
         }
     }
@@ -248,6 +252,8 @@ mod tests {
             (Some(&json!("done")), None)
         );
         assert_eq!(known.unknown, Some(json!("no answer")));
+        assert!(known.known_ms.is_some_and(|at| at >= known.sent_ms));
         assert_eq!(operations[&second].outcome(), Outcome::Unknown);
+        assert_eq!(operations[&second].known_ms, None);
     }
 }

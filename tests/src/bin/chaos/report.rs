@@ -10,10 +10,11 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tests::root;
 
+use crate::calm::{Arrivals, Calm};
 use crate::faults::{Ending, Event, Story};
 use crate::judge::{Findings, LIVENESS};
 use crate::load::{Counts, Rates};
-use crate::verdict::{Grounds, Verdict, recoveries};
+use crate::verdict::{Grounds, Purchases, Verdict, recoveries};
 use crate::world::Component;
 
 /// All that is told of a run.
@@ -27,6 +28,8 @@ pub(crate) struct Run<'a> {
     pub(crate) part: bool,
     pub(crate) rates: Rates,
     pub(crate) loaded: Duration,
+    /// The load while nothing was broken.
+    pub(crate) calm: Calm,
     pub(crate) counts: &'a Counts,
     /// The faults' names in the order in which the seed put them.
     pub(crate) schedule: Vec<String>,
@@ -66,6 +69,12 @@ impl Run<'_> {
                 self.a_second(&self.counts.purchases),
                 self.a_second(&self.counts.scans),
             ),
+            calm: self.calm,
+            purchases: Purchases {
+                begun: count(&self.counts.purchases),
+                paid: count(&self.counts.paid),
+                completed: count(&self.counts.completed),
+            },
         })
     }
 
@@ -159,14 +168,14 @@ impl Run<'_> {
             "faults_by_kind": self.by_kind(),
             "kills": kills.collect::<Vec<Value>>(),
             "recovery": self.recovery(),
-            "kafka_fault_to_paid_code_s":
-                story.flow.iter().map(|one| seconds(*one)).collect::<Vec<f64>>(),
+            "fault_to_new_code": self.flows(),
             "disk_full_ready_s": disks,
             "operations": self.operations(),
             "scans_by_decision": self.findings.decisions,
             "unknown_when_healed": self.findings.repeated,
             "acknowledged_asked_again": self.findings.asked_again,
             "finished_s": self.findings.finished.map(seconds),
+            "verified_s": self.findings.verified.map(seconds),
             "finished_s_max": LIVENESS.as_secs(),
             "violations": violations,
             "violations_by_rule": self.findings.counts,
@@ -184,6 +193,28 @@ impl Run<'_> {
         found
     }
 
+    /// Of each fault after which new codes were waited for: how long that took.
+    fn flows(&self) -> Vec<Value> {
+        let flows = self.story.flows.iter();
+        flows
+            .map(|flow| {
+                json!({
+                    "fault": flow.fault.name(),
+                    "after_s": seconds(flow.after),
+                    "is_kafka_ready": flow.is_of_lost_kafka(),
+                })
+            })
+            .collect()
+    }
+
+    fn calmly(&self, arrivals: Arrivals) -> Value {
+        let a_second = |count: f64| round(count / self.calm.seconds.max(0.001));
+        json!({
+            "begun_per_s": a_second(arrivals.begun),
+            "answered_in_time_per_s": a_second(arrivals.answered),
+        })
+    }
+
     fn load(&self) -> Value {
         json!({
             "seconds": seconds(self.loaded),
@@ -191,6 +222,13 @@ impl Run<'_> {
             "scans_offered_per_s": self.rates.scans,
             "purchases_begun_per_s": round(self.a_second(&self.counts.purchases)),
             "scans_begun_per_s": round(self.a_second(&self.counts.scans)),
+            "calm": {
+                "seconds": round(self.calm.seconds),
+                "purchases": self.calmly(self.calm.purchases),
+                "scans": self.calmly(self.calm.scans),
+            },
+            "purchases_begun_live": count(&self.counts.purchases),
+            "purchases_paid_live": count(&self.counts.paid),
             "purchases_completed_live": count(&self.counts.completed),
             "dropped_by_generator": count(&self.counts.dropped),
         })
@@ -270,6 +308,7 @@ fn told(event: &Event) -> Value {
         "fault": event.fault.name(),
         "at_ms": event.at_ms,
         "took_ms": event.took_ms,
+        "recovered_s": event.recovered.map(seconds),
         "seen": event.seen,
         "ending": ending,
         "why": why,

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -11,11 +12,10 @@ use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 
 use crate::client::Api;
+use crate::judge::LIVENESS;
 use crate::world::{Component, World};
 
 const POLL: Duration = Duration::from_millis(20);
-/// How long a start may take before the run is given up.
-const READY_TIMEOUT: Duration = Duration::from_secs(90);
 /// How long a killed process may stay in the table of processes.
 const GONE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Starts of a server that is still held by the sessions of its dead predecessor.
@@ -37,6 +37,8 @@ pub(crate) struct Supervisor {
     pub(crate) world: World,
     pub(crate) api: Api,
     children: Mutex<BTreeMap<Component, Child>>,
+    /// The last act that took a fault away: from then on everything can recover.
+    healed: std::sync::Mutex<Option<Instant>>,
 }
 
 impl Supervisor {
@@ -45,7 +47,21 @@ impl Supervisor {
             world,
             api,
             children: Mutex::new(BTreeMap::new()),
+            healed: std::sync::Mutex::new(None),
         }
+    }
+
+    /// A fault is taken away now: what waits for it to be over counts from here, and not from when
+    /// the waiting ended.
+    pub(crate) fn heals(&self) {
+        let now = Instant::now();
+        *self.healed.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// When a fault was taken away last, if that was not before `began`.
+    pub(crate) fn healed_since(&self, began: Instant) -> Option<Instant> {
+        let healed = self.healed.lock().unwrap_or_else(PoisonError::into_inner);
+        healed.filter(|at| *at >= began)
     }
 
     /// Starts a process of ours, with these variables beside its settings.
@@ -57,6 +73,7 @@ impl Supervisor {
         component: Component,
         more: &[(String, String)],
     ) -> Result<()> {
+        self.heals();
         let log = self.log(component)?;
         let mut command = self.world.command(component)?;
         let child = command
@@ -86,7 +103,7 @@ impl Supervisor {
     /// Waits until a component is ready; until all services are, for what they all need.
     ///
     /// # Errors
-    /// When it ends by itself or takes too long.
+    /// When it ends by itself, or takes longer than anything may take after a fault.
     pub(crate) async fn ready(&self, component: Component) -> Result<()> {
         let began = Instant::now();
         loop {
@@ -100,10 +117,10 @@ impl Supervisor {
                 return Ok(());
             }
             ensure!(
-                began.elapsed() < READY_TIMEOUT,
+                began.elapsed() < LIVENESS,
                 "{} is not ready after {} s",
                 component.name(),
-                READY_TIMEOUT.as_secs()
+                LIVENESS.as_secs()
             );
             tokio::time::sleep(POLL).await;
         }
@@ -265,6 +282,7 @@ impl Supervisor {
     /// # Errors
     /// When they do not come up.
     pub(crate) async fn up_again(&self) -> Result<()> {
+        self.heals();
         let mut last = anyhow!("never tried");
         for _ in 0..UP_ATTEMPTS_MAX {
             match self.world.up().await {
@@ -315,6 +333,9 @@ impl Supervisor {
     /// # Errors
     /// When it does not run.
     pub(crate) async fn signal(&self, component: Component, name: &str) -> Result<()> {
+        if name == "CONT" {
+            self.heals();
+        }
         signal(name, &self.pids(component).await?).await
     }
 

@@ -47,8 +47,8 @@ fn scanned(number: u128) -> Value {
 
 fn operation(number: u64, kind: Kind, request: Value, answer: Value) -> (u64, Operation) {
     let mut one = Operation::new(number, kind, 0, (number * 10, request));
-    one.answered(Outcome::Unknown, json!("no answer"));
-    one.answered(Outcome::Ok, answer);
+    one.answered(number * 10 + 1, Outcome::Unknown, json!("no answer"));
+    one.answered(number * 10 + 2, Outcome::Ok, answer);
     (number, one)
 }
 
@@ -141,7 +141,7 @@ fn answered(facts: &mut Facts, number: u64, (outcome, answer): (Outcome, Value))
         one.who,
         (one.sent_ms, one.request.clone()),
     );
-    other.answered(outcome, answer);
+    other.answered(one.sent_ms + 1, outcome, answer);
     *one = other;
 }
 
