@@ -23,6 +23,7 @@ mod router_config;
 mod server;
 mod sign;
 mod token;
+mod underway;
 
 use std::error::Error;
 use std::path::PathBuf;

@@ -26,6 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::operations;
 use crate::plugin::Plugin;
+use crate::underway::Underway;
 
 /// Stack of a thread that serves requests. The router's futures alone take much of the usual
 /// 2 MiB in an unoptimised build; what calls itself per level of a document comes on top.
@@ -75,14 +76,17 @@ async fn listen(
     let compression = ResponseCompressionService::new(config);
     let address = config.address();
     let drain = config.shutdown_timeout();
+    let underway = Underway::default();
+    let counted = underway.clone();
     let server = web::HttpServer::new(async move || {
         web::App::new()
             .middleware(connections.clone())
             .middleware(PluginService::new(paths.clone(), None))
             .middleware(RequestSummaryService::new(&paths.graphql))
             .middleware(RequestIdentifiersService)
-            // The last is the outermost: it alone meets what is really sent.
+            // What is sent is compressed, and it is underway until then: the last is the outermost.
             .middleware(compression.clone())
+            .middleware(counted.clone())
             .state(Arc::clone(&shared))
             .state(Arc::clone(&schema))
             .state(Arc::clone(&shared.telemetry_context))
@@ -101,11 +105,19 @@ async fn listen(
         .map_err(|error| RouterInitError::HttpServerBindError(address, error))?
         .run();
     let told = running.clone();
-    ntex::rt::spawn(async move {
+    let finished = async move {
         terminated.await;
-        told.stop(true).await;
-    });
-    running.await.map_err(RouterInitError::HttpServerStartError)
+        // From here on it takes no connection and closes those that have been answered; one that
+        // it fails to close must not keep the process.
+        tokio::select! {
+            () = told.stop(true) => {}
+            () = underway.quiet() => {}
+        }
+    };
+    tokio::select! {
+        ended = running => ended.map_err(RouterInitError::HttpServerStartError),
+        () = finished => Ok(()),
+    }
 }
 
 /// Ends when the process is told to, by a supervisor or at a keyboard.

@@ -36,9 +36,6 @@ const BIRTH_DAYS: u64 = 14_000;
 const NUMBERS: u32 = 1_000;
 /// Thousands of people whose birthdays never meet.
 const THOUSANDS: u64 = 14;
-/// The most people of one union.
-#[cfg(test)]
-const PEOPLE_MAX: u32 = 14_000;
 
 /// Person number `index` of a union, from zero.
 pub(crate) fn person(union: u8, index: u32) -> Person {
@@ -129,9 +126,10 @@ mod tests {
 
     #[test]
     fn no_two_people_share_a_phone_or_a_document() {
+        let people = NUMBERS * u32::try_from(THOUSANDS).unwrap();
         let all: Vec<Person> = [50, 51]
             .iter()
-            .flat_map(|union| (0..PEOPLE_MAX).map(|i| person(*union, i)))
+            .flat_map(|union| (0..people).map(|i| person(*union, i)))
             .collect();
         let phones: HashSet<&str> = all.iter().map(|p| p.phone.as_str()).collect();
         let documents: HashSet<&str> = all.iter().map(|p| p.resident_id.as_str()).collect();

@@ -106,8 +106,8 @@ async fn a_login_has_its_limit() {
 }
 
 /// Of a high limit many permits are taken at once, and the next of them before the last is used
-/// up; and it holds all the same: no request more
-/// passes than the limit says, and of those that it grants few are lost.
+/// up; and it holds all the same: no request more passes than the limit says, and of those that
+/// it grants few are lost.
 #[tokio::test]
 async fn a_high_limit_is_taken_in_blocks() {
     const LIMIT: u64 = 2_400;
