@@ -174,10 +174,12 @@ pub(crate) async fn claim(ctx: &Ctx, jobs_max: usize) -> Result<Vec<Claimed>> {
     ctx.db
         .tx("due_claim", async |tx| {
             tx.all::<Claimed>(
+                // An array is selected once. `IN` may be planned as a loop that selects anew for
+                // each row, and each time finds other rows unlocked: more than the limit.
                 "UPDATE due SET claimed_until = $2, attempts = attempts + 1
-                 WHERE id IN (SELECT id FROM due
+                 WHERE id = ANY (ARRAY(SELECT id FROM due
                     WHERE run_at <= $1 AND (claimed_until IS NULL OR claimed_until < $1)
-                    ORDER BY run_at, id LIMIT $3 FOR UPDATE SKIP LOCKED)
+                    ORDER BY run_at, id LIMIT $3 FOR UPDATE SKIP LOCKED))
                  RETURNING id, kind, subject, ordinal, payload, attempts, run_at, created_at,
                    asked",
                 [

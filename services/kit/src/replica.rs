@@ -310,9 +310,9 @@ async fn heartbeat(tx: &Tx, record: &Record) -> Result<()> {
 /// that another holds.
 async fn forget_withdrawn(tx: &Tx) -> Result<()> {
     tx.execute(
-        "DELETE FROM replica_withdrawn_login WHERE id IN
-           (SELECT id FROM replica_withdrawn_login WHERE withdrawn_at < $1
-            LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        "DELETE FROM replica_withdrawn_login WHERE id = ANY (ARRAY(
+            SELECT id FROM replica_withdrawn_login WHERE withdrawn_at < $1
+            LIMIT $2 FOR UPDATE SKIP LOCKED))",
         [forgotten_before(tx).into(), FORGOTTEN_ROWS_MAX.into()],
     )
     .await?;

@@ -150,6 +150,25 @@ struct Id {
     id: uuid::Uuid,
 }
 
+/// Whatever plan the database makes of a claim, no more than one step's jobs are claimed.
+#[tokio::test]
+async fn no_plan_claims_more_than_one_step_may() {
+    let test = database().await;
+    let owner = test.owner().await;
+    for other in ["hashagg", "hashjoin", "material", "mergejoin", "sort"] {
+        let sql = format!("ALTER DATABASE {} SET enable_{other} = off", test.name());
+        owner.execute(&sql, []).await.unwrap();
+    }
+    let ctx = test.process().await;
+    let two = i32::try_from(2 * due::JOBS_MAX).unwrap();
+    let rows: Vec<NewDue> = (0..two)
+        .map(|n| after(&ctx, 0, "bell").ordinal(n))
+        .collect();
+    plan(&ctx, &rows).await;
+    let step = due::step(&ctx, &Ringing::default()).await.unwrap();
+    assert_eq!(step, due::JOBS_MAX);
+}
+
 /// What a claim asks for. The lock is what lets another process pass over the row.
 async fn unclaimed(tx: &Tx, lock: &str) -> Result<Vec<Id>> {
     let sql = format!("SELECT id FROM due WHERE run_at <= $1 AND claimed_until IS NULL {lock}");
