@@ -18,14 +18,12 @@ pub mod verify;
 pub mod wechat;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use kit::Ctx;
 use kit::config::ConfigError;
 use kit::migrate::{KIT, Migration, REPLICA};
 use kit::replica::{Keys, Replica, Roots};
 use serde::Deserialize;
-use tokio::sync::Notify;
 
 pub use graphql::{schema, sdl};
 pub use wechat::WechatSettings;
@@ -66,8 +64,6 @@ pub struct Billing {
     /// The published keys, as every service holds them.
     pub keys: Keys,
     roots: Roots,
-    /// Told whenever an order or a payment changed in this process.
-    told: Arc<Notify>,
 }
 
 impl Billing {
@@ -86,20 +82,7 @@ impl Billing {
             wechat: Arc::new(client),
             keys,
             roots,
-            told: Arc::new(Notify::new()),
         })
-    }
-
-    /// Tells those who wait that something changed.
-    pub(crate) fn tell(&self) {
-        self.told.notify_waiters();
-    }
-
-    /// Waits until something may have changed, at most `milliseconds`.
-    pub(crate) async fn changed(&self, milliseconds: u64) {
-        let told = self.told.notified();
-        // A hint only ever shortens the wait: another process may have made the change.
-        let _either = tokio::time::timeout(Duration::from_millis(milliseconds), told).await;
     }
 
     /// As the process runs it: GraphQL, REST, due work, relay, consumers and keys.

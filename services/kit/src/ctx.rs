@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::told::Told;
 use crate::types::Union;
 use crate::{Clock, Db, Ids};
 
@@ -26,6 +27,8 @@ pub struct Ctx {
 pub struct Wake {
     pub relay: Arc<Notify>,
     pub due: Arc<Notify>,
+    /// Things that requests wait for.
+    pub told: Told,
 }
 
 impl Ctx {

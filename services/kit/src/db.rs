@@ -341,6 +341,7 @@ struct Pending {
     events: Vec<NewEvent>,
     audit: Vec<AuditRow>,
     due: Vec<NewDue>,
+    told: Vec<String>,
     once: Option<OpenOnce>,
 }
 
@@ -414,6 +415,13 @@ impl Tx {
         self.pending(|pending| pending.due.push(due));
     }
 
+    /// Tells those of this process who wait for a thing of this name that it has changed, once
+    /// this transaction has committed; see [`crate::told`].
+    pub fn tell(&self, subject: impl ToString) {
+        let subject = subject.to_string();
+        self.pending(|pending| pending.told.push(subject));
+    }
+
     /// Whether a test switched this mistake on.
     pub(crate) fn has(&self, defect: Defect) -> bool {
         self.faults.has(defect)
@@ -449,6 +457,10 @@ impl Tx {
         if !pending.due.is_empty() {
             wake.due.notify_one();
         }
+        pending
+            .told
+            .iter()
+            .for_each(|subject| wake.told.tell(subject));
         Ok(())
     }
 

@@ -33,6 +33,7 @@ pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod token;
+pub mod told;
 pub mod types;
 pub mod verify;
 

@@ -20,7 +20,6 @@ use crate::{Billing, due, store};
 
 /// How long an answer waits for the order to end, in milliseconds.
 const CLOSE_WAIT_MS_MAX: u64 = 3_000;
-const POLL_MS: u64 = 50;
 
 const fn closing_step(reason: CloseReason) -> Step {
     match reason {
@@ -81,13 +80,14 @@ pub async fn cancel_order(
             cancel(tx, caller, order, key).await
         })
         .await?;
+    let mut told = billing.ctx.wake.told.listen(order);
     let deadline = Instant::now() + Duration::from_millis(CLOSE_WAIT_MS_MAX);
     while Instant::now() < deadline {
         let state = crate::queries::order_state(&billing.ctx.db, order).await?;
         if state.is_none_or(|state| state != "open") {
             break;
         }
-        billing.changed(POLL_MS).await;
+        told.changed().await;
     }
     Ok(())
 }
@@ -146,7 +146,6 @@ pub async fn close_order(billing: &Billing, id: OrderId) -> Result<After> {
     let union = billing.ctx.union;
     db.tx("close_order", async |tx| finish(tx, union, id).await)
         .await?;
-    billing.tell();
     Ok(After::Done)
 }
 
@@ -240,7 +239,6 @@ pub async fn expire_payment(billing: &Billing, id: Uuid) -> Result<After> {
         Ok(())
     })
     .await?;
-    billing.tell();
     Ok(After::Done)
 }
 

@@ -54,7 +54,9 @@ impl Held {
         Ok(())
     }
 
+    /// Notes what happened to it, and tells those who wait for it.
     pub(crate) async fn step(&self, tx: &Tx, step: Step, fen: Option<Fen>) -> Result<()> {
+        tx.tell(self.order.id);
         store::step(tx, self.order.id, step, fen).await
     }
 

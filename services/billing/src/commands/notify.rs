@@ -125,7 +125,6 @@ pub async fn payment_notified(
             }
         })
         .await?;
-    billing.tell();
     Ok(received)
 }
 
@@ -194,7 +193,6 @@ pub async fn refund_notified(
             refund(tx, union, ours, &notice, &said).await
         })
         .await?;
-    billing.tell();
     Ok(received)
 }
 

@@ -23,8 +23,6 @@ use crate::{Billing, due, store};
 const ORDER_WAIT_MS_MAX: u64 = 2_000;
 /// How long the code is waited for, in milliseconds.
 const CODE_WAIT_MS_MAX: u64 = 3_000;
-/// How often the database is looked at while waiting, in milliseconds.
-const POLL_MS: u64 = 50;
 /// The provider takes no order that expires in less than a minute: the code lives at least so
 /// long there, in seconds, while we close it when the order's time is over.
 const PROVIDER_SECONDS_MIN: i64 = 120;
@@ -46,12 +44,13 @@ pub async fn pay_order(billing: &Billing, caller: &Caller, input: PayOrder) -> R
     let Who::Member { member, .. } = caller.who else {
         return Err(Error::Unauthenticated("no token"));
     };
+    let mut told = billing.ctx.wake.told.listen(input.order);
     let deadline = Instant::now() + Duration::from_millis(ORDER_WAIT_MS_MAX);
     while !store::visible(&billing.ctx.db, input.order, member).await? {
         if Instant::now() >= deadline {
             return Err(Refusal::OrderNotSeenYet.into());
         }
-        billing.changed(POLL_MS).await;
+        told.changed().await;
     }
     billing
         .ctx
@@ -131,18 +130,19 @@ async fn start(tx: &Tx, held: &Held, member: Member, share: Fen, method: Method)
     Ok(id)
 }
 
-/// Waits until the provider has answered for a payment, or the time is over.
+/// Waits until the provider has answered for a payment of this order, or the time is over.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn wait_for_code(billing: &Billing, payment: Uuid) -> Result<()> {
+pub async fn wait_for_code(billing: &Billing, order: OrderId, payment: Uuid) -> Result<()> {
+    let mut told = billing.ctx.wake.told.listen(order);
     let deadline = Instant::now() + Duration::from_millis(CODE_WAIT_MS_MAX);
     loop {
         let state = crate::queries::payment_state(&billing.ctx.db, payment).await?;
         if state.is_none_or(|state| state != "preparing") || Instant::now() >= deadline {
             return Ok(());
         }
-        billing.changed(POLL_MS).await;
+        told.changed().await;
     }
 }
 
@@ -178,7 +178,6 @@ pub async fn prepare(billing: &Billing, id: Uuid) -> Result<After> {
             Some(_) | None => return Err(failure.into()),
         },
     };
-    billing.tell();
     if !placed {
         // It was closed here while the provider took it: it must not stay open there.
         billing.end_at_provider(&payment).await?;

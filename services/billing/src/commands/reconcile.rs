@@ -148,7 +148,6 @@ pub async fn compare_day(
     };
     db.tx("reconcile", async |tx| write(tx, &compared).await)
         .await?;
-    billing.tell();
     if unasked.iter().any(|one| one.is_passing) {
         return Err(Error::Unavailable(
             "not every difference could be asked about; the day is on record",
@@ -360,6 +359,7 @@ async fn note_once(tx: &Tx, new: &NewDiscrepancy) -> Result<()> {
 
 async fn write(tx: &Tx, compared: &Compared<'_>) -> Result<()> {
     let Compared { date, bill, .. } = *compared;
+    tx.tell(date);
     let all = store::own_movements(tx, date).await?;
     let differences = compare(&comparable(all.clone(), bill), &bill.entries);
     let findings = compared.findings(&all, &differences);

@@ -43,7 +43,6 @@ pub async fn ask_refund(billing: &Billing, id: Uuid) -> Result<After> {
                 learn(tx, union, id, &progress).await
             })
             .await?;
-            billing.tell();
             return Ok(After::Done);
         }
         Err(failure) => failure,
@@ -466,6 +465,5 @@ pub(crate) async fn learn_anew(billing: &Billing, refund: &Refund) -> Result<()>
         Ok(())
     })
     .await?;
-    billing.tell();
     Ok(())
 }

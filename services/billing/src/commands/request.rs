@@ -116,6 +116,7 @@ async fn take_in(tx: &Tx, union: Union, fresh: Vec<Requested>) -> Result<()> {
         .collect();
     store::first_steps(tx, &taken, Step::Requested).await?;
     for NewOrder { order, .. } in &new {
+        tx.tell(order.id);
         if order.total.is_zero() {
             settle_free(tx, union, order.clone()).await?;
         } else {

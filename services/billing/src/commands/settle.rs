@@ -394,7 +394,6 @@ impl Billing {
                 receive(tx, union, &paid, learnt).await
             })
             .await?;
-        self.tell();
         Ok(Some(booked))
     }
 }

@@ -19,7 +19,6 @@ use crate::{Billing, commands, queries};
 /// How long `reconcile` waits for the day to be compared, in milliseconds: well below the time
 /// that the gateway gives a subgraph.
 const RECONCILE_WAIT_MS_MAX: u64 = 3_000;
-const POLL_MS: u64 = 50;
 
 fn amount(fen: i64) -> BookAmount {
     Total::new(fen).into()
@@ -359,13 +358,14 @@ async fn reconcile(
     date: NaiveDate,
 ) -> kit::Result<ReconcilePayload> {
     commands::ask_reconcile(billing, caller, date).await?;
+    let mut told = billing.ctx.wake.told.listen(date);
     let deadline = Instant::now() + Duration::from_millis(RECONCILE_WAIT_MS_MAX);
     while Instant::now() < deadline {
         let state = queries::reconciliation_state(&billing.ctx.db, date).await?;
         if state.is_some_and(|state| state != "running") {
             break;
         }
-        billing.changed(POLL_MS).await;
+        told.changed().await;
     }
     let work = async |tx: &kit::Tx| queries::reconciliation(tx, date).await;
     let row = billing

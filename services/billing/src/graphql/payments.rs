@@ -182,7 +182,7 @@ async fn pay(
         key: input.idempotency_key,
     };
     let id = commands::pay_order(billing, caller, pay).await?;
-    commands::wait_for_code(billing, id).await?;
+    commands::wait_for_code(billing, order.into(), id).await?;
     let work = async |tx: &kit::Tx| {
         let payment = queries::payment(tx, id).await?;
         Ok((payment, queries::order(tx, caller, order.into()).await?))
