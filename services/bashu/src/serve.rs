@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use ed25519_dalek::VerifyingKey;
@@ -21,6 +22,11 @@ use crate::registry;
 /// The services of a union, in the order in which they are started.
 pub(crate) const SERVICES: [&str; 4] =
     [identity::NAME, passes::NAME, billing::NAME, admission::NAME];
+
+/// How long a process that starts waits for a server that is away.
+const SERVERS_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Between two attempts to reach it.
+const SERVERS_PAUSE: Duration = Duration::from_millis(500);
 
 /// What `bashu serve` is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -55,7 +61,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     let bus = bus(&config);
     let mut services = Vec::new();
     for name in names {
-        let service = open(&config, name, &bus).await;
+        let service = opened(&config, name, &bus).await;
         services.push(service.with_context(|| format!("{name} does not start"))?);
     }
     let process = Process::bind(&config.listen, services, Some(telemetry.metrics())).await?;
@@ -149,6 +155,27 @@ pub(crate) fn roots(config: &Config) -> Result<Roots> {
 pub(crate) async fn ctx(config: &Config, name: &'static str) -> Result<Ctx> {
     let db = Db::connect(config.postgres.options(name), Clock::System, Ids::random()).await?;
     Ok(Ctx::new(config.union, name, db))
+}
+
+/// Opens a service, and waits a while for a server that is away: a process that is started during
+/// an outage serves as soon as it is over.
+async fn opened(config: &Config, name: &'static str, bus: &Bus) -> Result<Service> {
+    let deadline = Instant::now() + SERVERS_WAIT_MAX;
+    loop {
+        let error = match open(config, name, bus).await {
+            Ok(service) => return Ok(service),
+            Err(error) => error,
+        };
+        let away = error
+            .downcast_ref::<kit::Error>()
+            .is_some_and(kit::Error::is_server_away);
+        if !away || Instant::now() >= deadline {
+            return Err(error);
+        }
+        let why = error.chain().last().map(ToString::to_string);
+        tracing::warn!(service = name, why, "waiting for a server that is away");
+        tokio::time::sleep(SERVERS_PAUSE).await;
+    }
 }
 
 async fn open(config: &Config, name: &'static str, bus: &Bus) -> Result<Service> {

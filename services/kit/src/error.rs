@@ -144,6 +144,31 @@ impl Error {
         }
     }
 
+    /// Whether a server is away or only just starting; one that answers and says no is not.
+    pub fn is_server_away(&self) -> bool {
+        use sea_orm::DbErr;
+        match self {
+            Self::Db(
+                error @ (DbErr::Conn(runtime) | DbErr::Query(runtime) | DbErr::Exec(runtime)),
+            ) => match sqlstate_of(runtime).as_deref() {
+                // Connection, resources, operator intervention.
+                Some(state) => matches!(state.get(..2), Some("08" | "53" | "57")),
+                None => is_connection(error),
+            },
+            Self::Db(error) => is_connection(error),
+            Self::Kafka(_) => true,
+            Self::Refused(_)
+            | Self::Overloaded
+            | Self::Unavailable(_)
+            | Self::Unauthenticated(_)
+            | Self::Forbidden(_)
+            | Self::NotFound
+            | Self::BadInput { .. }
+            | Self::Permanent(_)
+            | Self::Internal(_) => false,
+        }
+    }
+
     /// Whether the connection was gone: ended by the server, or cut on the way.
     pub(crate) fn is_lost_connection(&self) -> bool {
         use sea_orm::sqlx::Error as Sqlx;
@@ -181,6 +206,14 @@ impl Error {
         };
         error.as_database_error().and_then(read)
     }
+}
+
+fn sqlstate_of(runtime: &sea_orm::RuntimeErr) -> Option<String> {
+    let sea_orm::RuntimeErr::SqlxError(error) = runtime else {
+        return None;
+    };
+    let said = error.as_database_error()?;
+    said.code().map(Cow::into_owned)
 }
 
 /// Whether the way to the database failed, not what was asked of it: a row that does not fit its

@@ -7,6 +7,7 @@ mod configuration;
 mod doctor;
 mod keys;
 mod migrate;
+mod outage;
 mod parked;
 mod restored;
 mod schema;

@@ -176,7 +176,7 @@ impl World {
         self.write();
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bashu"));
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BASHU_")) {
             command.env_remove(name);
