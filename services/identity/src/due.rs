@@ -183,7 +183,7 @@ async fn send_code(identity: &Identity, job: &Job) -> Result<After> {
 async fn load(ctx: &Ctx, vault: &Vault, job: &Job) -> Result<Option<Sms>> {
     let id = subject(job)?;
     ctx.db
-        .tx("load_login_code", async |tx| {
+        .read("load_login_code", async |tx| {
             let Some(row) = logins::code(tx, id).await? else {
                 return Ok(None);
             };

@@ -49,7 +49,7 @@ pub async fn me(ctx: &Ctx, vault: &Vault, caller: &Caller) -> Result<Option<Prof
         return Ok(None);
     }
     ctx.db
-        .tx("me", async |tx| {
+        .read("me", async |tx| {
             let member = access::member(tx, caller).await?;
             profile(tx, vault, member.id, true).await
         })
@@ -68,7 +68,7 @@ pub async fn member(
     id: MemberId,
 ) -> Result<Option<Profile>> {
     ctx.db
-        .tx("member", async |tx| {
+        .read("member", async |tx| {
             let reader = match access::member(tx, caller).await {
                 Ok(reader) => reader,
                 Err(Error::Unauthenticated(_)) => return Ok(None),
@@ -171,7 +171,7 @@ pub async fn memberships_in(
     page: &Page,
 ) -> Result<Vec<MembershipView>> {
     ctx.db
-        .tx("memberships_in", async |tx| {
+        .read("memberships_in", async |tx| {
             officer_or_operator(tx, caller, organisation)
                 .await
                 .map(|_| ())
@@ -241,7 +241,7 @@ pub async fn organisations(
     page: &Page,
 ) -> Result<Vec<Organisation>> {
     ctx.db
-        .tx("organisations", async |tx| {
+        .read("organisations", async |tx| {
             access::member(tx, caller).await.map(|_| ())
         })
         .await?;

@@ -42,7 +42,7 @@ async fn jwks(State(identity): State<Identity>, headers: HeaderMap) -> Response 
 /// # Errors
 /// When the database fails.
 pub async fn key_set(ctx: &Ctx) -> Result<Value> {
-    let keys = ctx.db.tx("jwks", async |tx| store::all(tx).await).await?;
+    let keys = ctx.db.read("jwks", async |tx| store::all(tx).await).await?;
     let now = ctx.clock.now();
     let mut shown = Vec::new();
     for key in keys {

@@ -5,24 +5,19 @@
 //! and writes them, each kind in one statement, right before it commits. Nothing outside the
 //! database may happen in it: the closure can run twice.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use rand::Rng;
 use sea_orm::{
     AccessMode, ConnectOptions, ConnectionTrait, DatabaseConnection, DatabaseTransaction,
     DbBackend, FromQueryResult, IsolationLevel, Statement, TransactionTrait, Value,
 };
-use uuid::Uuid;
 
-use crate::audit::AuditRow;
-use crate::bus::{Defect, Faults};
+use crate::bus::Faults;
 use crate::ctx::Wake;
 use crate::drift::Drift;
-use crate::due::NewDue;
-use crate::event::NewEvent;
-use crate::once::OpenOnce;
+use crate::tx::{Inner, Tx};
 use crate::{Clock, Error, Ids, Result};
 
 /// How often a transaction is run again after a serialisation failure, deadlock or lock timeout.
@@ -52,7 +47,7 @@ pub struct Db {
     ids: Ids,
     wake: Wake,
     faults: Faults,
-    operator: Option<Arc<str>>,
+    pub(crate) operator: Option<Arc<str>>,
     connections_max: u32,
     pub(crate) drift: Drift,
 }
@@ -164,6 +159,28 @@ impl Db {
         }
     }
 
+    /// [`Db::tx`] for work that reads and changes nothing, without a transaction: under read
+    /// committed each statement sees what is committed at its own instant anyway, and beginning
+    /// and ending one are two more round trips to the database. A statement whose connection was
+    /// gone is asked again on another one.
+    ///
+    /// # Errors
+    /// What `work` answers, that the database failed, or that `work` tried to change something.
+    pub async fn read<T, F>(&self, name: &'static str, work: F) -> Result<T>
+    where
+        F: AsyncFnOnce(&Tx) -> Result<T>,
+    {
+        let started = std::time::Instant::now();
+        self.drift.check()?;
+        let tx = Tx::on(self, Inner::Reading(self.clone()));
+        let result = work(&tx).await.and_then(|value| {
+            tx.has_changed_nothing()?;
+            Ok(value)
+        });
+        record_transaction(name, started.elapsed(), &result);
+        result
+    }
+
     async fn attempt<T, F>(&self, name: &'static str, work: F) -> Result<T>
     where
         F: AsyncFnOnce(&Tx) -> Result<T>,
@@ -196,7 +213,7 @@ impl Db {
             Err(error) => {
                 // A failed rollback leaves nothing behind: the server ends the transaction when
                 // the connection is dropped.
-                let _ = tx.inner.rollback().await;
+                let _ = tx.rollback().await;
                 Err(error)
             }
         }
@@ -205,14 +222,7 @@ impl Db {
     pub(crate) async fn begin(&self) -> Result<Tx> {
         self.drift.check()?;
         let inner = self.open(None, None).await?;
-        Ok(Tx {
-            inner,
-            now: self.clock.now(),
-            ids: self.ids.clone(),
-            faults: self.faults.clone(),
-            operator: self.operator.clone(),
-            pending: Mutex::new(Pending::default()),
-        })
+        Ok(Tx::on(self, Inner::Transaction(inner)))
     }
 
     /// Begins a transaction, in a task of its own, so that a caller who is dropped meanwhile drops
@@ -254,7 +264,8 @@ impl Db {
         Ok(begun.map_err(|error| Error::internal(error.to_string()))??)
     }
 
-    /// Rows of a query outside any transaction; for reading only.
+    /// Rows of a query outside any transaction; for reading only: one whose connection was gone is
+    /// asked again.
     ///
     /// # Errors
     /// When the database fails.
@@ -263,12 +274,10 @@ impl Db {
         sql: &str,
         values: impl IntoIterator<Item = Value>,
     ) -> Result<Vec<R>> {
-        Ok(R::find_by_statement(statement(sql, values))
-            .all(&self.pool)
-            .await?)
+        self.all_of(&statement(sql, values)).await
     }
 
-    /// At most one row, outside any transaction; for reading only.
+    /// At most one row, as [`Db::all`].
     ///
     /// # Errors
     /// When the database fails.
@@ -277,9 +286,21 @@ impl Db {
         sql: &str,
         values: impl IntoIterator<Item = Value>,
     ) -> Result<Option<R>> {
-        Ok(R::find_by_statement(statement(sql, values))
-            .one(&self.pool)
-            .await?)
+        let rows = self.all_of(&statement(sql, values)).await?;
+        Ok(rows.into_iter().next())
+    }
+
+    async fn all_of<R: FromQueryResult>(&self, statement: &Statement) -> Result<Vec<R>> {
+        let mut ended = 0;
+        loop {
+            let select = R::find_by_statement(statement.clone());
+            match select.all(&self.pool).await.map_err(Error::from) {
+                Err(error) if error.is_lost_connection() && ended < self.connections_max => {
+                    ended += 1;
+                }
+                answered => return answered,
+            }
+        }
     }
 
     /// One statement in a transaction of its own, for kit's own bookkeeping.
@@ -323,157 +344,4 @@ fn record_transaction<T>(name: &'static str, took: Duration, result: &Result<T>)
 
 pub(crate) fn statement(sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
     Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
-}
-
-/// An open transaction, and what its command wants written beside its own rows.
-#[derive(Debug)]
-pub struct Tx {
-    inner: DatabaseTransaction,
-    now: DateTime<Utc>,
-    ids: Ids,
-    faults: Faults,
-    operator: Option<Arc<str>>,
-    pending: Mutex<Pending>,
-}
-
-#[derive(Debug, Default)]
-struct Pending {
-    events: Vec<NewEvent>,
-    audit: Vec<AuditRow>,
-    due: Vec<NewDue>,
-    told: Vec<String>,
-    once: Option<OpenOnce>,
-}
-
-impl Tx {
-    /// The instant of this transaction: the same for all it does.
-    pub fn now(&self) -> DateTime<Utc> {
-        self.now
-    }
-
-    /// A new id, sorting by time.
-    pub fn uuid(&self) -> Uuid {
-        self.ids.uuid(self.now)
-    }
-
-    pub fn ids(&self) -> &Ids {
-        &self.ids
-    }
-
-    /// # Errors
-    /// When the database fails.
-    pub async fn all<R: FromQueryResult>(
-        &self,
-        sql: &str,
-        values: impl IntoIterator<Item = Value>,
-    ) -> Result<Vec<R>> {
-        Ok(R::find_by_statement(statement(sql, values))
-            .all(&self.inner)
-            .await?)
-    }
-
-    /// # Errors
-    /// When the database fails.
-    pub async fn one<R: FromQueryResult>(
-        &self,
-        sql: &str,
-        values: impl IntoIterator<Item = Value>,
-    ) -> Result<Option<R>> {
-        Ok(R::find_by_statement(statement(sql, values))
-            .one(&self.inner)
-            .await?)
-    }
-
-    /// The rows it touched.
-    ///
-    /// # Errors
-    /// When the database fails, or a constraint says no: see [`Error::constraint`].
-    pub async fn execute(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<u64> {
-        Ok(self
-            .inner
-            .execute_raw(statement(sql, values))
-            .await?
-            .rows_affected())
-    }
-
-    /// Publishes the state of an aggregate that this transaction holds locked.
-    pub fn emit(&self, event: NewEvent) {
-        self.pending(|pending| pending.events.push(event));
-    }
-
-    /// Leaves an audit row in this transaction.
-    pub fn audit(&self, row: AuditRow) {
-        let row = match &self.operator {
-            Some(operator) => row.by(operator),
-            None => row,
-        };
-        self.pending(|pending| pending.audit.push(row));
-    }
-
-    /// Plans work for later, in this transaction.
-    pub fn plan(&self, due: NewDue) {
-        self.pending(|pending| pending.due.push(due));
-    }
-
-    /// Tells those of this process who wait for a thing of this name that it has changed, once
-    /// this transaction has committed; see [`crate::told`].
-    pub fn tell(&self, subject: impl ToString) {
-        let subject = subject.to_string();
-        self.pending(|pending| pending.told.push(subject));
-    }
-
-    /// Whether a test switched this mistake on.
-    pub(crate) fn has(&self, defect: Defect) -> bool {
-        self.faults.has(defect)
-    }
-
-    pub(crate) fn open_once(&self, open: OpenOnce) {
-        self.pending(|pending| pending.once = Some(open));
-    }
-
-    pub(crate) fn take_once(&self) -> Option<OpenOnce> {
-        self.pending(|pending| pending.once.take())
-    }
-
-    fn pending<T>(&self, change: impl FnOnce(&mut Pending) -> T) -> T {
-        change(&mut self.pending.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Writes what the command collected, then commits and wakes who may have work.
-    async fn commit(self, wake: &Wake) -> Result<()> {
-        let pending = self.pending(std::mem::take);
-        if pending.once.is_some() {
-            return Err(Error::internal(
-                "a command ended without recording its outcome",
-            ));
-        }
-        crate::outbox::insert(&self, &pending.events).await?;
-        crate::audit::insert(&self, &pending.audit).await?;
-        crate::due::insert(&self, &pending.due).await?;
-        self.inner.commit().await?;
-        if !pending.events.is_empty() {
-            wake.relay.notify_one();
-        }
-        if !pending.due.is_empty() {
-            wake.due.notify_one();
-        }
-        pending
-            .told
-            .iter()
-            .for_each(|subject| wake.told.tell(subject));
-        Ok(())
-    }
-
-    /// Undoes the command; keeps the record of a lasting refusal where a key is open.
-    async fn refuse(self, refusal: &crate::Refusal) -> Result<()> {
-        let once = self.pending(std::mem::take).once;
-        match once {
-            Some(once) if !refusal.transient => {
-                crate::once::record_refusal(&self, &once, refusal).await?;
-                self.inner.commit().await?;
-            }
-            Some(_) | None => self.inner.rollback().await?,
-        }
-        Ok(())
-    }
 }

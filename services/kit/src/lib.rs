@@ -34,11 +34,13 @@ pub mod telemetry;
 pub mod testing;
 pub mod token;
 pub mod told;
+pub mod tx;
 pub mod types;
 pub mod verify;
 
 pub use clock::Clock;
 pub use ctx::Ctx;
-pub use db::{Db, Tx};
+pub use db::Db;
 pub use error::{Error, Refusal, Result};
 pub use ids::Ids;
+pub use tx::Tx;

@@ -18,7 +18,7 @@ pub(crate) async fn may_see(service: &Admission, caller: &Caller, venue: VenueId
     let seen = service
         .ctx
         .db
-        .tx("may_see", async |tx| {
+        .read("may_see", async |tx| {
             let venue = store::venue::load(tx, venue).await?;
             match access::venue_staff(tx, caller, venue.organisation).await {
                 Err(Error::Forbidden(_)) => access::operator(tx, caller).await.map(|_| ()),
@@ -45,7 +45,7 @@ pub async fn redemption(
     let found = service
         .ctx
         .db
-        .tx("redemption", async |tx| {
+        .read("redemption", async |tx| {
             store::redemption::load(tx, id).await
         })
         .await;
@@ -64,7 +64,7 @@ pub async fn gate(service: &Admission, caller: &Caller, id: GateId) -> Result<Op
     let found = service
         .ctx
         .db
-        .tx("gate", async |tx| store::gate::load(tx, id).await)
+        .read("gate", async |tx| store::gate::load(tx, id).await)
         .await;
     match found {
         Ok(one) if may_see(service, caller, one.venue).await? => Ok(Some(one)),
@@ -81,7 +81,7 @@ pub async fn my_shift(service: &Admission, caller: &Caller) -> Result<Option<Shi
     service
         .ctx
         .db
-        .tx("my_shift", async |tx| {
+        .read("my_shift", async |tx| {
             let member = access::member(tx, caller).await?;
             let open = store::shift::open(tx, member.id).await?;
             Ok(open.filter(|shift| tx.now() < shift.closes_at))

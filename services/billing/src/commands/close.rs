@@ -221,7 +221,7 @@ async fn close_payment(tx: &Tx, payment: Payment) -> Result<()> {
 pub async fn expire_payment(billing: &Billing, id: Uuid) -> Result<After> {
     let db = &billing.ctx.db;
     let payment = db
-        .tx("expire_payment", async |tx| store::payment(tx, id).await)
+        .read("expire_payment", async |tx| store::payment(tx, id).await)
         .await?;
     let Some(payment) = payment.filter(|one| one.state.is_open()) else {
         return Ok(After::Done);

@@ -152,7 +152,7 @@ pub async fn wait_for_code(billing: &Billing, order: OrderId, payment: Uuid) -> 
 /// When the provider does not answer: the job is run again.
 pub async fn prepare(billing: &Billing, id: Uuid) -> Result<After> {
     let db = &billing.ctx.db;
-    let loaded = db.tx("prepare", async |tx| load(tx, id).await).await?;
+    let loaded = db.read("prepare", async |tx| load(tx, id).await).await?;
     let Some((payment, order)) = loaded else {
         return Ok(After::Done);
     };

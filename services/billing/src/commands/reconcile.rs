@@ -138,7 +138,7 @@ pub async fn compare_day(
         }
     };
     let ours = async |tx: &Tx| store::own_movements(tx, date).await;
-    let ours = db.tx("own_movements", ours).await?;
+    let ours = db.read("own_movements", ours).await?;
     let unasked = heal_all(billing, &compare(&comparable(ours, &bill), &bill.entries)).await;
     let compared = Compared {
         date,

@@ -32,7 +32,8 @@ const CLOSED: &str = "CLOSED";
 /// When the provider does not answer: the job is run again, and is the same request.
 pub async fn ask_refund(billing: &Billing, id: Uuid) -> Result<After> {
     let db = &billing.ctx.db;
-    let Some((refund, request)) = db.tx("ask_refund", async |tx| load(tx, id).await).await? else {
+    let Some((refund, request)) = db.read("ask_refund", async |tx| load(tx, id).await).await?
+    else {
         return Ok(After::Done);
     };
     let failure = match billing.wechat.refund(&request).await {
@@ -404,7 +405,7 @@ async fn stuck(tx: &Tx, refund: &Refund, code: &str) -> Result<()> {
 pub async fn query_refund(billing: &Billing, id: Uuid) -> Result<After> {
     let db = &billing.ctx.db;
     let refund = db
-        .tx("query_refund", async |tx| store::refund(tx, id).await)
+        .read("query_refund", async |tx| store::refund(tx, id).await)
         .await?;
     let Some(refund) = refund else {
         return Ok(After::Done);
@@ -435,7 +436,7 @@ async fn look_into(billing: &Billing, refund: &Refund) -> Result<After> {
     let noted = billing
         .ctx
         .db
-        .tx("look_into_refund", async |tx| {
+        .read("look_into_refund", async |tx| {
             store::find_discrepancy(tx, DiscrepancyKind::RefundNoticeDiffers, number).await
         })
         .await?;

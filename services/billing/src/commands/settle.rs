@@ -319,7 +319,7 @@ async fn discrepancy(
 pub async fn query_payment(billing: &Billing, id: Uuid) -> Result<After> {
     let db = &billing.ctx.db;
     let payment = db
-        .tx("query_payment", async |tx| store::payment(tx, id).await)
+        .read("query_payment", async |tx| store::payment(tx, id).await)
         .await?;
     let Some(payment) = payment.filter(|one| one.state.is_open()) else {
         return Ok(After::Done);

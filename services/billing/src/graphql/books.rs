@@ -94,7 +94,7 @@ impl Reconciliation {
             billing
                 .ctx
                 .db
-                .tx("differences", async |tx| {
+                .read("differences", async |tx| {
                     queries::may_see_books(tx, caller).await?;
                     queries::differences(tx, date).await
                 })
@@ -211,7 +211,7 @@ impl BooksQuery {
             billing
                 .ctx
                 .db
-                .tx("reconciliations", async |tx| {
+                .read("reconciliations", async |tx| {
                     queries::reconciliations(tx, caller, &page).await
                 })
                 .await,
@@ -239,7 +239,7 @@ impl BooksQuery {
             billing
                 .ctx
                 .db
-                .tx("discrepancies", async |tx| {
+                .read("discrepancies", async |tx| {
                     queries::discrepancies(tx, caller, &page).await
                 })
                 .await,
@@ -256,7 +256,7 @@ impl BooksQuery {
             billing
                 .ctx
                 .db
-                .tx("ledger_accounts", async |tx| {
+                .read("ledger_accounts", async |tx| {
                     queries::accounts(tx, caller).await
                 })
                 .await,
@@ -371,7 +371,7 @@ async fn reconcile(
     let row = billing
         .ctx
         .db
-        .tx("reconciled", work)
+        .read("reconciled", work)
         .await?
         .ok_or(Error::NotFound)?;
     Ok(ReconcilePayload::done(Reconciliation::from(row)))

@@ -254,7 +254,7 @@ impl OrderQuery {
             billing
                 .ctx
                 .db
-                .tx("order_timeline", async |tx| {
+                .read("order_timeline", async |tx| {
                     queries::order_of_number(tx, caller, number.as_str()).await
                 })
                 .await,
@@ -269,7 +269,7 @@ impl OrderQuery {
             return Ok(None);
         };
         let work = async |tx: &kit::Tx| queries::order_seen(tx, caller, id.into()).await;
-        let order = graph(caller, billing.ctx.db.tx("order", work).await)?;
+        let order = graph(caller, billing.ctx.db.read("order", work).await)?;
         Ok(order.map(Into::into))
     }
 }
@@ -281,7 +281,7 @@ async fn find(ctx: &Context<'_>, id: &ID) -> kit::Result<Option<Order>> {
     };
     let (billing, caller) = scope(ctx).map_err(|_| kit::Error::internal("no caller"))?;
     let work = async |tx: &kit::Tx| queries::order(tx, caller, id.into()).await;
-    Ok(billing.ctx.db.tx("order", work).await?.map(Into::into))
+    Ok(billing.ctx.db.read("order", work).await?.map(Into::into))
 }
 
 pub(crate) type PageArguments = (Option<i32>, Option<String>, Option<i32>, Option<String>);
@@ -300,7 +300,7 @@ pub(crate) async fn page_of(
         billing
             .ctx
             .db
-            .tx("orders", async |tx| {
+            .read("orders", async |tx| {
                 queries::orders(tx, caller, of, &page).await
             })
             .await,

@@ -187,7 +187,7 @@ async fn pay(
         let payment = queries::payment(tx, id).await?;
         Ok((payment, queries::order(tx, caller, order.into()).await?))
     };
-    let (payment, order) = billing.ctx.db.tx("paid_order", work).await?;
+    let (payment, order) = billing.ctx.db.read("paid_order", work).await?;
     Ok(PayOrderPayload::done(
         payment.map(Payment::from),
         order.map(Order::from),
@@ -202,6 +202,6 @@ async fn cancel(
     let id = GlobalId::uuid(&input.order_id, "Order")?.into();
     commands::cancel_order(billing, caller, id, input.idempotency_key).await?;
     let work = async |tx: &kit::Tx| queries::order(tx, caller, id).await;
-    let order = billing.ctx.db.tx("cancelled_order", work).await?;
+    let order = billing.ctx.db.read("cancelled_order", work).await?;
     Ok(CancelOrderPayload::done(order.map(Order::from)))
 }

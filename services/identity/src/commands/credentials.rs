@@ -60,7 +60,7 @@ pub async fn mint(
     id: EntitlementId,
 ) -> Result<Option<Minted>> {
     ctx.db
-        .tx("mint_credential", async |tx| {
+        .read("mint_credential", async |tx| {
             let member = match access::member(tx, caller).await {
                 Ok(member) => member,
                 Err(Error::Unauthenticated(_)) => return Ok(None),

@@ -227,7 +227,7 @@ pub async fn maintain(ctx: &Ctx, vault: &Vault, root: &SigningKey) -> Result<i64
 /// When the database fails.
 pub async fn list(ctx: &Ctx) -> Result<Vec<Span>> {
     ctx.db
-        .tx("list_keys", async |tx| {
+        .read("list_keys", async |tx| {
             Ok(store::all(tx)
                 .await?
                 .into_iter()

@@ -27,7 +27,7 @@ pub struct ReviewView {
 pub async fn open_reviews(ctx: &Ctx, caller: &Caller, page: &Page) -> Result<Vec<ReviewView>> {
     let reader = ctx
         .db
-        .tx("membership_reviews", async |tx| {
+        .read("membership_reviews", async |tx| {
             access::member(tx, caller).await.map(|it| it.id)
         })
         .await?;

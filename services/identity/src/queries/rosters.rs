@@ -52,7 +52,7 @@ pub async fn roster(
 ) -> Result<Option<RosterView>> {
     let found = ctx
         .db
-        .tx("roster", async |tx| {
+        .read("roster", async |tx| {
             let Some(kept) = readable(tx, caller, id).await? else {
                 return Ok(None);
             };
@@ -104,7 +104,7 @@ pub async fn difference(
 ) -> Result<Vec<RowView>> {
     let after = after(page)?;
     ctx.db
-        .tx("roster_difference", async |tx| {
+        .read("roster_difference", async |tx| {
             let Some(kept) = readable(tx, caller, id).await? else {
                 return Ok(Vec::new());
             };

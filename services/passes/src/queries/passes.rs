@@ -17,7 +17,7 @@ impl Passes {
     pub async fn pass(&self, caller: &Caller, id: EntitlementId) -> Result<Option<Pass>> {
         self.ctx
             .db
-            .tx("read_pass", async |tx| {
+            .read("pass", async |tx| {
                 let Some(pass) = store::load(tx, id).await? else {
                     return Ok(None);
                 };
@@ -53,7 +53,7 @@ impl Passes {
         );
         self.ctx
             .db
-            .tx("read_passes", async |tx| {
+            .read("passes", async |tx| {
                 if !may_see(tx, caller, member).await? {
                     return Ok(Vec::new());
                 }

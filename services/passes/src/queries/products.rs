@@ -260,7 +260,7 @@ impl Passes {
     async fn is_operator(&self, caller: &Caller) -> Result<bool> {
         self.ctx
             .db
-            .tx("is_operator", async |tx| is_operator(tx, caller).await)
+            .read("is_operator", async |tx| is_operator(tx, caller).await)
             .await
     }
 
@@ -327,7 +327,7 @@ impl Passes {
 
     async fn read_terms(&self, product: ProductId, number: u32) -> Result<Terms> {
         let read = async |tx: &Tx| store::terms_of(tx, product, number).await;
-        self.ctx.db.tx("read_terms", read).await
+        self.ctx.db.read("terms", read).await
     }
 }
 

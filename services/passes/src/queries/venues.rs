@@ -99,7 +99,7 @@ impl Passes {
     /// When the database fails.
     pub async fn uses_counted(&self, pass: &Pass) -> Result<u32> {
         let count = async |tx: &Tx| store::uses_counted(tx, pass.id).await;
-        self.ctx.db.tx("read_uses", count).await
+        self.ctx.db.read("uses", count).await
     }
 
     /// What a pass has reserved from `day` on, by date. The pass must be one the caller may see.
