@@ -95,7 +95,7 @@ impl Sandbox {
             .map_or("/", |target| target.as_str());
         let message =
             signature::request_message(parts.method.as_str(), target, &authorization, body);
-        if !signature::verify(&merchant.public, &message, &authorization.signature) {
+        if !merchant.public.verify(&message, &authorization.signature) {
             return Err(Refusal::signature(
                 "签名错误 (the signature does not verify)",
             ));
@@ -152,7 +152,7 @@ impl Sandbox {
                     random::text(random::ALPHANUMERIC, 344)
                 )
             }
-            _ => signature::sign(&self.0.keys.platform, &message),
+            _ => self.0.keys.platform.sign(&message),
         };
         let serial = match fault {
             Some(AnswerFault::OtherSerial) => {

@@ -6,12 +6,11 @@
 
 use crate::error::Error;
 use crate::random;
+use crate::signature::{Signing, Verifying};
 use aes_gcm::aead::OsRng;
-use rsa::pkcs1v15::SigningKey;
 use rsa::pkcs8::{
     DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, LineEnding,
 };
-use rsa::sha2::Sha256;
 use rsa::{RsaPrivateKey, RsaPublicKey};
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -98,13 +97,13 @@ pub(crate) struct Merchant {
     pub(crate) mchid: String,
     pub(crate) appid: String,
     pub(crate) serial: String,
-    pub(crate) public: RsaPublicKey,
+    pub(crate) public: Verifying,
     pub(crate) apiv3_key: [u8; APIV3_KEY_BYTES],
 }
 
 /// All keys of the sandbox, as read from its data folder.
 pub(crate) struct Keys {
-    pub(crate) platform: SigningKey<Sha256>,
+    pub(crate) platform: Signing,
     pub(crate) platform_serial: String,
     pub(crate) merchants: BTreeMap<String, Merchant>,
     /// Bearer key → the account's name.
@@ -116,11 +115,10 @@ impl Keys {
     pub(crate) fn load(dir: &Path) -> Result<Self, Error> {
         let platform = dir.join("platform");
         let path = platform.join("private_key.pem");
-        let private =
-            RsaPrivateKey::from_pkcs8_pem(&read(&path)?).map_err(|problem| Error::Key {
-                path,
-                problem: problem.to_string(),
-            })?;
+        let signing = RsaPrivateKey::from_pkcs8_pem(&read(&path)?)
+            .map_err(|problem| problem.to_string())
+            .and_then(|key| Signing::new(&key).ok_or_else(unsound))
+            .map_err(|problem| Error::Key { path, problem })?;
         let mut merchants = BTreeMap::new();
         for folder in entries(&dir.join("merchants"))? {
             // A folder that was being made when the power went has a dot in its name.
@@ -135,7 +133,7 @@ impl Keys {
             }
         }
         Ok(Self {
-            platform: SigningKey::new(private),
+            platform: signing,
             platform_serial: read(&platform.join("serial"))?,
             merchants,
             sms,
@@ -143,13 +141,16 @@ impl Keys {
     }
 }
 
+fn unsound() -> String {
+    "it is no sound RSA key of 2048 bits or more".to_owned()
+}
+
 fn load_merchant(folder: &Path, mchid: &str) -> Result<Merchant, Error> {
     let path = folder.join("public_key.pem");
-    let public =
-        RsaPublicKey::from_public_key_pem(&read(&path)?).map_err(|problem| Error::Key {
-            path,
-            problem: problem.to_string(),
-        })?;
+    let public = RsaPublicKey::from_public_key_pem(&read(&path)?)
+        .map_err(|problem| problem.to_string())
+        .and_then(|key| Verifying::new(&key).ok_or_else(unsound))
+        .map_err(|problem| Error::Key { path, problem })?;
     let path = folder.join("apiv3_key");
     let apiv3_key =
         <[u8; APIV3_KEY_BYTES]>::try_from(read(&path)?.as_bytes()).map_err(|_| Error::Key {

@@ -232,7 +232,7 @@ impl Notification {
             )
         } else {
             let message = signature::answer_message(timestamp, &nonce, signed.as_bytes());
-            signature::sign(&keys.platform, &message)
+            keys.platform.sign(&message)
         };
         let serial = match forgery {
             Some(Forgery::OtherSerial) => {

@@ -8,7 +8,7 @@
 //! borne, lower ones tell which is, and there it is looked where the time goes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -71,17 +71,21 @@ struct Tally {
     button_to_address: Histogram,
     /// When (seconds of the run) and how long (ms).
     points: Vec<(f64, f64)>,
+    /// Why a purchase came to no code.
+    failed: Vec<String>,
 }
 
 /// The part `pay`.
 ///
 /// # Errors
-/// When a purchase does not end in a code.
+/// When not even the lowest rate ends in codes.
 pub(crate) async fn run(bench: &Bench) -> Result<Vec<Figure>> {
     let shop = shop(bench).await?;
     quiet(bench).await?;
     let slowest = LOWER_RATES.iter().copied().min().unwrap_or(RATE);
     purchases(&shop, slowest, WARM_UP_SECONDS).await?;
+    let failed = shop.tally().failed;
+    ensure!(failed.is_empty(), "at {slowest} purchases/s: {}", failed[0]);
     let mut figure = measured(bench, &shop, RATE).await?;
     if !figure.is_missed() {
         return Ok(vec![figure]);
@@ -147,12 +151,17 @@ async fn measured(bench: &Bench, shop: &Arc<Shop>, rate: u32) -> Result<Figure> 
     );
     let late = |(at, took): &&(f64, f64)| at + took / 1_000.0 > last;
     let late = f64::from(u32::try_from(tally.points.iter().filter(late).count())?);
+    let (failed, first) = (tally.failed.len(), tally.failed.first());
     let done = (count - late) / count;
     let button = tally.button_to_address.quantile_ms(0.99);
     let name = "pay_to_credential.p99_ms";
     let figure = Figure::new(name, all.quantile_ms(0.99), "ms", Better::Lower)
         .floor(P99_MS_MAX)
         .generator(own)
+        .holds(
+            failed == 0,
+            format!("{failed} of {count} purchases failed, the first: {first:?}"),
+        )
         .holds(
             done >= DONE_SHARE_MIN,
             format!(
@@ -187,7 +196,9 @@ async fn purchases(shop: &Arc<Shop>, rate: u32, seconds: u32) -> Result<()> {
         });
     }
     while let Some(ended) = running.join_next().await {
-        ended??;
+        if let Err(error) = ended? {
+            shop.tallied().failed.push(format!("{error:#}"));
+        }
     }
     Ok(())
 }
@@ -195,7 +206,11 @@ async fn purchases(shop: &Arc<Shop>, rate: u32, seconds: u32) -> Result<()> {
 impl Shop {
     /// The latencies so far; they begin anew.
     fn tally(&self) -> Tally {
-        std::mem::take(&mut *self.tally.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.tallied())
+    }
+
+    fn tallied(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn purchase(&self, began: Instant, intended: Instant) -> Result<()> {
@@ -229,7 +244,7 @@ impl Shop {
             tokio::time::sleep(POLL).await;
         }
         let took = confirmed.elapsed();
-        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tally = self.tallied();
         tally.paid_to_code.record(took);
         tally.button_to_address.record(confirmed - intended);
         let at = (confirmed - began).as_secs_f64();
