@@ -18,17 +18,6 @@ struct StateRow {
     state: String,
 }
 
-/// The state of a payment, for one that waits for it.
-///
-/// # Errors
-/// When the database fails.
-pub async fn payment_state(db: &Db, id: Uuid) -> Result<Option<String>> {
-    let row = db
-        .one::<StateRow>("SELECT state FROM payment WHERE id = $1", [id.into()])
-        .await?;
-    Ok(row.map(|row| row.state))
-}
-
 /// The state of an order, for one that waits for it.
 ///
 /// # Errors
@@ -194,14 +183,6 @@ pub async fn refunds(db: &Db, orders: Vec<Uuid>) -> Result<Vec<(OrderId, Refund)
             Err(error) => Some(Err(error)),
         })
         .collect()
-}
-
-/// A payment by its id.
-///
-/// # Errors
-/// When the database fails.
-pub async fn payment(tx: &Tx, id: Uuid) -> Result<Option<Payment>> {
-    store::payment(tx, id).await
 }
 
 /// The order with this number, for its payer and for operators.

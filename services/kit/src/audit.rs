@@ -4,7 +4,8 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::{Result, Tx};
+use crate::Tx;
+use crate::tx::Write;
 
 /// One act. Carries ids and codes only, never a name, number or phone.
 #[derive(Clone, Debug)]
@@ -46,9 +47,10 @@ impl AuditRow {
     }
 }
 
-pub(crate) async fn insert(tx: &Tx, rows: &[AuditRow]) -> Result<()> {
+/// What writes the rows.
+pub(crate) fn insert(tx: &Tx, rows: &[AuditRow]) -> Option<Write> {
     if rows.is_empty() {
-        return Ok(());
+        return None;
     }
     let members: Vec<Option<Uuid>> = rows.iter().map(|row| row.member).collect();
     let logins: Vec<Option<Uuid>> = rows.iter().map(|row| row.login).collect();
@@ -59,7 +61,7 @@ pub(crate) async fn insert(tx: &Tx, rows: &[AuditRow]) -> Result<()> {
     let nil = |ids: Vec<Option<Uuid>>| -> Vec<Uuid> {
         ids.into_iter().map(Option::unwrap_or_default).collect()
     };
-    tx.execute(
+    Some(Write::new(
         "INSERT INTO audit (member, login, act, subject, detail, at)
          SELECT NULLIF(m, $7), NULLIF(l, $7), a, s, d::jsonb, $6
          FROM UNNEST($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[])
@@ -73,7 +75,5 @@ pub(crate) async fn insert(tx: &Tx, rows: &[AuditRow]) -> Result<()> {
             at.into(),
             Uuid::nil().into(),
         ],
-    )
-    .await?;
-    Ok(())
+    ))
 }

@@ -264,8 +264,8 @@ impl Db {
         Ok(begun.map_err(|error| Error::internal(error.to_string()))??)
     }
 
-    /// Rows of a query outside any transaction; for reading only: one whose connection was gone is
-    /// asked again.
+    /// Rows of a statement outside any transaction. It is run again when its connection was gone:
+    /// for what reads, or bears to be done twice.
     ///
     /// # Errors
     /// When the database fails.

@@ -15,6 +15,7 @@ use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
 use crate::bus::is_crash;
+use crate::tx::Write;
 use crate::{Ctx, Error, Result, Tx};
 
 /// Jobs claimed in one step, at most.
@@ -109,9 +110,10 @@ pub trait Work: Send + Sync {
     fn run(&self, job: &Job) -> impl Future<Output = Result<After>> + Send;
 }
 
-pub(crate) async fn insert(tx: &Tx, rows: &[NewDue]) -> Result<()> {
+/// What plans the rows.
+pub(crate) fn insert(tx: &Tx, rows: &[NewDue]) -> Option<Write> {
     if rows.is_empty() {
-        return Ok(());
+        return None;
     }
     // One row each, and always in the same order: two transactions never wait for each other.
     let rows: BTreeMap<Uuid, &NewDue> = rows
@@ -124,7 +126,7 @@ pub(crate) async fn insert(tx: &Tx, rows: &[NewDue]) -> Result<()> {
     let ordinals: Vec<i32> = rows.values().map(|row| row.ordinal).collect();
     let payloads: Vec<String> = rows.values().map(|row| row.payload.to_string()).collect();
     let times: Vec<DateTime<Utc>> = rows.values().map(|row| row.at).collect();
-    tx.execute(
+    Some(Write::new(
         "INSERT INTO due (id, kind, subject, ordinal, payload, run_at, created_at)
          SELECT i, k, s, o, p::jsonb, a, $7
          FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::int[], $5::text[], $6::timestamptz[])
@@ -140,9 +142,7 @@ pub(crate) async fn insert(tx: &Tx, rows: &[NewDue]) -> Result<()> {
             times.into(),
             tx.now().into(),
         ],
-    )
-    .await?;
-    Ok(())
+    ))
 }
 
 fn due_id(kind: &str, subject: &str, ordinal: i32) -> Uuid {
@@ -165,31 +165,32 @@ pub async fn cancel(tx: &Tx, kind: &str, subject: &str) -> Result<()> {
     Ok(())
 }
 
-/// Claims up to `jobs_max` rows that are due now. Two processes never claim the same row.
+/// Claims up to `jobs_max` rows that are due now, in one statement. Two processes never claim the
+/// same row. What was claimed by a statement whose answer was lost, is due again when the claim has
+/// run out.
 ///
 /// # Errors
-/// When the database fails.
+/// When the database fails, or this machine's clock differs from the database's.
 pub(crate) async fn claim(ctx: &Ctx, jobs_max: usize) -> Result<Vec<Claimed>> {
     let limit = i64::try_from(jobs_max).unwrap_or(i64::MAX);
+    ctx.db.drift.check()?;
+    let now = ctx.clock.now();
     ctx.db
-        .tx("due_claim", async |tx| {
-            tx.all::<Claimed>(
-                // An array is selected once. `IN` may be planned as a loop that selects anew for
-                // each row, and each time finds other rows unlocked: more than the limit.
-                "UPDATE due SET claimed_until = $2, attempts = attempts + 1
+        .all(
+            // An array is selected once. `IN` may be planned as a loop that selects anew for
+            // each row, and each time finds other rows unlocked: more than the limit.
+            "UPDATE due SET claimed_until = $2, attempts = attempts + 1
                  WHERE id = ANY (ARRAY(SELECT id FROM due
                     WHERE run_at <= $1 AND (claimed_until IS NULL OR claimed_until < $1)
                     ORDER BY run_at, id LIMIT $3 FOR UPDATE SKIP LOCKED))
                  RETURNING id, kind, subject, ordinal, payload, attempts, run_at, created_at,
                    asked",
-                [
-                    tx.now().into(),
-                    (tx.now() + TimeDelta::seconds(CLAIM_SECONDS)).into(),
-                    limit.into(),
-                ],
-            )
-            .await
-        })
+            [
+                now.into(),
+                (now + TimeDelta::seconds(CLAIM_SECONDS)).into(),
+                limit.into(),
+            ],
+        )
         .await
 }
 

@@ -13,6 +13,7 @@ use sea_orm::FromQueryResult;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::tx::Write;
 use crate::{Error, Refusal, Result, Tx};
 
 /// How long an outcome is remembered, in days.
@@ -118,19 +119,18 @@ pub async fn begin(tx: &Tx, request: &Request) -> Result<Once> {
     }
 }
 
-/// Records the id of the outcome.
+/// Records the id of the outcome, when the transaction ends.
 ///
 /// # Errors
-/// When the database fails, or `begin` did not answer `First` in this transaction.
-pub async fn finish(tx: &Tx, outcome: &[u8]) -> Result<()> {
+/// When `begin` did not answer `First` in this transaction.
+pub fn finish(tx: &Tx, outcome: &[u8]) -> Result<()> {
     let open = tx
         .take_once()
         .ok_or_else(|| Error::internal("no idempotency record is open"))?;
-    tx.execute(
+    tx.at_end(Write::new(
         "UPDATE once SET outcome = $3 WHERE caller = $1 AND key = $2",
         [open.caller.into(), open.key.into(), outcome.to_vec().into()],
-    )
-    .await?;
+    ));
     Ok(())
 }
 
@@ -280,14 +280,11 @@ pub async fn forget_batch(tx: &Tx, requests: &[Request]) -> Result<()> {
     Ok(())
 }
 
-/// Records the outcomes of a batch in one statement. Of a transient refusal there is none to
-/// record: see [`forget_batch`].
-///
-/// # Errors
-/// When the database fails.
-pub async fn finish_batch(tx: &Tx, outcomes: &[BatchOutcome]) -> Result<()> {
+/// Records the outcomes of a batch, when the transaction ends. Of a transient refusal there is none
+/// to record: see [`forget_batch`].
+pub fn finish_batch(tx: &Tx, outcomes: &[BatchOutcome]) {
     if outcomes.is_empty() {
-        return Ok(());
+        return;
     }
     let callers: Vec<Uuid> = outcomes.iter().map(|o| o.caller).collect();
     let keys: Vec<Uuid> = outcomes.iter().map(|o| o.key).collect();
@@ -299,14 +296,12 @@ pub async fn finish_batch(tx: &Tx, outcomes: &[BatchOutcome]) -> Result<()> {
         .iter()
         .map(|o| o.outcome.as_ref().err().copied().unwrap_or("").to_owned())
         .collect();
-    tx.execute(
+    tx.at_end(Write::new(
         "UPDATE once SET outcome = CASE WHEN t.code = '' THEN t.id END, refusal = NULLIF(t.code, '')
          FROM UNNEST($1::uuid[], $2::uuid[], $3::bytea[], $4::text[]) AS t (c, k, id, code)
          WHERE caller = t.c AND key = t.k",
         [callers.into(), keys.into(), ids.into(), codes.into()],
-    )
-    .await?;
-    Ok(())
+    ));
 }
 
 /// Removes records older than [`KEEP_DAYS`], some thousand at a time; the rows removed.

@@ -4,6 +4,7 @@
 use uuid::Uuid;
 
 use crate::event::{EVENT_BYTES_MAX, NewEvent};
+use crate::tx::Write;
 use crate::{Error, Result, Tx};
 
 /// The length of a time slot, in seconds; slot = seconds / this, modulo [`SLOTS`].
@@ -11,9 +12,10 @@ pub const SLOT_SECONDS: i64 = 600;
 /// Partitions of the outbox table.
 pub const SLOTS: i64 = 4;
 
-pub(crate) async fn insert(tx: &Tx, events: &[NewEvent]) -> Result<()> {
+/// What writes the events, in their order.
+pub(crate) fn insert(tx: &Tx, events: &[NewEvent]) -> Result<Option<Write>> {
     if events.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     if let Some(large) = events.iter().find(|e| e.payload.len() > EVENT_BYTES_MAX) {
         return Err(Error::internal(format!(
@@ -34,7 +36,7 @@ pub(crate) async fn insert(tx: &Tx, events: &[NewEvent]) -> Result<()> {
     let versions: Vec<i64> = events.iter().map(|e| e.version).collect();
     let musts: Vec<bool> = events.iter().map(|e| e.must_understand).collect();
     let payloads: Vec<Vec<u8>> = events.iter().map(|e| e.payload.clone()).collect();
-    tx.execute(
+    Ok(Some(Write::new(
         "INSERT INTO outbox
            (slot, event_id, kind, key, version, must_understand, payload, occurred_at, traceparent)
          SELECT $7, i, t, k, v, m, p, $8, $9
@@ -51,7 +53,5 @@ pub(crate) async fn insert(tx: &Tx, events: &[NewEvent]) -> Result<()> {
             tx.now().into(),
             crate::telemetry::traceparent().into(),
         ],
-    )
-    .await?;
-    Ok(())
+    )))
 }

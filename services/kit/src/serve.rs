@@ -16,6 +16,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -334,10 +335,14 @@ pub fn on_termination() -> Result<CancellationToken> {
 /// When the database fails.
 pub async fn due_loop<W: due::Work>(ctx: Ctx, work: Arc<W>, stop: CancellationToken) -> Result<()> {
     let mut running = FuturesUnordered::new();
+    // Whether something may be due: when it began, when a hint came, and while all there was room
+    // for was claimed. The end of a job alone makes nothing due.
+    let mut more = true;
+    let mut poll = tokio::time::interval(Duration::from_millis(DUE_POLL_MS));
+    poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !stop.is_cancelled() {
-        let mut more = true;
         let free = due::JOBS_AT_ONCE - running.len();
-        if free > 0 {
+        if more && free > 0 {
             let mut claiming = std::pin::pin!(due::claim(&ctx, free));
             // The jobs that run go on meanwhile: they may hold the connections it waits for.
             let claimed = loop {
@@ -356,8 +361,8 @@ pub async fn due_loop<W: due::Work>(ctx: Ctx, work: Arc<W>, stop: CancellationTo
         tokio::select! {
             () = stop.cancelled() => {}
             Some(()) = running.next() => {}
-            () = ctx.wake.due.notified(), if !more => {}
-            () = tokio::time::sleep(Duration::from_millis(DUE_POLL_MS)), if !more => {}
+            () = ctx.wake.due.notified() => more = true,
+            _ = poll.tick() => more = true,
         }
     }
     while running.next().await.is_some() {}

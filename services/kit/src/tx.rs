@@ -27,6 +27,54 @@ pub(crate) enum Inner {
     Reading(Db),
 }
 
+/// A statement that changes rows of one table, and its values. In it `$` stands before the number
+/// of a value and nowhere else.
+#[derive(Debug)]
+pub(crate) struct Write {
+    sql: &'static str,
+    values: Vec<Value>,
+}
+
+impl Write {
+    pub(crate) fn new(sql: &'static str, values: impl IntoIterator<Item = Value>) -> Self {
+        Self {
+            sql,
+            values: values.into_iter().collect(),
+        }
+    }
+}
+
+/// All in one statement, and so in one round trip; no two may touch the same row.
+fn together(mut writes: Vec<Write>) -> Option<(String, Vec<Value>)> {
+    let last = writes.pop()?;
+    let (mut sql, mut values) = (String::new(), Vec::new());
+    for (n, write) in writes.into_iter().enumerate() {
+        sql.push_str(if n == 0 { "WITH w" } else { ", w" });
+        sql.push_str(&n.to_string());
+        sql.push_str(" AS (");
+        push_numbered(&mut sql, write.sql, values.len());
+        sql.push(')');
+        values.extend(write.values);
+    }
+    push_numbered(&mut sql, last.sql, values.len());
+    values.extend(last.values);
+    Some((sql, values))
+}
+
+/// Appends a statement whose values come after so many others.
+fn push_numbered(sql: &mut String, write: &str, before: usize) {
+    let mut parts = write.split('$');
+    sql.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let end = part.find(|c: char| !c.is_ascii_digit());
+        let (number, rest) = part.split_at(end.unwrap_or(part.len()));
+        let number: usize = number.parse().unwrap_or_default();
+        sql.push('$');
+        sql.push_str(&(before + number).to_string());
+        sql.push_str(rest);
+    }
+}
+
 /// An open transaction, and what its command wants written beside its own rows.
 #[derive(Debug)]
 pub struct Tx {
@@ -44,6 +92,7 @@ struct Pending {
     audit: Vec<AuditRow>,
     due: Vec<NewDue>,
     told: Vec<String>,
+    writes: Vec<Write>,
     once: Option<OpenOnce>,
 }
 
@@ -53,6 +102,7 @@ impl Pending {
             && self.audit.is_empty()
             && self.due.is_empty()
             && self.told.is_empty()
+            && self.writes.is_empty()
             && self.once.is_none()
     }
 }
@@ -179,17 +229,27 @@ impl Tx {
         change(&mut self.pending.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Writes what the command collected, then commits and wakes who may have work.
+    /// Writes this together with the events, audit rows and due work, when the command is done.
+    pub(crate) fn at_end(&self, write: Write) {
+        self.pending(|pending| pending.writes.push(write));
+    }
+
+    /// Writes what the command collected in one statement, then commits and wakes who may have
+    /// work.
     pub(crate) async fn commit(self, wake: &Wake) -> Result<()> {
-        let pending = self.pending(std::mem::take);
+        let mut pending = self.pending(std::mem::take);
         if pending.once.is_some() {
             return Err(Error::internal(
                 "a command ended without recording its outcome",
             ));
         }
-        crate::outbox::insert(&self, &pending.events).await?;
-        crate::audit::insert(&self, &pending.audit).await?;
-        crate::due::insert(&self, &pending.due).await?;
+        let mut writes = std::mem::take(&mut pending.writes);
+        writes.extend(crate::outbox::insert(&self, &pending.events)?);
+        writes.extend(crate::audit::insert(&self, &pending.audit));
+        writes.extend(crate::due::insert(&self, &pending.due));
+        if let Some((sql, values)) = together(writes) {
+            self.execute(&sql, values).await?;
+        }
         self.end().await?;
         if !pending.events.is_empty() {
             wake.relay.notify_one();
@@ -228,5 +288,27 @@ impl Tx {
             Inner::Transaction(open) => Ok(open.rollback().await?),
             Inner::Reading(_) => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_come_together_in_one_statement() {
+        let one = || Write::new("UPDATE a SET b = $2 WHERE c = $1", [1.into(), 2.into()]);
+        let ten = || Write::new("INSERT INTO d VALUES ($1, '0')", [3.into()]);
+        assert!(together(Vec::new()).is_none());
+        let (sql, values) = together(vec![one()]).unwrap();
+        assert_eq!(sql, "UPDATE a SET b = $2 WHERE c = $1");
+        assert_eq!(values, [1.into(), 2.into()]);
+        let (sql, values) = together(vec![one(), ten(), ten()]).unwrap();
+        assert_eq!(
+            sql,
+            "WITH w0 AS (UPDATE a SET b = $2 WHERE c = $1), w1 AS (INSERT INTO d VALUES ($3, '0'))\
+             INSERT INTO d VALUES ($4, '0')"
+        );
+        assert_eq!(values, [1.into(), 2.into(), 3.into(), 3.into()]);
     }
 }

@@ -222,8 +222,8 @@ async fn run(world: &World<'_>, town: &Town, act: &Act, key: Uuid) -> Result<Ans
                 method: Method::WechatNative,
                 key,
             };
-            let payment = pay_order(&world.union.billing, &town.buyers[*buyer], input).await?;
-            Ok(Answer::done(payment))
+            let paying = pay_order(&world.union.billing, &town.buyers[*buyer], input).await?;
+            Ok(Answer::done(paying.payment))
         }
         Act::Cancel { buyer, order } => cancel(world, &town.buyers[*buyer], *order, key).await,
         Act::Scan { .. } | Act::Void { .. } | Act::Override { .. } => {

@@ -121,7 +121,6 @@ impl<'a> Sweep<'a> {
             for passed in self.faults(whose).take_passed() {
                 // What goes round whether anything happens or not is no step of a purchase.
                 let goes_round = [
-                    "due_claim",
                     "heartbeat",
                     "plan_next_day",
                     "no_bill",

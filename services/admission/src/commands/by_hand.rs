@@ -90,7 +90,7 @@ pub async fn override_admission(
             count(&mut figures, &let_in);
             store::desk::add_figures(tx, &figures).await?;
             said(tx, ctx, manager, "override_admission", &let_in);
-            once::finish(tx, let_in.id.as_bytes()).await?;
+            once::finish(tx, let_in.id.as_bytes())?;
             Ok(let_in)
         })
         .await
@@ -292,7 +292,7 @@ pub async fn void_redemption(
             add(&mut figures, &voided, "void".to_owned());
             store::desk::add_figures(tx, &figures).await?;
             said(tx, ctx, manager, "void_redemption", &voided);
-            once::finish(tx, voided.id.as_bytes()).await?;
+            once::finish(tx, voided.id.as_bytes())?;
             Ok(voided)
         })
         .await

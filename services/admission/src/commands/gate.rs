@@ -85,7 +85,7 @@ pub async fn create_gate(
             let new = give_code(tx, gate).await?;
             tx.audit(member.audit("create_gate", new.gate.id));
             tx.emit(publish::gate(&new.gate));
-            once::finish(tx, new.gate.id.uuid().as_bytes()).await?;
+            once::finish(tx, new.gate.id.uuid().as_bytes())?;
             Ok(new)
         })
         .await

@@ -60,7 +60,7 @@ pub async fn create_venue(
             store::venue::insert(tx, &venue).await?;
             tx.audit(member.audit("create_venue", venue.id));
             tx.emit(publish::venue(&venue, ctx.union));
-            once::finish(tx, venue.id.uuid().as_bytes()).await?;
+            once::finish(tx, venue.id.uuid().as_bytes())?;
             Ok(venue)
         })
         .await

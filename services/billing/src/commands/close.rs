@@ -121,7 +121,7 @@ async fn cancel(tx: &Tx, caller: &Caller, order: OrderId, key: Uuid) -> Result<(
     }
     begin(tx, &mut held, CloseReason::Cancelled).await?;
     tx.audit(member.audit("cancel_order", order));
-    once::finish(tx, order.0.as_bytes()).await
+    once::finish(tx, order.0.as_bytes())
 }
 
 /// Closes an order whose time is over, or that is to be closed for another reason.

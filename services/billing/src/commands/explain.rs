@@ -92,7 +92,7 @@ async fn explain(
     });
     let audit = operator.member.audit("explain_discrepancy", id);
     tx.audit(audit.detail(detail));
-    once::finish(tx, id.as_bytes()).await?;
+    once::finish(tx, id.as_bytes())?;
     shown(tx, id).await
 }
 

@@ -17,7 +17,7 @@ pub use close::{cancel_order, close_order, expire_payment};
 pub use ends::{hold_lapsed, line_returned, refuse_fulfilment};
 pub use explain::{REASON_CHARS_MAX, Reason, explain_discrepancy};
 pub use notify::{Received, payment_notified, refund_notified};
-pub use pay::{PayOrder, pay_order, prepare, wait_for_code};
+pub use pay::{PayOrder, Paying, pay_order, prepare, wait_for_code};
 pub use reconcile::{ask as ask_reconcile, compare_day, run as reconcile};
 pub use refunding::{ask_refund, query_refund, retry_refund};
 pub use request::{LINES_MAX, Requested, request_orders};

@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use kit::access::{self, Caller, Member, Who};
 use kit::due::{After, NewDue};
 use kit::once::{self, Once};
+use kit::told::Listener;
 use kit::types::{Fen, OrderId};
 use kit::{Error, Result, Tx};
 use tokio::time::Instant;
@@ -35,12 +36,24 @@ pub struct PayOrder {
     pub key: Uuid,
 }
 
-/// Begins a payment of the caller's share, or finds the one that is open; its id. One that
+/// A payment that was begun, or was open before.
+#[derive(Debug)]
+pub struct Paying {
+    /// The payment's id.
+    pub payment: Uuid,
+    /// Its order, which the caller may see, as it was then.
+    pub order: Order,
+    /// The provider cannot have answered for it yet.
+    is_new: bool,
+    told: Listener,
+}
+
+/// Begins a payment of the caller's share, or finds the one that is open. An order that
 /// belongs to another looks like one that never was, also in time.
 ///
 /// # Errors
 /// A refusal; unauthenticated.
-pub async fn pay_order(billing: &Billing, caller: &Caller, input: PayOrder) -> Result<Uuid> {
+pub async fn pay_order(billing: &Billing, caller: &Caller, input: PayOrder) -> Result<Paying> {
     let Who::Member { member, .. } = caller.who else {
         return Err(Error::Unauthenticated("no token"));
     };
@@ -52,14 +65,19 @@ pub async fn pay_order(billing: &Billing, caller: &Caller, input: PayOrder) -> R
         }
         told.changed().await;
     }
-    billing
-        .ctx
-        .db
-        .tx("pay_order", async |tx| begin(tx, caller, input).await)
-        .await
+    let db = &billing.ctx.db;
+    let begin = async |tx: &Tx| begin(tx, caller, input).await;
+    let (payment, order, is_new) = db.tx("pay_order", begin).await?;
+    Ok(Paying {
+        payment,
+        order,
+        is_new,
+        told,
+    })
 }
 
-async fn begin(tx: &Tx, caller: &Caller, input: PayOrder) -> Result<Uuid> {
+/// The payment, its order, and whether it began only now.
+async fn begin(tx: &Tx, caller: &Caller, input: PayOrder) -> Result<(Uuid, Order, bool)> {
     let member = access::member(tx, caller).await?;
     let held = Held::lock(tx, input.order)
         .await?
@@ -74,25 +92,26 @@ async fn begin(tx: &Tx, caller: &Caller, input: PayOrder) -> Result<Uuid> {
     };
     match once::begin(tx, &request).await? {
         Once::Done(id) => {
-            return Uuid::from_slice(&id).map_err(|_| Error::internal("a payment's id"));
+            let id = Uuid::from_slice(&id).map_err(|_| Error::internal("a payment's id"))?;
+            return Ok((id, held.order, false));
         }
         Once::Refused(code) => return recorded(&code),
         Once::First => {}
     }
     let share = store::open_share(tx, input.order, member.id).await?;
     payable(&held.order, share, tx.now())?;
-    let id = match store::lock_open_payment(tx, input.order).await? {
-        Some(open) if open.expires_at > tx.now() => open.id,
+    let (id, is_new) = match store::lock_open_payment(tx, input.order).await? {
+        Some(open) if open.expires_at > tx.now() => (open.id, false),
         Some(_) => return Err(Refusal::PaymentEnding.into()),
-        None => start(tx, &held, member, share, input.method).await?,
+        None => (start(tx, &held, member, share, input.method).await?, true),
     };
     tx.audit(
         member
             .audit("pay_order", input.order)
             .detail(serde_json::json!({"payment": id})),
     );
-    once::finish(tx, id.as_bytes()).await?;
-    Ok(id)
+    once::finish(tx, id.as_bytes())?;
+    Ok((id, held.order, is_new))
 }
 
 /// Whether the order can be paid now.
@@ -122,7 +141,8 @@ async fn start(tx: &Tx, held: &Held, member: Member, share: Fen, method: Method)
         expires_at: held.order.close_at.min(longest),
     };
     store::insert_payment(tx, &payment).await?;
-    held.step(tx, Step::PaymentStarted, Some(share)).await?;
+    // Nobody waits for that: only who waits for the provider's answer is there to be told.
+    store::step(tx, held.order.id, Step::PaymentStarted, Some(share)).await?;
     tx.plan(NewDue::new(due::PREPARE, id, tx.now()));
     if payment.expires_at < held.order.close_at {
         tx.plan(NewDue::new(due::EXPIRE, id, payment.expires_at));
@@ -130,19 +150,23 @@ async fn start(tx: &Tx, held: &Held, member: Member, share: Fen, method: Method)
     Ok(id)
 }
 
-/// Waits until the provider has answered for a payment of this order, or the time is over.
+/// Waits until the provider has answered for a payment, or the time is over; the payment.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn wait_for_code(billing: &Billing, order: OrderId, payment: Uuid) -> Result<()> {
-    let mut told = billing.ctx.wake.told.listen(order);
+pub async fn wait_for_code(billing: &Billing, mut paying: Paying) -> Result<Option<Payment>> {
     let deadline = Instant::now() + Duration::from_millis(CODE_WAIT_MS_MAX);
+    let read = async |tx: &Tx| store::payment(tx, paying.payment).await;
+    if paying.is_new {
+        paying.told.changed().await;
+    }
     loop {
-        let state = crate::queries::payment_state(&billing.ctx.db, payment).await?;
-        if state.is_none_or(|state| state != "preparing") || Instant::now() >= deadline {
-            return Ok(());
+        let payment = billing.ctx.db.read("payment", read).await?;
+        let waits = |one: &Payment| one.state == PaymentState::Preparing;
+        if !payment.as_ref().is_some_and(waits) || Instant::now() >= deadline {
+            return Ok(payment);
         }
-        told.changed().await;
+        paying.told.changed().await;
     }
 }
 

@@ -356,7 +356,7 @@ async fn retry(tx: &Tx, caller: &Caller, id: Uuid, key: Uuid) -> Result<Refund> 
         }
     }
     tx.audit(operator.member.audit("retry_refund", id));
-    once::finish(tx, id.as_bytes()).await?;
+    once::finish(tx, id.as_bytes())?;
     store::refund(tx, id).await?.ok_or(Error::NotFound)
 }
 

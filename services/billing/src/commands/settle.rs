@@ -154,8 +154,10 @@ async fn accept(
     held.step(tx, Step::Paid, Some(fen)).await?;
     held.emit_state(tx, union).await?;
     kit::due::cancel(tx, due::QUERY, &payment.id.to_string()).await?;
-    // By another payment of the same order no more money should come.
-    if let Some(other) = store::lock_open_payment(tx, held.order.id).await? {
+    // By another payment of the same order no more money should come. One is open at a time.
+    if !payment.state.is_open()
+        && let Some(other) = store::lock_open_payment(tx, held.order.id).await?
+    {
         tx.plan(NewDue::new(due::EXPIRE, other.id, tx.now()).ordinal(1));
     }
     super::ends::after_payment(tx, union, &mut held).await?;

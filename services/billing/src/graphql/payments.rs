@@ -181,16 +181,12 @@ async fn pay(
         method,
         key: input.idempotency_key,
     };
-    let id = commands::pay_order(billing, caller, pay).await?;
-    commands::wait_for_code(billing, order.into(), id).await?;
-    let work = async |tx: &kit::Tx| {
-        let payment = queries::payment(tx, id).await?;
-        Ok((payment, queries::order(tx, caller, order.into()).await?))
-    };
-    let (payment, order) = billing.ctx.db.read("paid_order", work).await?;
+    let paying = commands::pay_order(billing, caller, pay).await?;
+    let order = Order::from(paying.order.clone());
+    let payment = commands::wait_for_code(billing, paying).await?;
     Ok(PayOrderPayload::done(
         payment.map(Payment::from),
-        order.map(Order::from),
+        Some(order),
     ))
 }
 

@@ -78,7 +78,8 @@ async fn money_that_was_faster_wins() {
     let id =
         billing::commands::pay_order(&world.billing, &payer(), crate::world::pay(order.id, key()))
             .await
-            .unwrap();
+            .unwrap()
+            .payment;
     world.work().await;
     let number = world.trade_no(order.id).await;
     world
@@ -113,7 +114,8 @@ async fn money_of_another_amount_does_not_keep_an_order_open() {
     let id =
         billing::commands::pay_order(&world.billing, &payer(), crate::world::pay(order.id, key()))
             .await
-            .unwrap();
+            .unwrap()
+            .payment;
     world.work().await;
     let number = world.trade_no(order.id).await;
     world
@@ -144,7 +146,8 @@ async fn nothing_closes_while_the_provider_is_silent() {
     let _id =
         billing::commands::pay_order(&world.billing, &payer(), crate::world::pay(order.id, key()))
             .await
-            .unwrap();
+            .unwrap()
+            .payment;
     world.work().await;
     world
         .db

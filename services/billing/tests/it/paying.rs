@@ -215,7 +215,8 @@ async fn a_provider_that_fails_is_asked_again() {
         let asked = crate::world::pay(order.id, key());
         let id = billing::commands::pay_order(&world.billing, &payer(), asked)
             .await
-            .unwrap();
+            .unwrap()
+            .payment;
         let failed = format!("due WHERE subject = '{id}' AND last_error IS NOT NULL");
         world
             .until(fault, async || world.count(&failed).await == 1)

@@ -24,7 +24,7 @@ async fn two_begin_to_pay_at_once() {
     let ids: Vec<_> = futures::future::join_all(both)
         .await
         .into_iter()
-        .map(Result::unwrap)
+        .map(|paying| paying.unwrap().payment)
         .collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
     assert_eq!(world.count("payment").await, 1);
@@ -171,7 +171,8 @@ async fn two_tell_of_the_same_money_at_once() {
     let order = world.order(&[100]).await;
     let id = billing::commands::pay_order(&world.billing, &payer(), pay(order.id, key()))
         .await
-        .unwrap();
+        .unwrap()
+        .payment;
     world.work().await;
     let number = world.trade_no(order.id).await;
     world.payer_pays(&number).await;
@@ -221,7 +222,8 @@ async fn without_the_keys_the_same_money_is_told_twice() {
     let order = world.order(&[100]).await;
     let _id = billing::commands::pay_order(&world.billing, &payer(), pay(order.id, key()))
         .await
-        .unwrap();
+        .unwrap()
+        .payment;
     world.work().await;
     let alone = Barrier::new(1);
     let (one, two) = tokio::join!(
@@ -259,7 +261,8 @@ async fn scanned_and_closed(world: &World, first: First) -> String {
     let order = world.order(&[100]).await;
     let _id = billing::commands::pay_order(&world.billing, &payer(), pay(order.id, key()))
         .await
-        .unwrap();
+        .unwrap()
+        .payment;
     world.work().await;
     let number = world.trade_no(order.id).await;
     world.apply(&[world.lapsed(order.id)]).await.unwrap();

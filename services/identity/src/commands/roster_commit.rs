@@ -86,7 +86,7 @@ async fn decide(tx: &Tx, vault: &Vault, caller: &Caller, commit: Commit) -> Resu
         }
     }
     if matches!(kept.roster.state, State::Committed { .. }) {
-        once::finish(tx, commit.roster.as_bytes()).await?;
+        once::finish(tx, commit.roster.as_bytes())?;
         return Ok(kept.roster);
     }
     let counts = rows::counts(tx, commit.roster).await?;
@@ -117,7 +117,7 @@ async fn decide(tx: &Tx, vault: &Vault, caller: &Caller, commit: Commit) -> Resu
                 "ended": ended, "left_out": counts.bad,
             })),
     );
-    once::finish(tx, roster.id.as_bytes()).await?;
+    once::finish(tx, roster.id.as_bytes())?;
     Ok(roster)
 }
 

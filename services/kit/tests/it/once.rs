@@ -33,7 +33,7 @@ async fn command(ctx: &Ctx, request: &Request, refuse: Option<&Refusal>) -> Resu
                 if let Some(refusal) = refuse {
                     return Err(refusal.clone().into());
                 }
-                once::finish(tx, &version.to_be_bytes()).await?;
+                once::finish(tx, &version.to_be_bytes())?;
                 Ok(version.to_be_bytes().to_vec())
             }
         })
@@ -260,7 +260,7 @@ async fn batch(tx: &Tx, asked: &[Request]) -> Result<Vec<BatchOnce>> {
         outcome: Ok(vec![7]),
     };
     if found[0] == BatchOnce::First {
-        once::finish_batch(tx, &[outcome]).await?;
+        once::finish_batch(tx, &[outcome]);
     }
     once::forget_batch(tx, &asked[5..]).await?;
     Ok(found)
@@ -287,7 +287,7 @@ async fn batches_in_any_order_do_not_deadlock() {
                         outcome: Ok(vec![1]),
                     })
                     .collect();
-                once::finish_batch(tx, &outcomes).await?;
+                once::finish_batch(tx, &outcomes);
                 Ok(outcomes.len())
             })
             .await

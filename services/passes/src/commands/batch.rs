@@ -73,5 +73,6 @@ async fn finish(tx: &Tx, requests: &[Request], decided: &BTreeMap<usize, Decided
             },
         })
         .collect();
-    once::finish_batch(tx, &outcomes).await
+    once::finish_batch(tx, &outcomes);
+    Ok(())
 }

@@ -185,6 +185,6 @@ async fn recorded_pass(tx: &Tx, id: &[u8]) -> Result<Pass> {
 async fn settle(tx: &Tx, union: Union, change: Change) -> Result<Pass> {
     let pass = change.pass.clone();
     carry_out(tx, union, &[change], &mut TermsBook::default()).await?;
-    once::finish(tx, &pass.id.to_bytes()).await?;
+    once::finish(tx, &pass.id.to_bytes())?;
     Ok(pass)
 }

@@ -89,7 +89,7 @@ impl Passes {
                 let product = store::save_draft(tx, product, &terms.0).await?;
                 store::create_stock(tx, product.id).await?;
                 tx.audit(operator.audit("create_pass_product", product.id.0));
-                once::finish(tx, product.id.0.as_bytes()).await?;
+                once::finish(tx, product.id.0.as_bytes())?;
                 Ok(product.id)
             })
             .await
@@ -118,7 +118,7 @@ impl Passes {
                 let product = store::save_draft(tx, product.edit(), &terms.0).await?;
                 let detail = serde_json::json!({ "version": product.draft });
                 tx.audit(operator.audit("update_pass_product", id.0).detail(detail));
-                once::finish(tx, id.0.as_bytes()).await?;
+                once::finish(tx, id.0.as_bytes())?;
                 Ok(id)
             })
             .await
@@ -146,7 +146,7 @@ impl Passes {
                     return recorded_product(&done);
                 }
                 self.decide_shop(tx, (operator, shop), product).await?;
-                once::finish(tx, id.0.as_bytes()).await?;
+                once::finish(tx, id.0.as_bytes())?;
                 Ok(id)
             })
             .await?;

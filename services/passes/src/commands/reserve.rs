@@ -337,7 +337,7 @@ impl Passes {
                         .audit("open_visit_days", first.venue)
                         .detail(detail),
                 );
-                once::finish(tx, first.venue.as_bytes()).await
+                once::finish(tx, first.venue.as_bytes())
             })
             .await
     }
