@@ -26,7 +26,7 @@ use crate::loops::Loops;
 /// Partitions of each topic in a seed's story.
 pub(crate) const PARTITIONS: i32 = 2;
 /// How long a relay may take to get the lock that the seed before it gives back.
-const LOCK_WAIT: Duration = Duration::from_secs(20);
+const LOCK_WAIT: Duration = Duration::from_secs(60);
 /// The union's merchant at the provider.
 const MCHID: &str = "1900000050";
 /// The root that signs key sets.
