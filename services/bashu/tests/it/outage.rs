@@ -7,6 +7,7 @@ use kit::testing::env;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdout, Command};
+use tokio::task::JoinSet;
 
 use crate::world::World;
 
@@ -55,18 +56,19 @@ async fn a_start_in_an_outage_waits_for_its_end() {
 
     let link = TcpListener::bind(address).await.unwrap();
     let postgres = format!("{}:{}", env("BASHU_PG_HOST"), env("BASHU_PG_PORT"));
-    let linked = tokio::spawn(async move {
+    let linked = async {
+        let mut pairs = JoinSet::new();
         loop {
             let (mut near, _) = link.accept().await.unwrap();
             let mut far = TcpStream::connect(&postgres).await.unwrap();
-            tokio::spawn(async move {
-                let _ends_with_the_test = tokio::io::copy_bidirectional(&mut near, &mut far).await;
-            });
+            pairs.spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
         }
-    });
-    serving.until("\"message\":\"serving\"").await;
-    drop(serving);
-    linked.abort();
+    };
+    let serves = serving.until("\"message\":\"serving\"");
+    tokio::select! {
+        () = serves => {}
+        () = linked => {}
+    }
 }
 
 #[tokio::test]
