@@ -56,7 +56,7 @@ pub(crate) async fn everything(play: &mut Play<'_>) -> Result<()> {
         found.extend(log(&topic, &play.world.memory.records(&topic)));
     }
     for (service, what, sql) in WAITS {
-        let rows: Vec<Found> = play.world.rows(service, sql).await?;
+        let rows: Vec<Found> = play.world.judged(service, sql).await?;
         found.extend(rows.into_iter().map(|row| format!("{what}: {}", row.found)));
     }
     found.extend(acknowledged(play).await?);
@@ -81,7 +81,7 @@ pub(crate) async fn everything(play: &mut Play<'_>) -> Result<()> {
 
 /// The promises of `bashu verify` that do not hold.
 pub(crate) async fn promises(world: &World<'_>) -> Result<Vec<String>> {
-    let broken = bashu::verify::broken(&world.ground.services).await?;
+    let broken = bashu::verify::broken(&world.ground.judges).await?;
     Ok(broken
         .into_iter()
         .map(|(id, one)| format!("{id}: {}: {}", one.subject, one.problem))
@@ -125,57 +125,74 @@ pub(crate) fn log(topic: &str, partitions: &[Vec<Record>]) -> Vec<String> {
     found
 }
 
-/// What was acknowledged is there.
+/// What was acknowledged is there: asked in one question of each service.
 async fn acknowledged(play: &Play<'_>) -> Result<Vec<String>> {
+    #[derive(FromQueryResult)]
+    struct Missing {
+        at: i64,
+    }
+    let mut questions: BTreeMap<Service, Vec<String>> = BTreeMap::new();
+    for (at, asked) in play.log.iter().enumerate() {
+        if let Answer::Done { id, said } = &asked.answer {
+            let (service, sql) = row_of(&asked.act, id, said);
+            let question = format!("({at}::bigint, EXISTS ({sql}))");
+            questions.entry(service).or_default().push(question);
+        }
+    }
     let mut missing = Vec::new();
-    for asked in &play.log {
-        let Answer::Done { id, said } = &asked.answer else {
-            continue;
-        };
-        let (service, sql) = match &asked.act {
-            Act::Buy { .. } | Act::Activate { .. } | Act::Refund { .. } | Act::Custody { .. } => (
-                Service::Passes,
-                format!("SELECT 1 FROM pass WHERE lpad(to_hex(id), 16, '0') = '{id}'"),
-            ),
-            Act::Shop { .. } => (
-                Service::Passes,
-                format!("SELECT 1 FROM product WHERE id = '{id}'"),
-            ),
-            Act::Pay { order, .. } => (
-                Service::Billing,
-                format!("SELECT 1 FROM payment WHERE id = '{id}' AND order_id = '{order}'"),
-            ),
-            Act::Cancel { .. } => (
-                Service::Billing,
-                format!("SELECT 1 FROM orders WHERE id = '{id}' AND state IN ('closed', 'paid')"),
-            ),
-            Act::Scan { .. } => {
-                let decision = said.split(' ').next().unwrap_or_default();
-                (
-                    Service::Admission,
-                    format!(
-                        "SELECT 1 FROM redemption WHERE id = '{id}' AND decision = '{decision}'"
-                    ),
-                )
-            }
-            Act::Void { .. } => (
-                Service::Admission,
-                format!("SELECT 1 FROM redemption WHERE id = '{id}' AND voided_at IS NOT NULL"),
-            ),
-            Act::Override { .. } => (
-                Service::Admission,
-                format!("SELECT 1 FROM redemption WHERE id = '{id}' AND decision = 'admit'"),
-            ),
-            Act::GrantStaff | Act::WithdrawStaff { .. } => (
-                Service::Identity,
-                format!("SELECT 1 FROM role WHERE id = '{id}'"),
-            ),
-        };
-        if play.world.text(service, &sql).await?.is_none() {
+    for (service, questions) in questions {
+        let sql = format!(
+            "SELECT at FROM (VALUES {}) AS t (at, found) WHERE NOT found ORDER BY at",
+            questions.join(", ")
+        );
+        let rows: Vec<Missing> = play.world.judged(service, &sql).await?;
+        for row in rows {
+            let asked = &play.log[usize::try_from(row.at)?];
             missing.push(format!("acknowledged and not there: {asked:?}"));
         }
     }
     Ok(missing)
+}
+
+/// Where what came of an act must be found.
+fn row_of(act: &Act, id: &str, said: &str) -> (Service, String) {
+    match act {
+        Act::Buy { .. } | Act::Activate { .. } | Act::Refund { .. } | Act::Custody { .. } => (
+            Service::Passes,
+            format!("SELECT 1 FROM pass WHERE lpad(to_hex(id), 16, '0') = '{id}'"),
+        ),
+        Act::Shop { .. } => (
+            Service::Passes,
+            format!("SELECT 1 FROM product WHERE id = '{id}'"),
+        ),
+        Act::Pay { order, .. } => (
+            Service::Billing,
+            format!("SELECT 1 FROM payment WHERE id = '{id}' AND order_id = '{order}'"),
+        ),
+        Act::Cancel { .. } => (
+            Service::Billing,
+            format!("SELECT 1 FROM orders WHERE id = '{id}' AND state IN ('closed', 'paid')"),
+        ),
+        Act::Scan { .. } => {
+            let decision = said.split(' ').next().unwrap_or_default();
+            (
+                Service::Admission,
+                format!("SELECT 1 FROM redemption WHERE id = '{id}' AND decision = '{decision}'"),
+            )
+        }
+        Act::Void { .. } => (
+            Service::Admission,
+            format!("SELECT 1 FROM redemption WHERE id = '{id}' AND voided_at IS NOT NULL"),
+        ),
+        Act::Override { .. } => (
+            Service::Admission,
+            format!("SELECT 1 FROM redemption WHERE id = '{id}' AND decision = 'admit'"),
+        ),
+        Act::GrantStaff | Act::WithdrawStaff { .. } => (
+            Service::Identity,
+            format!("SELECT 1 FROM role WHERE id = '{id}'"),
+        ),
+    }
 }
 
 /// Nobody was let in more often than the products allow, by what the gates were told.

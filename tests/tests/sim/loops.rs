@@ -7,6 +7,7 @@ use kit::relay::{Relay, Status};
 use kit::replica::{Replica, Roots};
 use kit::{Ctx, Result};
 
+use crate::ground::Ground;
 use crate::world::{Service, Union50};
 
 /// One loop of the union.
@@ -59,13 +60,13 @@ pub(crate) struct Loops {
 }
 
 impl Loops {
-    pub(crate) fn new(services: &[Ctx], bus: &Bus, roots: &Roots) -> Self {
+    pub(crate) fn new(ground: &Ground, bus: &Bus, roots: &Roots) -> Self {
+        let relays = ground.relays.iter();
         Self {
-            relays: services
-                .iter()
+            relays: relays
                 .map(|ctx| Relay::new(ctx.clone(), bus.clone()))
                 .collect(),
-            readings: readings(services, bus, roots),
+            readings: readings(&ground.services, bus, roots),
             zombies: Vec::new(),
         }
     }

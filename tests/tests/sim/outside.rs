@@ -16,9 +16,9 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 
+use crate::ground::Ground;
 use crate::paths::Path;
 use crate::sweep::Sweep;
-use crate::world::Ground;
 
 /// What kit says of its producers.
 const PRODUCER: &str = include_str!("../../../services/kit/src/bus/kafka/producer.rs");

@@ -16,9 +16,10 @@ use uuid::Uuid;
 
 use crate::acts::{Act, Answer, ask};
 use crate::check;
+use crate::ground::Ground;
 use crate::loops::{self, CONSUMERS, Loop};
 use crate::town::{Town, client_key};
-use crate::world::{Ground, PARTITIONS, Service, World};
+use crate::world::{PARTITIONS, Service, World};
 
 /// Moves of one story.
 const MOVES: usize = 200;
@@ -94,11 +95,8 @@ pub(crate) async fn play_with(
 ) -> Result<Played> {
     let mut world = World::new(ground, seed).await?;
     let town = Town::found(&mut world).await?;
-    for service in Service::ALL {
-        let faults = world.faults(service);
-        defect
-            .into_iter()
-            .for_each(|defect| faults.switch_on(defect));
+    if let Some(defect) = defect {
+        ground.switch_on(defect);
     }
     let mut play = Play {
         world,
@@ -147,8 +145,10 @@ impl Play<'_> {
 
     fn watch(&self, on: bool) {
         self.world.bus.faults().watch(on);
-        let all = Service::ALL.iter();
-        all.for_each(|service| self.world.faults(*service).watch(on));
+        let ground = self.world.ground;
+        for ctx in ground.services.iter().chain(&ground.relays) {
+            ctx.db.faults().watch(on);
+        }
     }
 
     fn count_crashes(&mut self) {
@@ -158,6 +158,14 @@ impl Play<'_> {
         }
         for one in passed.into_iter().filter(|one| one.crashed) {
             self.count(one.point);
+        }
+        // Plans are made for the bus and the services: a relay with points of its own needs some.
+        for ctx in &self.world.ground.relays {
+            let passed = ctx.db.faults().take_passed();
+            if let Some(one) = passed.first() {
+                let found = format!("nobody ever dies at {one:?} of a relay");
+                self.violations.push(found);
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::Run;
 use crate::seeds::Asked;
@@ -38,6 +39,8 @@ pub(crate) fn write(run: &Run, asked: &Asked) -> Result<()> {
         "machine": machine(),
         "seeds": { "from": 1, "to": count, "kept": run.seeds.saturating_sub(count) },
         "seconds": run.seconds,
+        "workers": asked.workers(),
+        "stories": stories(run),
         "happened": run.happened,
         "failed_seeds": run.violations,
         "figures": figures(run, in_time),
@@ -47,6 +50,12 @@ pub(crate) fn write(run: &Run, asked: &Asked) -> Result<()> {
         save(&format!("tests/sim-{count}.json"), &told)?;
     }
     Ok(())
+}
+
+/// One hash over all stories, by which two runs of one commit are known to have seen the same.
+fn stories(run: &Run) -> String {
+    let told: Vec<&str> = run.hashes.values().map(String::as_str).collect();
+    hex::encode(Sha256::digest(told.join("\n")))
 }
 
 fn figures(run: &Run, in_time: bool) -> Vec<Value> {

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, ensure};
 use chrono::TimeDelta;
 use kit::bus::MemoryOptions;
 use kit::relay::Status;
+use sea_orm::FromQueryResult;
 
 use crate::loops::{self, CONSUMERS};
 use crate::world::{Service, World};
@@ -82,7 +83,12 @@ impl World<'_> {
     async fn drain_due(&mut self, service: Service, last: &mut String) -> usize {
         let mut moved = 0;
         for _ in 0..STEPS_MAX {
-            match loops::due(&self.union, service).await {
+            let stepped = match self.may_be_due(service).await {
+                Ok(false) => break,
+                Ok(true) => loops::due(&self.union, service).await,
+                Err(error) => Err(error),
+            };
+            match stepped {
                 Ok(0) => break,
                 Ok(count) => moved += count,
                 Err(error) => {
@@ -92,6 +98,18 @@ impl World<'_> {
             }
         }
         moved
+    }
+
+    /// Whether any row's time has come, claimed or not. Mostly none has, and to look costs a third
+    /// of a claim that finds nothing.
+    async fn may_be_due(&self, service: Service) -> kit::Result<bool> {
+        #[derive(FromQueryResult)]
+        struct Row {
+            any: bool,
+        }
+        let sql = "SELECT EXISTS (SELECT FROM due WHERE run_at <= $1) AS any";
+        let row: Option<Row> = self.ctx(service).db.one(sql, [self.now().into()]).await?;
+        Ok(row.is_none_or(|row| row.any))
     }
 
     /// Ends every fault, and lets time go on until what waited has ended.

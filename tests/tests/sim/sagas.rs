@@ -7,11 +7,11 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use crate::ground::Ground;
 use crate::paths::Path;
 use crate::report;
 use crate::seeds::{Asked, fresh};
 use crate::sweep::{Again, Place, Sweep};
-use crate::world::Ground;
 
 /// How long a run of the tests goes on with further places of one saga.
 const CI_SECONDS_MAX: u64 = 4;

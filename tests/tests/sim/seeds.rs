@@ -7,6 +7,8 @@ use std::path::PathBuf;
 /// Seeds played by every run of the tests, beside the fresh one and those that once found
 /// something.
 const SEEDS_CI: u64 = 20;
+/// Workers of a run of many seeds. They leave one ground to the sweeps, which are played meanwhile.
+const WORKERS: u32 = 3;
 /// Fresh seeds begin here, away from those that count from one.
 const FRESH_FROM: u64 = 1_000_000;
 /// Characters of what a seed found that are kept beside it.
@@ -61,6 +63,14 @@ impl Asked {
                 let first = std::iter::once(fresh).chain(kept());
                 first.chain(1..=SEEDS_CI).collect()
             }
+        }
+    }
+
+    /// How many are played beside each other: others run tests while a part is played.
+    pub(crate) const fn workers(self) -> u32 {
+        match self {
+            Self::Many(_) => WORKERS,
+            Self::One(_) | Self::Part(_) => 1,
         }
     }
 

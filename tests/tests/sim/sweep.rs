@@ -21,9 +21,10 @@ use uuid::Uuid;
 
 use crate::acts::{Act, Answer, ask};
 use crate::check;
+use crate::ground::Ground;
 use crate::paths::Path;
 use crate::town::{Town, client_key};
-use crate::world::{Ground, Service, World, roots};
+use crate::world::{Service, World, roots};
 
 /// How often somebody without an answer asks again.
 const ASKED_MAX: usize = 4;

@@ -10,32 +10,27 @@ use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
 use credential::keyset::Issuer;
 use ed25519_dalek::SigningKey;
+use kit::Ctx;
 use kit::bus::{Bus, Faults, Memory, MemoryOptions};
-use kit::db::DbOptions;
 use kit::replica::{Keys, Roots};
-use kit::testing::TestDb;
 use kit::types::Union;
-use kit::{Clock, Ctx, Db, Ids};
 use sandbox::{ManualClock, Sandbox};
-use sea_orm::{ConnectionTrait, FromQueryResult};
+use sea_orm::FromQueryResult;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::ground::Ground;
 use crate::loops::Loops;
 
 /// Partitions of each topic in a seed's story.
 pub(crate) const PARTITIONS: i32 = 2;
-/// Connections of each service, at most.
-const CONNECTIONS_MAX: u32 = 6;
 /// How long a relay may take to get the lock that the seed before it gives back.
 const LOCK_WAIT: Duration = Duration::from_secs(20);
 /// The union's merchant at the provider.
 const MCHID: &str = "1900000050";
 /// The root that signs key sets.
 const ROOT: [u8; 32] = [77; 32];
-/// Tables that migrations fill and nobody changes.
-const KEPT: &str = "'migration', 'account', 'outbox_relay'";
 
 /// The four services, in the order of every list here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,96 +53,6 @@ impl Service {
             Self::Admission => admission::NAME,
         }
     }
-}
-
-/// Databases that one seed after the other is played in.
-pub(crate) struct Ground {
-    _databases: Vec<TestDb>,
-    /// The same databases with every right, to empty them.
-    admins: Vec<Db>,
-    pub(crate) services: Vec<Ctx>,
-    pub(crate) clock: Clock,
-    keys: PathBuf,
-}
-
-impl Ground {
-    pub(crate) async fn new() -> Result<Self> {
-        let migrations = [
-            identity::ALL_MIGRATIONS,
-            passes::ALL_MIGRATIONS,
-            billing::ALL_MIGRATIONS,
-            admission::ALL_MIGRATIONS,
-        ];
-        let clock = Clock::manual(kit::testing::start());
-        let (mut databases, mut admins, mut services) = (Vec::new(), Vec::new(), Vec::new());
-        for (service, migrations) in Service::ALL.into_iter().zip(migrations) {
-            let database = kit::testing::db(service.name(), migrations).await;
-            let options = DbOptions {
-                url: database.url(),
-                connections_max: CONNECTIONS_MAX,
-            };
-            let db = Db::connect(options, clock.clone(), Ids::seeded(0)).await?;
-            services.push(Ctx::new(Union::Chongqing, service.name(), db));
-            admins.push(database.superuser().await);
-            databases.push(database);
-        }
-        let keys = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sim-sandbox-keys");
-        sandbox::provision(&keys).map_err(|error| anyhow::anyhow!("{error}"))?;
-        Ok(Self {
-            _databases: databases,
-            admins,
-            services,
-            clock,
-            keys,
-        })
-    }
-
-    /// Empties every table and begins everything anew under a seed.
-    pub(crate) async fn reset(&self, seed: u64) -> Result<()> {
-        self.clock.set(kit::testing::start());
-        for (at, admin) in self.admins.iter().enumerate() {
-            admin
-                .pool()
-                .execute_unprepared(&emptying(admin).await?)
-                .await?;
-            let ctx = &self.services[at];
-            ctx.ids
-                .reseed(seed.wrapping_mul(16).wrapping_add(at as u64));
-            ctx.db.faults().clear();
-            ctx.db.faults().watch(false);
-            ctx.db.faults().take_passed();
-        }
-        Ok(())
-    }
-}
-
-/// What empties a database: rows go one by one, which for a few hundred is quicker than making
-/// ninety files anew.
-async fn emptying(admin: &Db) -> Result<String> {
-    #[derive(FromQueryResult)]
-    struct Row {
-        sql: String,
-    }
-    let rows: Vec<Row> = admin
-        .all(
-            &format!(
-                "SELECT 'DELETE FROM ' || quote_ident(relname) AS sql FROM pg_class
-                 WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
-                   AND relname NOT IN ({KEPT})
-                 UNION ALL
-                 SELECT 'SELECT setval(''' || quote_ident(relname) || ''', 1, false)'
-                 FROM pg_class WHERE relkind = 'S' AND relnamespace = 'public'::regnamespace"
-            ),
-            [],
-        )
-        .await?;
-    let all: Vec<String> = rows.into_iter().map(|row| row.sql).collect();
-    Ok(format!(
-        "SET LOCAL session_replication_role = replica; {};
-         UPDATE outbox_relay SET epoch = 1, announced = false, tick = 0,
-           s1 = pg_current_snapshot(), s2 = NULL, last_id = 0, pseqs = '{{}}', offsets = '{{}}'",
-        all.join("; ")
-    ))
 }
 
 /// What is in this process's memory of each service, and goes when the process dies.
@@ -213,7 +118,7 @@ impl<'a> World<'a> {
         servers.push(spawn(async move {
             axum::serve(ours, routes).await.expect("billing serves");
         }));
-        let loops = Loops::new(&ground.services, &bus, &roots());
+        let loops = Loops::new(ground, &bus, &roots());
         let http = reqwest::Client::builder().no_proxy().build()?;
         let mut world = Self {
             ground,
@@ -324,6 +229,17 @@ impl<'a> World<'a> {
         sql: &str,
     ) -> Result<Vec<R>> {
         let rows = self.ctx(service).db.all(sql, []).await;
+        rows.with_context(|| format!("{service:?}: {sql}"))
+    }
+
+    /// The same for who looks whether promises hold: a question that is never asked again takes no
+    /// room among the statements that the service's own connections know.
+    pub(crate) async fn judged<R: FromQueryResult>(
+        &self,
+        service: Service,
+        sql: &str,
+    ) -> Result<Vec<R>> {
+        let rows = self.ground.judges[service as usize].db.all(sql, []).await;
         rows.with_context(|| format!("{service:?}: {sql}"))
     }
 
