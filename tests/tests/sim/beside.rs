@@ -17,7 +17,8 @@ use crate::seeds::Asked;
 /// How long a run of the tests goes on with further seeds.
 const CI_SECONDS_MAX: u64 = 25;
 
-/// Plays what was asked for, on as many grounds as there is room for; each story is heard here as soon as it has ended.
+/// Plays what was asked for, on as many grounds as there is room for; each story is heard here as
+/// soon as it has ended.
 ///
 /// # Panics
 /// When a world cannot be made: then no further seed is begun.

@@ -25,10 +25,20 @@ const JUDGE_CONNECTIONS_MAX: u32 = 1;
 /// the server of the databases has two hundred.
 const GROUNDS_MAX: usize = 4;
 static GROUNDS: Semaphore = Semaphore::const_new(GROUNDS_MAX);
-/// What a ground's databases do differently from those that people's money is in. No story lets
-/// the server of the databases die, only our process: what was committed is there for every later
-/// reader whether it has reached the disk or not, so nobody waits for the disk.
-const SETTING: &str = "synchronous_commit = off";
+
+/// What a ground's databases do differently from those that people's money is in.
+const SETTINGS: [&str; 3] = [
+    // No story lets the server of the databases die, only our process: what was committed is there
+    // for every later reader whether it has reached the disk or not, so nobody waits for the disk.
+    "synchronous_commit = off",
+    // A seed is short: nearly every plan would be made for one use.
+    "plan_cache_mode = force_generic_plan",
+    // The rows that a claim takes (`LIMIT … FOR UPDATE SKIP LOCKED` below an `IN`) follow from its
+    // plan: as a nested loop it looks for them again for each row. Which plan that is, follows from
+    // when the server last counted its rows, and that from the machine's time, not from the seed.
+    "enable_nestloop = off",
+];
+
 /// Tables that migrations fill and nobody changes.
 const KEPT: &str = "'migration', 'account', 'outbox_relay'";
 
@@ -83,8 +93,10 @@ impl Ground {
 
     async fn add(&mut self, service: Service, database: TestDb) -> Result<()> {
         let admin = database.superuser().await;
-        let sql = format!("ALTER DATABASE {} SET {SETTING}", database.name());
-        admin.execute(&sql, []).await?;
+        for setting in SETTINGS {
+            let sql = format!("ALTER DATABASE {} SET {setting}", database.name());
+            admin.execute(&sql, []).await?;
+        }
         // It was opened before that, on a clock of its own: nobody works with it.
         database.ctx.db.pool().clone().close().await?;
         let ids = Ids::seeded(0);
