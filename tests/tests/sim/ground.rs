@@ -27,16 +27,12 @@ const GROUNDS_MAX: usize = 4;
 static GROUNDS: Semaphore = Semaphore::const_new(GROUNDS_MAX);
 
 /// What a ground's databases do differently from those that people's money is in.
-const SETTINGS: [&str; 3] = [
+const SETTINGS: [&str; 2] = [
     // No story lets the server of the databases die, only our process: what was committed is there
     // for every later reader whether it has reached the disk or not, so nobody waits for the disk.
     "synchronous_commit = off",
     // A seed is short: nearly every plan would be made for one use.
     "plan_cache_mode = force_generic_plan",
-    // The rows that a claim takes (`LIMIT … FOR UPDATE SKIP LOCKED` below an `IN`) follow from its
-    // plan: as a nested loop it looks for them again for each row. Which plan that is, follows from
-    // when the server last counted its rows, and that from the machine's time, not from the seed.
-    "enable_nestloop = off",
 ];
 
 /// Tables that migrations fill and nobody changes.

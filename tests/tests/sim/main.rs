@@ -100,8 +100,6 @@ impl Run {
     fn take(&mut self, seed: u64, played: Played) {
         self.seeds += 1;
         self.hashes.insert(seed, played.hash());
-        let d = format!("/tmp/simw/many-{}", std::process::id());
-        std::fs::create_dir_all(&d).unwrap();
         for (what, count) in &played.happened {
             *self.happened.entry(what.clone()).or_default() += count;
         }
