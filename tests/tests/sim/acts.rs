@@ -257,7 +257,13 @@ async fn cancel(world: &World<'_>, caller: &Caller, order: OrderId, key: Uuid) -
     };
     tokio::select! {
         biased;
-        ended = command => ended?,
+        ended = command => {
+            // It died before the commit. Who asks again is held anew, not by what nobody releases.
+            if held.is_some() {
+                faults.clear();
+            }
+            ended?;
+        }
         () = committed => {}
     }
     Ok(Answer::done(order))

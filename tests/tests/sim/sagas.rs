@@ -15,6 +15,8 @@ use crate::sweep::{Again, Place, Sweep};
 
 /// How long a run of the tests goes on with further places of one saga.
 const CI_SECONDS_MAX: u64 = 4;
+/// How long a play may take in which somebody asks twice.
+const ANSWER_WAIT: Duration = Duration::from_secs(60);
 /// Places of one saga that every run of the tests looks at, however slow it is.
 const PLACES_MIN: usize = 3;
 /// How the provider fails.
@@ -125,4 +127,19 @@ async fn what_is_paid_late_ends_alike_whatever_goes_wrong_once() {
 #[tokio::test]
 async fn a_refused_return_ends_alike_whatever_goes_wrong_once() {
     ends_alike(Path::ReturnRefused).await;
+}
+
+/// Who dies just before the cancellation is committed asks again and gets an answer.
+#[tokio::test]
+async fn a_cancellation_that_died_uncommitted_is_asked_again() {
+    let ground = Ground::new().await.expect("the test world is up");
+    let mut sweep = Sweep::new(&ground, Path::Cancelled).await.expect("a world");
+    let (clean, places) = sweep.clean().await.expect("a play in which nothing dies");
+    let uncommitted = |place: &&Place| {
+        (place.passed.point, place.passed.what) == ("tx.before_commit", "cancel_order")
+    };
+    let place = *places.iter().find(uncommitted).expect("a cancellation");
+    let dying = tokio::time::timeout(ANSWER_WAIT, sweep.dying_at(place));
+    let end = dying.await.expect("an answer in time").expect("an end");
+    assert_eq!(end, clean);
 }
