@@ -12,7 +12,7 @@ use crate::world::Bench;
 const QUIET_TIMEOUT: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(400);
 /// The databases whose outboxes are looked at.
-const DATABASES: [&str; 4] = ["identity", "passes", "billing", "admission"];
+pub(crate) const DATABASES: [&str; 4] = ["identity", "passes", "billing", "admission"];
 /// Of the events that a load makes, at least so much must be published when it ends: a relay that
 /// starves under it would pay later, when nobody looks.
 const PUBLISHED_SHARE_MIN: f64 = 0.95;
