@@ -1,7 +1,7 @@
 //! What must hold when everything has come to rest: the promises of `bashu verify`, and what only
 //! those can say who asked, who was paid, and who saw the log.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::{Context, Result};
 use credential::rules::Direction;
@@ -198,11 +198,17 @@ fn row_of(act: &Act, id: &str, said: &str) -> (Service, String) {
 /// Nobody was let in more often than the products allow, by what the gates were told.
 fn entries(play: &Play<'_>) -> Vec<String> {
     let mut found = Vec::new();
-    let voided: Vec<&str> = play
+    // Of a void whose answer was lost nobody knows: it may have made room for another entry.
+    let voided: BTreeSet<String> = play
         .log
         .iter()
-        .filter(|asked| matches!(asked.act, Act::Void { .. }))
-        .filter_map(|asked| asked.answer.id())
+        .filter_map(|asked| {
+            let Act::Void { redemption } = &asked.act else {
+                return None;
+            };
+            let may_be = asked.answer.id().is_some() || asked.answer == Answer::Unknown;
+            may_be.then(|| redemption.to_string())
+        })
         .collect();
     let mut sold = BTreeMap::new();
     for asked in &play.log {
@@ -227,10 +233,7 @@ fn entries(play: &Play<'_>) -> Vec<String> {
         let Answer::Done { id, said } = answer else {
             continue;
         };
-        let Some(day) = said
-            .strip_prefix("admit ")
-            .filter(|_| !voided.contains(&&**id))
-        else {
+        let Some(day) = said.strip_prefix("admit ").filter(|_| !voided.contains(id)) else {
             continue;
         };
         let venue = play.town.devices[*device].venue;
