@@ -11,7 +11,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -129,20 +129,30 @@ impl Kafka {
         }
     }
 
-    /// The topic's partitions, or `None` while it is missing or a partition has no leader.
+    /// The topic's partitions, or `None` while it is missing or a partition has no leader that
+    /// knows of it: the cluster names one before that broker itself has heard.
     async fn partitions(&self, client: &Arc<BaseConsumer>, name: &str) -> Result<Option<i32>> {
         let (client, name) = (Arc::clone(client), name.to_owned());
-        let metadata =
-            blocking(move || Ok(client.fetch_metadata(Some(&name), BROKER_TIMEOUT)?)).await?;
-        let Some(topic) = metadata.topics().first() else {
-            return Ok(None);
-        };
-        let led = topic
-            .partitions()
-            .iter()
-            .all(|p| p.leader() >= 0 && p.error().is_none());
-        let missing = topic.error().is_some() || topic.partitions().is_empty();
-        Ok((led && !missing).then(|| i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX)))
+        blocking(move || {
+            let metadata = client.fetch_metadata(Some(&name), BROKER_TIMEOUT)?;
+            let topic = metadata.topics().first();
+            let Some(topic) = topic.filter(|topic| topic.error().is_none()) else {
+                return Ok(None);
+            };
+            for partition in topic.partitions() {
+                if partition.leader() < 0 || partition.error().is_some() {
+                    return Ok(None);
+                }
+                match client.fetch_watermarks(&name, partition.id(), BROKER_TIMEOUT) {
+                    Ok(_) => {}
+                    Err(error) if is_unheard(&error) => return Ok(None),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            let count = i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX);
+            Ok((count > 0).then_some(count))
+        })
+        .await
     }
 
     async fn create(&self, name: &str) -> Result<()> {
@@ -187,6 +197,18 @@ impl Kafka {
         let (name, from) = (self.name(topic), from.to_vec());
         blocking(move || read_tails(&config.create()?, &name, &from)).await
     }
+}
+
+/// Whether a broker says that it has not heard yet of a partition that it leads.
+fn is_unheard(error: &KafkaError) -> bool {
+    matches!(
+        error,
+        KafkaError::MetadataFetch(
+            RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+        )
+    )
 }
 
 fn read_tails(consumer: &BaseConsumer, name: &str, from: &[i64]) -> Result<Vec<Tail>> {
