@@ -30,13 +30,14 @@ pub(crate) enum Inner {
 /// A statement that changes rows of one table, and its values. In it `$` stands before the number
 /// of a value and nowhere else.
 #[derive(Debug)]
-pub(crate) struct Write {
+pub struct Write {
     sql: &'static str,
     values: Vec<Value>,
 }
 
 impl Write {
-    pub(crate) fn new(sql: &'static str, values: impl IntoIterator<Item = Value>) -> Self {
+    /// A statement and the values of `$1` and on.
+    pub fn new(sql: &'static str, values: impl IntoIterator<Item = Value>) -> Self {
         Self {
             sql,
             values: values.into_iter().collect(),
@@ -229,8 +230,10 @@ impl Tx {
         change(&mut self.pending.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Writes this together with the events, audit rows and due work, when the command is done.
-    pub(crate) fn at_end(&self, write: Write) {
+    /// Writes this together with the events, audit rows and due work, when the command is done: for
+    /// what nothing in the command reads again. No two writes of a command may touch the same row;
+    /// what a constraint says against one, the end of the command says.
+    pub fn at_end(&self, write: Write) {
         self.pending(|pending| pending.writes.push(write));
     }
 

@@ -81,14 +81,14 @@ pub async fn override_admission(
             let let_in = let_in(tx, &venue, &one, (denial.as_ref(), &shift), by)?;
             if let_in.inside_delta != 0 {
                 let present = inside_today(tx, venue.id, one.id).await? + let_in.inside_delta;
-                set_inside(tx, venue.id, one.id, present).await?;
+                set_inside(tx, venue.id, one.id, present);
                 let all = inside.saturating_add_signed(let_in.inside_delta);
-                store::desk::set_counters(tx, &[(venue.id, all)]).await?;
+                store::desk::set_counters(tx, &[(venue.id, all)]);
             }
-            store::redemption::insert(tx, &[&let_in]).await?;
+            store::redemption::insert(tx, &[&let_in]);
             let mut figures = Figures::new();
             count(&mut figures, &let_in);
-            store::desk::add_figures(tx, &figures).await?;
+            store::desk::add_figures(tx, &figures);
             said(tx, ctx, manager, "override_admission", &let_in);
             once::finish(tx, let_in.id.as_bytes())?;
             Ok(let_in)
@@ -284,13 +284,13 @@ pub async fn void_redemption(
             let (voided, change) = one.voided(void, inside, shanghai_date(tx.now()))?;
             store::redemption::save(tx, &voided).await?;
             if change != 0 {
-                set_inside(tx, venue.id, pass, inside + change).await?;
+                set_inside(tx, venue.id, pass, inside + change);
                 let all = all.saturating_add_signed(change);
-                store::desk::set_counters(tx, &[(venue.id, all)]).await?;
+                store::desk::set_counters(tx, &[(venue.id, all)]);
             }
             let mut figures = Figures::new();
             add(&mut figures, &voided, "void".to_owned());
-            store::desk::add_figures(tx, &figures).await?;
+            store::desk::add_figures(tx, &figures);
             said(tx, ctx, manager, "void_redemption", &voided);
             once::finish(tx, voided.id.as_bytes())?;
             Ok(voided)
@@ -308,9 +308,9 @@ async fn inside_today(tx: &Tx, venue: VenueId, id: EntitlementId) -> Result<i32>
     Ok(i32::try_from(inside).unwrap_or(i32::MAX))
 }
 
-async fn set_inside(tx: &Tx, venue: VenueId, id: EntitlementId, inside: i32) -> Result<()> {
+fn set_inside(tx: &Tx, venue: VenueId, id: EntitlementId, inside: i32) {
     let inside = u32::try_from(inside).unwrap_or_default();
-    store::desk::set_presence(tx, vec![(venue, id, inside)]).await
+    store::desk::set_presence(tx, vec![(venue, id, inside)]);
 }
 
 async fn load_outcome(tx: &Tx, id: &[u8]) -> Result<Redemption> {

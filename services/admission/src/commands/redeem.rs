@@ -367,7 +367,7 @@ impl<'a> Batch<'a> {
                 self.tx.emit(event);
             }
         }
-        store::redemption::insert(self.tx, &new).await?;
+        store::redemption::insert(self.tx, &new);
         let unseen: Vec<EntitlementId> = self.unseen.into_iter().collect();
         let left = Left {
             desk: &self.opened.desk,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kit::tx::Write;
 use kit::types::{EntitlementId, GateId, VenueId, shanghai_date};
 use kit::{Result, Tx};
 use uuid::Uuid;
@@ -42,7 +43,7 @@ pub(crate) async fn close(tx: &Tx, left: &Left<'_>) -> Result<()> {
             left.counters.get(venue) != Some(&Counter { day, inside })
         })
         .collect();
-    set_counters(tx, &inside).await?;
+    set_counters(tx, &inside);
     let moved: Vec<(VenueId, EntitlementId, u32)> = left
         .moved
         .iter()
@@ -51,7 +52,7 @@ pub(crate) async fn close(tx: &Tx, left: &Left<'_>) -> Result<()> {
             Some((*venue, *id, visits.inside))
         })
         .collect();
-    set_presence(tx, moved).await?;
+    set_presence(tx, moved);
     if !left.unseen.is_empty() {
         let changed: Vec<&Entitlement> = left
             .unseen
@@ -61,21 +62,22 @@ pub(crate) async fn close(tx: &Tx, left: &Left<'_>) -> Result<()> {
         entitlement::save(tx, &changed).await?;
         save_budgets(tx, &desk.budgets).await?;
     }
-    add_figures(tx, left.figures).await
+    add_figures(tx, left.figures);
+    Ok(())
 }
 
 /// Sets the number of people inside each venue today; only under their locks. A transaction that
 /// began before midnight and got its locks after one that began later leaves the newer day alone.
-pub(crate) async fn set_counters(tx: &Tx, inside: &[(VenueId, u32)]) -> Result<()> {
+pub(crate) fn set_counters(tx: &Tx, inside: &[(VenueId, u32)]) {
     if inside.is_empty() {
-        return Ok(());
+        return;
     }
     let venues: Vec<Uuid> = inside.iter().map(|(venue, _)| venue.uuid()).collect();
     let numbers: Vec<i32> = inside
         .iter()
         .map(|(_, inside)| i32::try_from(*inside).unwrap_or(i32::MAX))
         .collect();
-    tx.execute(
+    tx.at_end(Write::new(
         "UPDATE venue_counter c SET day = $1, inside = t.inside
          FROM UNNEST($2::uuid[], $3::int[]) AS t (venue, inside)
          WHERE c.venue = t.venue AND c.day <= $1 AND (c.day, c.inside) <> ($1, t.inside)",
@@ -84,18 +86,13 @@ pub(crate) async fn set_counters(tx: &Tx, inside: &[(VenueId, u32)]) -> Result<(
             venues.into(),
             numbers.into(),
         ],
-    )
-    .await?;
-    Ok(())
+    ));
 }
 
 /// Sets of each entitlement the number inside a venue today.
-pub(crate) async fn set_presence(
-    tx: &Tx,
-    mut moved: Vec<(VenueId, EntitlementId, u32)>,
-) -> Result<()> {
+pub(crate) fn set_presence(tx: &Tx, mut moved: Vec<(VenueId, EntitlementId, u32)>) {
     if moved.is_empty() {
-        return Ok(());
+        return;
     }
     moved.sort_unstable_by_key(|(venue, id, _)| (*venue, id.to_i64()));
     moved.dedup_by_key(|(venue, id, _)| (*venue, *id));
@@ -105,7 +102,7 @@ pub(crate) async fn set_presence(
         .iter()
         .map(|(_, _, inside)| i32::try_from(*inside).unwrap_or(i32::MAX))
         .collect();
-    tx.execute(
+    tx.at_end(Write::new(
         "INSERT INTO presence (venue, entitlement, day, inside)
          SELECT v, i, $1, n FROM UNNEST($2::uuid[], $3::bigint[], $4::int[]) AS t (v, i, n)
          ON CONFLICT (venue, entitlement) DO UPDATE
@@ -117,9 +114,7 @@ pub(crate) async fn set_presence(
             ids.into(),
             inside.into(),
         ],
-    )
-    .await?;
-    Ok(())
+    ));
 }
 
 async fn save_budgets(tx: &Tx, budgets: &BTreeMap<u32, u32>) -> Result<()> {
@@ -139,9 +134,9 @@ async fn save_budgets(tx: &Tx, budgets: &BTreeMap<u32, u32>) -> Result<()> {
 }
 
 /// Adds to the day's figures; only under the venues' locks.
-pub(crate) async fn add_figures(tx: &Tx, figures: &Figures) -> Result<()> {
+pub(crate) fn add_figures(tx: &Tx, figures: &Figures) {
     if figures.is_empty() {
-        return Ok(());
+        return;
     }
     let today = shanghai_date(tx.now());
     let since = tx.now() - kit::types::day_start(today);
@@ -151,7 +146,7 @@ pub(crate) async fn add_figures(tx: &Tx, figures: &Figures) -> Result<()> {
     let whats: Vec<String> = figures.keys().map(|(_, _, what)| what.clone()).collect();
     let times: Vec<i64> = figures.values().map(|(times, _)| *times).collect();
     let persons: Vec<i64> = figures.values().map(|(_, persons)| *persons).collect();
-    tx.execute(
+    tx.at_end(Write::new(
         "INSERT INTO figure AS f (venue, day, gate, hour, what, times, persons)
          SELECT v, $1, g, $2, w, n, p
          FROM UNNEST($3::uuid[], $4::uuid[], $5::text[], $6::bigint[], $7::bigint[])
@@ -167,7 +162,5 @@ pub(crate) async fn add_figures(tx: &Tx, figures: &Figures) -> Result<()> {
             times.into(),
             persons.into(),
         ],
-    )
-    .await?;
-    Ok(())
+    ));
 }

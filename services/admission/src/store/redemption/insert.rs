@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use credential::rules::{Decision, Hints, Reason, Remaining};
-use kit::{Result, Tx};
+use kit::Tx;
+use kit::tx::Write;
 use uuid::Uuid;
 
 use super::{decision_text, direction_text};
@@ -13,13 +14,13 @@ const NONE: i32 = -1;
 const NO_INSTANT: i64 = i64::MIN;
 
 /// Adds the redemptions of one venue and one instant, all of version 1.
-pub async fn insert(tx: &Tx, all: &[&Redemption]) -> Result<()> {
+pub fn insert(tx: &Tx, all: &[&Redemption]) {
     let Some(first) = all.first() else {
-        return Ok(());
+        return;
     };
     let (at, scanned_on) = (first.at, first.scanned_on);
     let c = Columns::of(all);
-    tx.execute(
+    tx.at_end(Write::new(
         INSERT,
         [
             c.id.into(),
@@ -64,9 +65,7 @@ pub async fn insert(tx: &Tx, all: &[&Redemption]) -> Result<()> {
             Uuid::nil().into(),
             c.persons_allowed.into(),
         ],
-    )
-    .await?;
-    Ok(())
+    ));
 }
 
 const INSERT: &str = "
