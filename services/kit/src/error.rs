@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use sea_orm::sqlx::error::DatabaseError;
+
 use crate::graphql::Language;
 
 /// The result of everything that touches the database or the caller's rights.
@@ -150,7 +152,7 @@ impl Error {
         match self {
             Self::Db(
                 error @ (DbErr::Conn(runtime) | DbErr::Query(runtime) | DbErr::Exec(runtime)),
-            ) => match sqlstate_of(runtime).as_deref() {
+            ) => match said_by_server(runtime).and_then(DatabaseError::code) {
                 // Connection, resources, operator intervention.
                 Some(state) => matches!(state.get(..2), Some("08" | "53" | "57")),
                 None => is_connection(error),
@@ -196,24 +198,21 @@ impl Error {
 
     fn database_error(
         &self,
-        read: impl Fn(&dyn sea_orm::sqlx::error::DatabaseError) -> Option<String>,
+        read: impl Fn(&dyn DatabaseError) -> Option<String>,
     ) -> Option<String> {
         let Self::Db(sea_orm::DbErr::Query(runtime) | sea_orm::DbErr::Exec(runtime)) = self else {
             return None;
         };
-        let sea_orm::RuntimeErr::SqlxError(error) = runtime else {
-            return None;
-        };
-        error.as_database_error().and_then(read)
+        said_by_server(runtime).and_then(read)
     }
 }
 
-fn sqlstate_of(runtime: &sea_orm::RuntimeErr) -> Option<String> {
+/// What the server itself answered, where it answered.
+fn said_by_server(runtime: &sea_orm::RuntimeErr) -> Option<&dyn DatabaseError> {
     let sea_orm::RuntimeErr::SqlxError(error) = runtime else {
         return None;
     };
-    let said = error.as_database_error()?;
-    said.code().map(Cow::into_owned)
+    error.as_database_error()
 }
 
 /// Whether the way to the database failed, not what was asked of it: a row that does not fit its

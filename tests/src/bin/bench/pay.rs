@@ -81,7 +81,7 @@ struct Tally {
 /// The part `pay`.
 ///
 /// # Errors
-/// When not even the lowest rate ends in codes.
+/// When purchases fail already at the rate of the warm-up.
 pub(crate) async fn run(bench: &Bench) -> Result<Vec<Figure>> {
     let shop = shop(bench).await?;
     quiet(bench).await?;
