@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::due::Asked;
 use crate::told::Told;
 use crate::types::Union;
 use crate::{Clock, Db, Ids};
@@ -26,7 +27,10 @@ pub struct Ctx {
 #[derive(Clone, Debug, Default)]
 pub struct Wake {
     pub relay: Arc<Notify>,
+    /// Something that was planned for later may be due: the clock of a test moved.
     pub due: Arc<Notify>,
+    /// What was planned for now.
+    pub asked: Asked,
     /// Things that requests wait for.
     pub told: Told,
 }

@@ -5,22 +5,33 @@
 //! outside request derives from the row ([`Job::request_no`]). Jobs hold no transaction while
 //! they run; they open their own for what they learn. What is planned again while its row runs
 //! makes the row run once more.
+//!
+//! What a process has just planned for now has slots of its own and goes newest first: after an
+//! outage somebody who waits on the phone is not behind all who have left. Everything else goes
+//! oldest first, so that nothing waits for ever.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
-use sea_orm::FromQueryResult;
+use sea_orm::{FromQueryResult, Value};
 use uuid::Uuid;
 
 use crate::bus::is_crash;
 use crate::tx::Write;
 use crate::{Ctx, Error, Result, Tx};
 
+mod asked;
+mod run;
+
+pub use asked::Asked;
+pub use run::run;
+
 /// Jobs claimed in one step, at most.
 pub const JOBS_MAX: usize = 64;
-/// Jobs of one process and service that run at the same time.
+/// Jobs of one process and service that run at the same time: as many of those just planned, and as
+/// many of those that waited.
 pub const JOBS_AT_ONCE: usize = 16;
 /// How long a claim lasts: a job whose process died is run again after it. It is renewed while the
 /// job runs; one that was not renewed in time may run twice at once, which each job bears.
@@ -145,6 +156,14 @@ pub(crate) fn insert(tx: &Tx, rows: &[NewDue]) -> Option<Write> {
     ))
 }
 
+/// The rows that may run as soon as they are committed.
+pub(crate) fn for_now(tx: &Tx, rows: &[NewDue]) -> Vec<Uuid> {
+    let for_now = rows.iter().filter(|row| row.at <= tx.now());
+    for_now
+        .map(|row| due_id(row.kind, &row.subject, row.ordinal))
+        .collect()
+}
+
 fn due_id(kind: &str, subject: &str, ordinal: i32) -> Uuid {
     Uuid::new_v5(
         &Uuid::NAMESPACE_OID,
@@ -165,42 +184,50 @@ pub async fn cancel(tx: &Tx, kind: &str, subject: &str) -> Result<()> {
     Ok(())
 }
 
-/// Claims up to `jobs_max` rows that are due now, in one statement. Two processes never claim the
-/// same row. What was claimed by a statement whose answer was lost, is due again when the claim has
-/// run out.
+/// Which rows are claimed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Which<'a> {
+    /// Those that have been due longest, up to a number.
+    Oldest(usize),
+    /// These, if they are still there and nobody has them.
+    These(&'a [Uuid]),
+}
+
+/// Claims rows that are due now, in one statement. Two processes never claim the same row. What was
+/// claimed by a statement whose answer was lost, is due again when the claim has run out.
 ///
 /// # Errors
 /// When the database fails, or this machine's clock differs from the database's.
-pub(crate) async fn claim(ctx: &Ctx, jobs_max: usize) -> Result<Vec<Claimed>> {
-    let limit = i64::try_from(jobs_max).unwrap_or(i64::MAX);
+pub(crate) async fn claim(ctx: &Ctx, which: Which<'_>) -> Result<Vec<Claimed>> {
     ctx.db.drift.check()?;
+    let (among, value): (&str, Value) = match which {
+        Which::Oldest(jobs_max) => (
+            "ORDER BY run_at, id LIMIT $3",
+            i64::try_from(jobs_max).unwrap_or(i64::MAX).into(),
+        ),
+        Which::These(ids) => ("AND id = ANY ($3)", ids.to_vec().into()),
+    };
+    // An array is selected once. `IN` may be planned as a loop that selects anew for each row, and
+    // each time finds other rows unlocked: more than the limit.
+    let sql = format!(
+        "UPDATE due SET claimed_until = $2, attempts = attempts + 1
+         WHERE id = ANY (ARRAY(SELECT id FROM due
+            WHERE run_at <= $1 AND (claimed_until IS NULL OR claimed_until < $1)
+            {among} FOR UPDATE SKIP LOCKED))
+         RETURNING id, kind, subject, ordinal, payload, attempts, run_at, created_at, asked"
+    );
     let now = ctx.clock.now();
-    ctx.db
-        .all(
-            // An array is selected once. `IN` may be planned as a loop that selects anew for
-            // each row, and each time finds other rows unlocked: more than the limit.
-            "UPDATE due SET claimed_until = $2, attempts = attempts + 1
-                 WHERE id = ANY (ARRAY(SELECT id FROM due
-                    WHERE run_at <= $1 AND (claimed_until IS NULL OR claimed_until < $1)
-                    ORDER BY run_at, id LIMIT $3 FOR UPDATE SKIP LOCKED))
-                 RETURNING id, kind, subject, ordinal, payload, attempts, run_at, created_at,
-                   asked",
-            [
-                now.into(),
-                (now + TimeDelta::seconds(CLAIM_SECONDS)).into(),
-                limit.into(),
-            ],
-        )
-        .await
+    let until = now + TimeDelta::seconds(CLAIM_SECONDS);
+    ctx.db.all(&sql, [now.into(), until.into(), value]).await
 }
 
 /// Claims what is due now, runs it, and waits for all of it; the number of jobs run. A process
-/// runs [`crate::serve::due_loop`] instead, in which a slow job holds up no other.
+/// runs [`run`] instead, in which a slow job holds up no other.
 ///
 /// # Errors
 /// When the database fails; the errors of jobs stay in their rows.
 pub async fn step<W: Work>(ctx: &Ctx, work: &W) -> Result<usize> {
-    let jobs = claim(ctx, JOBS_MAX).await?;
+    let jobs = claim(ctx, Which::Oldest(JOBS_MAX)).await?;
     let count = jobs.len();
     futures::stream::iter(jobs)
         .for_each_concurrent(JOBS_AT_ONCE, |claimed| run_one(ctx, work, claimed))
@@ -213,7 +240,7 @@ pub async fn step<W: Work>(ctx: &Ctx, work: &W) -> Result<usize> {
 /// # Errors
 /// As [`step`], and when a job died at a point where a test wanted it to.
 pub async fn step_one<W: Work>(ctx: &Ctx, work: &W) -> Result<usize> {
-    let jobs = claim(ctx, 1).await?;
+    let jobs = claim(ctx, Which::Oldest(1)).await?;
     for claimed in &jobs {
         run_and_settle(ctx, work, claimed).await?;
     }
@@ -259,7 +286,7 @@ async fn run_and_settle<W: Work>(ctx: &Ctx, work: &W, claimed: &Claimed) -> Resu
         ctx.db
             .execute(again, [id.into(), ctx.clock.now().into()])
             .await?;
-        ctx.wake.due.notify_one();
+        ctx.wake.asked.push([id]);
     }
     Ok(())
 }

@@ -11,12 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use futures::StreamExt;
 use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -40,8 +37,6 @@ use listener::Limited;
 pub const DRAIN_SECONDS_MAX: u64 = 30;
 /// How long loops may take to end when the process stops, in seconds.
 pub const LOOPS_STOP_SECONDS_MAX: u64 = 30;
-/// How long due work may lie unseen when no hint came, in milliseconds.
-const DUE_POLL_MS: u64 = 500;
 /// How often forgotten idempotency records are swept, in seconds.
 const SWEEP_SECONDS: u64 = 600;
 
@@ -124,7 +119,7 @@ impl Service {
     pub fn due<W: due::Work + 'static>(self, work: W) -> Self {
         let work = Arc::new(work);
         self.add_loop("due", move |ctx, stop| {
-            due_loop(ctx, Arc::clone(&work), stop)
+            due::run(ctx, Arc::clone(&work), stop)
         })
     }
 
@@ -326,47 +321,6 @@ pub fn on_termination() -> Result<CancellationToken> {
         token.cancel();
     });
     Ok(stop)
-}
-
-/// Runs due work when a hint or the time says so, until `stop`; up to [`due::JOBS_AT_ONCE`] jobs
-/// side by side, so that a slow one holds up no other. Jobs that run at `stop` end first.
-///
-/// # Errors
-/// When the database fails.
-pub async fn due_loop<W: due::Work>(ctx: Ctx, work: Arc<W>, stop: CancellationToken) -> Result<()> {
-    let mut running = FuturesUnordered::new();
-    // Whether something may be due: when it began, when a hint came, and while all there was room
-    // for was claimed. The end of a job alone makes nothing due.
-    let mut more = true;
-    let mut poll = tokio::time::interval(Duration::from_millis(DUE_POLL_MS));
-    poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while !stop.is_cancelled() {
-        let free = due::JOBS_AT_ONCE - running.len();
-        if more && free > 0 {
-            let mut claiming = std::pin::pin!(due::claim(&ctx, free));
-            // The jobs that run go on meanwhile: they may hold the connections it waits for.
-            let claimed = loop {
-                tokio::select! {
-                    claimed = &mut claiming => break claimed?,
-                    Some(()) = running.next() => {}
-                }
-            };
-            more = claimed.len() == free;
-            running.extend(
-                claimed
-                    .into_iter()
-                    .map(|job| due::run_one(&ctx, &*work, job)),
-            );
-        }
-        tokio::select! {
-            () = stop.cancelled() => {}
-            Some(()) = running.next() => {}
-            () = ctx.wake.due.notified() => more = true,
-            _ = poll.tick() => more = true,
-        }
-    }
-    while running.next().await.is_some() {}
-    Ok(())
 }
 
 async fn sweep_loop(ctx: Ctx, stop: CancellationToken) -> Result<()> {

@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// How long one waits without a hint: another process may have made the change.
-pub const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// How long one waits without a hint at first, and then twice as long each time: another process
+/// may have made the change.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(1);
 
 /// Who waits for what. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +34,7 @@ impl Told {
             told: self.clone(),
             subject,
             heard,
+            pause: LOOK_AGAIN,
         }
     }
 
@@ -55,14 +58,16 @@ pub struct Listener {
     told: Told,
     subject: String,
     heard: watch::Receiver<()>,
+    pause: Duration,
 }
 
 impl Listener {
     /// Returns when something may have changed since it last returned: when this process was told
-    /// so, or after [`LOOK_AGAIN`].
+    /// so, or after a pause of a second at most.
     pub async fn changed(&mut self) {
         // Its sender stays as long as somebody listens.
-        let _hint = tokio::time::timeout(LOOK_AGAIN, self.heard.changed()).await;
+        let _hint = tokio::time::timeout(self.pause, self.heard.changed()).await;
+        self.pause = (2 * self.pause).min(LOOK_AGAIN_MAX);
     }
 }
 

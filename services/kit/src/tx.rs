@@ -253,13 +253,12 @@ impl Tx {
         if let Some((sql, values)) = together(writes) {
             self.execute(&sql, values).await?;
         }
+        let asked = crate::due::for_now(&self, &pending.due);
         self.end().await?;
         if !pending.events.is_empty() {
             wake.relay.notify_one();
         }
-        if !pending.due.is_empty() {
-            wake.due.notify_one();
-        }
+        wake.asked.push(asked);
         pending
             .told
             .iter()

@@ -7,9 +7,11 @@ use uuid::Uuid;
 /// The longest life of a payment, in minutes: a `code_url` lives two hours at the provider.
 pub const PAYMENT_MINUTES_MAX: i64 = 110;
 /// When the provider is asked about a payment of which nothing is heard, in seconds after it was
-/// prepared; then every [`QUERY_SECONDS_LAST`].
-const QUERY_SECONDS: [i64; 5] = [5, 15, 30, 60, 120];
-const QUERY_SECONDS_LAST: i64 = 120;
+/// prepared; then every [`QUERY_SECONDS_LAST`]. It tells us by itself within a second, and again
+/// after 15, 30 and 60 s: the questions are for what is lost. Most payers who leave never pay, and
+/// each question about them is work.
+const QUERY_SECONDS: [i64; 4] = [10, 30, 60, 120];
+const QUERY_SECONDS_LAST: i64 = 300;
 /// When the provider is asked about a refund, in seconds after it was accepted; then hourly.
 const REFUND_QUERY_SECONDS: [i64; 6] = [5, 30, 60, 300, 900, 1_800];
 const REFUND_QUERY_SECONDS_LAST: i64 = 3_600;
@@ -132,6 +134,6 @@ mod tests {
             now = next_query(since, now);
             asked.push((now - since).num_seconds());
         }
-        assert_eq!(asked, [5, 15, 30, 60, 120, 240, 360, 480]);
+        assert_eq!(asked, [10, 30, 60, 120, 420, 720, 1_020, 1_320]);
     }
 }

@@ -199,7 +199,7 @@ async fn another_currency_by_the_providers_own_answer() {
         .fault(json!({ "next": 1, "fault": "foreign_currency", "path_prefix": path }))
         .await;
     world.payer_pays(&number).await;
-    world.advance(TimeDelta::seconds(5));
+    world.advance(TimeDelta::seconds(10));
     world
         .until("asked", async || {
             world.count("payment WHERE state = 'failed'").await == 1

@@ -345,7 +345,7 @@ async fn a_notification_that_comes_after_the_answer_changes_nothing() {
     let delay = json!({ "out_trade_no": number, "action": "delay", "delay_ms": 60_000 });
     world.instruct(delay).await;
     world.payer_pays(&number).await;
-    world.advance(TimeDelta::seconds(5));
+    world.advance(TimeDelta::seconds(10));
     world
         .until("asked", async || {
             world.order_state(order.id).await == "paid"
@@ -394,7 +394,7 @@ async fn a_refund_is_told_of_before_its_payment() {
     assert_eq!(world.count("receipt").await, 0);
     assert_eq!(world.count("refund").await, 0);
     assert_eq!(world.order_state(order.id).await, "open");
-    world.advance(TimeDelta::seconds(5));
+    world.advance(TimeDelta::seconds(10));
     world
         .until("asked", async || {
             world.order_state(order.id).await == "paid"

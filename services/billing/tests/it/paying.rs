@@ -259,7 +259,7 @@ async fn a_lost_notification_is_made_up_for_by_asking() {
     world.payer_pays(&number).await;
     world.deliver().await;
     assert_eq!(world.order_state(order.id).await, "open");
-    world.advance(TimeDelta::seconds(5));
+    world.advance(TimeDelta::seconds(10));
     world
         .until("found", async || {
             world.order_state(order.id).await == "paid"

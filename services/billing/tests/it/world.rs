@@ -145,7 +145,7 @@ impl World {
         );
         world.tasks.spawn(async move {
             let stop = tokio_util::sync::CancellationToken::new();
-            kit::serve::due_loop(ctx, jobs, stop).await.unwrap();
+            kit::due::run(ctx, jobs, stop).await.unwrap();
         });
         world
     }

@@ -378,11 +378,7 @@ async fn a_slow_job_holds_up_no_other() {
     });
     plan(&test.ctx, &[after(&test.ctx, 0, "slow")]).await;
     let stop = tokio_util::sync::CancellationToken::new();
-    let running = tokio::spawn(kit::serve::due_loop(
-        test.ctx.clone(),
-        work.clone(),
-        stop.clone(),
-    ));
+    let running = tokio::spawn(due::run(test.ctx.clone(), work.clone(), stop.clone()));
     let claimed = async {
         while test
             .ctx
@@ -404,6 +400,58 @@ async fn a_slow_job_holds_up_no_other() {
     stop.cancel();
     running.await.unwrap().unwrap();
     assert_eq!(rows(&test.ctx).await, 0);
+}
+
+/// Work that waits for a test to say go, but for one.
+#[derive(Default)]
+struct Stuck {
+    begun: AtomicUsize,
+    go: tokio_util::sync::CancellationToken,
+    asked_ran: tokio::sync::Notify,
+}
+
+impl Work for Stuck {
+    async fn run(&self, job: &Job) -> Result<After> {
+        if job.subject == "asked" {
+            self.asked_ran.notify_one();
+        } else {
+            self.begun.fetch_add(1, Ordering::SeqCst);
+            self.go.cancelled().await;
+        }
+        Ok(After::Done)
+    }
+}
+
+/// A backlog that takes all the room there is holds up nothing that is asked for now.
+#[tokio::test]
+async fn what_is_asked_for_now_does_not_wait_behind_a_backlog() {
+    let test = database().await;
+    let ctx = &test.ctx;
+    let work = std::sync::Arc::new(Stuck::default());
+    let backlog: Vec<_> = (0..due::JOBS_AT_ONCE + 1)
+        .map(|at| after(ctx, 60, &at.to_string()))
+        .collect();
+    plan(ctx, &backlog).await;
+    ctx.clock.advance(TimeDelta::seconds(60));
+    let stop = tokio_util::sync::CancellationToken::new();
+    let looping = due::run(ctx.clone(), work.clone(), stop.clone());
+    let asked = async {
+        while work.begun.load(Ordering::SeqCst) < due::JOBS_AT_ONCE {
+            tokio::task::yield_now().await;
+        }
+        plan(ctx, &[after(ctx, 0, "asked")]).await;
+        work.asked_ran.notified().await;
+        assert_eq!(work.begun.load(Ordering::SeqCst), due::JOBS_AT_ONCE);
+        work.go.cancel();
+        while rows(ctx).await > 0 {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    };
+    let both = async { tokio::join!(looping, asked) };
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(20), both).await;
+    let (looped, ()) = waited.expect("it waited behind the backlog, or the backlog for ever");
+    looped.unwrap();
 }
 
 const CLAIMED: &str = "SELECT count(*) AS n FROM due WHERE claimed_until IS NOT NULL";
@@ -445,7 +493,7 @@ async fn jobs_that_fill_the_pool_do_not_stop_the_loop() {
         .collect();
     plan(&test.ctx, &jobs).await;
     let stop = tokio_util::sync::CancellationToken::new();
-    let looping = kit::serve::due_loop(test.ctx.clone(), work.clone(), stop.clone());
+    let looping = due::run(test.ctx.clone(), work.clone(), stop.clone());
     let ended = async {
         while work.ended.load(Ordering::SeqCst) < JOBS {
             tokio::task::yield_now().await;
