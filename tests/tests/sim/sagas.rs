@@ -1,6 +1,7 @@
 //! The sweep as tests: every saga at every place. A run of the tests takes as many places as its
 //! time allows, in an order that the fresh seed decides, and `make sim` takes all.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
@@ -72,13 +73,18 @@ async fn ends_alike(path: Path) {
     let asked = Asked::told();
     let all = wrongs(&places, sweep.steps(), asked);
     let (began, mut looked, mut differ) = (Instant::now(), 0, Vec::new());
+    let mut unmet = BTreeSet::from(TROUBLES);
     for wrong in &all {
         let late = began.elapsed() > Duration::from_secs(CI_SECONDS_MAX);
         if asked.is_part() && late && looked >= PLACES_MIN {
             break;
         }
         looked += 1;
-        match played(&mut sweep, *wrong).await {
+        let ended = played(&mut sweep, *wrong).await;
+        if let (Wrong::Trouble(_, fault), Ok(Some(_))) = (wrong, &ended) {
+            unmet.remove(fault);
+        }
+        match ended {
             Ok(None) => {}
             Ok(Some(end)) if end == clean => {}
             Ok(Some(end)) => differ.push(format!("{wrong:?}\n{end}")),
@@ -92,6 +98,10 @@ async fn ends_alike(path: Path) {
     );
     let differ = differ.join("\n\n");
     assert!(differ.is_empty(), "{path:?}\n{differ}\n\nclean:\n{clean}");
+    if looked == count {
+        // What never happened has shown nothing.
+        assert!(unmet.is_empty(), "{path:?} never met {unmet:?}");
+    }
     let promises = sweep.promises().await.expect("promises");
     assert_eq!(promises, Vec::<String>::new(), "{path:?}");
     let name = format!("{path:?}").to_lowercase();
