@@ -30,9 +30,11 @@ pub use run::run;
 
 /// Jobs claimed in one step, at most.
 pub const JOBS_MAX: usize = 64;
-/// Jobs of one process and service that run at the same time: as many of those just planned, and as
-/// many of those that waited.
+/// Jobs of one process and service that run at the same time, of those that waited.
 pub const JOBS_AT_ONCE: usize = 16;
+/// And beside them, of those just planned: most of a job is waiting for others, and the more so the
+/// more there is to do.
+pub const ASKED_AT_ONCE: usize = 64;
 /// How long a claim lasts: a job whose process died is run again after it. It is renewed while the
 /// job runs; one that was not renewed in time may run twice at once, which each job bears.
 pub const CLAIM_SECONDS: i64 = 30;

@@ -8,7 +8,7 @@ use futures::stream::FuturesUnordered;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::{Claimed, JOBS_AT_ONCE, Which, Work, claim, run_one};
+use super::{ASKED_AT_ONCE, Claimed, JOBS_AT_ONCE, Which, Work, claim, run_one};
 use crate::{Ctx, Result};
 
 /// How often is looked for work that is due, in milliseconds: timers, and what another process
@@ -31,6 +31,13 @@ struct Batch {
 }
 
 impl Queue {
+    const fn jobs_at_once(self) -> usize {
+        match self {
+            Self::Asked => ASKED_AT_ONCE,
+            Self::Waiting => JOBS_AT_ONCE,
+        }
+    }
+
     async fn claim(self, ctx: &Ctx, free: usize) -> Result<Batch> {
         match self {
             Self::Asked => {
@@ -64,8 +71,9 @@ impl Queue {
     }
 }
 
-/// Runs due work until `stop`; up to [`JOBS_AT_ONCE`] jobs side by side of those just planned and
-/// of those that waited, so that a slow one holds up no other. Jobs that run at `stop` end first.
+/// Runs due work until `stop`; up to [`ASKED_AT_ONCE`] jobs side by side of those just planned and
+/// up to [`JOBS_AT_ONCE`] of those that waited, so that a slow one holds up no other. Jobs that run
+/// at `stop` end first.
 ///
 /// # Errors
 /// When the database fails.
@@ -85,7 +93,7 @@ async fn drain<W: Work>(ctx: &Ctx, work: &W, stop: &CancellationToken, queue: Qu
     let mut poll = tokio::time::interval(Duration::from_millis(DUE_POLL_MS));
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !stop.is_cancelled() {
-        let free = JOBS_AT_ONCE - running.len();
+        let free = queue.jobs_at_once() - running.len();
         if more && free > 0 {
             let mut claiming = std::pin::pin!(queue.claim(ctx, free));
             // The jobs that run go on meanwhile: they may hold the connections it waits for.

@@ -280,6 +280,7 @@ impl Load {
             }
             tokio::time::sleep(RETRY).await;
         }
+        let mut pause = RETRY;
         while self.is_patient(began) {
             let caller = self.cast.members[who].caller();
             let data = self
@@ -289,7 +290,8 @@ impl Load {
             if let Ok(url) = data.and_then(|data| text(&data, "/order/payment/codeUrl")) {
                 return Some(url);
             }
-            tokio::time::sleep(RETRY).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_MAX);
         }
         None
     }
