@@ -100,6 +100,11 @@ impl Link {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
             .await
             .with_context(|| format!("port {port} for the proxy of {name} is taken"))?;
+        Ok(Self::on(name, listener, server, tasks))
+    }
+
+    /// Passes on what comes to a listener.
+    fn on(name: &'static str, listener: TcpListener, server: u16, tasks: &TaskTracker) -> Self {
         let (weather, _) = watch::channel(Weather::Clear);
         let link = Self {
             name,
@@ -109,7 +114,7 @@ impl Link {
         let (own, tracker) = (link.clone(), tasks.clone());
         let server = SocketAddr::from((Ipv4Addr::LOCALHOST, server));
         tasks.spawn(async move { own.accept(listener, server, tracker).await });
-        Ok(link)
+        link
     }
 
     /// Makes the weather.
@@ -249,3 +254,6 @@ async fn fate(weather: &mut watch::Receiver<Weather>) {
 fn reset(stream: &TcpStream) {
     let _ = stream.set_zero_linger();
 }
+
+#[cfg(test)]
+mod tests;
