@@ -172,7 +172,7 @@ fn a_refusal_is_no_violation() {
 /// One planted violation, by the rule that must find it.
 type Planted = (&'static str, fn(&mut Facts));
 
-const PURCHASES: [Planted; 7] = [
+const PURCHASES: [Planted; 8] = [
     ("acknowledged_purchase_exists", |facts| {
         facts.sold.retain(|row| row.pass != "-12");
     }),
@@ -202,9 +202,13 @@ const PURCHASES: [Planted; 7] = [
         answered(facts, KEPT, (Outcome::Unknown, json!("no answer")));
         facts.sold.retain(|row| row.pass != "-12");
     }),
+    // It was done: that is no second finding.
+    ("known_after_replay", |facts| {
+        answered(facts, KEPT, (Outcome::Unknown, json!("no answer")));
+    }),
 ];
 
-const SCANS: [Planted; 7] = [
+const SCANS: [Planted; 8] = [
     ("acknowledged_scan_exists_once", |facts| facts.scans.clear()),
     ("acknowledged_scan_exists_once", |facts| {
         facts.scans[0].decision = "deny".to_owned();
@@ -217,6 +221,9 @@ const SCANS: [Planted; 7] = [
     }),
     ("no_scan_from_nowhere", |facts| {
         facts.scans.push(scan(42, 2));
+    }),
+    ("known_after_replay", |facts| {
+        answered(facts, REDEEM, (Outcome::Unknown, json!("no answer")));
     }),
     ("entries_within_pass", |facts| {
         entered(facts, ENTRIES_MAX + 1, |number, scan| {
