@@ -1,6 +1,7 @@
 //! The union's own Kafka through librdkafka: topics, their ends, and the makers of producers and
 //! readers. Topics are made here and nowhere else; no topic is ever made by being named.
 
+mod complaints;
 mod producer;
 mod thread;
 

@@ -16,6 +16,7 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use tokio::sync::Notify;
 
 use super::blocking;
+use super::complaints::Complaints;
 use crate::bus::{Faults, wire};
 use crate::event::Record;
 use crate::{Error, Result};
@@ -134,6 +135,7 @@ struct Deliveries {
     /// that the callbacks take.
     failed: AtomicBool,
     changed: Notify,
+    complaints: Complaints,
 }
 
 #[derive(Debug, Default)]
@@ -182,7 +184,7 @@ impl Deliveries {
 
 impl ClientContext for Deliveries {
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "the relay's producer complains");
+        self.complaints.hear(&error, reason);
     }
 }
 

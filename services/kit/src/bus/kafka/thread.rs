@@ -19,6 +19,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::complaints::Complaints;
 use super::{BROKER_TIMEOUT, raw};
 use crate::Result;
 use crate::bus::reader::{Assignment, Start, Wanted};
@@ -75,6 +76,7 @@ impl KafkaReader {
             prefix: prefix.clone(),
             assignments: to_consumer,
             reading: Mutex::default(),
+            complaints: Complaints::default(),
             stop: Arc::clone(&stop),
         };
         let consumer: BaseConsumer<Context> = config.create_with_context(context)?;
@@ -149,12 +151,13 @@ struct Context {
     assignments: UnboundedSender<Assignment>,
     /// A handful: looked through for each record without making a key.
     reading: Mutex<Vec<Reading>>,
+    complaints: Complaints,
     stop: Arc<AtomicBool>,
 }
 
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "a consumer's connection complains");
+        self.complaints.hear(&error, reason);
     }
 }
 
@@ -315,7 +318,7 @@ impl Loop {
                 }
                 Some(Err(error)) => {
                     // An offset out of range, a topic made anew: the positions tell.
-                    tracing::warn!(%error, "a consumer could not read");
+                    self.context().complaints.hear(&error, "it could not read");
                     stopped |= stops_a_partition(&error);
                     check_at = check_at.min(Instant::now() + POLL);
                 }
