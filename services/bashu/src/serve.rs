@@ -58,7 +58,11 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
         log: config.log.clone(),
         otlp_endpoint: config.otlp_endpoint.clone(),
     })?;
-    let bus = bus(&config);
+    let host = hostname::get().unwrap_or_default();
+    let bus = bus(
+        &config,
+        instance(&host.to_string_lossy(), config.listen.ops()),
+    );
     let mut services = Vec::new();
     for name in names {
         let service = opened(&config, name, &bus).await;
@@ -122,14 +126,30 @@ async fn serve_sandbox(folder: PathBuf, listen: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// The union's Kafka.
-pub(crate) fn bus(config: &Config) -> Bus {
+/// The name of this process among its like: the same after it was killed and started again, so that
+/// it takes its partitions back at once instead of waiting until the broker gives its dead
+/// predecessor up. Two processes of one host never have the same, since they cannot listen at one
+/// address; a host that has no name of its own gives none.
+fn instance(host: &str, ops: SocketAddr) -> Option<String> {
+    if ops.port() == 0 || host.is_empty() || host.starts_with("localhost") {
+        return None;
+    }
+    let usable = |c: char| match c {
+        '.' | '-' | '_' => c,
+        _ if c.is_ascii_alphanumeric() => c,
+        _ => '-',
+    };
+    Some(format!("{host}-{ops}").chars().map(usable).collect())
+}
+
+/// The union's Kafka, as one of the processes that read in it, or as one that only looks.
+pub(crate) fn bus(config: &Config, instance: Option<String>) -> Bus {
     Bus::kafka(KafkaOptions {
         brokers: config.kafka.brokers.clone(),
         prefix: config.kafka.prefix.clone(),
         partitions: config.kafka.partitions,
         replication: crate::stack::replication(config.mode),
-        instance: None,
+        instance,
     })
 }
 
@@ -252,6 +272,20 @@ mod tests {
         );
         let missed = refused("production", "", &passes, &["identity", "billing"]);
         assert!(missed.is_some_and(|field| field.starts_with("billing")));
+    }
+
+    /// A process has one name for all its lives, and no other process has it.
+    #[test]
+    fn a_process_is_known_by_where_it_runs() {
+        let at = |host, ops: &str| instance(host, ops.parse().unwrap());
+        let name = at("bashu-1.local", "127.0.0.1:14095");
+        assert_eq!(name.as_deref(), Some("bashu-1.local-127.0.0.1-14095"));
+        assert_ne!(name, at("bashu-1.local", "127.0.0.1:14195"));
+        assert_ne!(name, at("bashu-2.local", "127.0.0.1:14095"));
+        assert_eq!(at("渝", "[::1]:9").as_deref(), Some("-----1--9"));
+        assert_eq!(at("bashu-1", "127.0.0.1:0"), None, "it listens anywhere");
+        assert_eq!(at("localhost", "127.0.0.1:14095"), None);
+        assert_eq!(at("", "127.0.0.1:14095"), None);
     }
 
     /// The root signs the key sets that everybody trusts: in production no service reads it.

@@ -84,7 +84,7 @@ impl Stack {
 
     /// The union's Kafka; nothing is connected yet.
     pub(crate) fn bus(&self) -> Bus {
-        crate::serve::bus(&self.config)
+        crate::serve::bus(&self.config, None)
     }
 
     /// Copies that each partition should have.

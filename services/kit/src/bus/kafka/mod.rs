@@ -49,7 +49,8 @@ pub struct KafkaOptions {
     pub partitions: i32,
     /// Copies of every partition: 1 in development, 3 in production.
     pub replication: i32,
-    /// The name of this process among its like, for static membership; `None` joins anew.
+    /// The name of this process among its like, for static membership; `None` joins anew. Two that
+    /// live at the same time must not share one: the broker shuts the older out.
     pub instance: Option<String>,
 }
 
