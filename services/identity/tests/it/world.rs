@@ -114,7 +114,14 @@ impl World {
         self.as_member(self.operator)
     }
 
+    /// What the process's sealer does beside its requests.
+    pub(crate) async fn seal(&self) {
+        let seal = async |tx: &kit::Tx| kit::audit::seal::seal_rows(tx).await;
+        self.test.ctx.db.tx("audit_seal", seal).await.unwrap();
+    }
+
     pub(crate) async fn ask(&self, caller: &Caller, query: &str, variables: Value) -> Value {
+        self.seal().await;
         let request = Request::new(query)
             .variables(Variables::from_json(variables))
             .data(caller.clone())
