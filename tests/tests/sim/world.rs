@@ -11,6 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use credential::keyset::Issuer;
 use ed25519_dalek::SigningKey;
 use kit::Ctx;
+use kit::audit::seal::seal_rows;
 use kit::bus::{Bus, Faults, Memory, MemoryOptions};
 use kit::replica::{Keys, Roots};
 use kit::types::Union;
@@ -175,8 +176,7 @@ impl<'a> World<'a> {
     /// those are told to die.
     pub(crate) async fn heartbeat(&self) -> kit::Result<()> {
         for judge in &self.ground.judges {
-            let seal = async |tx: &kit::Tx| kit::audit::seal::seal_rows(tx).await;
-            while judge.db.tx("audit_seal", seal).await?.rows > 0 {}
+            while judge.db.tx("audit_seal", seal_rows).await?.rows > 0 {}
         }
         identity::due::heartbeat(&self.union.identity.ctx, self.partitions).await
     }

@@ -41,8 +41,7 @@ fn kept_head(text: &str) -> Result<(String, Head), String> {
     };
     let service = registry::named(service).map_err(|error| error.to_string())?;
     let position = position.parse().map_err(|_| wrong())?;
-    let hash = hex::decode(hash).map_err(|_| wrong())?;
-    let head = Head::of(position, &hash).ok_or_else(wrong)?;
+    let head = Head::kept(position, hash).ok_or_else(wrong)?;
     Ok((service.name.to_owned(), head))
 }
 
@@ -52,7 +51,7 @@ struct Chain {
     service: &'static str,
     /// Rows up to which all is well.
     position: i64,
-    /// The hash there, in hexadecimal.
+    /// The hash there, in hexadecimal, in groups of eight.
     hash: String,
     /// Heads that it was compared with.
     heads: usize,
@@ -83,7 +82,7 @@ impl Chain {
         Self {
             service,
             position: walked.head.position,
-            hash: hex::encode(walked.head.hash),
+            hash: walked.head.hash_text(),
             heads,
             broken,
         }

@@ -110,6 +110,18 @@ impl Head {
         let hash = hash.try_into().ok()?;
         Some(Self { position, hash })
     }
+
+    /// The hash as people and logs keep it: hexadecimal in groups of eight, none of which is ever
+    /// long enough to be taken for somebody's number.
+    pub fn hash_text(&self) -> String {
+        let groups: Vec<String> = self.hash.chunks(4).map(hex::encode).collect();
+        groups.join("-")
+    }
+
+    /// The head of this position with a hash that was kept as text, grouped or not.
+    pub fn kept(position: i64, hash: &str) -> Option<Self> {
+        Self::of(position, &hex::decode(hash.replace('-', "")).ok()?)
+    }
 }
 
 /// The rows that the vector of this chain is made of.
@@ -160,6 +172,19 @@ mod tests {
         let two = one.after(&second);
         assert_eq!([one, two].map(|head| hex::encode(head.hash)), VECTOR);
         assert_eq!((one.position, two.position), (1, 2));
+    }
+
+    /// What people keep of a head is read back, with and without its dashes.
+    #[test]
+    fn a_head_is_read_as_it_is_shown() {
+        let [first, _] = vector();
+        let head = Head::EMPTY.after(&first);
+        let text = head.hash_text();
+        assert!(text.starts_with("e1cb75ea-5cf9932e-"), "{text}");
+        for text in [text.clone(), text.replace('-', "")] {
+            assert_eq!(Head::kept(1, &text), Some(head));
+            assert_eq!(Head::kept(1, &text[1..]), None);
+        }
     }
 
     /// Whatever of a row is another, its bytes are: nothing moves from one field into the next.

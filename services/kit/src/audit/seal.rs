@@ -74,8 +74,7 @@ pub async fn step(ctx: &Ctx) -> Result<usize> {
     metrics::counter!("bashu_audit_sealed_total", "service" => ctx.service)
         .increment(sealed.rows as u64);
     if published {
-        let Head { position, hash } = sealed.head;
-        let hash = hex::encode(hash);
+        let (position, hash) = (sealed.head.position, sealed.head.hash_text());
         tracing::info!(
             service = ctx.service,
             position,

@@ -204,8 +204,8 @@ fn step(
     if hash != next.hash {
         return Err(Fault::HashDiffers);
     }
-    let said = published.get(&next.position).into_iter().flatten();
-    if said.into_iter().any(|hash| *hash != next.hash) {
+    let mut said = published.get(&next.position).into_iter().flatten();
+    if said.any(|hash| *hash != next.hash) {
         return Err(Fault::HeadDiffers);
     }
     Ok(next)
