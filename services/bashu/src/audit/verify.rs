@@ -126,10 +126,8 @@ pub(super) async fn run(args: VerifyArgs, output: Output) -> Result<Outcome> {
         if !args.without_topics {
             let topic = in_topic(&stack, &ctx).await;
             published.extend(topic.with_context(|| {
-                anyhow!(
-                    "heads in {}; leave them out by --without-topics",
-                    ctx.topic()
-                )
+                let topic = ctx.topic();
+                format!("heads in {topic}; leave them out by --without-topics")
             })?);
         }
         let kept = args.head.iter().filter(|(name, _)| name == known.name);
