@@ -171,9 +171,9 @@ impl<'a> World<'a> {
         self.ctx(service).db.faults()
     }
 
-    /// A sign of life of identity, which its own loop gives every few seconds, and the work of every
-    /// sealer. That one's transactions are no steps of a story: they go past the points at which
-    /// those are told to die.
+    /// A sign of life of identity, which its own loop gives every few seconds, and the work of
+    /// every sealer. That one's transactions are no steps of a story: they go past the points at
+    /// which those are told to die.
     pub(crate) async fn heartbeat(&self) -> kit::Result<()> {
         for judge in &self.ground.judges {
             while judge.db.tx("audit_seal", seal_rows).await?.rows > 0 {}

@@ -26,11 +26,13 @@ pub(crate) async fn ask(world: &World, caller: &Caller, query: &str, variables: 
     response.data.into_json().unwrap()
 }
 
-pub(crate) const CREATE_VENUE: &str = "mutation ($input: CreateVenueInput!) { createVenue(input: $input) {
+pub(crate) const CREATE_VENUE: &str = "mutation ($input: CreateVenueInput!) {
+  createVenue(input: $input) {
   venue { id nameZh divisionName isStation hoursToday gcj02 { latitude } organisation { id }
     openingHours { weekday hours } gates { id } }
   userErrors { code field message } } }";
-pub(crate) const CREATE_GATE: &str = "mutation ($input: CreateGateInput!) { createGate(input: $input) {
+pub(crate) const CREATE_GATE: &str = "mutation ($input: CreateGateInput!) {
+  createGate(input: $input) {
   gate { id number enrolment } enrolmentCode userErrors { code } } }";
 pub(crate) const ENROL: &str = "mutation ($input: EnrolGateInput!) { enrolGate(input: $input) {
   gate { id enrolment } userErrors { code } } }";

@@ -18,7 +18,12 @@ pub(crate) async fn broken(world: &World, promise: &str) -> usize {
     found.unwrap().len()
 }
 
-pub(crate) async fn explain(world: &World, caller: &Caller, (id, reason): (Uuid, &str), key: Uuid) -> Value {
+pub(crate) async fn explain(
+    world: &World,
+    caller: &Caller,
+    (id, reason): (Uuid, &str),
+    key: Uuid,
+) -> Value {
     let answer = world
         .graph(
             caller,
