@@ -1,6 +1,6 @@
 //! Every mutation of the graph leaves an audit row: `schema/acts.json` says which, for each that
-//! the committed schemas have, and each service's own tests play every one of theirs and read the audit
-//! table after it (`kit::testing::acts`). Whoever adds a mutation adds both.
+//! the committed schemas have, and each service's own tests play every one of theirs and read the
+//! audit table after it (`kit::testing::acts`). Whoever adds a mutation adds both.
 
 #![expect(clippy::unwrap_used, reason = "what helps a test may fail it")]
 

@@ -36,22 +36,23 @@ pub struct Sealed {
     pub head: Head,
 }
 
-/// Seals for as long as the process runs, and what is left when it ends.
+/// Seals for as long as the process runs, and once more when it ends, so that what the last
+/// requests left does not wait for the next process.
 ///
 /// # Errors
 /// When the database fails.
 pub(crate) async fn run(ctx: Ctx, stop: CancellationToken) -> Result<()> {
-    loop {
-        while step(&ctx).await? > 0 {}
-        measure(&ctx).await?;
-        if stop.is_cancelled() {
-            return Ok(());
+    while !stop.is_cancelled() {
+        if step(&ctx).await? > 0 {
+            continue;
         }
+        measure(&ctx).await?;
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(PAUSE) => {}
         }
     }
+    step(&ctx).await.map(|_| ())
 }
 
 /// Seals the next rows, [`ROWS_MAX`] at most, and publishes the head when its time has come; the
