@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
+    "bashu/audit.proto",
     "bashu/entitlement.proto",
     "bashu/identity.proto",
     "bashu/passes.proto",

@@ -11,7 +11,8 @@ use std::path::Path;
 use prost_reflect::prost::Message;
 use prost_reflect::{DescriptorPool, EnumDescriptor, FieldDescriptor, MessageDescriptor};
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
+    "bashu/audit.proto",
     "bashu/entitlement.proto",
     "bashu/identity.proto",
     "bashu/passes.proto",

@@ -16,6 +16,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long reading may bring nothing before it is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(100);
+/// The header that names an event's type.
+const TYPE: &str = "ce_type";
 
 /// A topic as the broker has it.
 #[derive(Clone, Debug)]
@@ -144,6 +146,35 @@ impl Broker {
         names: &[String],
         mut visit: impl FnMut(&str, i32, i64, &[u8]),
     ) -> Result<u64> {
+        self.read_messages(names, |name, message| {
+            for bytes in parts(message) {
+                visit(name, message.partition(), message.offset(), bytes);
+            }
+        })
+    }
+
+    /// Reads every record that is there now; `visit` gets the payload of those of one type.
+    ///
+    /// # Errors
+    /// As [`Broker::read_all`].
+    pub(crate) fn read_kind(
+        &self,
+        names: &[String],
+        kind: &str,
+        mut visit: impl FnMut(&[u8]),
+    ) -> Result<u64> {
+        self.read_messages(names, |_, message| {
+            if is_of_kind(message, kind) {
+                visit(message.payload().unwrap_or_default());
+            }
+        })
+    }
+
+    fn read_messages(
+        &self,
+        names: &[String],
+        mut visit: impl FnMut(&str, &BorrowedMessage<'_>),
+    ) -> Result<u64> {
         let mut open = self.ranges(names)?;
         open.retain(|range| range.low < range.high);
         let mut list = TopicPartitionList::new();
@@ -166,9 +197,7 @@ impl Broker {
                 .topic()
                 .strip_prefix(&self.prefix)
                 .unwrap_or(message.topic());
-            for bytes in parts(&message) {
-                visit(name, message.partition(), message.offset(), bytes);
-            }
+            visit(name, &message);
             count += 1;
             let done = |range: &Range| {
                 range.topic == name
@@ -198,6 +227,14 @@ impl Broker {
         }
         Ok(ranges)
     }
+}
+
+fn is_of_kind(message: &BorrowedMessage<'_>, kind: &str) -> bool {
+    let Some(headers) = message.headers() else {
+        return false;
+    };
+    let said = |key: &str, value: Option<&[u8]>| key == TYPE && value == Some(kind.as_bytes());
+    headers.iter().any(|header| said(header.key, header.value))
 }
 
 /// Everything of a record that carries bytes of ours.

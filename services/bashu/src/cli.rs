@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::output::{Outcome, Output};
 use crate::stack::Operator;
-use crate::{demo, dev, doctor, keys, migrate, operator, parked, restored, resync, schema};
-use crate::{serve, verify};
+use crate::{audit, demo, dev, doctor, keys, migrate, operator, parked, restored, resync};
+use crate::{schema, serve, verify};
 
 /// 巴蜀：百万职工游巴蜀的后端 / Bashu: the backend of the worker tourism of Sichuan and Chongqing
 ///
@@ -61,6 +61,9 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// 核对不变量 / Verify what must hold, over one or both unions
     Verify(verify::VerifyArgs),
+    /// 审计链：核对与查找 / The audit chain: whether it is sound, and what it says
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// 搁置的消息和停下的分区 / Parked records and stopped partitions
     #[command(subcommand)]
     Parked(parked::ParkedCommand),
@@ -98,6 +101,7 @@ impl Command {
             Self::Schema(args) => schema::run(&args, output),
             Self::Doctor(args) => doctor::run(args, output).await,
             Self::Verify(args) => verify::run(args, output).await,
+            Self::Audit(command) => audit::run(command, output, operator).await,
             Self::Parked(command) => parked::run(command, output, operator).await,
             Self::Resync(args) => resync::run(args, output, operator).await,
             Self::Restored(args) => restored::run(args, output, operator).await,

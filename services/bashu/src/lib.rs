@@ -3,6 +3,7 @@
 //! Public is what the tests across services share with the journeys: the client, the people, the
 //! gate and where a development world is. It promises nothing to anybody else.
 
+mod audit;
 mod broker;
 mod cli;
 pub mod client;

@@ -136,6 +136,11 @@ const TEXTS: &[(&str, Text)] = &[
         "Temporarily unavailable, please try again",
     ),
     said(
+        "AUDIT_LAGS",
+        "审计记录未能及时封存，此项操作暂停，请稍后再试",
+        "Audit rows are not sealed in time, please try again later",
+    ),
+    said(
         "NOT_FOUND",
         "没有这个地址",
         "There is nothing at this address",

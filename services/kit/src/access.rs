@@ -381,7 +381,8 @@ pub mod seed {
     use super::Role;
     use crate::{Result, Tx};
 
-    /// Identity was heard of at the transaction's own instant.
+    /// Identity was heard of at the transaction's own instant, and the sealer was there: what
+    /// needs an office may be done, privileged or not.
     ///
     /// # Errors
     /// When the database fails.
@@ -392,6 +393,7 @@ pub mod seed {
             [tx.now().into()],
         )
         .await?;
+        crate::audit::seal::seal_rows(tx).await?;
         Ok(())
     }
 

@@ -1,5 +1,17 @@
 //! Who did what to what, written in the transaction of the act itself: an act whose row cannot
 //! be written does not happen.
+//!
+//! Rows are only ever added. [`seal`] chains them by hashes in the order of their commits, [`walk`]
+//! finds where a chain was touched, and [`require_sealing`] refuses privileged acts while rows wait
+//! too long for their seal.
+
+pub mod chain;
+mod guard;
+pub mod seal;
+pub mod search;
+pub mod walk;
+
+pub use guard::{LAG_SECONDS_MAX, oldest_unsealed, require_sealing};
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;

@@ -79,6 +79,9 @@ pub enum Error {
     /// What the answer needs is not there at the moment: identity's heartbeat is stale, say.
     #[error("unavailable: {0}")]
     Unavailable(&'static str),
+    /// A privileged act while audit rows wait too long to be sealed; it may come again.
+    #[error("audit rows are not being sealed")]
+    AuditLags,
     /// The input cannot be read; `field` is its path, the reasons are for people.
     #[error("bad input in {field}: {en}")]
     BadInput {
@@ -135,7 +138,7 @@ impl Error {
                 }
                 None => is_connection(error),
             },
-            Self::Kafka(_) | Self::Overloaded | Self::Unavailable(_) => true,
+            Self::Kafka(_) | Self::Overloaded | Self::Unavailable(_) | Self::AuditLags => true,
             Self::Refused(refusal) => refusal.transient,
             Self::Unauthenticated(_)
             | Self::Forbidden(_)
@@ -162,6 +165,7 @@ impl Error {
             Self::Refused(_)
             | Self::Overloaded
             | Self::Unavailable(_)
+            | Self::AuditLags
             | Self::Unauthenticated(_)
             | Self::Forbidden(_)
             | Self::NotFound

@@ -41,7 +41,9 @@ impl ApiError {
             Error::Forbidden(_) => StatusCode::FORBIDDEN,
             Error::NotFound => StatusCode::NOT_FOUND,
             Error::BadInput { .. } => StatusCode::BAD_REQUEST,
-            Error::Overloaded | Error::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Overloaded | Error::Unavailable(_) | Error::AuditLags => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Error::Db(_) | Error::Kafka(_) if error.is_transient() => {
                 StatusCode::SERVICE_UNAVAILABLE
             }

@@ -27,6 +27,10 @@ pub const KIT: &[Migration] = &[
         name: "kit_0003_once_room",
         sql: include_str!("../migrations/0003_once_room.sql"),
     },
+    Migration {
+        name: "kit_0004_audit_seal",
+        sql: include_str!("../migrations/0004_audit_seal.sql"),
+    },
 ];
 
 /// Identity's replica: every service but identity runs it, which has the same names as views.
@@ -148,7 +152,7 @@ pub async fn standing(db: &Db, migrations: &[Migration]) -> Result<Standing> {
     Ok(standing)
 }
 
-/// What the application role may do; audit rows can only be added and read.
+/// What the application role may do; audit rows, their seals and heads can only be added and read.
 pub(crate) const GRANTS: &str = "
 DO $$ BEGIN
   IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'bashu_app') THEN
@@ -157,7 +161,8 @@ DO $$ BEGIN
     -- The relay empties the outbox so.
     GRANT TRUNCATE ON outbox_0, outbox_1, outbox_2, outbox_3 TO bashu_app;
     GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO bashu_app;
-    REVOKE UPDATE, DELETE, TRUNCATE ON audit FROM bashu_app;
+    REVOKE UPDATE, DELETE, TRUNCATE ON audit, audit_seal, audit_head FROM bashu_app;
+    REVOKE INSERT, DELETE, TRUNCATE ON audit_sealer FROM bashu_app;
     REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON migration FROM bashu_app;
   END IF;
 END $$;";

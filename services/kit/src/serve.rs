@@ -24,7 +24,7 @@ use crate::migrate::Migration;
 use crate::relay::Relay;
 use crate::replica::Keys;
 use crate::token::AccessKeys;
-use crate::{Ctx, Error, Result, drift, due, once, replica, telemetry};
+use crate::{Ctx, Error, Result, audit, drift, due, once, replica, telemetry};
 
 mod health;
 mod listener;
@@ -63,7 +63,8 @@ impl fmt::Debug for Service {
 }
 
 impl Service {
-    /// A service that sweeps its idempotency records and does nothing else yet.
+    /// A service that sweeps its idempotency records, seals its audit rows and does nothing else
+    /// yet.
     pub fn new(ctx: Ctx) -> Self {
         Self {
             ctx,
@@ -75,6 +76,7 @@ impl Service {
         }
         .add_loop("sweep", sweep_loop)
         .add_loop("clock", drift::watch)
+        .add_loop("seal", audit::seal::run)
     }
 
     pub fn name(&self) -> &'static str {

@@ -16,6 +16,8 @@
 //! left behind is swept after an hour. A missing server makes a test fail, never skip. Pools are
 //! small, because tests run in parallel. It knows nothing of any service's tables.
 
+pub mod acts;
+
 use std::fmt;
 use std::time::Duration;
 

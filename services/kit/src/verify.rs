@@ -58,6 +58,41 @@ pub const CHASSIS: &[Invariant] = &[
                 'attempt ' || attempts::text || ': ' || COALESCE(last_error, '') AS problem
               FROM due WHERE attempts > 8",
     },
+    Invariant {
+        id: "kit.audit_chain_dense",
+        zh: "审计链没有缺口，每个位置封存一条在案的记录",
+        en: "the audit chain has no hole, and each position seals a row that is there",
+        sql: "SELECT 'position ' || c.position::text AS subject,
+                CASE WHEN a.id IS NULL THEN 'its row is gone'
+                  ELSE 'position ' || (c.position - 1)::text || ' is missing' END AS problem
+              FROM audit_seal c LEFT JOIN audit a ON a.id = c.audit
+              WHERE a.id IS NULL OR (c.position > 1 AND NOT EXISTS (
+                SELECT 1 FROM audit_seal b WHERE b.position = c.position - 1))",
+    },
+    Invariant {
+        id: "kit.audit_chain_hash",
+        zh: "审计链的每个散列都由前一个和审计记录得出",
+        en: "each hash of the audit chain follows from the one before and the row",
+        sql: crate::audit::chain::HASH_DIFFERS,
+    },
+    Invariant {
+        id: "kit.audit_head_stands",
+        zh: "公布过的每个链头仍在审计链上",
+        en: "each head that was published still stands in the audit chain",
+        sql: "SELECT 'position ' || h.position::text AS subject,
+                CASE WHEN c.position IS NULL THEN 'the chain does not reach it'
+                  ELSE 'the chain has another hash there' END AS problem
+              FROM audit_head h LEFT JOIN audit_seal c ON c.position = h.position
+              WHERE c.hash IS DISTINCT FROM h.hash",
+    },
+    Invariant {
+        id: "kit.audit_sealed",
+        zh: "没有超过五分钟仍未封存的审计记录",
+        en: "no audit row is older than five minutes and not sealed",
+        sql: "SELECT 'row ' || a.id::text AS subject, a.act || ' is not sealed' AS problem
+              FROM audit a WHERE a.at < now() - interval '300 seconds'
+                AND NOT EXISTS (SELECT 1 FROM audit_seal c WHERE c.audit = a.id)",
+    },
 ];
 
 /// What breaks this invariant in this database.
@@ -72,4 +107,18 @@ pub async fn check(db: &Db, invariant: &Invariant) -> Result<Vec<Violation>> {
         invariant.sql.replace("now()", &now)
     );
     db.all(&sql, [VIOLATIONS_MAX.into()]).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::LAG_SECONDS_MAX;
+
+    /// What is verified is what is refused on.
+    #[test]
+    fn a_seal_is_late_for_both_at_once() {
+        let sealed = CHASSIS.iter().find(|one| one.id == "kit.audit_sealed");
+        let limit = format!("interval '{LAG_SECONDS_MAX} seconds'");
+        assert!(sealed.is_some_and(|one| one.sql.contains(&limit)));
+    }
 }

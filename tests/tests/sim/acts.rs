@@ -154,7 +154,8 @@ impl Answer {
                 | Error::Forbidden(_)
                 | Error::NotFound
                 | Error::Overloaded
-                | Error::Unavailable(_)),
+                | Error::Unavailable(_)
+                | Error::AuditLags),
             ) => Ok(Self::Later(error.to_string())),
             Err(error) => Err(format!("{error}: {error:?}")),
         }

@@ -11,6 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use credential::keyset::Issuer;
 use ed25519_dalek::SigningKey;
 use kit::Ctx;
+use kit::audit::seal::seal_rows;
 use kit::bus::{Bus, Faults, Memory, MemoryOptions};
 use kit::replica::{Keys, Roots};
 use kit::types::Union;
@@ -170,8 +171,13 @@ impl<'a> World<'a> {
         self.ctx(service).db.faults()
     }
 
-    /// A sign of life of identity, which its own loop gives every few seconds.
+    /// A sign of life of identity, which its own loop gives every few seconds, and the work of
+    /// every sealer. That one's transactions are no steps of a story: they go past the points at
+    /// which those are told to die.
     pub(crate) async fn heartbeat(&self) -> kit::Result<()> {
+        for judge in &self.ground.judges {
+            while judge.db.tx("audit_seal", seal_rows).await?.rows > 0 {}
+        }
         identity::due::heartbeat(&self.union.identity.ctx, self.partitions).await
     }
 

@@ -1,9 +1,11 @@
 //! What supervisors do by hand: let somebody in against the rules, and take an admission back.
-//! Each leaves an audit row with its reason, and takes the locks of a scan in their order.
+//! Each leaves an audit row with its reason, waits while such rows are not sealed, and takes the
+//! locks of a scan in their order.
 
 use chrono::TimeDelta;
 use credential::rules::{Decision, Direction, Hints, Remaining};
 use kit::access::{self, Caller, Member, VenueManager};
+use kit::audit::require_sealing;
 use kit::once::{self, Once, Request};
 use kit::types::{EntitlementId, GateId, MemberId, VenueId, shanghai_date};
 use kit::{Ctx, Error, Result, Tx};
@@ -115,6 +117,7 @@ async fn manager(tx: &Tx, caller: &Caller, venue: VenueId) -> Result<(Venue, Ven
     let manager = access::venue_manager(tx, caller, venue.organisation)
         .await
         .map_err(as_absent)?;
+    require_sealing(tx).await?;
     Ok((venue, manager))
 }
 

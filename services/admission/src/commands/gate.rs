@@ -2,7 +2,7 @@
 
 use ed25519_dalek::VerifyingKey;
 use kit::access::Caller;
-use kit::audit::AuditRow;
+use kit::audit::{AuditRow, require_sealing};
 use kit::once::{self, Once, Request};
 use kit::types::{GateId, VenueId};
 use kit::{Ctx, Error, Result, Tx};
@@ -111,7 +111,9 @@ pub async fn issue_gate_code(ctx: &Ctx, caller: &Caller, id: GateId) -> Result<N
         .await
 }
 
+/// Whoever has the code is the gate: none is given while audit rows wait for their seal.
 async fn give_code(tx: &Tx, gate: Gate) -> Result<NewGate> {
+    require_sealing(tx).await?;
     let mut random = [0; CODE_BYTES];
     tx.ids().fill(&mut random);
     let (selector, secret) = new_code(random);

@@ -368,6 +368,13 @@ impl<'a> Batch<'a> {
             }
         }
         store::redemption::insert(self.tx, &new);
+        // One row for all: each scan is a row of its own already, which this one names.
+        if let Some(first) = new.first() {
+            let ids: Vec<String> = new.iter().map(|one| one.id.simple().to_string()).collect();
+            let detail = serde_json::json!({ "redemptions": ids });
+            self.tx
+                .audit(AuditRow::system("redeem", first.id).detail(detail));
+        }
         let unseen: Vec<EntitlementId> = self.unseen.into_iter().collect();
         let left = Left {
             desk: &self.opened.desk,

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::world::{World, daily, details};
 
-async fn ask(world: &World, caller: &Caller, query: &str, variables: Value) -> Value {
+pub(crate) async fn ask(world: &World, caller: &Caller, query: &str, variables: Value) -> Value {
     let schema = admission::schema(&world.admission, Mode::Production);
     let request = Request::new(query)
         .variables(Variables::from_json(variables))
@@ -26,20 +26,22 @@ async fn ask(world: &World, caller: &Caller, query: &str, variables: Value) -> V
     response.data.into_json().unwrap()
 }
 
-const CREATE_VENUE: &str = "mutation ($input: CreateVenueInput!) { createVenue(input: $input) {
+pub(crate) const CREATE_VENUE: &str = "mutation ($input: CreateVenueInput!) {
+  createVenue(input: $input) {
   venue { id nameZh divisionName isStation hoursToday gcj02 { latitude } organisation { id }
     openingHours { weekday hours } gates { id } }
   userErrors { code field message } } }";
-const CREATE_GATE: &str = "mutation ($input: CreateGateInput!) { createGate(input: $input) {
+pub(crate) const CREATE_GATE: &str = "mutation ($input: CreateGateInput!) {
+  createGate(input: $input) {
   gate { id number enrolment } enrolmentCode userErrors { code } } }";
-const ENROL: &str = "mutation ($input: EnrolGateInput!) { enrolGate(input: $input) {
+pub(crate) const ENROL: &str = "mutation ($input: EnrolGateInput!) { enrolGate(input: $input) {
   gate { id enrolment } userErrors { code } } }";
-const REDEEM: &str = "mutation ($input: RedeemInput!) { redeem(input: $input) {
+pub(crate) const REDEEM: &str = "mutation ($input: RedeemInput!) { redeem(input: $input) {
   decision reason explanation remaining { today venue total } hints { documentCheck }
   nextTryAt redemption { id passNumber countedOn venue { nameEn } gate { number } }
   userErrors { code field message } } }";
 
-fn venue_input(world: &World) -> Value {
+pub(crate) fn venue_input(world: &World) -> Value {
     json!({ "input": {
         "idempotencyKey": world.uuid(),
         "organisationId": GlobalId::of_uuid("Organisation", world.company.uuid()),

@@ -6,6 +6,7 @@
     reason = "a test that meets what it does not expect fails"
 )]
 
+mod audited;
 mod bad_codes;
 mod bad_input;
 mod bounds;

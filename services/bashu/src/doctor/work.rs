@@ -1,7 +1,9 @@
-//! Work that waits: stopped partitions, parked records, and timers nobody drains.
+//! Work that waits: stopped partitions, parked records, timers nobody drains, and audit rows that
+//! nobody seals.
 
 use chrono::{DateTime, Utc};
 use kit::Ctx;
+use kit::audit::LAG_SECONDS_MAX;
 use sea_orm::FromQueryResult;
 
 use super::{Finding, kafka, unanswered};
@@ -17,8 +19,35 @@ pub(super) async fn examine(opened: &[(&'static Known, Ctx)]) -> Vec<Finding> {
     for (known, ctx) in opened {
         findings.extend(kafka::stopped(known.name, ctx).await);
         findings.push(due(known.name, ctx).await);
+        findings.push(sealed(known.name, ctx).await);
     }
     findings
+}
+
+/// Whether the audit rows are sealed in time.
+async fn sealed(service: &'static str, ctx: &Ctx) -> Finding {
+    let check = "audit.sealed";
+    let oldest = match kit::audit::oldest_unsealed(&ctx.db).await {
+        Ok(oldest) => oldest,
+        Err(error) => return unanswered(check, service, &error),
+    };
+    let waited = oldest.map_or(0, |at| (ctx.clock.now() - at).num_seconds().max(0));
+    if waited <= LAG_SECONDS_MAX {
+        let text = Text::new("审计记录已及时封存", "audit rows are sealed in time");
+        return Finding::ok(check, service, text);
+    }
+    Finding::fail(
+        check,
+        service,
+        Text::new(
+            format!("最早的未封存审计记录已等待 {waited} 秒，特权操作被拒绝"),
+            format!("an audit row waits {waited} s for its seal; privileged acts are refused"),
+        ),
+        Text::new(
+            format!("启动 bashu serve {service}：审计记录由它封存"),
+            format!("start bashu serve {service}: it seals audit rows"),
+        ),
+    )
 }
 
 #[derive(FromQueryResult)]

@@ -23,6 +23,27 @@ fn broken(ran: &Ran) -> BTreeSet<String> {
 /// What breaks each promise between two databases: a service, a statement, the promise.
 const PLANTED: &[(&str, &str, &str)] = &[
     (
+        "billing",
+        "INSERT INTO audit (act, subject, detail, at)
+         VALUES ('act', 'subject', '{}', now() - interval '301 seconds')",
+        "kit.audit_sealed",
+    ),
+    (
+        "passes",
+        "INSERT INTO audit_seal (position, audit, hash) VALUES (9, 999, sha256('a'))",
+        "kit.audit_chain_dense",
+    ),
+    (
+        "identity",
+        "INSERT INTO audit_seal (position, audit, hash) SELECT 1, min(id), sha256('a') FROM audit",
+        "kit.audit_chain_hash",
+    ),
+    (
+        "admission",
+        "INSERT INTO audit_head (position, hash, at) VALUES (1000, sha256('a'), now())",
+        "kit.audit_head_stands",
+    ),
+    (
         "passes",
         "INSERT INTO once (caller, key, request_hash, created_at)
          VALUES (gen_random_uuid(), gen_random_uuid(), '\\x00', now())",

@@ -1,6 +1,7 @@
 //! An operator has looked at a discrepancy and says what came of it.
 
 use kit::access::{self, Caller};
+use kit::audit::require_sealing;
 use kit::once::{self, Once};
 use kit::{Error, Refusal as KitRefusal, Result, Tx};
 use uuid::Uuid;
@@ -41,7 +42,7 @@ impl Reason {
 ///
 /// # Errors
 /// A refusal, when it was explained before or its refund still waits; not found;
-/// unauthenticated, forbidden.
+/// unauthenticated, forbidden; while audit rows wait for their seal.
 pub async fn explain_discrepancy(
     billing: &Billing,
     caller: &Caller,
@@ -64,6 +65,7 @@ async fn explain(
     key: Uuid,
 ) -> Result<DiscrepancyRow> {
     let operator = access::operator(tx, caller).await?;
+    require_sealing(tx).await?;
     let refund = match store::refund_looked_at(tx, id).await? {
         Some(refund) => Some(lock(tx, refund).await?.1),
         None => None,

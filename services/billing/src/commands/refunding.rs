@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use kit::access::{self, Caller};
-use kit::audit::AuditRow;
+use kit::audit::{AuditRow, require_sealing};
 use kit::due::{After, NewDue};
 use kit::once::{self, Once};
 use kit::types::{Fen, Union};
@@ -317,7 +317,8 @@ fn request_of(refund: &Refund, at: DateTime<Utc>) -> NewDue {
 /// `retryRefund`: an operator has looked at a refund, and has it tried now.
 ///
 /// # Errors
-/// A refusal, when the money is back; not found; unauthenticated, forbidden.
+/// A refusal, when the money is back; not found; unauthenticated, forbidden; while audit rows wait
+/// for their seal.
 pub async fn retry_refund(
     billing: &Billing,
     caller: &Caller,
@@ -333,6 +334,7 @@ pub async fn retry_refund(
 
 async fn retry(tx: &Tx, caller: &Caller, id: Uuid, key: Uuid) -> Result<Refund> {
     let operator = access::operator(tx, caller).await?;
+    require_sealing(tx).await?;
     let (held, refund) = lock(tx, id).await?;
     let request = once::Request {
         caller: operator.member.id.0,

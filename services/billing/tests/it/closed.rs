@@ -62,7 +62,12 @@ async fn pause(world: &World) -> i64 {
     world.text(&sql).await.parse().unwrap()
 }
 
-async fn retry(world: &World, caller: &kit::access::Caller, id: Uuid, key: Uuid) -> Value {
+pub(crate) async fn retry(
+    world: &World,
+    caller: &kit::access::Caller,
+    id: Uuid,
+    key: Uuid,
+) -> Value {
     world
         .graph(
             caller,

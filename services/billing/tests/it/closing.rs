@@ -9,7 +9,12 @@ use uuid::Uuid;
 
 use crate::world::{World, caller, key, payer, speaking};
 
-async fn cancel(world: &World, caller: &kit::access::Caller, order: Uuid, key: Uuid) -> Value {
+pub(crate) async fn cancel(
+    world: &World,
+    caller: &kit::access::Caller,
+    order: Uuid,
+    key: Uuid,
+) -> Value {
     let answer = world
         .graph(
             caller,

@@ -18,7 +18,12 @@ pub(crate) async fn broken(world: &World, promise: &str) -> usize {
     found.unwrap().len()
 }
 
-async fn explain(world: &World, caller: &Caller, (id, reason): (Uuid, &str), key: Uuid) -> Value {
+pub(crate) async fn explain(
+    world: &World,
+    caller: &Caller,
+    (id, reason): (Uuid, &str),
+    key: Uuid,
+) -> Value {
     let answer = world
         .graph(
             caller,
@@ -40,7 +45,7 @@ async fn found(world: &World, kind: &str) -> Uuid {
 }
 
 /// A transaction that was told of for two orders; what is to be explained, and the second one.
-async fn reused(world: &World) -> (Uuid, String) {
+pub(crate) async fn reused(world: &World) -> (Uuid, String) {
     let (first, second) = (world.order(&[100]).await, world.order(&[100]).await);
     let (one, two) = (world.ready(&first).await, world.ready(&second).await);
     for (number, status) in [(&one, 204), (&two, 409)] {

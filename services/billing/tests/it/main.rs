@@ -6,6 +6,7 @@
     reason = "helpers outside of #[test] functions are tests too"
 )]
 
+mod audited;
 mod bills;
 mod books;
 mod closed;

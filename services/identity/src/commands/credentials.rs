@@ -4,6 +4,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use credential::token::{DocumentTag, Holder, Token};
 use kit::access::{self, Caller};
+use kit::audit::require_sealing;
 use kit::types::{EntitlementId, MemberId, OrganisationId};
 use kit::{Ctx, Error, Result, Tx};
 
@@ -100,7 +101,7 @@ pub struct DeskLookUp {
 /// # Errors
 /// Staff of the venue's company only. One refusal for a wrong name and a wrong number, after as
 /// much work; ten of them in an hour, or too many look-ups of any kind, and the staff member
-/// must wait.
+/// must wait; all must while audit rows wait for their seal.
 pub async fn mint_desk_credentials(
     ctx: &Ctx,
     vault: &Vault,
@@ -113,6 +114,7 @@ pub async fn mint_desk_credentials(
             let staff = access::venue_staff(tx, caller, look_up.venue_organisation)
                 .await?
                 .member;
+            require_sealing(tx).await?;
             let failures = may_look_up(tx, staff.id.0).await?;
             if count_look_up(tx, staff.id).await? == LOOK_UPS_PER_DAY_ALARM {
                 tracing::warn!(member = %staff.id, "a staff member looks up very many people");

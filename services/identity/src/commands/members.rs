@@ -2,6 +2,7 @@
 
 use chrono::NaiveDate;
 use kit::access::{self, Caller};
+use kit::audit::require_sealing;
 use kit::types::{MemberId, shanghai_date};
 use kit::{Ctx, Error, Result, Tx};
 use uuid::Uuid;
@@ -73,7 +74,8 @@ pub(crate) async fn own_membership(
 /// changes a person's phone can become that person.
 ///
 /// # Errors
-/// Operators only; refused when there is no such person, or the phone is another's.
+/// Operators only; refused when there is no such person, or the phone is another's, and while
+/// audit rows wait for their seal.
 pub async fn set_phone(
     ctx: &Ctx,
     vault: &Vault,
@@ -85,6 +87,7 @@ pub async fn set_phone(
         .db
         .tx("set_phone", async |tx| {
             let by = access::operator(tx, caller).await?.member;
+            require_sealing(tx).await?;
             let row = store::active(tx, member)
                 .await?
                 .ok_or(Refusal::MemberNotFound)?;

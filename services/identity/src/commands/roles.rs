@@ -1,6 +1,7 @@
 //! Who may do what, where.
 
 use kit::access::{self, Caller};
+use kit::audit::require_sealing;
 use kit::types::{MemberId, OrganisationId};
 use kit::{Ctx, Error, Result, Tx};
 use uuid::Uuid;
@@ -18,7 +19,7 @@ use crate::store::{memberships, people};
 /// # Errors
 /// Operators; a venue's manager may grant staff roles of the own company. Refused when person or
 /// organisation are not there, the role does not belong in that organisation, or the person has
-/// left it.
+/// left it. While audit rows wait for their seal, nothing is granted; to withdraw goes on.
 pub async fn grant_role(
     ctx: &Ctx,
     caller: &Caller,
@@ -30,6 +31,7 @@ pub async fn grant_role(
         .db
         .tx("grant_role", async |tx| {
             let by = may_change(tx, caller, organisation, role).await?;
+            require_sealing(tx).await?;
             let place = organisations::load(tx, organisation, Lock::Share)
                 .await?
                 .ok_or(Refusal::OrganisationNotFound)?;

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use kit::access::{self, Caller};
+use kit::audit::require_sealing;
 use kit::due::NewDue;
 use kit::graphql::Language;
 use kit::types::OrganisationId;
@@ -168,11 +169,12 @@ pub async fn correct_roster(ctx: &Ctx, caller: &Caller, id: Uuid) -> Result<(Kep
 /// The address to fetch the rows at that need another look.
 ///
 /// # Errors
-/// As [`correct_roster`].
+/// As [`correct_roster`], and while audit rows wait for their seal.
 pub async fn download_bad_rows(ctx: &Ctx, caller: &Caller, id: Uuid) -> Result<(Kept, Issued)> {
     ctx.db
         .tx("download_bad_rows", async |tx| {
             let (kept, by) = with_bad_rows(tx, caller, id).await?;
+            require_sealing(tx).await?;
             let issued = issue(tx, id, by, AddressPurpose::Download).await?;
             tx.audit(by.audit("download_bad_rows", id));
             Ok((kept, issued))

@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod audited;
 mod credentials;
 mod desk;
 mod graph;

@@ -13,6 +13,7 @@ use identity::domain::{code, keys::Purpose};
 use identity::graphql::IdentitySchema;
 use identity::{Identity, Settings, SmsSettings, commands};
 use kit::access::Caller;
+use kit::audit::seal::seal_rows;
 use kit::graphql::{GlobalId, Language, Mode};
 use kit::replica::Roots;
 use kit::testing::TestDb;
@@ -114,7 +115,14 @@ impl World {
         self.as_member(self.operator)
     }
 
+    /// What the process's sealer does beside its requests.
+    pub(crate) async fn seal(&self) {
+        let sealed = self.test.ctx.db.tx("audit_seal", seal_rows).await;
+        sealed.unwrap();
+    }
+
     pub(crate) async fn ask(&self, caller: &Caller, query: &str, variables: Value) -> Value {
+        self.seal().await;
         let request = Request::new(query)
             .variables(Variables::from_json(variables))
             .data(caller.clone())

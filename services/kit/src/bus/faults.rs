@@ -53,6 +53,10 @@ pub enum Defect {
     PositionUnfenced,
     /// The relay numbers what it sends again as if it were new.
     ResendRenumbered,
+    /// Two sealers of one chain do not wait for each other.
+    SealUnlocked,
+    /// Privileged acts are done however long audit rows have waited for their seal.
+    PrivilegedUnsealed,
 }
 
 #[derive(Clone, Debug)]

@@ -125,6 +125,7 @@ pub fn answer_parts<C: EnumType>(
         Error::Unauthenticated(_)
         | Error::Overloaded
         | Error::Unavailable(_)
+        | Error::AuditLags
         | Error::Db(_)
         | Error::Kafka(_)
         | Error::Permanent(_)
@@ -196,6 +197,10 @@ pub(crate) fn public_parts(error: &Error, language: Language) -> (String, String
         Error::Unavailable(reason) => {
             tracing::warn!(reason, "unavailable");
             Text::Unavailable
+        }
+        Error::AuditLags => {
+            tracing::error!("a privileged act is refused: audit rows are not being sealed");
+            Text::AuditLags
         }
         Error::Db(_) | Error::Kafka(_) if error.is_transient() => {
             log_chain(error);

@@ -11,6 +11,7 @@ pub(crate) enum Text {
     NotFound,
     Overloaded,
     Unavailable,
+    AuditLags,
     BadInput,
     Internal,
     Unsigned,
@@ -33,6 +34,7 @@ impl Text {
             Self::NotFound | Self::NoRoute => "NOT_FOUND",
             Self::Overloaded => "OVERLOADED",
             Self::Unavailable => "UNAVAILABLE",
+            Self::AuditLags => "AUDIT_LAGS",
             Self::BadInput => "BAD_INPUT",
             Self::Internal => "INTERNAL",
             Self::Unsigned => "UNSIGNED",
@@ -67,6 +69,10 @@ impl Text {
             Self::Unavailable => (
                 "服务暂时不可用，请稍后重试。",
                 "Not available right now; please try again later.",
+            ),
+            Self::AuditLags => (
+                "审计记录未能及时封存，此项操作暂停，请稍后重试。",
+                "Audit rows are not sealed in time, so this waits; please try again later.",
             ),
             Self::BadInput => ("输入有误", "Bad input"),
             Self::Internal => (
@@ -108,12 +114,13 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Text; 17] = [
+    const ALL: [Text; 18] = [
         Text::Unauthenticated,
         Text::Forbidden,
         Text::NotFound,
         Text::Overloaded,
         Text::Unavailable,
+        Text::AuditLags,
         Text::BadInput,
         Text::Internal,
         Text::Unsigned,

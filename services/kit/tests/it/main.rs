@@ -9,6 +9,7 @@
     reason = "a test waits for the tasks it spawns"
 )]
 
+mod audit;
 mod clean_up;
 mod consumer;
 mod due;

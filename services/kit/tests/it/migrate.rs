@@ -81,14 +81,22 @@ async fn two_migrations_at_once() {
     assert_eq!(first.unwrap().len() + second.unwrap().len(), 1);
 }
 
-/// The role that serves: rows yes, tables no, audit rows only added, migrations only read.
+/// The role that serves: rows yes, tables no, audit rows and their seals only added, migrations
+/// only read.
 #[tokio::test]
 async fn the_application_changes_no_table_and_no_audit_row() {
     let test = migrated().await;
     let Ctx { db, .. } = &test.ctx;
     let insert = "INSERT INTO audit (act, subject, detail, at) VALUES ('a', 's', '{}', now())";
     db.execute(insert, []).await.unwrap();
-    db.execute("SELECT * FROM migration", []).await.unwrap();
+    for sql in [
+        "SELECT * FROM migration",
+        "INSERT INTO audit_seal VALUES (1, 1, sha256('a'))",
+        "INSERT INTO audit_head VALUES (1, sha256('a'), now())",
+        "UPDATE audit_sealer SET last_id = 0",
+    ] {
+        db.execute(sql, []).await.unwrap();
+    }
     db.execute("INSERT INTO thing VALUES (gen_random_uuid(), 1)", [])
         .await
         .unwrap();
@@ -96,6 +104,15 @@ async fn the_application_changes_no_table_and_no_audit_row() {
         "UPDATE audit SET act = 'b'",
         "DELETE FROM audit",
         "TRUNCATE audit",
+        "UPDATE audit_seal SET hash = sha256('b')",
+        "DELETE FROM audit_seal",
+        "TRUNCATE audit_seal",
+        "UPDATE audit_head SET hash = sha256('b')",
+        "DELETE FROM audit_head",
+        "TRUNCATE audit_head",
+        "INSERT INTO audit_sealer (s1) VALUES ('3:3:')",
+        "DELETE FROM audit_sealer",
+        "TRUNCATE audit_sealer",
         "TRUNCATE thing",
         "INSERT INTO migration (name, checksum) VALUES ('x', '')",
         "DELETE FROM migration",

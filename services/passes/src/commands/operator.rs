@@ -1,6 +1,7 @@
 //! What an operator does to a pass, always with a reason that is audited.
 
 use kit::access::{self, Caller};
+use kit::audit::require_sealing;
 use kit::once;
 use kit::types::EntitlementId;
 use kit::{Refusal, Result};
@@ -88,6 +89,10 @@ impl Passes {
             .db
             .tx(act, async |tx| {
                 let operator = access::operator(tx, caller).await?.member;
+                // To freeze a pass waits for nothing.
+                if !matches!(custody, Custody::Freeze(_)) {
+                    require_sealing(tx).await?;
+                }
                 let pass = store::lock(tx, id).await?;
                 if let Some(done) = seen(tx, operator.id.0, key, hash).await? {
                     return recorded_pass(tx, &done).await;

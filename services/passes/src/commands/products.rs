@@ -1,6 +1,7 @@
 //! What an operator does to a product: write it, publish it, stop and resume its sale.
 
 use kit::access::{self, Caller, Member};
+use kit::audit::require_sealing;
 use kit::once;
 use kit::{Error, Refusal as Answer, Result, Tx};
 use uuid::Uuid;
@@ -82,6 +83,7 @@ impl Passes {
             .db
             .tx("create_pass_product", async |tx| {
                 let operator = access::operator(tx, caller).await?.member;
+                require_sealing(tx).await?;
                 if let Some(done) = seen(tx, operator.id.0, key, hash).await? {
                     return recorded_product(&done);
                 }
@@ -111,6 +113,7 @@ impl Passes {
             .db
             .tx("update_pass_product", async |tx| {
                 let operator = access::operator(tx, caller).await?.member;
+                require_sealing(tx).await?;
                 let product = lock(tx, id).await?;
                 if let Some(done) = seen(tx, operator.id.0, key, hash).await? {
                     return recorded_product(&done);
@@ -141,6 +144,10 @@ impl Passes {
             .db
             .tx(shop.act(), async |tx| {
                 let operator = access::operator(tx, caller).await?.member;
+                // To stop a sale waits for nothing.
+                if shop != Shop::Stop {
+                    require_sealing(tx).await?;
+                }
                 let product = lock(tx, id).await?;
                 if let Some(done) = seen(tx, operator.id.0, key, hash).await? {
                     return recorded_product(&done);

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test relies on fails it")]
 
+mod audited;
 mod bad_input;
 mod events;
 mod lifecycle;

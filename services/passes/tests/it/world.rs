@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_graphql::{Request, Variables};
 use kit::access::{Caller, Role, seed};
+use kit::audit::seal::seal_rows;
 use kit::consumer::Handler;
 use kit::event::Record;
 use kit::graphql::{GlobalId, Language, Mode};
@@ -447,6 +448,8 @@ impl World {
 
     /// Every promise of this service and of the chassis holds.
     pub(crate) async fn verify(&self) {
+        let sealed = self.ctx().db.tx("audit_seal", seal_rows).await;
+        sealed.unwrap();
         for invariant in passes::verify::INVARIANTS
             .iter()
             .chain(kit::verify::CHASSIS)

@@ -1,0 +1,233 @@
+//! Every mutation leaves the audit row that `schema/acts.json` says; and what is privileged waits
+//! while such rows are not sealed, where nothing else does.
+
+use async_graphql::{Request, Variables};
+use kit::access::Caller;
+use kit::audit::LAG_SECONDS_MAX;
+use kit::bus::Defect;
+use kit::graphql::{GlobalId, Language};
+use kit::testing::acts::Acts;
+use kit::types::MemberId;
+use serde_json::{Value, json};
+
+use crate::credentials::{Holder, apply, granted, holder};
+use crate::memberships::{add, joining, officer_above, queue};
+use crate::rosters::{HEADER, begin, commit, csv, line, officer_of, put, settle};
+use crate::world::{World, codes, name, number, number_of_phone, person};
+
+/// A world and what its mutations must leave.
+struct Play<'a> {
+    world: &'a World,
+    acts: &'a Acts,
+}
+
+impl Play<'_> {
+    /// Plays a mutation that is done; its payload.
+    async fn act(&self, by: &Caller, mutation: &str, selection: &str, input: Value) -> Value {
+        let run = self.world.mutate(by, mutation, selection, input);
+        let done = self.acts.left_by(mutation, run).await;
+        assert_eq!(codes(&done), [""; 0], "{mutation}: {done}");
+        done
+    }
+
+    async fn organisations(&self) {
+        let operator = self.world.as_operator();
+        let input = json!({ "kind": "GRASSROOTS", "name": "空的工会", "division": "500103" });
+        let selection = "organisation { id }";
+        let made = self
+            .act(&operator, "createOrganisation", selection, input)
+            .await;
+        let close = json!({ "organisationId": made["organisation"]["id"] });
+        self.act(&operator, "closeOrganisation", "", close).await;
+    }
+
+    async fn people(&self, union: &str, officer: &Caller) {
+        let operator = self.world.as_operator();
+        let one = json!({ "organisationId": union, "person": person(11) });
+        let selection = "membership { member { id } }";
+        let added = self.act(officer, "addMembership", selection, one).await;
+        let member = added["membership"]["member"]["id"].clone();
+        let list = json!({ "organisationId": union, "people": [person(12), person(13)] });
+        self.act(officer, "addMemberships", "", list).await;
+        let phone = json!({ "memberId": member, "phone": "13700000001" });
+        self.act(&operator, "setPhone", "", phone).await;
+        let grant = json!({ "memberId": member, "organisationId": union, "role": "AUDITOR" });
+        let granted = self.act(&operator, "grantRole", "role { id }", grant).await;
+        let withdraw = json!({ "roleId": granted["role"]["id"] });
+        self.act(&operator, "withdrawRole", "", withdraw).await;
+    }
+
+    async fn memberships(&self, union: &str, officer: &Caller) {
+        let above = officer_above(self.world).await;
+        let id = add(self.world, officer, joining(union, 14, "2026-03-01")).await;
+        let which = json!({ "membershipId": id });
+        for mutation in ["retainMembership", "resumeMembership"] {
+            self.act(officer, mutation, "", which.clone()).await;
+        }
+        let correct = json!({ "membershipId": id, "since": "2018-05-04", "reason": "ENTRY_ERROR" });
+        self.act(officer, "correctMembership", "", correct).await;
+        let review = queue(self.world, &above).await[0]["id"].clone();
+        let close = json!({ "reviewId": review });
+        self.act(&above, "closeMembershipReview", "", close).await;
+        let end = json!({ "membershipId": id, "how": "LEFT", "date": "2026-03-20" });
+        self.act(officer, "endMembership", "", end).await;
+    }
+
+    async fn rosters(&self, union: &str, officer: &Caller) {
+        let begun = begin(self.world, officer, union, "LIST");
+        let begun = self.acts.left_by("importRoster", begun).await;
+        let bad = line(16).replace("138", "128");
+        let put = put(self.world, &begun["upload"]["path"], csv(&[line(15), bad])).await;
+        assert_eq!(put, axum::http::StatusCode::ACCEPTED);
+        settle(self.world).await;
+        let id = begun["rosterImport"]["id"].clone();
+        let which = json!({ "rosterImportId": id });
+        let download = "download { path }";
+        self.act(officer, "downloadBadRows", download, which.clone())
+            .await;
+        let upload = self.act(officer, "correctRoster", "upload { path }", which);
+        let upload = upload.await["upload"]["path"].clone();
+        let corrected = format!("行号,{HEADER}\n3,{}\n", line(16)).into_bytes();
+        let put = crate::rosters::put(self.world, &upload, corrected).await;
+        assert_eq!(put, axum::http::StatusCode::ACCEPTED);
+        settle(self.world).await;
+        let done = commit(self.world, officer, &id, 1);
+        let done = self.acts.left_by("commitRoster", done).await;
+        assert_eq!(codes(&done), [""; 0], "{done}");
+    }
+
+    /// Signs in; the tokens and who has them.
+    async fn sign_in(&self, phone: &str) -> (Value, Caller) {
+        let nobody = Caller::anonymous(Language::En);
+        let ask = json!({ "phone": phone });
+        self.act(&nobody, "requestLoginCode", "", ask).await;
+        let login = json!({ "phone": phone, "code": self.world.code(phone).await });
+        let selection = "tokens { refreshToken memberId loginId }";
+        let done = self.act(&nobody, "login", selection, login).await;
+        let tokens = done["tokens"].clone();
+        let id = |field: &str, kind| GlobalId::uuid(tokens[field].as_str().unwrap(), kind).unwrap();
+        let (member, login) = (id("memberId", "Member"), id("loginId", "Login"));
+        let caller = Caller::member(MemberId(member), kit::types::LoginId(login), Language::En);
+        (tokens, caller)
+    }
+
+    async fn logins(&self) {
+        let phone = number_of_phone(12);
+        let (first, _) = self.sign_in(&phone).await;
+        self.world.advance(61);
+        let (second, caller) = self.sign_in(&phone).await;
+        let nobody = Caller::anonymous(Language::En);
+        let refresh = json!({ "refreshToken": second["refreshToken"] });
+        self.act(&nobody, "refreshLogin", "", refresh).await;
+        let withdraw = json!({ "loginId": first["loginId"] });
+        self.act(&caller, "withdrawLogin", "", withdraw).await;
+        let logout = "mutation { logout { loginId userErrors { code } } }";
+        let logout = self.world.run(&caller, logout, json!({}));
+        let done = self.acts.left_by("logout", logout).await;
+        assert_eq!(codes(&done), [""; 0]);
+    }
+}
+
+fn desk(partner: &str) -> Value {
+    json!({
+        "venueOrganisationId": partner, "documentType": "RESIDENT_ID",
+        "name": name(1), "documentNumber": number(1),
+    })
+}
+
+#[tokio::test]
+async fn every_mutation_leaves_its_row() {
+    let Holder {
+        world,
+        partner,
+        member,
+        staff,
+        ..
+    } = holder().await;
+    let acts = Acts::of(&world.identity.ctx);
+    let play = Play {
+        world: &world,
+        acts: &acts,
+    };
+    apply(&world, granted(&world, member, 1)).await;
+    let staff = world.as_member(staff);
+    let at_desk = desk(&partner);
+    play.act(
+        &staff,
+        "mintDeskCredentials",
+        "credentials { text }",
+        at_desk,
+    )
+    .await;
+    let (union, officer) = officer_of(&world, "又一个基层工会", 100).await;
+    play.organisations().await;
+    play.people(&union, &officer).await;
+    play.memberships(&union, &officer).await;
+    play.rosters(&union, &officer).await;
+    play.logins().await;
+    acts.assert_complete();
+}
+
+/// The code of the one top-level error of a mutation that nobody seals rows beside; `None` when it
+/// is answered.
+async fn refused(world: &World, by: &Caller, mutation: &str, input: &Value) -> Option<String> {
+    let mut kind = mutation.to_owned();
+    kind[..1].make_ascii_uppercase();
+    let query = format!(
+        "mutation($input: {kind}Input!) {{ {mutation}(input: $input) {{ userErrors {{ code }} }} }}"
+    );
+    let request = Request::new(query)
+        .variables(Variables::from_json(json!({ "input": input })))
+        .data(by.clone())
+        .data(by.language);
+    let answer = world.schema.execute(request).await;
+    let error = answer.errors.into_iter().next()?;
+    let code = error.extensions?.get("code").cloned()?;
+    Some(code.into_json().unwrap().as_str().unwrap().to_owned())
+}
+
+/// While rows wait too long for their seal, nothing is granted or shown that is hidden; to take
+/// away, and what is no privilege, goes on. With the guard off the grant is made.
+#[tokio::test]
+async fn privileges_wait_for_the_sealer() {
+    let Holder {
+        world,
+        partner,
+        member,
+        other,
+        staff,
+    } = holder().await;
+    let operator = world.as_operator();
+    let global = |member: MemberId| GlobalId::of_uuid("Member", member.0).to_string();
+    let held = world.grant(other, &partner, "VENUE_STAFF").await;
+    world.seal().await;
+    // The row after which nothing is sealed.
+    let code = json!({ "phone": number_of_phone(1) });
+    let nobody = Caller::anonymous(Language::En);
+    assert_eq!(
+        refused(&world, &nobody, "requestLoginCode", &code).await,
+        None
+    );
+    world.advance(LAG_SECONDS_MAX + 1);
+    let grant = json!({
+        "memberId": global(member), "organisationId": partner, "role": "VENUE_STAFF",
+    });
+    let phone = json!({ "memberId": global(member), "phone": "13700000009" });
+    let staff = world.as_member(staff);
+    for (by, mutation, input) in [
+        (&operator, "grantRole", &grant),
+        (&operator, "setPhone", &phone),
+        (&staff, "mintDeskCredentials", &desk(&partner)),
+    ] {
+        let code = refused(&world, by, mutation, input).await;
+        assert_eq!(code.as_deref(), Some("AUDIT_LAGS"), "{mutation}");
+    }
+    let withdraw = json!({ "roleId": held });
+    assert_eq!(
+        refused(&world, &operator, "withdrawRole", &withdraw).await,
+        None
+    );
+    let unguarded = world.identity.ctx.db.faults();
+    unguarded.switch_on(Defect::PrivilegedUnsealed);
+    assert_eq!(refused(&world, &operator, "grantRole", &grant).await, None);
+}
