@@ -117,7 +117,7 @@ impl Query {
         let caller = context.data_unchecked::<Caller>();
         let who = match caller.who {
             Who::Anonymous => "anonymous".to_owned(),
-            Who::Member { member, login } => format!("{member} {login}"),
+            Who::Member { member, login, .. } => format!("{member} {login}"),
         };
         let gate = caller.gate_assertion.clone().unwrap_or_default();
         Json(BTreeMap::from([
@@ -325,6 +325,7 @@ impl World {
             id: Uuid::nil(),
             issued_at: self.now(),
             life_seconds: token::LIFE_SECONDS_MAX,
+            stepped_up_until: None,
         };
         token::sign(&new, &token::SigningKey::new(kid, &key).unwrap()).unwrap()
     }
