@@ -152,7 +152,12 @@ mod tests {
     fn a_code_is_good_for_its_step_and_the_ones_beside_it() {
         let (secret, step) = (secret(), 1_000);
         let code = secret.code(step);
-        for (beside, matched) in [(-2, None), (-1, Some(step)), (0, Some(step)), (1, Some(step))] {
+        for (beside, matched) in [
+            (-2, None),
+            (-1, Some(step)),
+            (0, Some(step)),
+            (1, Some(step)),
+        ] {
             let now = at((step + beside) * STEP_SECONDS + 29);
             assert_eq!(secret.matching_step(&code, now), matched, "{beside}");
         }

@@ -328,7 +328,8 @@ fn signature_checked(
 fn said(claims: &Claims, now: DateTime<Utc>) -> Result<Verified> {
     check_times(claims, now.timestamp())?;
     let instant = |seconds| {
-        DateTime::from_timestamp(seconds, 0).ok_or(Error::Unauthenticated("an instant out of range"))
+        DateTime::from_timestamp(seconds, 0)
+            .ok_or(Error::Unauthenticated("an instant out of range"))
     };
     Ok(Verified {
         member: MemberId(claims.sub),

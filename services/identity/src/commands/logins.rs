@@ -130,7 +130,10 @@ async fn open(
         expires_at: tx.now() + TimeDelta::days(IDLE_DAYS_MAX),
         withdrawn_at: None,
         stepped_up_at: None,
-        device: seal(device_cell(id), origin.device.as_ref().map(|it| it.as_str()))?,
+        device: seal(
+            device_cell(id),
+            origin.device.as_ref().map(|it| it.as_str()),
+        )?,
         network: seal(
             network_cell(id),
             origin.network.as_ref().map(|it| it.as_str()),

@@ -88,9 +88,7 @@ async fn views(
 
 fn view(key: &SealingKey, row: LoginRow) -> Result<LoginView> {
     let open = |cell, sealed: Option<&Vec<u8>>| {
-        sealed
-            .map(|sealed| key.open_text(cell, sealed))
-            .transpose()
+        sealed.map(|sealed| key.open_text(cell, sealed)).transpose()
     };
     Ok(LoginView {
         device: open(device_cell(row.id), row.device.as_ref())?,

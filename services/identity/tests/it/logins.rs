@@ -270,9 +270,7 @@ async fn a_refresh_token_used_twice_ends_the_login() {
     let world = World::new().await;
     let first = world.sign_in(OPERATOR_PHONE).await;
     let identity = &world.identity;
-    let second = refresh_login(identity, &first.refresh_token)
-        .await
-        .unwrap();
+    let second = refresh_login(identity, &first.refresh_token).await.unwrap();
     assert_eq!(second.login, first.login);
     assert_ne!(second.refresh_token, first.refresh_token);
     let again = refresh_login(identity, &first.refresh_token).await;
@@ -327,11 +325,7 @@ async fn a_login_ends_by_itself() {
     assert_eq!(days, 203, "the last renewal was within 180 days");
     let idle = world.sign_in(OPERATOR_PHONE).await;
     world.advance(30 * 86_400);
-    assert!(
-        refresh_login(identity, &idle.refresh_token)
-            .await
-            .is_err()
-    );
+    assert!(refresh_login(identity, &idle.refresh_token).await.is_err());
 }
 
 /// After signing out the access token counts no more here, at once, and everyone is told.

@@ -9,6 +9,7 @@
 mod access;
 mod credentials;
 mod desk;
+mod devices;
 mod graph;
 mod held;
 mod keys;
@@ -25,6 +26,9 @@ mod resync;
 mod reviews;
 mod rosters;
 mod rosters_guarded;
+mod second_factor;
+mod second_factor_life;
+mod second_factor_races;
 mod sms;
 mod unguarded;
 mod vault;

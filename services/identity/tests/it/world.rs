@@ -243,6 +243,16 @@ impl World {
             .count
     }
 
+    /// The column `name` of what a statement finds.
+    pub(crate) async fn names(&self, sql: &str) -> Vec<String> {
+        #[derive(FromQueryResult)]
+        struct Row {
+            name: String,
+        }
+        let rows = self.test.ctx.db.all::<Row>(sql, []).await.unwrap();
+        rows.into_iter().map(|row| row.name).collect()
+    }
+
     /// The code that was sent to a phone, as the service would send it.
     pub(crate) async fn code(&self, number: &str) -> String {
         #[derive(FromQueryResult)]
