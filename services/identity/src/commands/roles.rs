@@ -16,9 +16,9 @@ use crate::store::{memberships, people};
 /// Grants a role; who holds it already keeps it as it is.
 ///
 /// # Errors
-/// Operators; a venue's manager may grant staff roles of the own company; the second factor must have
-/// been shown. Refused when person or organisation are not there, the role does not belong in that
-/// organisation, or the person has left it.
+/// Operators; a venue's manager may grant staff roles of the own company; the second factor must
+/// have been shown. Refused when person or organisation are not there, the role does not belong in
+/// that organisation, or the person has left it.
 pub async fn grant_role(
     ctx: &Ctx,
     caller: &Caller,

@@ -56,8 +56,8 @@ impl From<Enrolment> for SecondFactorEnrolment {
     }
 }
 
-/// An access token that says that the second factor was shown; it takes the place of the one before.
-/// The refresh token stays as it is.
+/// An access token that says that the second factor was shown; it takes the place of the one
+/// before. The refresh token stays as it is.
 #[derive(Clone, SimpleObject)]
 pub struct SteppedUpToken {
     /// Sent as `Authorization: Bearer …`.
@@ -313,8 +313,8 @@ impl SecondFactorMutation {
         RemoveSecondFactorPayload::from_result(caller.language, result.await)
     }
 
-    /// Asks for the second factor of a person who has lost it to be taken away; when another operator
-    /// has asked the same within the last day, it is. Operators only.
+    /// Asks for the second factor of a person who has lost it to be taken away; when another
+    /// operator has asked the same within the last day, it is. Operators only.
     async fn reset_second_factor(
         &self,
         ctx: &Context<'_>,

@@ -18,7 +18,8 @@ pub struct SteppedUp {
 }
 
 /// What a command calls, after it has authorised the caller, that a token alone may not have done.
-/// Who may not do it at all is told so first; whether the login still counts is [`super::member`]'s.
+/// Who may not do it at all is told so first. Whether the login still counts [`super::member`]
+/// says.
 ///
 /// # Errors
 /// `STEP_UP_REQUIRED` where no second factor was shown in the last minutes; unauthenticated.
