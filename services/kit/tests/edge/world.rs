@@ -127,6 +127,16 @@ impl Query {
         ]))
     }
 
+    /// When the second factor ends that the caller's token speaks of.
+    async fn stepped_up(&self, context: &Context<'_>) -> Option<DateTime<Utc>> {
+        match context.data_unchecked::<Caller>().who {
+            Who::Anonymous => None,
+            Who::Member {
+                stepped_up_until, ..
+            } => stepped_up_until,
+        }
+    }
+
     async fn fail(&self, with: String) -> Result<bool> {
         Err(failure(&with))
     }
@@ -317,6 +327,10 @@ impl World {
     }
 
     pub(crate) fn token(&self) -> String {
+        self.stepped_up_token(None)
+    }
+
+    pub(crate) fn stepped_up_token(&self, until: Option<DateTime<Utc>>) -> String {
         let (key, kid) = signing_key();
         let new = token::NewToken {
             union: Union::Chongqing,
@@ -325,7 +339,7 @@ impl World {
             id: Uuid::nil(),
             issued_at: self.now(),
             life_seconds: token::LIFE_SECONDS_MAX,
-            stepped_up_until: None,
+            stepped_up_until: until,
         };
         token::sign(&new, &token::SigningKey::new(kid, &key).unwrap()).unwrap()
     }
