@@ -75,7 +75,8 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
 }
 
 /// Refuses a configuration that is wrong in any section it has, also in those of services that
-/// are not started here, and one that brings the offline root online.
+/// are not started here, and one that belongs to development: the offline root online, no second
+/// factor.
 fn fit(config: &Config, names: &[&str]) -> Result<(), ConfigError> {
     for known in &registry::ALL {
         if names.contains(&known.name) || config.has_section(known.name) {
@@ -90,6 +91,12 @@ fn fit(config: &Config, names: &[&str]) -> Result<(), ConfigError> {
         return Err(ConfigError::new(
             "identity.root_key_file",
             "the offline root stays offline in production; publish key sets by bashu keys publish",
+        ));
+    }
+    if identity.second_factor_optional {
+        return Err(ConfigError::new(
+            "identity.second_factor_optional",
+            "nobody does without a second factor in production",
         ));
     }
     Ok(())
@@ -296,5 +303,17 @@ mod tests {
         assert_eq!(refused("production", root, "", &["identity"]), field);
         assert_eq!(refused("production", root, "", &["admission"]), field);
         assert_eq!(refused("development", root, "", &["identity"]), None);
+    }
+
+    /// Whoever has set no second factor up does without in development alone.
+    #[test]
+    fn nobody_does_without_a_second_factor_in_production() {
+        let lax = "second_factor_optional = true";
+        let field = Some("identity.second_factor_optional".to_owned());
+        assert_eq!(refused("production", lax, "", &["identity"]), field);
+        assert_eq!(refused("production", lax, "", &["admission"]), field);
+        assert_eq!(refused("development", lax, "", &["identity"]), None);
+        let strict = "second_factor_optional = false";
+        assert_eq!(refused("production", strict, "", &["identity"]), None);
     }
 }

@@ -20,7 +20,13 @@ pub(crate) const SELECTIONS_MAX: u32 = 2_000;
 const DEPTH_MAX: u32 = 32;
 
 /// Root fields that hand out or check login secrets, and so are counted one by one.
-const LOGIN_FIELDS: [&str; 3] = ["requestLoginCode", "login", "refreshLogin"];
+const LOGIN_FIELDS: [&str; 5] = [
+    "requestLoginCode",
+    "login",
+    "refreshLogin",
+    "confirmSecondFactor",
+    "verifySecondFactor",
+];
 
 /// Deepest nesting of lists within introspection. Types lead to fields and fields to types, so an
 /// answer grows by a factor with each; the queries of the usual tools nest three.

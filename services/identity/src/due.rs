@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::Identity;
-use crate::commands::{keys, memberships, roster_work, rosters};
+use crate::commands::{
+    keys, memberships, roster_work, rosters, second_factor, second_factor_reset,
+};
 use crate::domain::code::{self, CODE_SECONDS, Code};
 use crate::domain::identifier::Phone;
 use crate::publish;
@@ -31,6 +33,10 @@ pub const SWEEP: &str = "sweep";
 pub const ROSTER: &str = "roster";
 /// Forgets a roster that was not committed in time; the subject is its id.
 pub const ROSTER_EXPIRY: &str = "roster_expiry";
+/// Forgets a second factor that was not confirmed in time; the subject is its id.
+pub const SECOND_FACTOR: &str = "second_factor";
+/// Ends a reset that no second operator asked for; the subject is its id.
+pub const SECOND_FACTOR_RESET: &str = "second_factor_reset";
 /// Reminds of a correction that nobody else has looked at; the subject is the review's id.
 pub const REVIEW: &str = "review";
 
@@ -83,6 +89,14 @@ impl Work for Jobs {
             }
             ROSTER_EXPIRY => {
                 rosters::expire(ctx, subject(job)?).await?;
+                Ok(After::Done)
+            }
+            SECOND_FACTOR => {
+                second_factor::expire(ctx, subject(job)?).await?;
+                Ok(After::Done)
+            }
+            SECOND_FACTOR_RESET => {
+                second_factor_reset::expire(ctx, subject(job)?).await?;
                 Ok(After::Done)
             }
             REVIEW => memberships::remind_of_review(ctx, subject(job)?).await,

@@ -160,6 +160,27 @@ refusals! {
     LoginNotFound "LOGIN_NOT_FOUND" "loginId"
         "找不到该登录设备。"
         "There is no such login.";
+    DeviceInvalid "DEVICE_INVALID" "device"
+        "设备名称须为 1 至 40 个字。"
+        "The device's name must have 1 to 40 characters.";
+    LoginNotFresh "LOGIN_NOT_FRESH" ""
+        "请重新登录后 15 分钟内绑定动态口令。"
+        "Please sign in anew and set the second factor up within 15 minutes.";
+    SecondFactorAbsent "SECOND_FACTOR_ABSENT" ""
+        "尚未绑定动态口令，或绑定未在时限内完成。"
+        "No second factor is set up, or it was not confirmed in time.";
+    SecondFactorWrong "SECOND_FACTOR_WRONG" "code"
+        "动态口令或备用码不正确。"
+        "The code of the second factor is not right.";
+    SecondFactorUsed "SECOND_FACTOR_USED" "code"
+        "该动态口令已使用，请等待下一个。"
+        "This code was used already; please wait for the next one.";
+    TooManyTries "TOO_MANY_TRIES" "code"
+        "动态口令错误次数过多，请稍后再试。"
+        "Too many wrong codes; please try again later.";
+    ResetOfOwn "RESET_OF_OWN" "memberId"
+        "不能重置自己的动态口令，须由另外两名运维人员办理。"
+        "One's own second factor is reset by two other operators.";
     NothingUsable "NOTHING_USABLE" ""
         "该会员目前没有可用的年票或凭证。"
         "The member has no pass or other right that can be used now.";

@@ -17,6 +17,7 @@ pub mod rest;
 pub mod roster;
 pub mod signing;
 pub mod store;
+pub mod totp;
 pub mod vault;
 pub mod verify;
 
@@ -58,6 +59,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "identity_0004",
         sql: include_str!("../migrations/0004_review_timers.sql"),
     },
+    Migration {
+        name: "identity_0005",
+        sql: include_str!("../migrations/0005_second_factors.sql"),
+    },
 ];
 
 /// All that this database needs, in order.
@@ -82,6 +87,9 @@ pub struct Settings {
     /// The offline root's key file: development only, where keys are published by themselves.
     #[serde(default)]
     pub root_key_file: Option<PathBuf>,
+    /// Whether who has set no second factor up may do without: development only.
+    #[serde(default)]
+    pub second_factor_optional: bool,
     /// Login codes that one address may ask for in an hour.
     #[serde(default = "codes_per_address")]
     pub codes_per_address_hour_max: i32,

@@ -2,6 +2,7 @@
 //!
 //! The owner comes first in every query; who may not see a thing finds it absent.
 
+pub mod logins;
 pub mod reviews;
 pub mod rosters;
 
@@ -19,7 +20,6 @@ use crate::domain::identifier::{Document, DocumentKind, Phone};
 use crate::domain::membership::Membership;
 use crate::domain::name::PersonName;
 use crate::domain::organisation::Organisation;
-use crate::store::logins::{LOGIN_COLUMNS, LoginRow};
 use crate::store::organisations::{COLUMNS, Row as OrganisationRow};
 use crate::store::people::{self, MEMBERSHIP_COLUMNS, MembershipRow};
 use crate::store::roles::{self, Held};
@@ -302,24 +302,6 @@ pub async fn roles_of(db: &Db, member: MemberId) -> Result<Vec<RoleView>> {
         Ok(RoleView { role, organisation })
     };
     held.into_iter().map(view).collect()
-}
-
-/// A person's own logins, the newest first, those that ended included while they are kept.
-///
-/// # Errors
-/// When the database fails.
-pub async fn logins_of(db: &Db, member: MemberId, page: &Page) -> Result<Vec<LoginRow>> {
-    let (sql, values) = listed(LOGIN_COLUMNS, "login", "member", member.0, page)?;
-    db.all(&sql, values).await
-}
-
-/// One of the caller's own logins.
-///
-/// # Errors
-/// When the database fails.
-pub async fn login(db: &Db, member: MemberId, id: Uuid) -> Result<Option<LoginRow>> {
-    let sql = format!("SELECT {LOGIN_COLUMNS} FROM login WHERE member = $1 AND id = $2");
-    db.one(&sql, [member.0.into(), id.into()]).await
 }
 
 /// A page of the rows of one owner, the newest first.

@@ -226,6 +226,14 @@ impl Vault {
         )
     }
 
+    /// What a recovery code is known by: the code itself is kept nowhere.
+    pub fn recovery_hash(&self, member: Uuid, code: &str) -> [u8; 32] {
+        hmac(
+            self.code.as_slice(),
+            &[b"recovery code\0", member.as_bytes(), code.as_bytes()],
+        )
+    }
+
     /// A value by which a later start knows that the blind index key is the same.
     pub fn blind_check(&self) -> [u8; 32] {
         let code = hmac(self.code.as_slice(), &[b"check"]);

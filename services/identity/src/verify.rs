@@ -99,6 +99,37 @@ pub const INVARIANTS: &[Invariant] = &[
               GROUP BY l.id HAVING count(t.hash) <> 1",
     },
     Invariant {
+        id: "identity.ten_recovery_codes",
+        zh: "绑定了动态口令的人恰有十个备用码，其他人没有",
+        en: "who has a second factor has ten recovery codes, used or not, and nobody else has any",
+        sql: "SELECT COALESCE(f.member, c.member)::text AS subject,
+                COALESCE(c.codes, 0)::text || ' codes' AS problem
+              FROM (SELECT member FROM second_factor WHERE confirmed_at IS NOT NULL) f
+              FULL JOIN (SELECT member, count(*) AS codes FROM recovery_code GROUP BY member) c
+                ON c.member = f.member
+              WHERE f.member IS NULL OR COALESCE(c.codes, 0) <> 10",
+    },
+    Invariant {
+        id: "identity.stepped_up_with_a_factor",
+        zh: "验证过动态口令的有效登录，其本人仍绑定着动态口令",
+        en: "a login that counts and showed a second factor is of somebody who has one",
+        sql: "SELECT l.id::text AS subject, 'shown, and there is none' AS problem FROM login l
+              WHERE l.withdrawn_at IS NULL AND l.stepped_up_at IS NOT NULL AND NOT EXISTS
+                (SELECT 1 FROM second_factor f
+                 WHERE f.member = l.member AND f.confirmed_at IS NOT NULL)",
+    },
+    Invariant {
+        id: "identity.second_factors_end",
+        zh: "每个未确认的动态口令和每项未决的重置都有定时终结",
+        en: "each second factor that is not confirmed, and each reset that waits, has a timer",
+        sql: "SELECT id::text AS subject, 'no timer ends it' AS problem FROM (
+                SELECT id, 'second_factor' AS kind FROM second_factor WHERE confirmed_at IS NULL
+                UNION ALL
+                SELECT id, 'second_factor_reset' FROM second_factor_reset WHERE state = 'asked'
+              ) w WHERE NOT EXISTS
+                (SELECT 1 FROM due d WHERE d.kind = w.kind AND d.subject = w.id::text)",
+    },
+    Invariant {
         id: "identity.keys_announced",
         zh: "公布过的密钥都在最新密钥集公布之前或之时公布",
         en: "no key counts as published in a key set that is not there",

@@ -5,7 +5,7 @@
 //! office refuses when identity has not been heard of for [`FRESH_SECONDS`]. In identity itself
 //! the replica's names are views over its own tables.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
@@ -15,6 +15,10 @@ use crate::replica;
 use crate::token::CLOCK_SKEW_SECONDS_MAX;
 use crate::types::{LoginId, MemberId, OrganisationId};
 use crate::{Error, Result, Tx};
+
+mod step_up;
+
+pub use step_up::{SteppedUp, step_up_required, stepped_up};
 
 /// How old identity's heartbeat may be for what needs an office, in seconds.
 pub const FRESH_SECONDS: i64 = 60;
@@ -34,18 +38,41 @@ pub struct Caller {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     Anonymous,
-    Member { member: MemberId, login: LoginId },
+    Member {
+        member: MemberId,
+        login: LoginId,
+        /// Until when a second factor that was shown counts: see [`stepped_up`].
+        stepped_up_until: Option<DateTime<Utc>>,
+    },
 }
 
 impl Caller {
     /// A member's request, as tests and the command line make it.
     pub fn member(member: MemberId, login: LoginId, language: Language) -> Self {
         Self {
-            who: Who::Member { member, login },
+            who: Who::Member {
+                member,
+                login,
+                stepped_up_until: None,
+            },
             language,
             client: String::new(),
             gate_assertion: None,
         }
+    }
+
+    /// The same request, its second factor shown; nothing for one without a token.
+    #[must_use]
+    pub fn stepped_up(self, until: DateTime<Utc>) -> Self {
+        let who = match self.who {
+            Who::Anonymous => Who::Anonymous,
+            Who::Member { member, login, .. } => Who::Member {
+                member,
+                login,
+                stepped_up_until: Some(until),
+            },
+        };
+        Self { who, ..self }
     }
 
     /// A request without a token.
@@ -204,7 +231,7 @@ struct Found {
 /// # Errors
 /// Unauthenticated.
 pub async fn member(tx: &Tx, caller: &Caller) -> Result<Member> {
-    let Who::Member { member, login } = caller.who else {
+    let Who::Member { member, login, .. } = caller.who else {
         return Err(Error::Unauthenticated("no token"));
     };
     let gone = tx
@@ -231,7 +258,7 @@ pub async fn members(tx: &Tx, callers: &[&Caller]) -> Result<Vec<Result<Member>>
         login: Uuid,
     }
     let signed_in = |caller: &Caller| match caller.who {
-        Who::Member { member, login } => Some(Member { id: member, login }),
+        Who::Member { member, login, .. } => Some(Member { id: member, login }),
         Who::Anonymous => None,
     };
     let all: Vec<Member> = callers

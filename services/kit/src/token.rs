@@ -22,6 +22,8 @@ use crate::{Error, Result};
 
 /// The longest life of a token, in seconds.
 pub const LIFE_SECONDS_MAX: i64 = 600;
+/// How long a second factor that was shown counts, in seconds.
+pub const STEP_UP_SECONDS_MAX: i64 = 600;
 /// What two clocks of one union may differ by, in seconds.
 pub const CLOCK_SKEW_SECONDS_MAX: i64 = 5;
 /// The longest token that is looked at, in bytes.
@@ -145,6 +147,8 @@ pub struct Verified {
     pub member: MemberId,
     pub login: LoginId,
     pub expires_at: DateTime<Utc>,
+    /// Until when the second factor counts that was shown; none was, or it is over, when absent.
+    pub stepped_up_until: Option<DateTime<Utc>>,
 }
 
 /// What goes into a token.
@@ -158,6 +162,8 @@ pub struct NewToken {
     pub issued_at: DateTime<Utc>,
     /// At most [`LIFE_SECONDS_MAX`].
     pub life_seconds: i64,
+    /// At most [`STEP_UP_SECONDS_MAX`] after `issued_at`.
+    pub stepped_up_until: Option<DateTime<Utc>>,
 }
 
 /// The key that signs access tokens; identity alone has one.
@@ -221,6 +227,9 @@ struct Claims {
     nbf: i64,
     exp: i64,
     jti: Uuid,
+    /// Until when a second factor counts; a verifier that knows nothing of it reads past it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    step_up: Option<i64>,
 }
 
 /// Signs a token.
@@ -234,6 +243,10 @@ pub fn sign(new: &NewToken, key: &SigningKey) -> Result<String> {
         ));
     }
     let issued_at = new.issued_at.timestamp();
+    let step_up = new.stepped_up_until.map(|until| until.timestamp());
+    if step_up.is_some_and(|until| until > issued_at + STEP_UP_SECONDS_MAX) {
+        return Err(Error::internal("a second factor counts for ten minutes"));
+    }
     let claims = Claims {
         iss: issuer(new.union),
         aud: AUDIENCE.to_owned(),
@@ -244,6 +257,7 @@ pub fn sign(new: &NewToken, key: &SigningKey) -> Result<String> {
         nbf: issued_at,
         exp: issued_at + new.life_seconds,
         jti: new.id,
+        step_up,
     };
     let mut header = Header::new(Algorithm::EdDSA);
     header.typ = Some(TYPE.to_owned());
@@ -313,11 +327,15 @@ fn signature_checked(
 /// What a token says that is good at `now`.
 fn said(claims: &Claims, now: DateTime<Utc>) -> Result<Verified> {
     check_times(claims, now.timestamp())?;
+    let instant = |seconds| {
+        DateTime::from_timestamp(seconds, 0)
+            .ok_or(Error::Unauthenticated("an instant out of range"))
+    };
     Ok(Verified {
         member: MemberId(claims.sub),
         login: LoginId(claims.login),
-        expires_at: DateTime::from_timestamp(claims.exp, 0)
-            .ok_or(Error::Unauthenticated("an expiry out of range"))?,
+        expires_at: instant(claims.exp)?,
+        stepped_up_until: claims.step_up.map(instant).transpose()?,
     })
 }
 
@@ -351,6 +369,12 @@ fn check_times(claims: &Claims, now: i64) -> Result<()> {
     let latest = now.saturating_add(CLOCK_SKEW_SECONDS_MAX);
     if claims.nbf > latest || claims.iat > latest || claims.nbf > claims.exp {
         return Err(Error::Unauthenticated("a token from the future"));
+    }
+    let longest = claims.iat.saturating_add(STEP_UP_SECONDS_MAX);
+    if claims.step_up.is_some_and(|until| until > longest) {
+        return Err(Error::Unauthenticated(
+            "a second factor that counts too long",
+        ));
     }
     if claims.nbf < claims.iat {
         return Err(Error::Unauthenticated(

@@ -353,6 +353,7 @@ fn identity_settings() -> identity::Settings {
             key: "key".into(),
         },
         root_key_file: None,
+        second_factor_optional: false,
         codes_per_address_hour_max: 1_000,
     }
 }

@@ -138,7 +138,7 @@ pub(super) async fn inside(ctx: &async_graphql::Context<'_>, venue: VenueId) -> 
 
 /// Whether the caller may see what happens at a venue; nobody who is not signed in may.
 pub(super) async fn sees(ctx: &async_graphql::Context<'_>, venue: VenueId) -> Result<bool> {
-    let Who::Member { member, login } = caller_of(ctx)?.who else {
+    let Who::Member { member, login, .. } = caller_of(ctx)?.who else {
         return Ok(false);
     };
     let found = loaders(ctx)?.sights.load_one((member, login, venue)).await;

@@ -44,6 +44,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     }
     if config.mode == Mode::Production {
         findings.extend(root(config));
+        findings.extend(second_factor(config));
     }
     findings
 }
@@ -139,6 +140,26 @@ fn root(config: &Config) -> Option<Finding> {
              bashu keys publish --root",
         ),
     ))
+}
+
+/// Whoever does without a second factor. No service starts with it.
+fn second_factor(config: &Config) -> Option<Finding> {
+    let identity = config.section::<Value>("identity").ok()?;
+    let optional = identity.get("second_factor_optional")?.as_bool()?;
+    optional.then(|| {
+        Finding::fail(
+            "configuration.second_factor",
+            "identity.second_factor_optional",
+            Text::new(
+                "生产模式下可不绑定动态口令，服务不会启动",
+                "in production some would do without a second factor, and no service starts with it",
+            ),
+            Text::new(
+                "删除此项：经办和运维人员登录后各自绑定动态口令",
+                "take it away: officers and operators set a second factor up when they sign in",
+            ),
+        )
+    })
 }
 
 #[cfg(test)]

@@ -271,6 +271,7 @@ async fn a_topic_of_another_shape_is_told() {
 async fn sandboxes_are_refused_in_production() {
     let mut world = World::ready().await;
     world.set("identity", "root_key_file", world.root());
+    world.set("identity", "second_factor_optional", true);
     let (_, report) = doctor(&world).await;
     let none = |one: &Value| {
         let check = one["check"].as_str().unwrap();
@@ -289,6 +290,14 @@ async fn sandboxes_are_refused_in_production() {
     );
     assert_eq!(
         severity(&report, "configuration.root", "root_key_file"),
+        "fail"
+    );
+    assert_eq!(
+        severity(
+            &report,
+            "configuration.second_factor",
+            "second_factor_optional"
+        ),
         "fail"
     );
     // One broker keeps one copy.

@@ -9,7 +9,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use kit::access::{self, Caller};
 use kit::audit::AuditRow;
-use kit::token::{LIFE_SECONDS_MAX, NewToken};
 use kit::types::{LoginId, MemberId};
 use kit::{Ctx, Result, Tx};
 use sha2::{Digest, Sha256};
@@ -17,14 +16,16 @@ use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
 use super::settled;
+use super::tokens::{self, Access};
+use crate::Identity;
 use crate::domain::code::{self, Guess};
 use crate::domain::identifier::Phone;
+use crate::domain::origin::Origin;
 use crate::error::Refusal;
 use crate::publish;
-use crate::signing;
 use crate::store::logins::{self as store, LoginRow, Reason};
-use crate::store::people::{self, Blind};
-use crate::vault::Vault;
+use crate::store::people::{self, Blind, PersonRow};
+use crate::vault::Cell;
 
 /// How long a login lasts that is not used, in days.
 pub const IDLE_DAYS_MAX: i64 = 30;
@@ -38,8 +39,7 @@ const REFRESH_BYTES_MAX: usize = 64;
 pub struct Session {
     pub login: LoginId,
     pub member: MemberId,
-    pub access_token: String,
-    pub access_expires_at: DateTime<Utc>,
+    pub access: Access,
     pub refresh_token: String,
     pub refresh_expires_at: DateTime<Utc>,
 }
@@ -52,13 +52,21 @@ impl std::fmt::Debug for Session {
     }
 }
 
-/// Signs in with the code that the phone was sent.
+/// Signs in with the code that the phone was sent; what the person will read of it later is sealed
+/// under her data key.
 ///
 /// # Errors
 /// Refused when the code is wrong, over, used or guessed at too often. A phone that belongs to
 /// nobody is answered like a wrong code.
-pub async fn login(ctx: &Ctx, vault: &Vault, phone: &Phone, given: &str) -> Result<Session> {
-    let result = ctx
+pub async fn login(
+    identity: &Identity,
+    phone: &Phone,
+    given: &str,
+    origin: &Origin,
+) -> Result<Session> {
+    let vault = &identity.vault;
+    let result = identity
+        .ctx
         .db
         .tx("login", async |tx| {
             let blind = vault.blind_phone(phone);
@@ -83,7 +91,7 @@ pub async fn login(ctx: &Ctx, vault: &Vault, phone: &Phone, given: &str) -> Resu
                     let Some((person, _)) = people::by_phone(tx, &blind).await? else {
                         return Ok(Err(Refusal::CodeWrong));
                     };
-                    open(ctx, tx, vault, MemberId(person.member)).await.map(Ok)
+                    open(identity, tx, &person, origin).await.map(Ok)
                 }
             }
         })
@@ -91,44 +99,63 @@ pub async fn login(ctx: &Ctx, vault: &Vault, phone: &Phone, given: &str) -> Resu
     settled(result)
 }
 
+/// The cell of what a login's device calls itself.
+pub(crate) const fn device_cell(login: Uuid) -> Cell {
+    Cell::new("login", "device", login)
+}
+
+/// The cell of the network that a login came from.
+pub(crate) const fn network_cell(login: Uuid) -> Cell {
+    Cell::new("login", "network", login)
+}
+
 /// Opens a login for a person.
-async fn open(ctx: &Ctx, tx: &Tx, vault: &Vault, member: MemberId) -> Result<Session> {
+async fn open(
+    identity: &Identity,
+    tx: &Tx,
+    person: &PersonRow,
+    origin: &Origin,
+) -> Result<Session> {
+    let id = tx.uuid();
+    let key = identity.vault.data_key(person.member, &person.data_key)?;
+    let seal = |cell, text: Option<&str>| {
+        text.map(|text| key.seal(tx.ids(), cell, text.as_bytes()))
+            .transpose()
+    };
     let login = LoginRow {
-        id: tx.uuid(),
-        member: member.0,
+        id,
+        member: person.member,
         created_at: tx.now(),
         used_at: tx.now(),
         expires_at: tx.now() + TimeDelta::days(IDLE_DAYS_MAX),
         withdrawn_at: None,
+        stepped_up_at: None,
+        device: seal(
+            device_cell(id),
+            origin.device.as_ref().map(|it| it.as_str()),
+        )?,
+        network: seal(
+            network_cell(id),
+            origin.network.as_ref().map(|it| it.as_str()),
+        )?,
     };
     store::insert_login(tx, &login).await?;
     tx.audit(AuditRow {
-        member: Some(member.0),
+        member: Some(login.member),
         login: Some(login.id),
         ..AuditRow::system("login", login.id)
     });
-    session(ctx, tx, vault, &login).await
+    session(identity, tx, &login).await
 }
 
 /// A new access token and a new refresh token of a login.
-async fn session(ctx: &Ctx, tx: &Tx, vault: &Vault, login: &LoginRow) -> Result<Session> {
+async fn session(identity: &Identity, tx: &Tx, login: &LoginRow) -> Result<Session> {
     let refresh_token = URL_SAFE_NO_PAD.encode(tx.ids().bytes32());
     store::insert_refresh(tx, &hash(&refresh_token), login.id).await?;
-    let key = signing::access_key(ctx.union, tx, vault).await?;
-    let (login_id, member) = (LoginId(login.id), MemberId(login.member));
-    let token = NewToken {
-        union: ctx.union,
-        member,
-        login: login_id,
-        id: tx.uuid(),
-        issued_at: tx.now(),
-        life_seconds: LIFE_SECONDS_MAX,
-    };
     Ok(Session {
-        login: login_id,
-        member,
-        access_token: kit::token::sign(&token, &key)?,
-        access_expires_at: tx.now() + TimeDelta::seconds(LIFE_SECONDS_MAX),
+        login: LoginId(login.id),
+        member: MemberId(login.member),
+        access: tokens::access(identity, tx, login).await?,
         refresh_token,
         refresh_expires_at: login.expires_at,
     })
@@ -139,12 +166,13 @@ async fn session(ctx: &Ctx, tx: &Tx, vault: &Vault, login: &LoginRow) -> Result<
 /// # Errors
 /// [`Refusal::RefreshTokenInvalid`] for one that is unknown, over or withdrawn. One that was
 /// used before also ends its login.
-pub async fn refresh_login(ctx: &Ctx, vault: &Vault, token: &str) -> Result<Session> {
+pub async fn refresh_login(identity: &Identity, token: &str) -> Result<Session> {
     if token.len() > REFRESH_BYTES_MAX {
         return Err(Refusal::RefreshTokenInvalid.into());
     }
     let hash = hash(token);
-    let result = ctx
+    let result = identity
+        .ctx
         .db
         .tx("refresh_login", async |tx| {
             let invalid = Ok(Err(Refusal::RefreshTokenInvalid));
@@ -175,7 +203,7 @@ pub async fn refresh_login(ctx: &Ctx, vault: &Vault, token: &str) -> Result<Sess
                 .min(login.created_at + TimeDelta::days(LOGIN_DAYS_MAX));
             store::save_login(tx, &login).await?;
             tx.audit(AuditRow::system("refresh_login", login.id));
-            session(ctx, tx, vault, &login).await.map(Ok)
+            session(identity, tx, &login).await.map(Ok)
         })
         .await;
     settled(result)
@@ -222,6 +250,46 @@ pub async fn withdraw_login(ctx: &Ctx, caller: &Caller, id: LoginId) -> Result<L
             })
         })
         .await
+}
+
+/// Signs a person out on all her devices, or on all but the one that asks: those that count, so
+/// that asking again ends nothing more. How many ended.
+///
+/// # Errors
+/// Unauthenticated.
+pub async fn sign_out_everywhere(
+    ctx: &Ctx,
+    caller: &Caller,
+    keeps_this_device: bool,
+) -> Result<usize> {
+    ctx.db
+        .tx("sign_out_everywhere", async |tx| {
+            let member = access::member(tx, caller).await?;
+            let kept = keeps_this_device.then_some(member.login);
+            let ended = withdraw_all(tx, member.id, kept, Reason::Everywhere).await?;
+            tx.audit(
+                member
+                    .audit("sign_out_everywhere", member.id)
+                    .detail(serde_json::json!({ "logins": ended })),
+            );
+            Ok(ended)
+        })
+        .await
+}
+
+/// Ends every login of a person that counts, but for `kept`; how many that were.
+pub(crate) async fn withdraw_all(
+    tx: &Tx,
+    member: MemberId,
+    kept: Option<LoginId>,
+    reason: Reason,
+) -> Result<usize> {
+    let mut logins = store::lock_logins_of(tx, member).await?;
+    logins.retain(|login| kept != Some(LoginId(login.id)));
+    for login in &logins {
+        withdraw(tx, login, reason).await?;
+    }
+    Ok(logins.len())
 }
 
 async fn withdraw(tx: &Tx, login: &LoginRow, reason: Reason) -> Result<()> {

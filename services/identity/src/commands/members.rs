@@ -7,13 +7,14 @@ use kit::types::{MemberId, shanghai_date};
 use kit::{Ctx, Error, Result, Tx};
 use uuid::Uuid;
 
+use super::logins::withdraw_all;
 use super::people::{officer_or_operator, seal_phone};
 use super::roles::leave_office;
 use crate::domain::identifier::Phone;
 use crate::domain::membership::{End, Membership};
 use crate::error::Refusal;
 use crate::publish;
-use crate::store::logins::{self, Reason};
+use crate::store::logins::Reason;
 use crate::store::memberships;
 use crate::store::organisations::{self, Lock};
 use crate::store::people as store;
@@ -74,8 +75,8 @@ pub(crate) async fn own_membership(
 /// changes a person's phone can become that person.
 ///
 /// # Errors
-/// Operators only; refused when there is no such person, or the phone is another's, and while
-/// audit rows wait for their seal.
+/// Operators only, their second factor shown; refused when there is no such person, or the phone is
+/// another's, and while audit rows wait for their seal.
 pub async fn set_phone(
     ctx: &Ctx,
     vault: &Vault,
@@ -87,6 +88,7 @@ pub async fn set_phone(
         .db
         .tx("set_phone", async |tx| {
             let by = access::operator(tx, caller).await?.member;
+            access::stepped_up(tx, caller)?;
             require_sealing(tx).await?;
             let row = store::active(tx, member)
                 .await?
@@ -95,10 +97,7 @@ pub async fn set_phone(
             store::remove_phone(tx, member).await?;
             let sealed = seal_phone(tx, vault, &key, member.0, &phone)?;
             store::insert_phones(tx, vec![sealed]).await?;
-            for login in logins::lock_logins_of(tx, member).await? {
-                logins::withdraw_login(tx, login.id, Reason::PhoneChanged).await?;
-                tx.emit(publish::login_withdrawn(login.id, login.member, tx.now()));
-            }
+            withdraw_all(tx, member, None, Reason::PhoneChanged).await?;
             tx.audit(by.audit("set_phone", member));
             Ok(member)
         })

@@ -19,6 +19,9 @@ pub mod roster_commit;
 mod roster_list;
 pub mod roster_work;
 pub mod rosters;
+pub mod second_factor;
+pub mod second_factor_reset;
+pub mod tokens;
 
 use chrono::TimeDelta;
 use kit::{Result, Tx};

@@ -17,9 +17,10 @@ use crate::store::{memberships, people};
 /// Grants a role; who holds it already keeps it as it is.
 ///
 /// # Errors
-/// Operators; a venue's manager may grant staff roles of the own company. Refused when person or
-/// organisation are not there, the role does not belong in that organisation, or the person has
-/// left it. While audit rows wait for their seal, nothing is granted; to withdraw goes on.
+/// Operators; a venue's manager may grant staff roles of the own company; the second factor must
+/// have been shown. Refused when person or organisation are not there, the role does not belong in
+/// that organisation, or the person has left it. While audit rows wait for their seal, nothing is
+/// granted; to withdraw goes on.
 pub async fn grant_role(
     ctx: &Ctx,
     caller: &Caller,
@@ -31,6 +32,7 @@ pub async fn grant_role(
         .db
         .tx("grant_role", async |tx| {
             let by = may_change(tx, caller, organisation, role).await?;
+            access::stepped_up(tx, caller)?;
             require_sealing(tx).await?;
             let place = organisations::load(tx, organisation, Lock::Share)
                 .await?
@@ -129,6 +131,7 @@ pub async fn withdraw_role(ctx: &Ctx, caller: &Caller, id: Uuid) -> Result<Held>
                 Err(Error::Forbidden(_)) => return Err(Refusal::RoleNotFound.into()),
                 other => other?,
             };
+            access::stepped_up(tx, caller)?;
             if held.withdrawn {
                 return Ok(held);
             }

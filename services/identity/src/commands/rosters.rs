@@ -166,14 +166,16 @@ pub async fn correct_roster(ctx: &Ctx, caller: &Caller, id: Uuid) -> Result<(Kep
         .await
 }
 
-/// The address to fetch the rows at that need another look.
+/// The address to fetch the rows at that need another look: names and numbers stand in them.
 ///
 /// # Errors
-/// As [`correct_roster`], and while audit rows wait for their seal.
+/// As [`correct_roster`], and refused until the second factor was shown and while audit rows wait
+/// for their seal.
 pub async fn download_bad_rows(ctx: &Ctx, caller: &Caller, id: Uuid) -> Result<(Kept, Issued)> {
     ctx.db
         .tx("download_bad_rows", async |tx| {
             let (kept, by) = with_bad_rows(tx, caller, id).await?;
+            access::stepped_up(tx, caller)?;
             require_sealing(tx).await?;
             let issued = issue(tx, id, by, AddressPurpose::Download).await?;
             tx.audit(by.audit("download_bad_rows", id));

@@ -1,5 +1,5 @@
 //! What identity decides, as pure functions: identifiers and names, the organisation tree, roles,
-//! rosters, login codes, refresh tokens, signing keys, and what a credential says.
+//! rosters, login codes, refresh tokens, second factors, signing keys, and what a credential says.
 //!
 //! Nothing here reads a clock, a database or a key; time and loaded rows come in as values.
 
@@ -10,7 +10,9 @@ pub mod membership;
 pub mod mint;
 pub mod name;
 pub mod organisation;
+pub mod origin;
 pub mod review;
 pub mod role;
 pub mod roster;
+pub mod second_factor;
 pub mod uscc;

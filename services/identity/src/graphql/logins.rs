@@ -3,19 +3,21 @@
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
 use kit::graphql::GlobalId;
-use kit::types::LoginId;
+use kit::types::{LoginId, MemberId};
 
 use super::input::{request, uuid};
+use super::members::is_current;
 use crate::commands::{codes, logins};
 use crate::domain::code::{CODE_PAUSE_SECONDS, CODE_SECONDS};
 use crate::domain::identifier::Phone;
+use crate::domain::origin::{DeviceName, Network, Origin};
 use crate::error::Refusal;
-use crate::store::logins::LoginRow;
+use crate::queries::logins::{self as queries, LoginView};
 
 /// One signed-in device.
 #[derive(Clone, Debug)]
 pub struct Login {
-    pub(crate) row: LoginRow,
+    pub(crate) view: LoginView,
     /// Whether it is the one that asks.
     pub(crate) is_current: bool,
 }
@@ -25,27 +27,42 @@ pub struct Login {
 impl Login {
     /// Opaque.
     pub(crate) async fn id(&self) -> ID {
-        GlobalId::of_uuid("Login", self.row.id)
+        GlobalId::of_uuid("Login", self.view.row.id)
     }
 
     /// When it was signed in.
     async fn created_at(&self) -> DateTime<Utc> {
-        self.row.created_at
+        self.view.row.created_at
     }
 
     /// When it last renewed its tokens.
     async fn used_at(&self) -> DateTime<Utc> {
-        self.row.used_at
+        self.view.row.used_at
     }
 
     /// When it ends unless it is used again.
     async fn expires_at(&self) -> DateTime<Utc> {
-        self.row.expires_at
+        self.view.row.expires_at
     }
 
     /// When it was signed out; null while it counts.
     async fn withdrawn_at(&self) -> Option<DateTime<Utc>> {
-        self.row.withdrawn_at
+        self.view.row.withdrawn_at
+    }
+
+    /// What the device called itself when it signed in.
+    async fn device(&self) -> Option<&str> {
+        self.view.device.as_deref()
+    }
+
+    /// The network it signed in from: the first half of its address, `198.51.*.*`.
+    async fn network(&self) -> Option<&str> {
+        self.view.network.as_deref()
+    }
+
+    /// When a second factor was last shown with it.
+    async fn stepped_up_at(&self) -> Option<DateTime<Utc>> {
+        self.view.row.stepped_up_at
     }
 
     /// Whether it is the device that asks.
@@ -65,6 +82,8 @@ pub struct LoginTokens {
     access_token: String,
     /// Ten minutes from now.
     access_token_expires_at: DateTime<Utc>,
+    /// Until when a second factor counts that was shown; null where none does.
+    stepped_up_until: Option<DateTime<Utc>>,
     /// Good once: `refreshLogin` answers with the next one.
     refresh_token: String,
     /// When the login ends unless it is used again.
@@ -82,8 +101,9 @@ impl From<logins::Session> for LoginTokens {
         Self {
             login_id: GlobalId::of_uuid("Login", session.login.0),
             member_id: GlobalId::of_uuid("Member", session.member.0),
-            access_token: session.access_token,
-            access_token_expires_at: session.access_expires_at,
+            access_token: session.access.token,
+            access_token_expires_at: session.access.expires_at,
+            stepped_up_until: session.access.stepped_up_until,
             refresh_token: session.refresh_token,
             refresh_token_expires_at: session.refresh_expires_at,
         }
@@ -118,6 +138,8 @@ pub struct LoginInput {
     phone: String,
     /// The six digits.
     code: String,
+    /// What the device calls itself, 1 to 40 characters: shown to its person among her logins.
+    device: Option<String>,
 }
 
 /// The refresh token.
@@ -133,6 +155,14 @@ pub struct RefreshLoginInput {
 pub struct WithdrawLoginInput {
     /// One of one's own logins.
     login_id: ID,
+}
+
+/// Which devices are signed out.
+#[derive(Debug, InputObject)]
+pub struct SignOutEverywhereInput {
+    /// Whether the device that asks stays signed in.
+    #[graphql(default)]
+    keep_this_device: bool,
 }
 
 kit::payload! {
@@ -164,6 +194,8 @@ kit::payload! {
         CodeExpired,
         /// Five guesses were wrong: the code is void.
         CodeExhausted,
+        /// The device's name is empty or too long.
+        DeviceInvalid,
     }
 }
 
@@ -200,6 +232,15 @@ kit::payload! {
     }
 }
 
+kit::payload! {
+    /// What became of signing out on all devices.
+    pub struct SignOutEverywherePayload / SignOutEverywhereUserError / SignOutEverywhereErrorCode {
+        /// So many logins ended.
+        ended: i32,
+    }
+    refuses {}
+}
+
 /// Signing in and out.
 #[derive(Debug, Default)]
 pub struct LoginMutation;
@@ -233,7 +274,12 @@ impl LoginMutation {
         let result = async {
             let phone = Phone::parse(&input.phone)?;
             let code = input.code.trim();
-            let session = logins::login(&identity.ctx, &identity.vault, &phone, code).await?;
+            let device = input.device.as_deref().map(DeviceName::parse).transpose()?;
+            let origin = Origin {
+                device,
+                network: Network::of(&caller.client),
+            };
+            let session = logins::login(identity, &phone, code, &origin).await?;
             Ok(LoginPayload::done(LoginTokens::from(session)))
         };
         LoginPayload::from_result(caller.language, result.await)
@@ -248,7 +294,7 @@ impl LoginMutation {
         let (identity, caller) = request(ctx)?;
         let result = async {
             let token = &input.refresh_token;
-            let session = logins::refresh_login(&identity.ctx, &identity.vault, token).await?;
+            let session = logins::refresh_login(identity, token).await?;
             Ok(RefreshLoginPayload::done(LoginTokens::from(session)))
         };
         RefreshLoginPayload::from_result(caller.language, result.await)
@@ -274,9 +320,30 @@ impl LoginMutation {
         let result = async {
             let id = uuid(&input.login_id, "Login", Refusal::LoginNotFound)?;
             let row = logins::withdraw_login(&identity.ctx, caller, LoginId(id)).await?;
-            let is_current = super::members::is_current(caller, row.id);
-            Ok(WithdrawLoginPayload::done(Login { row, is_current }))
+            let (kit_ctx, vault) = (&identity.ctx, &identity.vault);
+            let view = queries::login(kit_ctx, vault, MemberId(row.member), row.id).await?;
+            Ok(WithdrawLoginPayload::done(view.map(|view| Login {
+                is_current: is_current(caller, view.row.id),
+                view,
+            })))
         };
         WithdrawLoginPayload::from_result(caller.language, result.await)
+    }
+
+    /// Signs out on all one's devices; their tokens stop counting everywhere within seconds.
+    async fn sign_out_everywhere(
+        &self,
+        ctx: &Context<'_>,
+        input: SignOutEverywhereInput,
+    ) -> Result<SignOutEverywherePayload> {
+        let (identity, caller) = request(ctx)?;
+        let result = async {
+            let kept = input.keep_this_device;
+            let ended = logins::sign_out_everywhere(&identity.ctx, caller, kept).await?;
+            Ok(SignOutEverywherePayload::done(
+                i32::try_from(ended).unwrap_or(i32::MAX),
+            ))
+        };
+        SignOutEverywherePayload::from_result(caller.language, result.await)
     }
 }

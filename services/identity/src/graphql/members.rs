@@ -11,10 +11,11 @@ use super::input::{DocumentType, member_id, request};
 use super::logins::Login;
 use super::organisations::Organisation;
 use super::roles::RoleHolding;
+use super::second_factor::SecondFactor;
 use crate::domain::identifier::Phone;
 use crate::domain::membership::Standing;
+use crate::queries::logins::LoginView;
 use crate::queries::{self, MembershipView, Profile};
-use crate::store::logins::LoginRow;
 
 /// A person, once in each union.
 #[derive(Clone, Debug)]
@@ -113,13 +114,24 @@ impl Member {
         if !self.0.is_self {
             return Ok(None);
         }
-        let rows = queries::logins_of(&identity.ctx.db, self.0.id, &page).await?;
-        let cursor = |row: &LoginRow| Cursor::at(row.created_at, row.id);
-        let node = |row: LoginRow| Login {
-            is_current: is_current(caller, row.id),
-            row,
+        let (kit_ctx, vault) = (&identity.ctx, &identity.vault);
+        let rows = queries::logins::logins_of(kit_ctx, vault, self.0.id, &page).await?;
+        let cursor = |view: &LoginView| Cursor::at(view.row.created_at, view.row.id);
+        let node = |view: LoginView| Login {
+            is_current: is_current(caller, view.row.id),
+            view,
         };
         Ok(Some(page.connection(rows, cursor, node)))
+    }
+
+    /// One's own second factor; null where none is set up, and nobody else's.
+    async fn second_factor(&self, ctx: &Context<'_>) -> Result<Option<SecondFactor>> {
+        let (identity, _) = request(ctx)?;
+        if !self.0.is_self {
+            return Ok(None);
+        }
+        let found = queries::logins::second_factor(&identity.ctx, self.0.id).await?;
+        Ok(found.map(SecondFactor::from))
     }
 }
 

@@ -13,6 +13,7 @@ pub mod people;
 pub mod roles;
 pub mod roster_mutations;
 pub mod rosters;
+pub mod second_factor;
 
 use async_graphql::{EmptySubscription, MergedObject, Schema, SchemaBuilder};
 use kit::graphql::Mode;
@@ -43,6 +44,7 @@ pub struct Query(
 #[derive(Debug, Default, MergedObject)]
 pub struct Mutation(
     logins::LoginMutation,
+    second_factor::SecondFactorMutation,
     organisations::OrganisationMutation,
     people::MemberMutation,
     memberships::MembershipMutation,

@@ -115,9 +115,9 @@ async fn login(ctx: &Context<'_>, id: &ID) -> Result<Option<Login>> {
     let Some(me) = queries::me(&identity.ctx, &identity.vault, caller).await? else {
         return Ok(None);
     };
-    let row = queries::login(&identity.ctx.db, me.id, id).await?;
-    Ok(row.map(|row| Login {
-        is_current: is_current(caller, row.id),
-        row,
+    let view = queries::logins::login(&identity.ctx, &identity.vault, me.id, id).await?;
+    Ok(view.map(|view| Login {
+        is_current: is_current(caller, view.row.id),
+        view,
     }))
 }

@@ -156,6 +156,8 @@ kit::payload! {
         PhoneInvalid,
         /// It is somebody else's.
         PersonNotMatched,
+        /// The second factor was not shown within the last ten minutes.
+        StepUpRequired,
     }
 }
 

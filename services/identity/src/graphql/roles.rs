@@ -92,6 +92,8 @@ kit::payload! {
         RoleDoesNotFit,
         /// The person has left the organisation.
         LeftOrganisation,
+        /// The second factor was not shown within the last ten minutes.
+        StepUpRequired,
     }
 }
 
@@ -106,6 +108,8 @@ kit::payload! {
         RoleNotFound,
         /// It is the last operator's.
         LastOperator,
+        /// The second factor was not shown within the last ten minutes.
+        StepUpRequired,
     }
 }
 

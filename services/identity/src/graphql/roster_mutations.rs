@@ -103,6 +103,8 @@ kit::payload! {
         RosterNotReady,
         /// No row needs another look.
         RosterHasNoBadRows,
+        /// The second factor was not shown within the last ten minutes.
+        StepUpRequired,
     }
 }
 

@@ -109,6 +109,10 @@ pub enum Reason {
     /// A refresh token came a second time: somebody has a copy.
     Reuse,
     PhoneChanged,
+    /// Its person signed out on all her devices.
+    Everywhere,
+    /// Her second factor was taken away.
+    SecondFactor,
 }
 
 impl Reason {
@@ -119,6 +123,8 @@ impl Reason {
             Self::Withdrawn => "withdrawn",
             Self::Reuse => "reuse",
             Self::PhoneChanged => "phone_changed",
+            Self::Everywhere => "everywhere",
+            Self::SecondFactor => "second_factor",
         }
     }
 }
@@ -132,9 +138,16 @@ pub struct LoginRow {
     pub used_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
     pub withdrawn_at: Option<DateTime<Utc>>,
+    /// When a second factor was last shown with it.
+    pub stepped_up_at: Option<DateTime<Utc>>,
+    /// What the device calls itself, sealed.
+    pub device: Option<Vec<u8>>,
+    /// The network it was signed in from, sealed.
+    pub network: Option<Vec<u8>>,
 }
 
-pub(crate) const LOGIN_COLUMNS: &str = "id, member, created_at, used_at, expires_at, withdrawn_at";
+pub(crate) const LOGIN_COLUMNS: &str = "id, member, created_at, used_at, expires_at, \
+    withdrawn_at, stepped_up_at, device, network";
 
 /// One login, locked to be changed.
 ///
@@ -163,15 +176,30 @@ pub async fn lock_logins_of(tx: &Tx, member: MemberId) -> Result<Vec<LoginRow>> 
 /// When the database fails.
 pub async fn insert_login(tx: &Tx, login: &LoginRow) -> Result<()> {
     tx.execute(
-        "INSERT INTO login (id, member, created_at, used_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO login (id, member, created_at, used_at, expires_at, device, network)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
         [
             login.id.into(),
             login.member.into(),
             login.created_at.into(),
             login.used_at.into(),
             login.expires_at.into(),
+            login.device.clone().into(),
+            login.network.clone().into(),
         ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Writes when a second factor was shown with a login; `None` where it counts no more.
+///
+/// # Errors
+/// When the database fails.
+pub async fn step_up(tx: &Tx, id: Uuid, at: Option<DateTime<Utc>>) -> Result<()> {
+    tx.execute(
+        "UPDATE login SET stepped_up_at = $2 WHERE id = $1",
+        [id.into(), at.into()],
     )
     .await?;
     Ok(())

@@ -14,6 +14,7 @@ pub mod roles;
 pub mod roster_people;
 pub mod roster_rows;
 pub mod rosters;
+pub mod second_factors;
 
 use kit::Error;
 

@@ -36,7 +36,7 @@ async fn access_keys_rotate_with_an_overlap() {
         let (held, now) = (&held, ctx.clock.now());
         async move {
             held.load(&ctx.db).await.unwrap();
-            token::verify(&session.access_token, ctx.union, held.access(), now).is_ok()
+            token::verify(&session.access.token, ctx.union, held.access(), now).is_ok()
         }
     };
     let phone = crate::world::OPERATOR_PHONE;
@@ -55,7 +55,7 @@ async fn access_keys_rotate_with_an_overlap() {
     assert!(believes(last_of_old.clone()).await);
     assert!(believes(first_of_new.clone()).await);
     let header = |session: &identity::commands::logins::Session| {
-        session.access_token.split('.').next().unwrap().to_owned()
+        session.access.token.split('.').next().unwrap().to_owned()
     };
     assert_ne!(header(&last_of_old), header(&first_of_new));
     world.advance(3_600);
@@ -79,11 +79,11 @@ async fn a_revoked_key_is_dead_at_once() {
     let held = keys(&world);
     held.load(&ctx.db).await.unwrap();
     let now = ctx.clock.now();
-    assert!(token::verify(&session.access_token, ctx.union, held.access(), now).is_ok());
+    assert!(token::verify(&session.access.token, ctx.union, held.access(), now).is_ok());
     revoke(ctx, 2, "leaked").await.unwrap();
     publish(ctx, &world.root).await.unwrap();
     held.load(&ctx.db).await.unwrap();
-    assert!(token::verify(&session.access_token, ctx.union, held.access(), now).is_err());
+    assert!(token::verify(&session.access.token, ctx.union, held.access(), now).is_err());
     assert_eq!(kids(&world).await, [""; 0]);
 }
 

@@ -1,6 +1,7 @@
 //! Signing in by code, staying signed in, signing out.
 
 use identity::commands::logins::{Session, login, refresh_login};
+use identity::domain::origin::Origin;
 use identity::error::Refusal;
 use kit::access::Caller;
 use kit::graphql::{GlobalId, Language};
@@ -200,8 +201,8 @@ async fn guesses_at_once_are_counted_one_by_one() {
     let code = world.code(OPERATOR_PHONE).await;
     let identity = &world.identity;
     let number = phone(OPERATOR_PHONE);
-    let bad = wrong(&code);
-    let guesses = (0..40).map(|_| login(&identity.ctx, &identity.vault, &number, &bad));
+    let (bad, origin) = (wrong(&code), Origin::default());
+    let guesses = (0..40).map(|_| login(identity, &number, &bad, &origin));
     let answers = futures::future::join_all(guesses).await;
     let wrongs = answers
         .into_iter()
@@ -218,7 +219,8 @@ async fn one_code_opens_one_login() {
     request_code(&world, OPERATOR_PHONE).await;
     let code = world.code(OPERATOR_PHONE).await;
     let (identity, number) = (&world.identity, phone(OPERATOR_PHONE));
-    let tries = (0..8).map(|_| login(&identity.ctx, &identity.vault, &number, &code));
+    let origin = Origin::default();
+    let tries = (0..8).map(|_| login(identity, &number, &code, &origin));
     let opened = futures::future::join_all(tries)
         .await
         .into_iter()
@@ -267,15 +269,13 @@ async fn a_phone_does_not_tell_whether_it_is_known() {
 async fn a_refresh_token_used_twice_ends_the_login() {
     let world = World::new().await;
     let first = world.sign_in(OPERATOR_PHONE).await;
-    let (ctx, vault) = (&world.identity.ctx, &world.identity.vault);
-    let second = refresh_login(ctx, vault, &first.refresh_token)
-        .await
-        .unwrap();
+    let identity = &world.identity;
+    let second = refresh_login(identity, &first.refresh_token).await.unwrap();
     assert_eq!(second.login, first.login);
     assert_ne!(second.refresh_token, first.refresh_token);
-    let again = refresh_login(ctx, vault, &first.refresh_token).await;
+    let again = refresh_login(identity, &first.refresh_token).await;
     assert_eq!(refused(again), Refusal::RefreshTokenInvalid.code());
-    let after = refresh_login(ctx, vault, &second.refresh_token).await;
+    let after = refresh_login(identity, &second.refresh_token).await;
     assert_eq!(refused(after), Refusal::RefreshTokenInvalid.code());
     let events = world.events_of("LoginWithdrawn").await;
     assert_eq!(events.len(), 1);
@@ -283,7 +283,7 @@ async fn a_refresh_token_used_twice_ends_the_login() {
     assert!(is_out(&world, &second).await);
     for bad in ["", "x", &"a".repeat(65)] {
         assert_eq!(
-            refused(refresh_login(ctx, vault, bad).await),
+            refused(refresh_login(identity, bad).await),
             "REFRESH_TOKEN_INVALID"
         );
     }
@@ -294,13 +294,13 @@ async fn a_refresh_token_used_twice_ends_the_login() {
 async fn a_refresh_token_used_twice_at_once_ends_the_login() {
     let world = World::new().await;
     let session = world.sign_in(OPERATOR_PHONE).await;
-    let (ctx, vault) = (&world.identity.ctx, &world.identity.vault);
-    let uses = (0..4).map(|_| refresh_login(ctx, vault, &session.refresh_token));
+    let identity = &world.identity;
+    let uses = (0..4).map(|_| refresh_login(identity, &session.refresh_token));
     let answers = futures::future::join_all(uses).await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
     let kept = answers.into_iter().find_map(Result::ok).unwrap();
     assert!(is_out(&world, &kept).await);
-    let kept = refresh_login(ctx, vault, &kept.refresh_token).await;
+    let kept = refresh_login(identity, &kept.refresh_token).await;
     assert_eq!(refused(kept), "REFRESH_TOKEN_INVALID");
 }
 
@@ -308,10 +308,11 @@ async fn a_refresh_token_used_twice_at_once_ends_the_login() {
 #[tokio::test]
 async fn a_login_ends_by_itself() {
     let world = World::new().await;
-    let (ctx, vault) = (&world.identity.ctx, &world.identity.vault);
+    let identity = &world.identity;
+    let (ctx, vault) = (&identity.ctx, &identity.vault);
     let mut session = world.sign_in(OPERATOR_PHONE).await;
     let mut days = 0;
-    while let Ok(next) = refresh_login(ctx, vault, &session.refresh_token).await {
+    while let Ok(next) = refresh_login(identity, &session.refresh_token).await {
         session = next;
         world.advance(27 * 86_400);
         days += 27;
@@ -324,11 +325,7 @@ async fn a_login_ends_by_itself() {
     assert_eq!(days, 203, "the last renewal was within 180 days");
     let idle = world.sign_in(OPERATOR_PHONE).await;
     world.advance(30 * 86_400);
-    assert!(
-        refresh_login(ctx, vault, &idle.refresh_token)
-            .await
-            .is_err()
-    );
+    assert!(refresh_login(identity, &idle.refresh_token).await.is_err());
 }
 
 /// After signing out the access token counts no more here, at once, and everyone is told.
@@ -347,12 +344,7 @@ async fn signing_out_ends_the_login() {
         GlobalId::of_uuid("Login", session.login.0).as_str()
     );
     assert!(is_out(&world, &session).await);
-    let refresh = refresh_login(
-        &world.identity.ctx,
-        &world.identity.vault,
-        &session.refresh_token,
-    )
-    .await;
+    let refresh = refresh_login(&world.identity, &session.refresh_token).await;
     assert_eq!(refused(refresh), "REFRESH_TOKEN_INVALID");
     let event = &world.events_of("LoginWithdrawn").await[0];
     let said: proto::identity::LoginWithdrawn = event.decode();

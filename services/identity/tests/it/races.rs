@@ -57,6 +57,9 @@ fn login_row(tx: &Tx, id: u128, world: &World) -> LoginRow {
         used_at: tx.now(),
         expires_at: tx.now(),
         withdrawn_at: None,
+        stepped_up_at: None,
+        device: None,
+        network: None,
     }
 }
 

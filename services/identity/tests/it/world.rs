@@ -3,12 +3,13 @@
 use async_graphql::{Request, Variables};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use credential::keyset::Issuer;
 use ed25519_dalek::SigningKey;
 use identity::domain::identifier::Phone;
 use identity::domain::name::PersonName;
 use identity::domain::organisation::root_id;
+use identity::domain::origin::Origin;
 use identity::domain::{code, keys::Purpose};
 use identity::graphql::IdentitySchema;
 use identity::{Identity, Settings, SmsSettings, commands};
@@ -62,6 +63,7 @@ pub(crate) fn settings(sms_url: &str) -> Settings {
             key: "key".into(),
         },
         root_key_file: None,
+        second_factor_optional: false,
         codes_per_address_hour_max: 1_000,
     }
 }
@@ -106,9 +108,11 @@ impl World {
         self.identity.ctx.clock.advance(TimeDelta::seconds(seconds));
     }
 
-    /// A caller with a login that exists nowhere: fine for what asks for roles.
+    /// A caller with a login that exists nowhere: fine for what asks for roles. Her second factor
+    /// is shown; for who has shown none see the tests of second factors.
     pub(crate) fn as_member(&self, member: MemberId) -> Caller {
-        Caller::member(member, LoginId(Uuid::from_u128(99)), Language::En)
+        let login = LoginId(Uuid::from_u128(99));
+        Caller::member(member, login, Language::En).stepped_up(DateTime::<Utc>::MAX_UTC)
     }
 
     pub(crate) fn as_operator(&self) -> Caller {
@@ -247,6 +251,16 @@ impl World {
             .count
     }
 
+    /// The column `name` of what a statement finds.
+    pub(crate) async fn names(&self, sql: &str) -> Vec<String> {
+        #[derive(FromQueryResult)]
+        struct Row {
+            name: String,
+        }
+        let rows = self.test.ctx.db.all::<Row>(sql, []).await.unwrap();
+        rows.into_iter().map(|row| row.name).collect()
+    }
+
     /// The code that was sent to a phone, as the service would send it.
     pub(crate) async fn code(&self, number: &str) -> String {
         #[derive(FromQueryResult)]
@@ -276,7 +290,8 @@ impl World {
             .await
             .unwrap();
         let code = self.code(number).await;
-        commands::logins::login(ctx, vault, &phone(number), &code)
+        let origin = Origin::default();
+        commands::logins::login(&self.identity, &phone(number), &code, &origin)
             .await
             .unwrap()
     }

@@ -252,6 +252,7 @@ impl<E: Executor> Door<E> {
                 Who::Member {
                     member: verified.member,
                     login: verified.login,
+                    stepped_up_until: verified.stepped_up_until,
                 }
             }
         };

@@ -24,6 +24,7 @@ pub(crate) enum Text {
     MethodNotAllowed,
     NoRoute,
     TimedOut,
+    StepUpRequired,
 }
 
 impl Text {
@@ -46,6 +47,7 @@ impl Text {
             Self::MediaType => "UNSUPPORTED_MEDIA_TYPE",
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
             Self::TimedOut => "TIMED_OUT",
+            Self::StepUpRequired => "STEP_UP_REQUIRED",
         }
     }
 
@@ -104,6 +106,10 @@ impl Text {
                 "处理超时，请稍后重试。",
                 "This took too long; please try again.",
             ),
+            Self::StepUpRequired => (
+                "此操作需要先验证动态口令。",
+                "Please show your second factor first.",
+            ),
         }
     }
 }
@@ -133,13 +139,14 @@ mod tests {
         Text::MethodNotAllowed,
         Text::NoRoute,
         Text::TimedOut,
+        Text::StepUpRequired,
     ];
 
     /// Each text is Chinese in Chinese and English in English, and tells its own thing; what goes
     /// on after it has no full stop.
     #[test]
     fn every_text_is_said_in_both_languages() {
-        assert_eq!(ALL.len(), Text::TimedOut as usize + 1);
+        assert_eq!(ALL.len(), Text::StepUpRequired as usize + 1);
         let mut said = BTreeSet::new();
         for (place, text) in ALL.into_iter().enumerate() {
             assert_eq!(text as usize, place);

@@ -312,3 +312,23 @@ async fn the_members_token_is_verified_here_again() {
     keyless.refused(503, "UNAVAILABLE").await;
     world.end().await;
 }
+
+/// What a token says of a second factor is what a command hears, and nothing is heard of who has
+/// shown none.
+#[tokio::test]
+async fn a_second_factor_comes_through_the_door() {
+    let world = World::start(Mode::Production).await;
+    let until = world.now() + chrono::TimeDelta::seconds(300);
+    let heard = async |token: String| {
+        let shot = world.query("{ steppedUp }");
+        let answer = shot
+            .header("authorization", format!("Bearer {token}"))
+            .send();
+        answer.await.body["data"]["steppedUp"].clone()
+    };
+    assert_eq!(heard(world.token()).await, json!(null));
+    let told = heard(world.stepped_up_token(Some(until))).await;
+    let told: chrono::DateTime<chrono::Utc> = told.as_str().unwrap().parse().unwrap();
+    assert_eq!(told.timestamp(), until.timestamp());
+    world.end().await;
+}

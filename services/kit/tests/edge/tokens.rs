@@ -75,6 +75,8 @@ const KIND: &str = "a token of another kind";
 const LIFE: &str = "a token that lives too long";
 const FUTURE: &str = "a token from the future";
 const BACKDATED: &str = "a token that counts before it was signed";
+const STEPPED_UP: &str = "a second factor that counts too long";
+const RANGE: &str = "an instant out of range";
 
 #[track_caller]
 fn refused(token: &str, why: &str) {
@@ -93,6 +95,7 @@ fn new_token() -> NewToken {
         id: Uuid::from_u128(1),
         issued_at: now(),
         life_seconds: 600,
+        stepped_up_until: None,
     }
 }
 
@@ -325,6 +328,43 @@ fn times_are_whole_numbers_and_within_bounds() {
         let then = now() + TimeDelta::seconds(later);
         let answer = token::verify(&token, Union::Chongqing, &keys, then);
         assert_eq!(answer.is_ok(), good, "{later} s later");
+    }
+}
+
+/// A token says until when a second factor counts, and never for longer than ten minutes after it
+/// was signed, whoever signed it.
+#[test]
+fn a_second_factor_counts_for_ten_minutes() {
+    let at = now().timestamp();
+    let (key, kid) = signing_key();
+    let key = token::SigningKey::new(kid, &key).unwrap();
+    let until = |seconds| NewToken {
+        stepped_up_until: Some(now() + TimeDelta::seconds(seconds)),
+        ..new_token()
+    };
+    assert_eq!(
+        verify(&signed(&header(), &claims()))
+            .unwrap()
+            .stepped_up_until,
+        None
+    );
+    for seconds in [-1, 1, 600] {
+        let told = verify(&token::sign(&until(seconds), &key).unwrap()).unwrap();
+        assert_eq!(
+            told.stepped_up_until,
+            Some(now() + TimeDelta::seconds(seconds))
+        );
+    }
+    assert!(token::sign(&until(601), &key).is_err());
+    for (step_up, why) in [
+        (json!(at + 601), STEPPED_UP),
+        (json!(i64::MAX), STEPPED_UP),
+        (json!(i64::MIN), RANGE),
+        (json!((at + 1).to_string()), UNVERIFIED),
+        (json!(f64::from(START) + 1.0), UNVERIFIED),
+        (json!(true), UNVERIFIED),
+    ] {
+        refused(&signed(&header(), &with(claims(), "step_up", step_up)), why);
     }
 }
 

@@ -117,7 +117,7 @@ impl Query {
         let caller = context.data_unchecked::<Caller>();
         let who = match caller.who {
             Who::Anonymous => "anonymous".to_owned(),
-            Who::Member { member, login } => format!("{member} {login}"),
+            Who::Member { member, login, .. } => format!("{member} {login}"),
         };
         let gate = caller.gate_assertion.clone().unwrap_or_default();
         Json(BTreeMap::from([
@@ -125,6 +125,16 @@ impl Query {
             ("client".to_owned(), caller.client.clone()),
             ("gate".to_owned(), gate),
         ]))
+    }
+
+    /// When the second factor ends that the caller's token speaks of.
+    async fn stepped_up(&self, context: &Context<'_>) -> Option<DateTime<Utc>> {
+        match context.data_unchecked::<Caller>().who {
+            Who::Anonymous => None,
+            Who::Member {
+                stepped_up_until, ..
+            } => stepped_up_until,
+        }
     }
 
     async fn fail(&self, with: String) -> Result<bool> {
@@ -317,6 +327,10 @@ impl World {
     }
 
     pub(crate) fn token(&self) -> String {
+        self.stepped_up_token(None)
+    }
+
+    pub(crate) fn stepped_up_token(&self, until: Option<DateTime<Utc>>) -> String {
         let (key, kid) = signing_key();
         let new = token::NewToken {
             union: Union::Chongqing,
@@ -325,6 +339,7 @@ impl World {
             id: Uuid::nil(),
             issued_at: self.now(),
             life_seconds: token::LIFE_SECONDS_MAX,
+            stepped_up_until: until,
         };
         token::sign(&new, &token::SigningKey::new(kid, &key).unwrap()).unwrap()
     }

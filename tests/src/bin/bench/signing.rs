@@ -119,6 +119,7 @@ impl Keys {
             id: self.uuid(),
             issued_at: Clock::System.now(),
             life_seconds: TOKEN_SECONDS,
+            stepped_up_until: None,
         };
         Ok(kit::token::sign(&new, &self.access)?)
     }
