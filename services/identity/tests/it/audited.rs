@@ -2,7 +2,11 @@
 //! while such rows are not sealed, where nothing else does.
 
 use async_graphql::{Request, Variables};
-use kit::access::Caller;
+use chrono::{DateTime, Utc};
+use data_encoding::BASE32_NOPAD;
+use identity::domain::second_factor::step_of;
+use identity::totp::Secret;
+use kit::access::{Caller, Who};
 use kit::audit::LAG_SECONDS_MAX;
 use kit::bus::Defect;
 use kit::graphql::{GlobalId, Language};
@@ -126,6 +130,45 @@ impl Play<'_> {
         let done = self.acts.left_by("logout", logout).await;
         assert_eq!(codes(&done), [""; 0]);
     }
+
+    /// A mutation that has no input.
+    async fn bare(&self, by: &Caller, mutation: &str, selection: &str) -> Value {
+        let text = format!("mutation {{ {mutation} {{ {selection} userErrors {{ code }} }} }}");
+        let run = self.world.run(by, &text, json!({}));
+        let done = self.acts.left_by(mutation, run).await;
+        assert_eq!(codes(&done), [""; 0], "{mutation}: {done}");
+        done
+    }
+
+    async fn second_factors(&self) {
+        let phone = number_of_phone(13);
+        self.world.advance(61);
+        let (_, caller) = self.sign_in(&phone).await;
+        let begun = self
+            .bare(&caller, "enrolSecondFactor", "enrolment { secret }")
+            .await;
+        let text = begun["enrolment"]["secret"].as_str().unwrap();
+        let secret = BASE32_NOPAD.decode(text.as_bytes()).unwrap();
+        let secret = Secret::from_bytes(&secret).unwrap();
+        for mutation in ["confirmSecondFactor", "verifySecondFactor"] {
+            let code = secret.code(step_of(self.world.identity.ctx.clock.now()));
+            self.act(&caller, mutation, "", json!({ "code": code }))
+                .await;
+            self.world.advance(30);
+        }
+        let Who::Member { member, .. } = caller.who else {
+            panic!("signed in")
+        };
+        let which = json!({ "memberId": GlobalId::of_uuid("Member", member.0) });
+        let operator = self.world.as_operator();
+        self.act(&operator, "resetSecondFactor", "", which).await;
+        let shown = caller.clone().stepped_up(DateTime::<Utc>::MAX_UTC);
+        for mutation in ["renewRecoveryCodes", "removeSecondFactor"] {
+            self.bare(&shown, mutation, "").await;
+        }
+        let here = json!({ "keepThisDevice": false });
+        self.act(&shown, "signOutEverywhere", "", here).await;
+    }
 }
 
 fn desk(partner: &str) -> Value {
@@ -165,6 +208,7 @@ async fn every_mutation_leaves_its_row() {
     play.memberships(&union, &officer).await;
     play.rosters(&union, &officer).await;
     play.logins().await;
+    play.second_factors().await;
     acts.assert_complete();
 }
 
