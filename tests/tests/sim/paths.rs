@@ -1,6 +1,6 @@
 //! The sagas of one pass that are swept: what is asked for in which order, up to the end.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use credential::rules::Direction;
 use identity::commands::credentials::mint;
 use kit::types::{EntitlementId, OrderId};
@@ -155,16 +155,27 @@ impl Sweep<'_> {
         anyhow::bail!("no payment waits")
     }
 
+    /// The code of a pass; where no notification was believed, its payment is found by asking.
+    async fn code(&mut self, pass: EntitlementId) -> Result<String> {
+        for _ in 0..PAUSES_MAX {
+            let identity = &self.world.union.identity;
+            let caller = &self.town.buyers[BUYER];
+            let minted = mint(&identity.ctx, &identity.vault, caller, pass).await;
+            // A reader that dies reads again.
+            let minted = match minted {
+                Err(_) => mint(&identity.ctx, &identity.vault, caller, pass).await?,
+                Ok(minted) => minted,
+            };
+            if let Some(minted) = minted {
+                return Ok(minted.text);
+            }
+            self.wait(PAUSE_SECONDS).await?;
+        }
+        anyhow::bail!("no credential")
+    }
+
     async fn enter(&mut self, pass: EntitlementId) -> Result<()> {
-        let identity = &self.world.union.identity;
-        let caller = &self.town.buyers[BUYER];
-        let minted = mint(&identity.ctx, &identity.vault, caller, pass).await;
-        // A reader that dies reads again.
-        let minted = match minted {
-            Err(_) => mint(&identity.ctx, &identity.vault, caller, pass).await?,
-            Ok(minted) => minted,
-        };
-        let text = minted.context("a credential")?.text;
+        let text = self.code(pass).await?;
         let device = &mut self.town.devices[0];
         device.seq += 1;
         let seq = device.seq;
