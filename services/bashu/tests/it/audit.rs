@@ -16,7 +16,7 @@ async fn acted(world: &World, acts: &[(Option<Uuid>, &'static str, &str)]) -> Ct
     for (member, act, subject) in acts {
         let row = AuditRow {
             member: *member,
-            ..AuditRow::system(*act, subject)
+            ..AuditRow::system(act, subject)
         };
         let acted = ctx.db.tx("act", async |tx| {
             tx.audit(row.clone());

@@ -120,7 +120,7 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Text; 18] = [
+    const ALL: [Text; 19] = [
         Text::Unauthenticated,
         Text::Forbidden,
         Text::NotFound,
