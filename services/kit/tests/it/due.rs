@@ -10,11 +10,11 @@ use kit::testing::{self, TestDb};
 use kit::{Ctx, Error, Result, Tx};
 use sea_orm::FromQueryResult;
 
-async fn database() -> TestDb {
+pub(crate) async fn database() -> TestDb {
     testing::db("alpha", &[KIT]).await
 }
 
-async fn plan(ctx: &Ctx, rows: &[NewDue]) {
+pub(crate) async fn plan(ctx: &Ctx, rows: &[NewDue]) {
     ctx.db
         .tx("plan", async |tx| {
             rows.iter().cloned().for_each(|row| tx.plan(row));
@@ -24,7 +24,7 @@ async fn plan(ctx: &Ctx, rows: &[NewDue]) {
         .unwrap();
 }
 
-fn after(ctx: &Ctx, seconds: i64, subject: &str) -> NewDue {
+pub(crate) fn after(ctx: &Ctx, seconds: i64, subject: &str) -> NewDue {
     NewDue::new(
         "ring",
         subject,
@@ -32,7 +32,7 @@ fn after(ctx: &Ctx, seconds: i64, subject: &str) -> NewDue {
     )
 }
 
-async fn rows(ctx: &Ctx) -> i64 {
+pub(crate) async fn rows(ctx: &Ctx) -> i64 {
     #[derive(FromQueryResult)]
     struct Count {
         n: i64,
@@ -347,162 +347,5 @@ async fn work_planned_while_it_runs_runs_again() {
     assert_eq!(rows(&test.ctx).await, 1, "the second plan was lost");
     assert_eq!(due::step(&test.ctx, &work).await.unwrap(), 1);
     assert_eq!(work.runs.load(Ordering::SeqCst), 2);
-    assert_eq!(rows(&test.ctx).await, 0);
-}
-
-/// One job waits until another has run.
-struct SlowAndQuick {
-    quick_ran: tokio::sync::Notify,
-    slow_ended: tokio::sync::Notify,
-}
-
-impl Work for SlowAndQuick {
-    async fn run(&self, job: &Job) -> Result<After> {
-        if job.subject == "slow" {
-            self.quick_ran.notified().await;
-            self.slow_ended.notify_one();
-        } else {
-            self.quick_ran.notify_one();
-        }
-        Ok(After::Done)
-    }
-}
-
-/// A job that takes long holds up nothing that becomes due after it was claimed.
-#[tokio::test]
-async fn a_slow_job_holds_up_no_other() {
-    let test = database().await;
-    let work = std::sync::Arc::new(SlowAndQuick {
-        quick_ran: tokio::sync::Notify::new(),
-        slow_ended: tokio::sync::Notify::new(),
-    });
-    plan(&test.ctx, &[after(&test.ctx, 0, "slow")]).await;
-    let stop = tokio_util::sync::CancellationToken::new();
-    let running = tokio::spawn(due::run(test.ctx.clone(), work.clone(), stop.clone()));
-    let claimed = async {
-        while test
-            .ctx
-            .db
-            .one::<Claim>(CLAIMED, [])
-            .await
-            .unwrap()
-            .unwrap()
-            .n
-            == 0
-        {
-            tokio::task::yield_now().await;
-        }
-        plan(&test.ctx, &[after(&test.ctx, 0, "quick")]).await;
-        work.slow_ended.notified().await;
-    };
-    let waited = tokio::time::timeout(std::time::Duration::from_secs(20), claimed).await;
-    assert!(waited.is_ok(), "the quick job waited for the slow one");
-    stop.cancel();
-    running.await.unwrap().unwrap();
-    assert_eq!(rows(&test.ctx).await, 0);
-}
-
-/// Work that waits for a test to say go, but for one.
-#[derive(Default)]
-struct Stuck {
-    begun: AtomicUsize,
-    go: tokio_util::sync::CancellationToken,
-    asked_ran: tokio::sync::Notify,
-}
-
-impl Work for Stuck {
-    async fn run(&self, job: &Job) -> Result<After> {
-        if job.subject == "asked" {
-            self.asked_ran.notify_one();
-        } else {
-            self.begun.fetch_add(1, Ordering::SeqCst);
-            self.go.cancelled().await;
-        }
-        Ok(After::Done)
-    }
-}
-
-/// A backlog that takes all the room there is holds up nothing that is asked for now.
-#[tokio::test]
-async fn what_is_asked_for_now_does_not_wait_behind_a_backlog() {
-    let test = database().await;
-    let ctx = &test.ctx;
-    let work = std::sync::Arc::new(Stuck::default());
-    let backlog: Vec<_> = (0..due::JOBS_AT_ONCE + 1)
-        .map(|at| after(ctx, 60, &at.to_string()))
-        .collect();
-    plan(ctx, &backlog).await;
-    ctx.clock.advance(TimeDelta::seconds(60));
-    let stop = tokio_util::sync::CancellationToken::new();
-    let looping = due::run(ctx.clone(), work.clone(), stop.clone());
-    let asked = async {
-        while work.begun.load(Ordering::SeqCst) < due::JOBS_AT_ONCE {
-            tokio::task::yield_now().await;
-        }
-        plan(ctx, &[after(ctx, 0, "asked")]).await;
-        work.asked_ran.notified().await;
-        assert_eq!(work.begun.load(Ordering::SeqCst), due::JOBS_AT_ONCE);
-        work.go.cancel();
-        while rows(ctx).await > 0 {
-            tokio::task::yield_now().await;
-        }
-        stop.cancel();
-    };
-    let both = async { tokio::join!(looping, asked) };
-    let waited = tokio::time::timeout(std::time::Duration::from_secs(20), both).await;
-    let (looped, ()) = waited.expect("it waited behind the backlog, or the backlog for ever");
-    looped.unwrap();
-}
-
-const CLAIMED: &str = "SELECT count(*) AS n FROM due WHERE claimed_until IS NOT NULL";
-
-#[derive(FromQueryResult)]
-struct Claim {
-    n: i64,
-}
-
-/// Jobs that hold a connection each while they wait.
-struct Holding {
-    db: kit::Db,
-    ended: AtomicUsize,
-}
-
-impl Work for Holding {
-    async fn run(&self, _job: &Job) -> Result<After> {
-        let hold = async |tx: &Tx| tx.execute("SELECT pg_sleep(0.02)", []).await;
-        let _rows = self.db.tx("hold", hold).await?;
-        let _rows = self.db.tx("hold", hold).await?;
-        self.ended.fetch_add(1, Ordering::SeqCst);
-        Ok(After::Done)
-    }
-}
-
-/// More jobs at once than there are connections: the next claim waits for one with them, and holds
-/// none of them up.
-#[tokio::test]
-async fn jobs_that_fill_the_pool_do_not_stop_the_loop() {
-    const JOBS: usize = 40;
-    let test = database().await;
-    let work = std::sync::Arc::new(Holding {
-        db: test.ctx.db.clone(),
-        ended: AtomicUsize::new(0),
-    });
-    assert!(due::JOBS_AT_ONCE > usize::try_from(testing::CONNECTIONS_MAX).unwrap());
-    let jobs: Vec<_> = (0..JOBS)
-        .map(|at| after(&test.ctx, 0, &at.to_string()))
-        .collect();
-    plan(&test.ctx, &jobs).await;
-    let stop = tokio_util::sync::CancellationToken::new();
-    let looping = due::run(test.ctx.clone(), work.clone(), stop.clone());
-    let ended = async {
-        while work.ended.load(Ordering::SeqCst) < JOBS {
-            tokio::task::yield_now().await;
-        }
-        stop.cancel();
-    };
-    let both = async { tokio::join!(looping, ended) };
-    let waited = tokio::time::timeout(std::time::Duration::from_secs(6), both).await;
-    let (looped, ()) = waited.expect("the loop stands still for want of a connection");
-    looped.unwrap();
     assert_eq!(rows(&test.ctx).await, 0);
 }

@@ -13,6 +13,7 @@ mod audit;
 mod clean_up;
 mod consumer;
 mod due;
+mod due_run;
 mod epoch;
 mod flow;
 mod lane;
