@@ -12,6 +12,7 @@ use kit::bus::Defect;
 use kit::graphql::{GlobalId, Language, Mode};
 use kit::testing::acts::Acts;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::graph::{CREATE_GATE, CREATE_VENUE, ENROL, REDEEM, ask, venue_input};
 use crate::world::{Device, World, admits, daily};
@@ -166,8 +167,8 @@ async fn what_is_done_by_hand_waits_for_the_sealer() {
     let heard = "UPDATE replica_heartbeat SET at = $1";
     let now = ctx.clock.now();
     ctx.db.execute(heard, [now.into()]).await.unwrap();
-    let redemption = |id| GlobalId::of_uuid("Redemption", id);
-    let by_hand = |id| {
+    let redemption = |id: Uuid| GlobalId::of_uuid("Redemption", id);
+    let by_hand = |id: Uuid| {
         json!({ "redemptionId": redemption(id), "reason": "领导批准",
             "idempotencyKey": world.uuid() })
     };
