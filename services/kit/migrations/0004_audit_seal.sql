@@ -3,12 +3,15 @@
 ALTER TABLE audit ADD COLUMN xid xid8 NOT NULL DEFAULT pg_current_xact_id();
 CREATE INDEX audit_xid ON audit (xid);
 
--- How far the sealer is: all that s1 sees is sealed, and of what s2 sees all up to a row.
+-- How far the sealer is: all that s1 sees is sealed, and of what s2 sees all up to a row. Up to
+-- floor_id all is sealed whatever their transactions' numbers say, which are those of another
+-- cluster when the database was restored.
 CREATE TABLE audit_sealer (
     only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
     s1       pg_snapshot NOT NULL,
     s2       pg_snapshot,
-    last_id  bigint NOT NULL DEFAULT 0
+    last_id  bigint NOT NULL DEFAULT 0,
+    floor_id bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 10);
 -- A snapshot that sees nothing.
 INSERT INTO audit_sealer (s1) VALUES ('3:3:');

@@ -152,7 +152,7 @@ fn second_factor(config: &Config) -> Option<Finding> {
             "identity.second_factor_optional",
             Text::new(
                 "生产模式下可不绑定动态口令，服务不会启动",
-                "in production some would do without a second factor, and no service starts with it",
+                "in production nobody does without a second factor: no service starts so",
             ),
             Text::new(
                 "删除此项：经办和运维人员登录后各自绑定动态口令",

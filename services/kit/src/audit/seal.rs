@@ -97,9 +97,10 @@ async fn has_work(ctx: &Ctx) -> Result<bool> {
         .db
         .one(
             "SELECT s.s2 IS NOT NULL
-               OR EXISTS (SELECT 1 FROM audit a WHERE a.xid >= pg_snapshot_xmax(s.s1))
                OR EXISTS (SELECT 1 FROM audit a
-                    WHERE a.xid = ANY (ARRAY(SELECT pg_snapshot_xip(s.s1))))
+                    WHERE a.id > s.floor_id AND a.xid >= pg_snapshot_xmax(s.s1))
+               OR EXISTS (SELECT 1 FROM audit a
+                    WHERE a.id > s.floor_id AND a.xid = ANY (ARRAY(SELECT pg_snapshot_xip(s.s1))))
                OR COALESCE((SELECT max(c.position) FROM audit_seal c), 0)
                     > COALESCE((SELECT max(h.position) FROM audit_head h), 0)
                   AND COALESCE((SELECT h.at <= $1 FROM audit_head h
@@ -117,18 +118,28 @@ struct Standing {
     /// The end of the tick: the one that was begun, or this moment.
     s2: String,
     last_id: i64,
+    floor_id: i64,
     /// Of the last seal; nothing before the first.
     position: Option<i64>,
     hash: Option<Vec<u8>>,
 }
 
 impl Standing {
+    /// Of several sealers one goes on.
+    async fn lock(tx: &Tx) -> Result<Self> {
+        if !tx.has(Defect::SealUnlocked) {
+            tx.execute("SELECT 1 FROM audit_sealer FOR UPDATE", [])
+                .await?;
+        }
+        Self::load(tx).await
+    }
+
     /// Read when the lock is held: what was read before may be older than what another sealed.
     async fn load(tx: &Tx) -> Result<Self> {
         let standing: Option<Self> = tx
             .one(
                 "SELECT s.s1::text AS s1, COALESCE(s.s2, pg_current_snapshot())::text AS s2,
-                   s.last_id, last.position, last.hash
+                   s.last_id, s.floor_id, last.position, last.hash
                  FROM audit_sealer s LEFT JOIN (SELECT c.position, c.hash FROM audit_seal c
                    ORDER BY c.position DESC LIMIT 1) last ON true",
                 [],
@@ -146,6 +157,19 @@ impl Standing {
         }
     }
 
+    /// Chains rows to what is sealed.
+    fn chain(&self, tx: &Tx, entries: &[Entry]) -> Result<Sealed> {
+        let mut head = self.head()?;
+        let mut chained: Vec<(i64, i64, Hash)> = Vec::with_capacity(entries.len());
+        for entry in entries {
+            head = head.after(entry);
+            chained.push((head.position, entry.id, head.hash));
+        }
+        insert(tx, &chained);
+        let rows = chained.len();
+        Ok(Sealed { rows, head })
+    }
+
     /// The next rows of the tick.
     async fn rows(&self, tx: &Tx) -> Result<Vec<Entry>> {
         let visible = "pg_visible_in_snapshot(a.xid, $2::text::pg_snapshot) AND a.id > $3";
@@ -160,11 +184,9 @@ impl Standing {
              ORDER BY id LIMIT $4"
         );
         let (s1, s2) = (self.s1.clone(), self.s2.clone());
-        tx.all(
-            &sql,
-            [s1.into(), s2.into(), self.last_id.into(), ROWS_MAX.into()],
-        )
-        .await
+        let after = self.last_id.max(self.floor_id);
+        tx.all(&sql, [s1.into(), s2.into(), after.into(), ROWS_MAX.into()])
+            .await
     }
 }
 
@@ -174,22 +196,11 @@ impl Standing {
 /// # Errors
 /// When the database fails.
 pub async fn seal_rows(tx: &Tx) -> Result<Sealed> {
-    if !tx.has(Defect::SealUnlocked) {
-        tx.execute("SELECT 1 FROM audit_sealer FOR UPDATE", [])
-            .await?;
-    }
-    let standing = Standing::load(tx).await?;
+    let standing = Standing::lock(tx).await?;
     let entries = standing.rows(tx).await?;
-    let mut head = standing.head()?;
-    let mut chained: Vec<(i64, i64, Hash)> = Vec::with_capacity(entries.len());
-    for entry in &entries {
-        head = head.after(entry);
-        chained.push((head.position, entry.id, head.hash));
-    }
-    insert(tx, &chained);
-    let rows = chained.len();
+    let sealed = standing.chain(tx, &entries)?;
     let last = entries.last().map_or(standing.last_id, |entry| entry.id);
-    let more = i64::try_from(rows).is_ok_and(|rows| rows >= ROWS_MAX);
+    let more = i64::try_from(sealed.rows).is_ok_and(|rows| rows >= ROWS_MAX);
     let (s1, s2, last_id) = if more {
         (standing.s1, Some(standing.s2), last)
     } else {
@@ -200,7 +211,42 @@ pub async fn seal_rows(tx: &Tx) -> Result<Sealed> {
            last_id = $3",
         [s1.into(), s2.into(), last_id.into()],
     ));
-    Ok(Sealed { rows, head })
+    Ok(sealed)
+}
+
+/// Goes on with a database that was restored: into another cluster as a rule, whose transactions
+/// have other numbers. What is not sealed is, and what comes counts from here. No service may run
+/// on the database meanwhile.
+///
+/// # Errors
+/// When the database fails.
+pub async fn restored(ctx: &Ctx) -> Result<()> {
+    while ctx.db.tx("audit_restored", seal_left).await? {}
+    ctx.db
+        .tx("audit_restored", async |tx| {
+            Standing::lock(tx).await?;
+            tx.execute(
+                "UPDATE audit_sealer SET s1 = pg_current_snapshot(), s2 = NULL, last_id = 0,
+                   floor_id = COALESCE((SELECT max(a.id) FROM audit a), 0)",
+                [],
+            )
+            .await?;
+            Ok(())
+        })
+        .await
+}
+
+/// Seals rows that have no seal, whatever their transactions' numbers; whether there were any.
+async fn seal_left(tx: &Tx) -> Result<bool> {
+    let standing = Standing::lock(tx).await?;
+    let sql = format!(
+        "SELECT {COLUMNS} FROM audit a
+         WHERE NOT EXISTS (SELECT 1 FROM audit_seal c WHERE c.audit = a.id)
+         ORDER BY id LIMIT $1"
+    );
+    let entries: Vec<Entry> = tx.all(&sql, [ROWS_MAX.into()]).await?;
+    let sealed = standing.chain(tx, &entries)?;
+    Ok(sealed.rows > 0)
 }
 
 fn insert(tx: &Tx, chained: &[(i64, i64, Hash)]) {

@@ -20,7 +20,11 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 pub async fn restored(ctx: &Ctx, bus: &Bus) -> Result<i64> {
     let topic = ctx.topic();
     let lock = lock(ctx).await?;
-    let epoch = open_epoch(ctx, bus, &topic).await;
+    let epoch = async {
+        crate::audit::seal::restored(ctx).await?;
+        open_epoch(ctx, bus, &topic).await
+    };
+    let epoch = epoch.await;
     lock.release().await;
     epoch
 }

@@ -15,12 +15,12 @@ use kit::{Ctx, Error, Result, verify};
 use prost::Message;
 use sea_orm::{ConnectionTrait, FromQueryResult, TransactionTrait};
 
-async fn database() -> TestDb {
+pub(crate) async fn database() -> TestDb {
     testing::db("alpha", &[KIT]).await
 }
 
 /// Somebody does something.
-async fn act(ctx: &Ctx, subject: &str) {
+pub(crate) async fn act(ctx: &Ctx, subject: &str) {
     let row = AuditRow::system("act", subject);
     let acted = ctx.db.tx("act", async |tx| {
         tx.audit(row.clone());
@@ -29,12 +29,12 @@ async fn act(ctx: &Ctx, subject: &str) {
     acted.await.unwrap();
 }
 
-async fn seal_all(ctx: &Ctx) {
+pub(crate) async fn seal_all(ctx: &Ctx) {
     while seal::step(ctx).await.unwrap() > 0 {}
 }
 
 /// Something that needs a record which nobody edits afterwards.
-async fn privileged(ctx: &Ctx) -> Result<()> {
+pub(crate) async fn privileged(ctx: &Ctx) -> Result<()> {
     let act = ctx.db.tx("privileged", async |tx| {
         require_sealing(tx).await?;
         tx.audit(AuditRow::system("privileged", "it"));
@@ -44,7 +44,7 @@ async fn privileged(ctx: &Ctx) -> Result<()> {
 }
 
 /// The subjects of the rows in the order in which they were sealed.
-async fn sealed(ctx: &Ctx) -> Vec<String> {
+pub(crate) async fn sealed(ctx: &Ctx) -> Vec<String> {
     #[derive(FromQueryResult)]
     struct Row {
         subject: String,
@@ -56,13 +56,13 @@ async fn sealed(ctx: &Ctx) -> Vec<String> {
 }
 
 /// The chain against the heads that the database remembers.
-async fn walked(ctx: &Ctx) -> Walked {
+pub(crate) async fn walked(ctx: &Ctx) -> Walked {
     let known = heads(&ctx.db).await.unwrap();
     walk(&ctx.db, &known, |_| {}).await.unwrap()
 }
 
 /// The invariants of the chain that do not hold.
-async fn violated(ctx: &Ctx) -> Vec<&'static str> {
+pub(crate) async fn violated(ctx: &Ctx) -> Vec<&'static str> {
     let mut ids = Vec::new();
     for one in verify::CHASSIS {
         if one.id.starts_with("kit.audit") && !verify::check(&ctx.db, one).await.unwrap().is_empty()
