@@ -13,8 +13,8 @@ use tests::root;
 /// A world of one union that nothing else uses in a copy.
 const WORLD: &str = "bench";
 const SERVERS: [&str; 3] = ["postgres", "redis", "kafka"];
-/// Ports of the copy, moved by up to a hundred steps, so that two checkouts do not meet. All of them
-/// stay below 32,768, from where on Linux gives a free port to whoever connects somewhere.
+/// Ports of the copy, moved by up to a hundred steps, so that two checkouts do not meet. All stay
+/// below 32,768, from where on Linux gives a free port to whoever connects somewhere.
 const OFFSET: u32 = 8_000;
 const OFFSET_STEPS: u32 = 100;
 const OFFSET_STEP: u32 = 10;
