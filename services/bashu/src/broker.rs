@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use kit::bus::TYPE_HEADER;
 use kit::config::Config;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -16,8 +17,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long reading may bring nothing before it is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(100);
-/// The header that names an event's type.
-const TYPE: &str = "ce_type";
 
 /// A topic as the broker has it.
 #[derive(Clone, Debug)]
@@ -233,7 +232,8 @@ fn is_of_kind(message: &BorrowedMessage<'_>, kind: &str) -> bool {
     let Some(headers) = message.headers() else {
         return false;
     };
-    let said = |key: &str, value: Option<&[u8]>| key == TYPE && value == Some(kind.as_bytes());
+    let said =
+        |key: &str, value: Option<&[u8]>| key == TYPE_HEADER && value == Some(kind.as_bytes());
     headers.iter().any(|header| said(header.key, header.value))
 }
 

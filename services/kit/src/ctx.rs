@@ -27,8 +27,6 @@ pub struct Ctx {
 #[derive(Clone, Debug, Default)]
 pub struct Wake {
     pub relay: Arc<Notify>,
-    /// Something that was planned for later may be due: the clock of a test moved.
-    pub due: Arc<Notify>,
     /// What was planned for now.
     pub asked: Asked,
     /// Things that requests wait for.

@@ -197,11 +197,10 @@ impl World {
 
     // The clock.
 
-    /// Moves our clock and the provider's, and lets due work see it.
+    /// Moves our clock and the provider's.
     pub(crate) fn advance(&self, by: TimeDelta) {
         self.clock.advance_ms(by.num_milliseconds());
         self.db.ctx.clock.advance(by);
-        self.db.ctx.wake.due.notify_one();
     }
 
     /// Runs what is due until nothing is; for worlds that stand still.
@@ -225,8 +224,6 @@ impl World {
         let mut looks = tokio::time::interval(LOOK);
         while !condition().await {
             assert!(Instant::now() < deadline, "it never came true: {what}");
-            // Work that was put off for seconds of the manual clock does not come by itself.
-            self.db.ctx.wake.due.notify_one();
             looks.tick().await;
         }
     }

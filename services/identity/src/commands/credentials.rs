@@ -1,7 +1,7 @@
 //! Minting credentials. Nothing is stored: a credential is the entitlement as it is known now,
 //! signed.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use credential::token::{DocumentTag, Holder, Token};
 use kit::access::{self, Caller};
 use kit::audit::require_sealing;
@@ -15,13 +15,14 @@ use crate::domain::mint::{Carrier, Entitlement};
 use crate::domain::name::PersonName;
 use crate::error::Refusal;
 use crate::signing;
-use crate::store::limits::Counter;
 use crate::store::people::PersonRow;
-use crate::store::{entitlements, people};
+use crate::store::{entitlements, limits, people};
 use crate::vault::{Cell, Vault, hmac};
 
 /// Entitlements that a desk is shown at once.
 const DESK_ENTITLEMENTS_MAX: i64 = 20;
+/// What look-ups are counted under: those of an hour and those of a day.
+const LOOK_UPS: (&str, &str) = ("desk_look_ups_hour", "desk_look_ups");
 /// Look-ups of one staff member in an hour: one a minute, more than a desk ever needs.
 pub const LOOK_UPS_PER_HOUR_MAX: i32 = 60;
 /// Look-ups of one staff member in a day, so that nobody walks through all members.
@@ -154,18 +155,11 @@ pub async fn mint_desk_credentials(
 /// Counts a look-up, found or not; how many there were today. One too many is refused, and what
 /// is refused is rolled back and so not counted.
 async fn count_look_up(tx: &Tx, staff: MemberId) -> Result<i32> {
-    let counter = |scope, window| Counter {
-        scope,
-        subject: staff.0.as_bytes(),
-        window,
-    };
-    let hour = counter("desk_look_ups_hour", TimeDelta::hours(1));
-    let day = counter("desk_look_ups", TimeDelta::days(1));
-    let (in_hour, in_day) = (hour.add(tx, 1).await?, day.add(tx, 1).await?);
-    if in_hour > LOOK_UPS_PER_HOUR_MAX || in_day > LOOK_UPS_PER_DAY_MAX {
+    let counts = limits::count(tx, LOOK_UPS, staff, 1).await?;
+    if counts.in_hour > LOOK_UPS_PER_HOUR_MAX || counts.in_day > LOOK_UPS_PER_DAY_MAX {
         return Err(Refusal::TooManyLookUps.into());
     }
-    Ok(in_day)
+    Ok(counts.in_day)
 }
 
 async fn find(tx: &Tx, vault: &Vault, look_up: &DeskLookUp) -> Result<Option<PersonRow>> {

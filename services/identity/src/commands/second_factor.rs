@@ -21,10 +21,13 @@ use crate::domain::second_factor::{
 use crate::due;
 use crate::error::Refusal;
 use crate::store::logins::{self, LoginRow, Reason};
-use crate::store::people;
 use crate::store::second_factors::{self as store, FactorRow};
+use crate::store::{limits, people};
 use crate::totp::Secret;
 use crate::vault::{Cell, SealingKey, Vault};
+
+/// What wrong codes are counted under: those of an hour and those of a day.
+pub const WRONG: (&str, &str) = ("second_factor_hour", "second_factor_day");
 
 /// What an authenticator is set up with; shown once.
 pub struct Enrolment {
@@ -283,7 +286,7 @@ fn taken(
 
 /// Locks the person's count of wrong codes.
 async fn may_try(tx: &Tx, member: Member) -> Result<()> {
-    let wrong = store::count_wrong(tx, member.id, 0).await?;
+    let wrong = limits::count(tx, WRONG, member.id, 0).await?;
     Ok(domain::may_try(wrong.in_hour, wrong.in_day)?)
 }
 
@@ -295,7 +298,7 @@ async fn refused<T>(
     why: Refusal,
 ) -> Result<std::result::Result<T, Refusal>> {
     if why == Refusal::SecondFactorWrong {
-        let wrong = store::count_wrong(tx, member.id, 1).await?;
+        let wrong = limits::count(tx, WRONG, member.id, 1).await?;
         metrics::counter!("bashu_identity_second_factor_wrong_total").increment(1);
         tx.audit(member.audit("second_factor_wrong", member.id));
         if domain::may_try(wrong.in_hour, wrong.in_day).is_err() {

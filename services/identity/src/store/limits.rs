@@ -2,6 +2,7 @@
 //! those who count the same thing wait for each other, so no race passes a limit.
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use kit::types::MemberId;
 use kit::{Result, Tx};
 use sea_orm::FromQueryResult;
 
@@ -45,6 +46,35 @@ impl Counter<'_> {
             .await?;
         row.map(|row| row.count).ok_or_else(|| broken("count"))
     }
+}
+
+/// A count within the hour and within the day.
+#[derive(Clone, Copy, Debug)]
+pub struct Counts {
+    pub in_hour: i32,
+    pub in_day: i32,
+}
+
+/// Adds `more` to what one person does under these scopes, of the hour and of the day; how often
+/// it was now. Her rows stay locked, so that two at once are counted.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count(
+    tx: &Tx,
+    (hour, day): (&'static str, &'static str),
+    member: MemberId,
+    more: i32,
+) -> Result<Counts> {
+    let counter = |scope, window| Counter {
+        scope,
+        subject: member.0.as_bytes(),
+        window,
+    };
+    Ok(Counts {
+        in_hour: counter(hour, TimeDelta::hours(1)).add(tx, more).await?,
+        in_day: counter(day, TimeDelta::days(1)).add(tx, more).await?,
+    })
 }
 
 /// Removes windows that ended before `before`.

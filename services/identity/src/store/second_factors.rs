@@ -1,13 +1,12 @@
 //! Rows of `second_factor`, `recovery_code` and `second_factor_reset`.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use kit::types::MemberId;
 use kit::{Result, Tx};
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
 use super::broken;
-use super::limits::Counter;
 use super::people::Blind;
 use crate::domain::second_factor::{Asked, Factor};
 
@@ -211,31 +210,6 @@ pub async fn recovery_left(tx: &Tx, member: MemberId) -> Result<i32> {
         )
         .await?;
     row.map(|row| row.count).ok_or_else(|| broken("count"))
-}
-
-/// The wrong codes of one person; her rows stay locked, so that two at once are counted.
-#[derive(Clone, Copy, Debug)]
-pub struct Wrong {
-    pub in_hour: i32,
-    pub in_day: i32,
-}
-
-/// Adds `more` to the wrong codes of a person; how many they are now.
-///
-/// # Errors
-/// When the database fails.
-pub async fn count_wrong(tx: &Tx, member: MemberId, more: i32) -> Result<Wrong> {
-    let counter = |scope, window| Counter {
-        scope,
-        subject: member.0.as_bytes(),
-        window,
-    };
-    let day = counter("second_factor_day", TimeDelta::days(1));
-    let hour = counter("second_factor_hour", TimeDelta::hours(1));
-    Ok(Wrong {
-        in_day: day.add(tx, more).await?,
-        in_hour: hour.add(tx, more).await?,
-    })
 }
 
 /// A reset that waits for the second operator.

@@ -1,7 +1,9 @@
 //! Negative controls of second factors: what two requests at once would do without the lock or the
 //! constraint that holds each promise. The promises themselves are tested with the factors.
 
+use identity::commands::second_factor::WRONG;
 use identity::domain::second_factor::{Asked, Factor, WRONG_PER_HOUR_MAX, may_try};
+use identity::store::limits;
 use identity::store::second_factors::{self as store, FactorRow, ResetRow};
 use kit::types::MemberId;
 use kit::{Error, Tx};
@@ -45,7 +47,7 @@ async fn without_its_lock_one_more_code_would_be_tried() {
     let db = &world.identity.ctx.db;
     let before = WRONG_PER_HOUR_MAX - 1;
     let count = db.tx("before", async |tx| {
-        store::count_wrong(tx, member, before).await
+        limits::count(tx, WRONG, member, before).await
     });
     assert_eq!(count.await.unwrap().in_hour, before);
     let read = async |tx: &Tx| {
@@ -54,7 +56,7 @@ async fn without_its_lock_one_more_code_would_be_tried() {
     };
     let write = async |tx: &Tx, wrong: i32, _| {
         may_try(wrong, wrong)?;
-        store::count_wrong(tx, member, 1).await.map(|_| ())
+        limits::count(tx, WRONG, member, 1).await.map(|_| ())
     };
     interleaved(&world, read, write).await.unwrap();
     let counted = "SELECT count::bigint FROM attempt WHERE scope = 'second_factor_hour'";

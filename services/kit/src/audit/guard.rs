@@ -11,7 +11,7 @@ use crate::{Db, Error, Result, Tx};
 pub const LAG_SECONDS_MAX: i64 = 300;
 
 /// Rows that are not sealed, by what the sealer knows: `a` of the table, `s` of the sealer.
-const UNSEALED: &str = "audit a, audit_sealer s
+pub(super) const UNSEALED: &str = "audit a, audit_sealer s
     WHERE a.id > s.floor_id
       AND a.xid >= pg_snapshot_xmin(s.s1) AND NOT pg_visible_in_snapshot(a.xid, s.s1)
       AND NOT (s.s2 IS NOT NULL AND pg_visible_in_snapshot(a.xid, s.s2) AND a.id <= s.last_id)";

@@ -43,10 +43,9 @@ pub struct Sealed {
 /// When the database fails.
 pub(crate) async fn run(ctx: Ctx, stop: CancellationToken) -> Result<()> {
     while !stop.is_cancelled() {
-        if step(&ctx).await? > 0 {
-            continue;
-        }
+        // First, so that the age is shown also while sealing fails.
         measure(&ctx).await?;
+        while !stop.is_cancelled() && step(&ctx).await? > 0 {}
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(PAUSE) => {}
@@ -93,22 +92,16 @@ async fn has_work(ctx: &Ctx) -> Result<bool> {
         any: bool,
     }
     let before = ctx.clock.now() - TimeDelta::seconds(HEAD_SECONDS);
-    let row: Option<Row> = ctx
-        .db
-        .one(
-            "SELECT s.s2 IS NOT NULL
-               OR EXISTS (SELECT 1 FROM audit a
-                    WHERE a.id > s.floor_id AND a.xid >= pg_snapshot_xmax(s.s1))
-               OR EXISTS (SELECT 1 FROM audit a
-                    WHERE a.id > s.floor_id AND a.xid = ANY (ARRAY(SELECT pg_snapshot_xip(s.s1))))
-               OR COALESCE((SELECT max(c.position) FROM audit_seal c), 0)
-                    > COALESCE((SELECT max(h.position) FROM audit_head h), 0)
-                  AND COALESCE((SELECT h.at <= $1 FROM audit_head h
-                    ORDER BY h.position DESC LIMIT 1), true) AS any
-             FROM audit_sealer s",
-            [before.into()],
-        )
-        .await?;
+    let unsealed = guard::UNSEALED;
+    let sql = format!(
+        "SELECT t.s2 IS NOT NULL OR EXISTS (SELECT 1 FROM {unsealed})
+           OR COALESCE((SELECT max(c.position) FROM audit_seal c), 0)
+                > COALESCE((SELECT max(h.position) FROM audit_head h), 0)
+              AND COALESCE((SELECT h.at <= $1 FROM audit_head h
+                ORDER BY h.position DESC LIMIT 1), true) AS any
+         FROM audit_sealer t"
+    );
+    let row: Option<Row> = ctx.db.one(&sql, [before.into()]).await?;
     Ok(row.is_none_or(|row| row.any))
 }
 

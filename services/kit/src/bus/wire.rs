@@ -13,6 +13,8 @@ use crate::event::Record;
 
 /// Headers of a record, at most.
 const HEADERS_MAX: usize = 12;
+/// The header that names a record's type.
+pub const TYPE_HEADER: &str = "ce_type";
 /// What is wrong with a record without a type.
 const NO_TYPE: &str = "its ce_type is missing";
 const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -47,7 +49,7 @@ impl<'a> Writer<'a> {
         headers = add(headers, "ce_specversion", "1.0");
         headers = add(headers, "ce_id", id);
         headers = add(headers, "ce_source", self.source);
-        headers = add(headers, "ce_type", &record.kind);
+        headers = add(headers, TYPE_HEADER, &record.kind);
         headers = add(headers, "ce_time", &self.at_text);
         self.text.clear();
         for byte in &record.key {
@@ -114,7 +116,7 @@ impl<'a> Texts<'a> {
         for header in headers.iter() {
             let field = match header.key {
                 "ce_id" => &mut texts.id,
-                "ce_type" => &mut texts.kind,
+                TYPE_HEADER => &mut texts.kind,
                 "ce_time" => &mut texts.at,
                 "epoch" => &mut texts.epoch,
                 "pseq" => &mut texts.pseq,

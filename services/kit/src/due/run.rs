@@ -62,10 +62,7 @@ impl Queue {
         match self {
             Self::Asked => ctx.wake.asked.more().await,
             Self::Waiting => {
-                tokio::select! {
-                    () = ctx.wake.due.notified() => {}
-                    _ = poll.tick() => {}
-                }
+                poll.tick().await;
             }
         }
     }

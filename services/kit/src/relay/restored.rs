@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::state::{Lock, State};
+use crate::audit::seal;
 use crate::bus::Bus;
 use crate::{Ctx, Error, Result};
 
@@ -20,16 +21,13 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 pub async fn restored(ctx: &Ctx, bus: &Bus) -> Result<i64> {
     let topic = ctx.topic();
     let lock = lock(ctx).await?;
-    let epoch = async {
-        crate::audit::seal::restored(ctx).await?;
-        open_epoch(ctx, bus, &topic).await
-    };
-    let epoch = epoch.await;
+    let epoch = open_epoch(ctx, bus, &topic).await;
     lock.release().await;
     epoch
 }
 
 async fn open_epoch(ctx: &Ctx, bus: &Bus, topic: &str) -> Result<i64> {
+    seal::restored(ctx).await?;
     let partitions = bus.ensure_topic(topic).await?;
     let count = usize::try_from(partitions).unwrap_or_default();
     let ends = bus.tails(topic, &vec![i64::MAX; count]).await?;

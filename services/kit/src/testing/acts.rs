@@ -19,12 +19,6 @@ pub struct Acts {
     seen: Mutex<BTreeSet<String>>,
 }
 
-#[derive(FromQueryResult)]
-struct Row {
-    id: i64,
-    act: String,
-}
-
 impl Acts {
     /// The table of the service whose database this is.
     ///
@@ -54,14 +48,9 @@ impl Acts {
         let Some(acts) = self.table.get(mutation) else {
             panic!("schema/acts.json says nothing of {mutation}");
         };
-        let before = self.rows(0).await.last().map_or(0, |row| row.id);
+        let before = self.last_row().await;
         let answer = run.await;
-        let left: Vec<String> = self
-            .rows(before)
-            .await
-            .into_iter()
-            .map(|row| row.act)
-            .collect();
+        let left = self.acts_after(before).await;
         assert!(
             left.iter().any(|act| acts.contains(act)),
             "{mutation} left {left:?} in the audit table and none of {acts:?}"
@@ -80,11 +69,30 @@ impl Acts {
         assert!(unplayed.is_empty(), "not played: {unplayed:?}");
     }
 
-    async fn rows(&self, after: i64) -> Vec<Row> {
-        let sql = "SELECT id, act FROM audit WHERE id > $1 ORDER BY id";
-        match self.ctx.db.all(sql, [after.into()]).await {
-            Ok(rows) => rows,
-            Err(error) => panic!("the audit table cannot be read: {error:?}"),
+    async fn last_row(&self) -> i64 {
+        #[derive(FromQueryResult)]
+        struct Last {
+            id: Option<i64>,
         }
+        let last = self.ctx.db.one("SELECT max(id) AS id FROM audit", []);
+        let last: Option<Last> = readable(last.await);
+        last.and_then(|row| row.id).unwrap_or(0)
+    }
+
+    async fn acts_after(&self, row: i64) -> Vec<String> {
+        #[derive(FromQueryResult)]
+        struct Left {
+            act: String,
+        }
+        let sql = "SELECT act FROM audit WHERE id > $1 ORDER BY id";
+        let left: Vec<Left> = readable(self.ctx.db.all(sql, [row.into()]).await);
+        left.into_iter().map(|row| row.act).collect()
+    }
+}
+
+fn readable<T>(read: crate::Result<T>) -> T {
+    match read {
+        Ok(read) => read,
+        Err(error) => panic!("the audit table cannot be read: {error:?}"),
     }
 }

@@ -280,20 +280,8 @@ impl Load {
             }
             tokio::time::sleep(RETRY).await;
         }
-        let mut pause = RETRY;
-        while self.is_patient(began) {
-            let caller = self.cast.members[who].caller();
-            let data = self
-                .api
-                .send(&caller, CODE_URL, json!({ "id": order }))
-                .await;
-            if let Ok(url) = data.and_then(|data| text(&data, "/order/payment/codeUrl")) {
-                return Some(url);
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(RETRY_MAX);
-        }
-        None
+        let order = (CODE_URL, order, "/order/payment/codeUrl");
+        self.polled(who, order, began, (RETRY, RETRY_MAX)).await
     }
 
     /// Whether the payer was told that she has paid.
@@ -315,15 +303,29 @@ impl Load {
     /// The text of a pass's code, once it is there.
     async fn code(&self, who: usize, pass: &str) -> Option<String> {
         let began = Instant::now();
-        let mut pause = FIRST_LOOK;
+        tokio::time::sleep(FIRST_LOOK).await;
+        let pass = (PASS, pass, "/pass/credential/text");
+        self.polled(who, pass, began, (FIRST_LOOK * 2, RETRY * 4))
+            .await
+    }
+
+    /// Looks for a text of something until it is there, after pauses that double up to the second
+    /// one; nothing when patience ends.
+    async fn polled(
+        &self,
+        who: usize,
+        (document, id, pointer): (&str, &str, &str),
+        began: Instant,
+        (mut pause, pause_max): (Duration, Duration),
+    ) -> Option<String> {
         while self.is_patient(began) {
-            tokio::time::sleep(pause).await;
             let caller = self.cast.members[who].caller();
-            let data = self.api.send(&caller, PASS, json!({ "id": pass })).await;
-            if let Ok(code) = data.and_then(|data| text(&data, "/pass/credential/text")) {
-                return Some(code);
+            let data = self.api.send(&caller, document, json!({ "id": id })).await;
+            if let Ok(found) = data.and_then(|data| text(&data, pointer)) {
+                return Some(found);
             }
-            pause = (pause * 2).min(RETRY * 4);
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(pause_max);
         }
         None
     }
