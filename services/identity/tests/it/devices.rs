@@ -116,7 +116,8 @@ async fn out_everywhere(world: &World, session: &Session, keep: Option<bool>) ->
         Some(keep) => json!({ "keepThisDevice": keep }),
         None => json!({}),
     };
-    let answer = world.mutate(&caller(session), "signOutEverywhere", "ended", input);
+    let caller = caller(session);
+    let answer = world.mutate(&caller, "signOutEverywhere", "ended", input);
     answer.await["ended"].clone()
 }
 
