@@ -38,6 +38,8 @@ pub struct Provisioned {
     pub merchants: Vec<PathBuf>,
     /// One file per union with the bearer key of its SMS account.
     pub sms_keys: Vec<PathBuf>,
+    /// One folder per union with its mini-program's `appid` and `secret`.
+    pub mini_programs: Vec<PathBuf>,
 }
 
 /// Makes the keys that are missing under `dir` and leaves the others alone. Blocks for about a
@@ -73,10 +75,23 @@ pub fn provision(dir: &Path) -> Result<Provisioned, Error> {
         .iter()
         .map(|union| sms.join(format!("{union}.key")))
         .collect();
+    make_folder(&dir.join("mini_programs"))?;
+    let mut mini_programs = Vec::new();
+    for union in UNIONS {
+        let folder = dir.join("mini_programs").join(union.to_string());
+        ensure(&folder, |folder| {
+            let appid = format!("wx{union}{}", random::text(random::LOWER_HEX, 14));
+            write(&folder.join("appid"), appid.as_bytes(), PUBLIC_MODE)?;
+            let secret = random::text(random::LOWER_HEX, 32);
+            write(&folder.join("secret"), secret.as_bytes(), SECRET_MODE)
+        })?;
+        mini_programs.push(folder);
+    }
     Ok(Provisioned {
         platform,
         merchants,
         sms_keys,
+        mini_programs,
     })
 }
 
@@ -108,6 +123,13 @@ pub(crate) struct Keys {
     pub(crate) merchants: BTreeMap<String, Merchant>,
     /// Bearer key → the account's name.
     pub(crate) sms: BTreeMap<String, String>,
+    /// By their appids.
+    pub(crate) mini_programs: BTreeMap<String, MiniProgram>,
+}
+
+/// What WeChat knows of a mini-program.
+pub(crate) struct MiniProgram {
+    pub(crate) secret: String,
 }
 
 impl Keys {
@@ -132,11 +154,20 @@ impl Keys {
                 let _none = sms.insert(read(&file)?, account.to_owned());
             }
         }
+        let mut mini_programs = BTreeMap::new();
+        for folder in entries(&dir.join("mini_programs"))? {
+            if name_of(&folder).is_some_and(|name| !name.contains('.')) {
+                let secret = read(&folder.join("secret"))?;
+                let _none =
+                    mini_programs.insert(read(&folder.join("appid"))?, MiniProgram { secret });
+            }
+        }
         Ok(Self {
             platform: signing,
             platform_serial: read(&platform.join("serial"))?,
             merchants,
             sms,
+            mini_programs,
         })
     }
 }

@@ -13,6 +13,7 @@ pub mod members;
 pub mod memberships;
 pub mod operator;
 pub mod organisations;
+pub mod outside_logins;
 pub mod people;
 pub mod roles;
 pub mod roster_commit;

@@ -8,6 +8,7 @@ pub mod members;
 pub mod memberships;
 pub mod node;
 pub mod organisations;
+pub mod outside_logins;
 pub mod pass;
 pub mod people;
 pub mod roles;
@@ -45,6 +46,7 @@ pub struct Query(
 pub struct Mutation(
     logins::LoginMutation,
     second_factor::SecondFactorMutation,
+    outside_logins::OutsideLoginMutation,
     organisations::OrganisationMutation,
     people::MemberMutation,
     memberships::MembershipMutation,

@@ -33,4 +33,5 @@ mod sms;
 mod unguarded;
 mod vault;
 mod vectors;
+mod wechat;
 mod world;

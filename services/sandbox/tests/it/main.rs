@@ -17,3 +17,4 @@ mod people;
 mod refunds;
 mod restart;
 mod signatures;
+mod wechat_login;
