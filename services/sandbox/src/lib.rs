@@ -1,6 +1,6 @@
 //! Stand-ins for the outside parties of Bashu, speaking their real protocols on loopback: WeChat
-//! Pay API v3 for any number of merchants, WeChat's login of mini-programs, and an SMS operator with
-//! an inbox.
+//! Pay API v3 for any number of merchants, WeChat's login of mini-programs, and an SMS operator
+//! with an inbox.
 //!
 //! It shares no code with the clients it serves: their mistakes cannot hide in it. It deliberately
 //! has no TLS, no platform certificates, no compressed bills, no fees, no coupons and no combined

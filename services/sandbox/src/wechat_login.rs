@@ -136,7 +136,8 @@ fn session(sandbox: &Sandbox, asked: &Asked) -> Result<Value, i64> {
 }
 
 fn error(errcode: i64) -> Value {
-    json!({ "errcode": errcode, "errmsg": format!("refused, rid: {}", random::text(random::LOWER_HEX, 8)) })
+    let rid = random::text(random::LOWER_HEX, 8);
+    json!({ "errcode": errcode, "errmsg": format!("refused, rid: {rid}") })
 }
 
 /// The same for a user of a program for ever, and another one for each program.

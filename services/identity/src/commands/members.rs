@@ -70,8 +70,8 @@ pub(crate) async fn own_membership(
     Ok((membership, by))
 }
 
-/// Gives a person another phone to sign in with, which is her only way in; every login she has ends. Not for officers: who
-/// changes a person's phone can become that person.
+/// Gives a person another phone to sign in with, which is then her only way in; every login she has
+/// ends. Not for officers: who changes a person's phone can become that person.
 ///
 /// # Errors
 /// Operators only, their second factor shown; refused when there is no such person, or the phone is

@@ -195,8 +195,8 @@ impl OutsideLoginMutation {
         LoginWithWechatPayload::from_result(caller.language, result.await)
     }
 
-    /// Links whom another party has named to the person whose phone was sent the code, and signs her
-    /// in.
+    /// Links whom another party has named to the person whose phone was sent the code, and signs
+    /// her in.
     async fn link_login(
         &self,
         ctx: &Context<'_>,
