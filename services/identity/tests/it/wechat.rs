@@ -318,7 +318,8 @@ async fn a_way_to_sign_in_is_taken_away() {
     let input = json!({
         "memberId": GlobalId::of_uuid("Member", member.0), "phone": "13600000000",
     });
-    let set = world.mutate(&world.as_operator(), "setPhone", "memberId", input);
+    let operator = world.as_operator();
+    let set = world.mutate(&operator, "setPhone", "memberId", input);
     assert_eq!(codes(&set.await), [""; 0]);
     assert_eq!(
         beside.enter(&beside.code("one", None).await).await["tokens"],
