@@ -178,6 +178,9 @@ refusals! {
     TooManyLogins "TOO_MANY_LOGINS" ""
         "登录请求过于频繁，请稍后再试。"
         "Too many logins from here; please try again later.";
+    OidcStateExpired "OIDC_STATE_EXPIRED" "state"
+        "登录请求无效、已过期或已使用，请重新开始。"
+        "The login is unknown, over or used; please begin anew.";
     LinkExpired "LINK_EXPIRED" "ticket"
         "绑定凭据无效、已过期或已使用，请重新授权。"
         "The link is wrong, over or used; please begin anew.";

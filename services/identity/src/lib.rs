@@ -11,6 +11,7 @@ pub mod domain;
 pub mod due;
 pub mod error;
 pub mod graphql;
+pub mod oidc;
 pub mod publish;
 pub mod queries;
 pub mod rest;
@@ -36,6 +37,7 @@ use serde::Deserialize;
 
 pub use graphql::{schema, sdl};
 
+use crate::oidc::IssuerSettings;
 use crate::store::keys::CheckRow;
 use crate::vault::{Cell, Vault, VaultKeys};
 use crate::wechat::MiniProgramSettings;
@@ -93,6 +95,9 @@ pub struct Settings {
     /// The mini-program whose people may sign in by WeChat; nobody may where it is absent.
     #[serde(default)]
     pub wechat: Option<MiniProgramSettings>,
+    /// OIDC issuers by whose word people may sign in.
+    #[serde(default)]
+    pub oidc: Vec<IssuerSettings>,
     /// The offline root's key file: development only, where keys are published by themselves.
     #[serde(default)]
     pub root_key_file: Option<PathBuf>,

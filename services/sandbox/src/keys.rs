@@ -8,9 +8,12 @@ use crate::error::Error;
 use crate::random;
 use crate::signature::{Signing, Verifying};
 use aes_gcm::aead::OsRng;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rsa::pkcs8::{
     DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, LineEnding,
 };
+use rsa::traits::PublicKeyParts;
 use rsa::{RsaPrivateKey, RsaPublicKey};
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -40,6 +43,8 @@ pub struct Provisioned {
     pub sms_keys: Vec<PathBuf>,
     /// One folder per union with its mini-program's `appid` and `secret`.
     pub mini_programs: Vec<PathBuf>,
+    /// Folder with the `client_id` and `client_secret` of the OIDC issuer's one client.
+    pub oidc: PathBuf,
 }
 
 /// Makes the keys that are missing under `dir` and leaves the others alone. Blocks for about a
@@ -87,11 +92,23 @@ pub fn provision(dir: &Path) -> Result<Provisioned, Error> {
         })?;
         mini_programs.push(folder);
     }
+    let oidc = dir.join("oidc");
+    ensure(&oidc, |folder| {
+        write_pair(folder)?;
+        write(&folder.join("client_id"), b"bashu", PUBLIC_MODE)?;
+        let secret = random::text(random::ALPHANUMERIC, 40);
+        write(
+            &folder.join("client_secret"),
+            secret.as_bytes(),
+            SECRET_MODE,
+        )
+    })?;
     Ok(Provisioned {
         platform,
         merchants,
         sms_keys,
         mini_programs,
+        oidc,
     })
 }
 
@@ -125,6 +142,18 @@ pub(crate) struct Keys {
     pub(crate) sms: BTreeMap<String, String>,
     /// By their appids.
     pub(crate) mini_programs: BTreeMap<String, MiniProgram>,
+    pub(crate) oidc: OidcKeys,
+}
+
+/// What the OIDC issuer signs with, and its one client.
+pub(crate) struct OidcKeys {
+    pub(crate) signing: Signing,
+    pub(crate) kid: String,
+    /// Of the public key, big-endian, in base64url, as a JWK has them.
+    pub(crate) modulus: String,
+    pub(crate) exponent: String,
+    pub(crate) client_id: String,
+    pub(crate) client_secret: String,
 }
 
 /// What WeChat knows of a mini-program.
@@ -168,12 +197,34 @@ impl Keys {
             merchants,
             sms,
             mini_programs,
+            oidc: load_oidc(&dir.join("oidc"))?,
         })
     }
 }
 
 fn unsound() -> String {
     "it is no sound RSA key of 2048 bits or more".to_owned()
+}
+
+fn load_oidc(folder: &Path) -> Result<OidcKeys, Error> {
+    let path = folder.join("private_key.pem");
+    let (signing, public) = RsaPrivateKey::from_pkcs8_pem(&read(&path)?)
+        .map_err(|problem| problem.to_string())
+        .and_then(|key| {
+            let signing = Signing::new(&key).ok_or_else(unsound)?;
+            Ok((signing, RsaPublicKey::from(&key)))
+        })
+        .map_err(|problem| Error::Key { path, problem })?;
+    let modulus = URL_SAFE_NO_PAD.encode(public.n().to_bytes_be());
+    Ok(OidcKeys {
+        signing,
+        // New keys, another id.
+        kid: modulus[..16].to_owned(),
+        exponent: URL_SAFE_NO_PAD.encode(public.e().to_bytes_be()),
+        modulus,
+        client_id: read(&folder.join("client_id"))?,
+        client_secret: read(&folder.join("client_secret"))?,
+    })
 }
 
 fn load_merchant(folder: &Path, mchid: &str) -> Result<Merchant, Error> {

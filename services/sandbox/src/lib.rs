@@ -1,6 +1,6 @@
 //! Stand-ins for the outside parties of Bashu, speaking their real protocols on loopback: WeChat
-//! Pay API v3 for any number of merchants, WeChat's login of mini-programs, and an SMS operator
-//! with an inbox.
+//! Pay API v3 for any number of merchants, WeChat's login of mini-programs, an OpenID Connect
+//! issuer, and an SMS operator with an inbox.
 //!
 //! It shares no code with the clients it serves: their mistakes cannot hide in it. It deliberately
 //! has no TLS, no platform certificates, no compressed bills, no fees, no coupons and no combined
@@ -19,6 +19,7 @@ mod guard;
 mod journal;
 mod keys;
 mod notifications;
+mod oidc;
 mod orders;
 mod page;
 mod random;
@@ -123,6 +124,7 @@ pub(crate) struct Inner {
     faults: Mutex<AnswerFaults>,
     sms: Mutex<SmsBox>,
     wechat_codes: Mutex<wechat_login::Codes>,
+    oidc: Mutex<oidc::Issuer>,
     bill_files: Mutex<HashMap<String, statements::BillFile>>,
     wake: Notify,
     page_token: String,
@@ -163,6 +165,7 @@ impl Sandbox {
             faults: Mutex::default(),
             sms: Mutex::default(),
             wechat_codes: Mutex::default(),
+            oidc: Mutex::default(),
             bill_files: Mutex::default(),
             wake: Notify::new(),
             page_token: random::text(random::ALPHANUMERIC, 32),
@@ -197,6 +200,7 @@ impl Sandbox {
             .merge(control::routes())
             .merge(page::routes())
             .merge(wechat_login::routes())
+            .merge(oidc::routes())
             .fallback(|| async { Refusal::no_resource("无此接口 (no such endpoint)") })
             .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
             .with_state(self.clone())

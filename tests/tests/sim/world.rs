@@ -347,6 +347,7 @@ fn identity_settings() -> identity::Settings {
             key: "key".into(),
         },
         wechat: None,
+        oidc: Vec::new(),
         root_key_file: None,
         second_factor_optional: false,
         codes_per_address_hour_max: 1_000,

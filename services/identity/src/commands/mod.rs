@@ -11,6 +11,7 @@ pub mod logins;
 pub(crate) mod matching;
 pub mod members;
 pub mod memberships;
+pub mod oidc_logins;
 pub mod operator;
 pub mod organisations;
 pub mod outside_logins;

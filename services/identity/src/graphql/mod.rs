@@ -7,6 +7,7 @@ pub mod logins;
 pub mod members;
 pub mod memberships;
 pub mod node;
+pub mod oidc_logins;
 pub mod organisations;
 pub mod outside_logins;
 pub mod pass;
@@ -47,6 +48,7 @@ pub struct Mutation(
     logins::LoginMutation,
     second_factor::SecondFactorMutation,
     outside_logins::OutsideLoginMutation,
+    oidc_logins::OidcLoginMutation,
     organisations::OrganisationMutation,
     people::MemberMutation,
     memberships::MembershipMutation,

@@ -18,6 +18,7 @@ mod limits;
 mod logins;
 mod memberships;
 mod officers;
+mod oidc;
 mod organisations;
 mod people;
 mod races;

@@ -12,6 +12,7 @@
 mod bills;
 mod harness;
 mod notifications;
+mod oidc;
 mod orders;
 mod people;
 mod refunds;
