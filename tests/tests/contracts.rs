@@ -102,7 +102,7 @@ const KEYLESS: [(&str, &str); 29] = [
     ("openShift", "one open shift of a person"),
 ];
 /// More of [`KEYLESS`]: of logins and second factors.
-const KEYLESS_OF_LOGINS: [(&str, &str); 7] = [
+const KEYLESS_OF_LOGINS: [(&str, &str); 12] = [
     ("signOutEverywhere", "a login ends once"),
     ("enrolSecondFactor", "replaces what was not confirmed"),
     ("confirmSecondFactor", "a secret is confirmed once"),
@@ -110,6 +110,11 @@ const KEYLESS_OF_LOGINS: [(&str, &str); 7] = [
     ("renewRecoveryCodes", "replaces the codes before"),
     ("removeSecondFactor", "a second factor goes once"),
     ("resetSecondFactor", "one operator counts once"),
+    ("loginWithWechat", "WeChat takes a code once"),
+    ("beginOidcLogin", "a login that does not come back ends"),
+    ("loginWithOidc", "a state comes back once"),
+    ("linkLogin", "a ticket is good once"),
+    ("unlinkLoginMethod", "it goes once"),
 ];
 /// More of [`KEYLESS`]: at the gate.
 const KEYLESS_AT_GATES: [(&str, &str); 3] = [

@@ -20,12 +20,16 @@ pub(crate) const SELECTIONS_MAX: u32 = 2_000;
 const DEPTH_MAX: u32 = 32;
 
 /// Root fields that hand out or check login secrets, and so are counted one by one.
-const LOGIN_FIELDS: [&str; 5] = [
+const LOGIN_FIELDS: [&str; 9] = [
     "requestLoginCode",
     "login",
     "refreshLogin",
     "confirmSecondFactor",
     "verifySecondFactor",
+    "loginWithWechat",
+    "linkLogin",
+    "beginOidcLogin",
+    "loginWithOidc",
 ];
 
 /// Deepest nesting of lists within introspection. Types lead to fields and fields to types, so an

@@ -19,7 +19,7 @@ use crate::commands::{
 use crate::domain::code::{self, CODE_SECONDS, Code};
 use crate::domain::identifier::Phone;
 use crate::publish;
-use crate::store::{limits, logins, people, rosters as roster_store};
+use crate::store::{limits, login_methods, logins, people, rosters as roster_store};
 use crate::vault::{Cell, Vault};
 
 /// Sends a login code; the subject is the code's id.
@@ -144,6 +144,7 @@ async fn sweep(ctx: &Ctx) -> Result<()> {
             logins::sweep(tx, before(CODE_DAYS), before(LOGIN_DAYS)).await?;
             limits::sweep(tx, before(ATTEMPT_DAYS)).await?;
             roster_store::sweep(tx, before(ADDRESS_DAYS)).await?;
+            login_methods::sweep(tx, tx.now()).await?;
             Ok(())
         })
         .await

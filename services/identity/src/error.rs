@@ -166,6 +166,27 @@ refusals! {
     LoginNotFresh "LOGIN_NOT_FRESH" ""
         "请重新登录后 15 分钟内绑定动态口令。"
         "Please sign in anew and set the second factor up within 15 minutes.";
+    LoginKindOff "LOGIN_KIND_OFF" ""
+        "目前不支持这种登录方式。"
+        "This way to sign in is not offered.";
+    OutsideCodeInvalid "OUTSIDE_CODE_INVALID" "code"
+        "授权码无效、已过期或已使用，请重新授权。"
+        "The other party's code is wrong, over or used; please ask it for another.";
+    OutsideBarred "OUTSIDE_BARRED" ""
+        "微信认为此账号存在风险，请改用手机验证码登录。"
+        "WeChat bars this account; please sign in by a code to your phone.";
+    TooManyLogins "TOO_MANY_LOGINS" ""
+        "登录请求过于频繁，请稍后再试。"
+        "Too many logins from here; please try again later.";
+    OidcStateExpired "OIDC_STATE_EXPIRED" "state"
+        "登录请求无效、已过期或已使用，请重新开始。"
+        "The login is unknown, over or used; please begin anew.";
+    LinkExpired "LINK_EXPIRED" "ticket"
+        "绑定凭据无效、已过期或已使用，请重新授权。"
+        "The link is wrong, over or used; please begin anew.";
+    LoginMethodNotFound "LOGIN_METHOD_NOT_FOUND" "loginMethodId"
+        "找不到该登录方式。"
+        "There is no such way to sign in.";
     SecondFactorAbsent "SECOND_FACTOR_ABSENT" ""
         "尚未绑定动态口令，或绑定未在时限内完成。"
         "No second factor is set up, or it was not confirmed in time.";

@@ -11,6 +11,7 @@ pub mod domain;
 pub mod due;
 pub mod error;
 pub mod graphql;
+pub mod oidc;
 pub mod publish;
 pub mod queries;
 pub mod rest;
@@ -20,6 +21,7 @@ pub mod store;
 pub mod totp;
 pub mod vault;
 pub mod verify;
+pub mod wechat;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,8 +37,10 @@ use serde::Deserialize;
 
 pub use graphql::{schema, sdl};
 
+use crate::oidc::IssuerSettings;
 use crate::store::keys::CheckRow;
 use crate::vault::{Cell, Vault, VaultKeys};
+use crate::wechat::MiniProgramSettings;
 
 /// The service's name: its database, its topic `identity.v1`, its subgraph.
 pub const NAME: &str = "identity";
@@ -63,6 +67,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "identity_0005",
         sql: include_str!("../migrations/0005_second_factors.sql"),
     },
+    Migration {
+        name: "identity_0006",
+        sql: include_str!("../migrations/0006_outside_logins.sql"),
+    },
 ];
 
 /// All that this database needs, in order.
@@ -84,6 +92,12 @@ pub struct Settings {
     /// Document tags of credentials follow from it.
     pub idtag_key: SecretString,
     pub sms: SmsSettings,
+    /// The mini-program whose people may sign in by WeChat; nobody may where it is absent.
+    #[serde(default)]
+    pub wechat: Option<MiniProgramSettings>,
+    /// OIDC issuers by whose word people may sign in.
+    #[serde(default)]
+    pub oidc: Vec<IssuerSettings>,
     /// The offline root's key file: development only, where keys are published by themselves.
     #[serde(default)]
     pub root_key_file: Option<PathBuf>,

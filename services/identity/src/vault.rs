@@ -21,6 +21,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::domain::identifier::{Document, Phone};
+use crate::domain::subject::Subject;
 
 /// The first byte of a ciphertext: the only format so far.
 const FORMAT: u8 = 1;
@@ -210,6 +211,19 @@ impl Vault {
         hmac(
             self.blind.as_slice(),
             &[b"phone\0", phone.as_str().as_bytes()],
+        )
+    }
+
+    /// What is found by whom another party names.
+    pub fn blind_subject(&self, subject: &Subject) -> [u8; 32] {
+        hmac(
+            self.blind.as_slice(),
+            &[
+                b"subject\0",
+                subject.kind().as_str().as_bytes(),
+                b"\0",
+                subject.text().as_bytes(),
+            ],
         )
     }
 

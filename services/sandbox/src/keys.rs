@@ -8,9 +8,12 @@ use crate::error::Error;
 use crate::random;
 use crate::signature::{Signing, Verifying};
 use aes_gcm::aead::OsRng;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rsa::pkcs8::{
     DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, LineEnding,
 };
+use rsa::traits::PublicKeyParts;
 use rsa::{RsaPrivateKey, RsaPublicKey};
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -38,6 +41,10 @@ pub struct Provisioned {
     pub merchants: Vec<PathBuf>,
     /// One file per union with the bearer key of its SMS account.
     pub sms_keys: Vec<PathBuf>,
+    /// One folder per union with its mini-program's `appid` and `secret`.
+    pub mini_programs: Vec<PathBuf>,
+    /// Folder with the `client_id` and `client_secret` of the OIDC issuer's one client.
+    pub oidc: PathBuf,
 }
 
 /// Makes the keys that are missing under `dir` and leaves the others alone. Blocks for about a
@@ -73,10 +80,35 @@ pub fn provision(dir: &Path) -> Result<Provisioned, Error> {
         .iter()
         .map(|union| sms.join(format!("{union}.key")))
         .collect();
+    make_folder(&dir.join("mini_programs"))?;
+    let mut mini_programs = Vec::new();
+    for union in UNIONS {
+        let folder = dir.join("mini_programs").join(union.to_string());
+        ensure(&folder, |folder| {
+            let appid = format!("wx{union}{}", random::text(random::LOWER_HEX, 14));
+            write(&folder.join("appid"), appid.as_bytes(), PUBLIC_MODE)?;
+            let secret = random::text(random::LOWER_HEX, 32);
+            write(&folder.join("secret"), secret.as_bytes(), SECRET_MODE)
+        })?;
+        mini_programs.push(folder);
+    }
+    let oidc = dir.join("oidc");
+    ensure(&oidc, |folder| {
+        write_pair(folder)?;
+        write(&folder.join("client_id"), b"bashu", PUBLIC_MODE)?;
+        let secret = random::text(random::ALPHANUMERIC, 40);
+        write(
+            &folder.join("client_secret"),
+            secret.as_bytes(),
+            SECRET_MODE,
+        )
+    })?;
     Ok(Provisioned {
         platform,
         merchants,
         sms_keys,
+        mini_programs,
+        oidc,
     })
 }
 
@@ -108,6 +140,25 @@ pub(crate) struct Keys {
     pub(crate) merchants: BTreeMap<String, Merchant>,
     /// Bearer key → the account's name.
     pub(crate) sms: BTreeMap<String, String>,
+    /// By their appids.
+    pub(crate) mini_programs: BTreeMap<String, MiniProgram>,
+    pub(crate) oidc: OidcKeys,
+}
+
+/// What the OIDC issuer signs with, and its one client.
+pub(crate) struct OidcKeys {
+    pub(crate) signing: Signing,
+    pub(crate) kid: String,
+    /// Of the public key, big-endian, in base64url, as a JWK has them.
+    pub(crate) modulus: String,
+    pub(crate) exponent: String,
+    pub(crate) client_id: String,
+    pub(crate) client_secret: String,
+}
+
+/// What WeChat knows of a mini-program.
+pub(crate) struct MiniProgram {
+    pub(crate) secret: String,
 }
 
 impl Keys {
@@ -132,17 +183,48 @@ impl Keys {
                 let _none = sms.insert(read(&file)?, account.to_owned());
             }
         }
+        let mut mini_programs = BTreeMap::new();
+        for folder in entries(&dir.join("mini_programs"))? {
+            if name_of(&folder).is_some_and(|name| !name.contains('.')) {
+                let secret = read(&folder.join("secret"))?;
+                let _none =
+                    mini_programs.insert(read(&folder.join("appid"))?, MiniProgram { secret });
+            }
+        }
         Ok(Self {
             platform: signing,
             platform_serial: read(&platform.join("serial"))?,
             merchants,
             sms,
+            mini_programs,
+            oidc: load_oidc(&dir.join("oidc"))?,
         })
     }
 }
 
 fn unsound() -> String {
     "it is no sound RSA key of 2048 bits or more".to_owned()
+}
+
+fn load_oidc(folder: &Path) -> Result<OidcKeys, Error> {
+    let path = folder.join("private_key.pem");
+    let (signing, public) = RsaPrivateKey::from_pkcs8_pem(&read(&path)?)
+        .map_err(|problem| problem.to_string())
+        .and_then(|key| {
+            let signing = Signing::new(&key).ok_or_else(unsound)?;
+            Ok((signing, RsaPublicKey::from(&key)))
+        })
+        .map_err(|problem| Error::Key { path, problem })?;
+    let modulus = URL_SAFE_NO_PAD.encode(public.n().to_bytes_be());
+    Ok(OidcKeys {
+        signing,
+        // New keys, another id.
+        kid: modulus[..16].to_owned(),
+        exponent: URL_SAFE_NO_PAD.encode(public.e().to_bytes_be()),
+        modulus,
+        client_id: read(&folder.join("client_id"))?,
+        client_secret: read(&folder.join("client_secret"))?,
+    })
 }
 
 fn load_merchant(folder: &Path, mchid: &str) -> Result<Merchant, Error> {

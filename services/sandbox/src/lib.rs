@@ -1,5 +1,6 @@
 //! Stand-ins for the outside parties of Bashu, speaking their real protocols on loopback: WeChat
-//! Pay API v3 for any number of merchants, and an SMS operator with an inbox.
+//! Pay API v3 for any number of merchants, WeChat's login of mini-programs, an OpenID Connect
+//! issuer, and an SMS operator with an inbox.
 //!
 //! It shares no code with the clients it serves: their mistakes cannot hide in it. It deliberately
 //! has no TLS, no platform certificates, no compressed bills, no fees, no coupons and no combined
@@ -18,6 +19,7 @@ mod guard;
 mod journal;
 mod keys;
 mod notifications;
+mod oidc;
 mod orders;
 mod page;
 mod random;
@@ -26,6 +28,7 @@ mod signature;
 mod sms;
 mod statements;
 mod wechat;
+mod wechat_login;
 
 pub use clock::{Clock, ManualClock};
 pub use error::Error;
@@ -120,6 +123,8 @@ pub(crate) struct Inner {
     nonces: Mutex<NonceBook>,
     faults: Mutex<AnswerFaults>,
     sms: Mutex<SmsBox>,
+    wechat_codes: Mutex<wechat_login::Codes>,
+    oidc: Mutex<oidc::Issuer>,
     bill_files: Mutex<HashMap<String, statements::BillFile>>,
     wake: Notify,
     page_token: String,
@@ -159,6 +164,8 @@ impl Sandbox {
             nonces: Mutex::default(),
             faults: Mutex::default(),
             sms: Mutex::default(),
+            wechat_codes: Mutex::default(),
+            oidc: Mutex::default(),
             bill_files: Mutex::default(),
             wake: Notify::new(),
             page_token: random::text(random::ALPHANUMERIC, 32),
@@ -192,6 +199,8 @@ impl Sandbox {
             .merge(wechat::routes(self))
             .merge(control::routes())
             .merge(page::routes())
+            .merge(wechat_login::routes())
+            .merge(oidc::routes())
             .fallback(|| async { Refusal::no_resource("无此接口 (no such endpoint)") })
             .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
             .with_state(self.clone())

@@ -352,6 +352,8 @@ fn identity_settings() -> identity::Settings {
             url: "http://127.0.0.1:9".to_owned(),
             key: "key".into(),
         },
+        wechat: None,
+        oidc: Vec::new(),
         root_key_file: None,
         second_factor_optional: false,
         codes_per_address_hour_max: 1_000,

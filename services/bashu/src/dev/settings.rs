@@ -233,6 +233,16 @@ impl World {
             quoted(&format!("http://{}", self.sandbox()))
         )?;
         writeln!(out, "key = {}", quoted(sms_key.trim()))?;
+        let program = sandbox.join("mini_programs").join(union.to_string());
+        writeln!(
+            out,
+            "\n[identity.wechat]\nurl = {}",
+            quoted(&format!("http://{}", self.sandbox()))
+        )?;
+        for name in ["appid", "secret"] {
+            let value = fs::read_to_string(program.join(name))?;
+            writeln!(out, "{name} = {}", quoted(value.trim()))?;
+        }
         let key = base64_secret(&keys, "entitlement_key")?;
         writeln!(out, "\n[passes]\nentitlement_key = {}", quoted(&key))?;
         writeln!(out, "\n[billing]")?;

@@ -25,7 +25,7 @@ use crate::error::Refusal;
 use crate::publish;
 use crate::store::logins::{self as store, LoginRow, Reason};
 use crate::store::people::{self, Blind, PersonRow};
-use crate::vault::Cell;
+use crate::vault::{Cell, Vault};
 
 /// How long a login lasts that is not used, in days.
 pub const IDLE_DAYS_MAX: i64 = 30;
@@ -64,39 +64,50 @@ pub async fn login(
     given: &str,
     origin: &Origin,
 ) -> Result<Session> {
-    let vault = &identity.vault;
     let result = identity
         .ctx
         .db
         .tx("login", async |tx| {
-            let blind = vault.blind_phone(phone);
-            let row = store::lock_code(tx, &blind).await?;
-            let id = row.as_ref().map_or(Uuid::nil(), |row| row.id);
-            let right = code::digits(&vault.code_hash(id, &blind));
-            let same = right.as_bytes().ct_eq(given.as_bytes()).into();
-            let Some(mut row) = row else {
-                return Ok(Err(Refusal::CodeExpired));
-            };
-            match row.code().guess(same, tx.now()) {
-                Guess::Refused(why) => Ok(Err(why)),
-                Guess::Wrong(count) => {
-                    row.wrong = count;
-                    store::save_code(tx, &row).await?;
-                    tx.audit(AuditRow::system("login_refused", row.id));
-                    Ok(Err(Refusal::CodeWrong))
-                }
-                Guess::Right => {
-                    row.used_at = Some(tx.now());
-                    store::save_code(tx, &row).await?;
-                    let Some((person, _)) = people::by_phone(tx, &blind).await? else {
-                        return Ok(Err(Refusal::CodeWrong));
-                    };
-                    open(identity, tx, &person, origin).await.map(Ok)
-                }
+            match proven(tx, &identity.vault, phone, given).await? {
+                Ok(person) => open(identity, tx, &person, origin).await.map(Ok),
+                Err(why) => Ok(Err(why)),
             }
         })
         .await;
     settled(result)
+}
+
+/// Whose phone was sent this code, which is used up by that. Who calls commits a refusal too: a
+/// wrong guess is counted.
+pub(crate) async fn proven(
+    tx: &Tx,
+    vault: &Vault,
+    phone: &Phone,
+    given: &str,
+) -> Result<std::result::Result<PersonRow, Refusal>> {
+    let blind = vault.blind_phone(phone);
+    let row = store::lock_code(tx, &blind).await?;
+    let id = row.as_ref().map_or(Uuid::nil(), |row| row.id);
+    let right = code::digits(&vault.code_hash(id, &blind));
+    let same = right.as_bytes().ct_eq(given.as_bytes()).into();
+    let Some(mut row) = row else {
+        return Ok(Err(Refusal::CodeExpired));
+    };
+    match row.code().guess(same, tx.now()) {
+        Guess::Refused(why) => Ok(Err(why)),
+        Guess::Wrong(count) => {
+            row.wrong = count;
+            store::save_code(tx, &row).await?;
+            tx.audit(AuditRow::system("login_refused", row.id));
+            Ok(Err(Refusal::CodeWrong))
+        }
+        Guess::Right => {
+            row.used_at = Some(tx.now());
+            store::save_code(tx, &row).await?;
+            let found = people::by_phone(tx, &blind).await?;
+            Ok(found.map(|(person, _)| person).ok_or(Refusal::CodeWrong))
+        }
+    }
 }
 
 /// The cell of what a login's device calls itself.
@@ -110,7 +121,7 @@ pub(crate) const fn network_cell(login: Uuid) -> Cell {
 }
 
 /// Opens a login for a person.
-async fn open(
+pub(crate) async fn open(
     identity: &Identity,
     tx: &Tx,
     person: &PersonRow,

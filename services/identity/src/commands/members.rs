@@ -71,8 +71,8 @@ pub(crate) async fn own_membership(
     Ok((membership, by))
 }
 
-/// Gives a person another phone to sign in with; every login she has ends. Not for officers: who
-/// changes a person's phone can become that person.
+/// Gives a person another phone to sign in with, which is then her only way in; every login she has
+/// ends. Not for officers: who changes a person's phone can become that person.
 ///
 /// # Errors
 /// Operators only, their second factor shown; refused when there is no such person, or the phone is
@@ -94,7 +94,7 @@ pub async fn set_phone(
                 .await?
                 .ok_or(Refusal::MemberNotFound)?;
             let key = vault.data_key(member.0, &row.data_key)?;
-            store::remove_phone(tx, member).await?;
+            store::remove_login_methods(tx, member).await?;
             let sealed = seal_phone(tx, vault, &key, member.0, &phone)?;
             store::insert_phones(tx, vec![sealed]).await?;
             withdraw_all(tx, member, None, Reason::PhoneChanged).await?;

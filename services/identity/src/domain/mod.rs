@@ -15,4 +15,5 @@ pub mod review;
 pub mod role;
 pub mod roster;
 pub mod second_factor;
+pub mod subject;
 pub mod uscc;

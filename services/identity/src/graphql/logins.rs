@@ -7,10 +7,10 @@ use kit::types::{LoginId, MemberId};
 
 use super::input::{request, uuid};
 use super::members::is_current;
+use super::outside_logins::origin;
 use crate::commands::{codes, logins};
 use crate::domain::code::{CODE_PAUSE_SECONDS, CODE_SECONDS};
 use crate::domain::identifier::Phone;
-use crate::domain::origin::{DeviceName, Network, Origin};
 use crate::error::Refusal;
 use crate::queries::logins::{self as queries, LoginView};
 
@@ -274,11 +274,7 @@ impl LoginMutation {
         let result = async {
             let phone = Phone::parse(&input.phone)?;
             let code = input.code.trim();
-            let device = input.device.as_deref().map(DeviceName::parse).transpose()?;
-            let origin = Origin {
-                device,
-                network: Network::of(&caller.client),
-            };
+            let origin = origin(caller, input.device.as_deref())?;
             let session = logins::login(identity, &phone, code, &origin).await?;
             Ok(LoginPayload::done(LoginTokens::from(session)))
         };

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::input::{DocumentType, member_id, request};
 use super::logins::Login;
 use super::organisations::Organisation;
+use super::outside_logins::LoginMethod;
 use super::roles::RoleHolding;
 use super::second_factor::SecondFactor;
 use crate::domain::identifier::Phone;
@@ -122,6 +123,17 @@ impl Member {
             view,
         };
         Ok(Some(page.connection(rows, cursor, node)))
+    }
+
+    /// The ways in which one signs in oneself; of nobody else.
+    async fn login_methods(&self, ctx: &Context<'_>) -> Result<Option<Vec<LoginMethod>>> {
+        let (identity, _) = request(ctx)?;
+        if !self.0.is_self {
+            return Ok(None);
+        }
+        let rows = queries::logins::methods_of(&identity.ctx, self.0.id).await?;
+        let methods = rows.into_iter().map(LoginMethod::read);
+        Ok(Some(methods.collect::<kit::Result<Vec<LoginMethod>>>()?))
     }
 
     /// One's own second factor; null where none is set up, and nobody else's.

@@ -7,7 +7,9 @@ pub mod logins;
 pub mod members;
 pub mod memberships;
 pub mod node;
+pub mod oidc_logins;
 pub mod organisations;
+pub mod outside_logins;
 pub mod pass;
 pub mod people;
 pub mod roles;
@@ -45,6 +47,8 @@ pub struct Query(
 pub struct Mutation(
     logins::LoginMutation,
     second_factor::SecondFactorMutation,
+    outside_logins::OutsideLoginMutation,
+    oidc_logins::OidcLoginMutation,
     organisations::OrganisationMutation,
     people::MemberMutation,
     memberships::MembershipMutation,

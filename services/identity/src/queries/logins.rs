@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::listed;
 use crate::commands::logins::{device_cell, network_cell};
+use crate::store::login_methods::{self, MethodRow};
 use crate::store::logins::{LOGIN_COLUMNS, LoginRow};
 use crate::store::{people, second_factors};
 use crate::vault::{SealingKey, Vault};
@@ -95,6 +96,21 @@ fn view(key: &SealingKey, row: LoginRow) -> Result<LoginView> {
         network: open(network_cell(row.id), row.network.as_ref())?,
         row,
     })
+}
+
+/// Ways to sign in that are shown, at most: nobody links more.
+const METHODS_MAX: i64 = 50;
+
+/// How a person signs in.
+///
+/// # Errors
+/// When the database fails.
+pub async fn methods_of(ctx: &Ctx, member: MemberId) -> Result<Vec<MethodRow>> {
+    ctx.db
+        .read("login_methods", async |tx| {
+            login_methods::methods_of(tx, member, METHODS_MAX).await
+        })
+        .await
 }
 
 /// A second factor as its person reads it.

@@ -4,6 +4,7 @@
 pub mod entitlements;
 pub mod keys;
 pub mod limits;
+pub mod login_methods;
 pub mod logins;
 pub mod memberships;
 pub mod organisations;

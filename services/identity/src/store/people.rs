@@ -248,13 +248,13 @@ pub async fn insert_phones(tx: &Tx, mut rows: Vec<NewPhoneRow>) -> Result<()> {
     Ok(())
 }
 
-/// Takes a person's phone away.
+/// Takes all ways in which a person signs in away.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn remove_phone(tx: &Tx, member: MemberId) -> Result<()> {
+pub async fn remove_login_methods(tx: &Tx, member: MemberId) -> Result<()> {
     tx.execute(
-        "DELETE FROM login_method WHERE member = $1 AND kind = 'phone'",
+        "DELETE FROM login_method WHERE member = $1",
         [member.0.into()],
     )
     .await?;

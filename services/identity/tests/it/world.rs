@@ -62,6 +62,8 @@ pub(crate) fn settings(sms_url: &str) -> Settings {
             url: sms_url.to_owned(),
             key: "key".into(),
         },
+        wechat: None,
+        oidc: Vec::new(),
         root_key_file: None,
         second_factor_optional: false,
         codes_per_address_hour_max: 1_000,

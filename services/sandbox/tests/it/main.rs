@@ -12,8 +12,10 @@
 mod bills;
 mod harness;
 mod notifications;
+mod oidc;
 mod orders;
 mod people;
 mod refunds;
 mod restart;
 mod signatures;
+mod wechat_login;

@@ -1,0 +1,328 @@
+//! Signing in by a mini-program, against WeChat's stand-in: who is nobody's yet is linked by her
+//! phone, and from then on WeChat's word opens the door.
+
+use std::path::PathBuf;
+
+use identity::Settings;
+use identity::wechat::MiniProgramSettings;
+use kit::access::Caller;
+use kit::graphql::{GlobalId, Language};
+use sandbox::{Config, Sandbox};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::logins::caller;
+use crate::world::{OPERATOR_PHONE, World, codes, number_of_phone, settings};
+
+/// A world with a mini-program, and WeChat beside it.
+struct Beside {
+    world: World,
+    url: String,
+    appid: String,
+    http: reqwest::Client,
+    _stop: oneshot::Sender<()>,
+}
+
+const ENTER: &str = "tokens { memberId loginId } link { ticket expiresAt }";
+
+impl Beside {
+    async fn start(name: &str) -> Self {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("wechat-{name}"));
+        let config = Config::new(&folder);
+        let opened = tokio::task::spawn_blocking(move || Sandbox::open(config))
+            .await
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel::<()>();
+        #[expect(clippy::disallowed_methods, reason = "WeChat runs beside the test")]
+        let _serving = tokio::spawn(opened.unwrap().serve(listener, async move {
+            let _ = stopped.await;
+        }));
+        let program = |name| {
+            let path = folder.join("mini_programs/50").join(name);
+            std::fs::read_to_string(path).unwrap()
+        };
+        let appid = program("appid");
+        let wechat = MiniProgramSettings {
+            url: format!("{url}/"),
+            appid: appid.clone(),
+            secret: program("secret").into(),
+        };
+        let world = World::with(Settings {
+            wechat: Some(wechat),
+            ..settings(&url)
+        })
+        .await;
+        Self {
+            world,
+            url,
+            appid,
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            _stop: stop,
+        }
+    }
+
+    /// What `wx.login` gives this user, or what WeChat will say to it.
+    async fn code(&self, user: &str, errcode: Option<i64>) -> String {
+        let told = json!({ "appid": self.appid, "user": user, "errcode": errcode });
+        let request = self.http.post(format!("{}/sandbox/wechat/code", self.url));
+        let answer: Value = request
+            .json(&told)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
+        answer["code"].as_str().unwrap().to_owned()
+    }
+
+    async fn enter(&self, code: &str) -> Value {
+        let anonymous = Caller::anonymous(Language::En);
+        let input = json!({ "code": code, "device": "小程序" });
+        self.world
+            .mutate(&anonymous, "loginWithWechat", ENTER, input)
+            .await
+    }
+
+    async fn ticket(&self, user: &str) -> String {
+        let answer = self.enter(&self.code(user, None).await).await;
+        answer["link"]["ticket"].as_str().unwrap().to_owned()
+    }
+
+    async fn link(&self, ticket: &str, number: &str, code: &str) -> Value {
+        let anonymous = Caller::anonymous(Language::En);
+        let input = json!({ "ticket": ticket, "phone": number, "code": code });
+        self.world
+            .mutate(&anonymous, "linkLogin", "tokens { memberId }", input)
+            .await
+    }
+
+    /// The code that a phone is sent.
+    async fn sms(&self, number: &str) -> String {
+        self.world.advance(61);
+        let anonymous = Caller::anonymous(Language::En);
+        let input = json!({ "phone": number });
+        let asked = self
+            .world
+            .mutate(&anonymous, "requestLoginCode", "", input)
+            .await;
+        assert_eq!(codes(&asked), [""; 0]);
+        self.world.code(number).await
+    }
+}
+
+/// First a link, then the phone, then WeChat alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wechat_signs_in_whom_a_phone_has_named() {
+    let beside = Beside::start("links").await;
+    let world = &beside.world;
+    let first = beside.enter(&beside.code("one", None).await).await;
+    assert_eq!(codes(&first), [""; 0], "{first}");
+    assert_eq!(first["tokens"], Value::Null);
+    let ticket = first["link"]["ticket"].as_str().unwrap();
+    let none = world.count("SELECT count(*) AS count FROM login").await;
+    assert_eq!(none, 0);
+
+    let sms = beside.sms(OPERATOR_PHONE).await;
+    let linked = beside.link(ticket, OPERATOR_PHONE, &sms).await;
+    let operator = json!(GlobalId::of_uuid("Member", world.operator.0));
+    assert_eq!(linked["tokens"]["memberId"], operator, "{linked}");
+    let sms = beside.sms(OPERATOR_PHONE).await;
+    let again = beside.link(ticket, OPERATOR_PHONE, &sms).await;
+    assert_eq!(codes(&again), ["LINK_EXPIRED"], "good once");
+
+    let second = beside.enter(&beside.code("one", None).await).await;
+    assert_eq!(second["tokens"]["memberId"], operator);
+    assert_eq!(second["link"], Value::Null);
+    let other = beside.enter(&beside.code("two", None).await).await;
+    assert_eq!(other["tokens"], Value::Null, "another user is another one");
+
+    // The openid is sealed: nothing of it can be read.
+    let openid = "SELECT count(*) AS count FROM login_method
+        WHERE kind = 'wechat' AND position('one' IN encode(subject, 'escape')) > 0";
+    assert_eq!(world.count(openid).await, 0);
+}
+
+/// A ticket without the right code of a phone links nobody, and waits for ten minutes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ticket_needs_a_phone() {
+    let beside = Beside::start("tickets").await;
+    let world = &beside.world;
+    let ticket = beside.ticket("one").await;
+    let sms = beside.sms(OPERATOR_PHONE).await;
+    let wrong = format!("{:06}", (sms.parse::<u32>().unwrap() + 1) % 1_000_000);
+    let answer = beside.link(&ticket, OPERATOR_PHONE, &wrong).await;
+    assert_eq!(codes(&answer), ["CODE_WRONG"]);
+    let nobody = beside.sms("13700000000").await;
+    let answer = beside.link(&ticket, "13700000000", &nobody).await;
+    assert_eq!(codes(&answer), ["CODE_WRONG"], "a phone of nobody");
+    let long = "x".repeat(65);
+    for bad in ["", "x", &long] {
+        let answer = beside.link(bad, OPERATOR_PHONE, &sms).await;
+        assert_eq!(codes(&answer), ["LINK_EXPIRED"], "{bad:?}");
+    }
+    let linked = "SELECT count(*) AS count FROM login_method WHERE kind = 'wechat'";
+    assert_eq!(world.count(linked).await, 0);
+    world.advance(600);
+    let sms = beside.sms(OPERATOR_PHONE).await;
+    let answer = beside.link(&ticket, OPERATOR_PHONE, &sms).await;
+    assert_eq!(codes(&answer), ["LINK_EXPIRED"], "over");
+    assert_eq!(world.count(linked).await, 0);
+}
+
+/// Two tickets of one user with two phones at once: she is one person's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_user_is_one_persons() {
+    let beside = Beside::start("twice").await;
+    let world = &beside.world;
+    let union = world.organisation("GRASSROOTS", "基层工会").await;
+    let _ = world.person(&union, 1).await;
+    let (one, two) = (beside.ticket("one").await, beside.ticket("one").await);
+    let phone = number_of_phone(1);
+    let first = beside.sms(OPERATOR_PHONE).await;
+    let second = beside.sms(&phone).await;
+    let (a, b) = tokio::join!(
+        beside.link(&one, OPERATOR_PHONE, &first),
+        beside.link(&two, &phone, &second)
+    );
+    let mut told = [codes(&a), codes(&b)];
+    told.sort_by_key(Vec::len);
+    assert_eq!(told[0], [""; 0]);
+    assert_eq!(told[1], ["LINK_EXPIRED"]);
+    let linked = "SELECT count(*) AS count FROM login_method WHERE kind = 'wechat'";
+    assert_eq!(world.count(linked).await, 1);
+}
+
+/// What WeChat says no to is told in both languages; a code is asked for once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_wechat_refuses_is_told() {
+    let beside = Beside::start("refusals").await;
+    let used = beside.code("one", None).await;
+    assert_eq!(codes(&beside.enter(&used).await), [""; 0]);
+    for (code, told) in [
+        (used, "OUTSIDE_CODE_INVALID"),
+        ("none".to_owned(), "OUTSIDE_CODE_INVALID"),
+        ("a b".to_owned(), "OUTSIDE_CODE_INVALID"),
+        (beside.code("one", Some(40_226)).await, "OUTSIDE_BARRED"),
+        (beside.code("one", Some(45_011)).await, "TOO_MANY_LOGINS"),
+    ] {
+        let answer = beside.enter(&code).await;
+        assert_eq!(codes(&answer), [told], "{answer}");
+    }
+    let anonymous = Caller::anonymous(Language::En);
+    let told = beside
+        .world
+        .answered(&anonymous, "loginWithWechat", &json!({ "code": "none" }))
+        .await;
+    assert_eq!(
+        told,
+        [
+            "OUTSIDE_CODE_INVALID",
+            "授权码无效、已过期或已使用，请重新授权。",
+            "The other party's code is wrong, over or used; please ask it for another.",
+        ]
+    );
+    let busy = beside.code("one", Some(-1)).await;
+    let query = "mutation($code: String!) { loginWithWechat(input: { code: $code }) {
+        userErrors { code } } }";
+    let answer = beside
+        .world
+        .ask(&anonymous, query, json!({ "code": busy }))
+        .await;
+    assert_eq!(answer["errors"].as_array().unwrap().len(), 1, "{answer}");
+}
+
+/// Without a mini-program nobody signs in so, and one address asks only so often.
+#[tokio::test]
+async fn where_there_is_none_nobody_signs_in_so() {
+    let world = World::new().await;
+    let anonymous = Caller::anonymous(Language::En);
+    let told = world
+        .answered(&anonymous, "loginWithWechat", &json!({ "code": "any" }))
+        .await;
+    assert_eq!(
+        told,
+        [
+            "LOGIN_KIND_OFF",
+            "目前不支持这种登录方式。",
+            "This way to sign in is not offered.",
+        ]
+    );
+    let wechat = MiniProgramSettings {
+        url: "http://127.0.0.1:9".to_owned(),
+        appid: "wx50".to_owned(),
+        secret: "secret".into(),
+    };
+    let world = World::with(Settings {
+        wechat: Some(wechat),
+        codes_per_address_hour_max: 2,
+        ..settings("http://127.0.0.1:9")
+    })
+    .await;
+    let enter = async || {
+        let query = "mutation { loginWithWechat(input: { code: \"any\" }) {
+            userErrors { code } } }";
+        world.ask(&anonymous, query, json!({})).await
+    };
+    for _ in 0..2 {
+        assert!(enter().await["errors"].is_array(), "WeChat is away");
+    }
+    let third = enter().await;
+    assert_eq!(
+        codes(&third["data"]["loginWithWechat"]),
+        ["TOO_MANY_LOGINS"]
+    );
+}
+
+/// One sees how one signs in, takes WeChat away, and never the phone; another phone takes all away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_way_to_sign_in_is_taken_away() {
+    let beside = Beside::start("unlinks").await;
+    let world = &beside.world;
+    let union = world.organisation("GRASSROOTS", "基层工会").await;
+    let member = world.person(&union, 1).await;
+    let number = number_of_phone(1);
+    let link = async || {
+        let (ticket, sms) = (beside.ticket("one").await, beside.sms(&number).await);
+        assert_eq!(codes(&beside.link(&ticket, &number, &sms).await), [""; 0]);
+    };
+    link().await;
+    world.advance(61);
+    let session = world.sign_in(&number).await;
+    let me = caller(&session);
+    let methods = "{ me { loginMethods { id kind } } }";
+    let seen = world.run(&me, methods, json!({})).await;
+    let seen = seen["loginMethods"].as_array().unwrap().clone();
+    let kinds: Vec<&Value> = seen.iter().map(|method| &method["kind"]).collect();
+    assert_eq!(kinds, ["PHONE", "WECHAT"]);
+    let unlink = async |who: &Caller, id: &Value| {
+        let input = json!({ "loginMethodId": id });
+        let answer = world.mutate(who, "unlinkLoginMethod", "loginMethodId", input);
+        codes(&answer.await).join(" ")
+    };
+    let (phone, wechat) = (&seen[0]["id"], &seen[1]["id"]);
+    assert_eq!(unlink(&me, phone).await, "LOGIN_METHOD_NOT_FOUND");
+    let stranger = world.as_operator();
+    assert_eq!(unlink(&stranger, wechat).await, "LOGIN_METHOD_NOT_FOUND");
+    assert_eq!(unlink(&me, wechat).await, "");
+    assert_eq!(unlink(&me, wechat).await, "LOGIN_METHOD_NOT_FOUND");
+    assert_eq!(
+        beside.enter(&beside.code("one", None).await).await["tokens"],
+        Value::Null
+    );
+
+    link().await;
+    let input = json!({
+        "memberId": GlobalId::of_uuid("Member", member.0), "phone": "13600000000",
+    });
+    let operator = world.as_operator();
+    let set = world.mutate(&operator, "setPhone", "memberId", input);
+    assert_eq!(codes(&set.await), [""; 0]);
+    assert_eq!(
+        beside.enter(&beside.code("one", None).await).await["tokens"],
+        Value::Null
+    );
+}
