@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what helps a test may fail it")]
 
+mod consents;
+
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use credential::keyset::{Algorithm, Issuer, Key, KeyId, KeySet, KeyState, Purpose};
 use ed25519_dalek::SigningKey;
