@@ -2,6 +2,8 @@
 //!
 //! The owner comes first in every query; who may not see a thing finds it absent.
 
+pub mod consents;
+pub mod notices;
 pub mod reviews;
 pub mod rosters;
 

@@ -16,9 +16,10 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
-use super::settled;
+use super::{notices, settled};
 use crate::domain::code::{self, Guess};
 use crate::domain::identifier::Phone;
+use crate::domain::notice::Notice;
 use crate::error::Refusal;
 use crate::publish;
 use crate::signing;
@@ -91,7 +92,7 @@ pub async fn login(ctx: &Ctx, vault: &Vault, phone: &Phone, given: &str) -> Resu
     settled(result)
 }
 
-/// Opens a login for a person.
+/// Opens a login for a person, and tells her of it where she was signed in before.
 async fn open(ctx: &Ctx, tx: &Tx, vault: &Vault, member: MemberId) -> Result<Session> {
     let login = LoginRow {
         id: tx.uuid(),
@@ -101,6 +102,14 @@ async fn open(ctx: &Ctx, tx: &Tx, vault: &Vault, member: MemberId) -> Result<Ses
         expires_at: tx.now() + TimeDelta::days(IDLE_DAYS_MAX),
         withdrawn_at: None,
     };
+    // The first of all is told to nobody: there is no other device that could tell her.
+    if store::has_login(tx, member).await? {
+        let told = Notice::NewLogin {
+            login: login.id,
+            at: tx.now(),
+        };
+        notices::tell(tx, &[notices::about(member, &login.id.to_string(), told)]).await?;
+    }
     store::insert_login(tx, &login).await?;
     tx.audit(AuditRow {
         member: Some(member.0),

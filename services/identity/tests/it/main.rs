@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod consents;
 mod credentials;
 mod desk;
 mod graph;
@@ -16,6 +17,8 @@ mod leaving;
 mod limits;
 mod logins;
 mod memberships;
+mod notices;
+mod notices_sms;
 mod officers;
 mod organisations;
 mod people;
@@ -26,6 +29,7 @@ mod reviews;
 mod rosters;
 mod rosters_guarded;
 mod sms;
+mod unasked;
 mod unguarded;
 mod vault;
 mod vectors;
