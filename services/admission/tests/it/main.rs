@@ -26,4 +26,5 @@ mod standing;
 mod unguarded;
 mod unseen;
 mod venues;
+mod visits;
 mod world;
