@@ -52,7 +52,7 @@ const NAMES: [&str; 31] = [
     "passProduct",
 ];
 /// Mutations without a key minted by the client, and why sending one twice does nothing twice.
-const KEYLESS: [(&str, &str); 29] = [
+const KEYLESS: [(&str, &str); 31] = [
     (
         "requestLoginCode",
         "nobody is signed in; codes are counted by phone and address",
@@ -100,6 +100,8 @@ const KEYLESS: [(&str, &str); 29] = [
     ("disableGate", "sets a state"),
     ("enableGate", "sets a state"),
     ("openShift", "one open shift of a person"),
+    ("markNoticesRead", "a notice is read once"),
+    ("setNoticePreference", "sets a value"),
 ];
 /// More of [`KEYLESS`]: of logins and second factors.
 const KEYLESS_OF_LOGINS: [(&str, &str); 12] = [

@@ -1,5 +1,7 @@
 //! What identity hears from others: the entitlements it mints credentials from, and which of
-//! them admission blocks because their grant never reached it.
+//! them admission blocks because their grant never reached it; beside, what members are told of.
+
+pub mod notices;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -13,13 +15,14 @@ use kit::{Error, Result, Tx};
 use proto::admission::EntitlementBlocked;
 use proto::v1::{EntitlementChanged, entitlement};
 
+use crate::commands::consents::tell_of_holders;
 use crate::domain::mint::{Entitlement, State};
 use crate::store::entitlements::{self as store, Block, Described};
 
 const CHANGED: &str = "bashu.v1.EntitlementChanged";
 const BLOCKED: &str = "bashu.admission.v1.EntitlementBlocked";
 
-/// The one consumer of identity.
+/// The consumer that credentials rest on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Entitlements;
 
@@ -72,6 +75,11 @@ impl Handler for Entitlements {
         let changed: Vec<Described> = changed.into_values().map(|(_, it)| it).collect();
         let blocks: Vec<Block> = blocks.into_values().map(|(_, it)| it).collect();
         store::describe(tx, &changed).await?;
+        let holders: Vec<(EntitlementId, MemberId)> = changed
+            .iter()
+            .map(|it| (it.entitlement.id, it.entitlement.member))
+            .collect();
+        tell_of_holders(tx, &holders).await?;
         store::block(tx, &blocks).await
     }
 }

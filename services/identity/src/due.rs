@@ -1,12 +1,13 @@
-//! What identity does by itself and later: sends codes by SMS, keeps the signing keys fresh,
-//! forgets what is over, reminds of what waits for a person. Signs of life have a loop of their
-//! own, so that a provider that hangs does not hold them up.
+//! What identity does by itself and later: sends codes and notices by SMS, keeps the signing keys
+//! fresh, reminds of passes that end, forgets what is over, reminds of what waits for a person. Signs
+//! of life have a loop of their own, so that a provider that hangs does not hold them up.
 
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use kit::bus::keys_of_all_partitions;
 use kit::due::{After, Job, NewDue, Work};
+use kit::types::EntitlementId;
 use kit::{Ctx, Error, Result, Tx};
 use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
@@ -14,12 +15,15 @@ use uuid::Uuid;
 
 use crate::Identity;
 use crate::commands::{
-    keys, memberships, roster_work, rosters, second_factor, second_factor_reset,
+    keys, memberships, notices, roster_work, rosters, second_factor, second_factor_reset,
 };
 use crate::domain::code::{self, CODE_SECONDS, Code};
 use crate::domain::identifier::Phone;
+use crate::domain::notice::NOTICE_DAYS;
 use crate::publish;
-use crate::store::{limits, login_methods, logins, people, rosters as roster_store};
+use crate::store::{
+    limits, login_methods, logins, notices as notice_store, people, rosters as roster_store,
+};
 use crate::vault::{Cell, Vault};
 
 /// Sends a login code; the subject is the code's id.
@@ -39,6 +43,11 @@ pub const SECOND_FACTOR: &str = "second_factor";
 pub const SECOND_FACTOR_RESET: &str = "second_factor_reset";
 /// Reminds of a correction that nobody else has looked at; the subject is the review's id.
 pub const REVIEW: &str = "review";
+
+/// Sends a notice by SMS; the subject is its id.
+pub const SMS_NOTICE: &str = "sms_notice";
+/// Reminds of a pass that ends soon; the subject is its id.
+pub const NOTICE_EXPIRING: &str = "notice_expiring";
 
 /// How often identity says that it is there, in seconds. Others refuse offices after a minute.
 pub const HEARTBEAT_SECONDS: u64 = 5;
@@ -100,6 +109,12 @@ impl Work for Jobs {
                 Ok(After::Done)
             }
             REVIEW => memberships::remind_of_review(ctx, subject(job)?).await,
+            SMS_NOTICE => send_notice(identity, job).await,
+            NOTICE_EXPIRING => {
+                let pass = job.subject.parse::<EntitlementId>();
+                let pass = pass.map_err(|_| Error::internal("the subject is no pass"))?;
+                notices::remind_of_end(ctx, pass).await
+            }
             other => Err(Error::internal(format!("{other} is no work of identity"))),
         }
     }
@@ -145,6 +160,7 @@ async fn sweep(ctx: &Ctx) -> Result<()> {
             limits::sweep(tx, before(ATTEMPT_DAYS)).await?;
             roster_store::sweep(tx, before(ADDRESS_DAYS)).await?;
             login_methods::sweep(tx, tx.now()).await?;
+            notice_store::sweep(tx, before(NOTICE_DAYS)).await?;
             Ok(())
         })
         .await
@@ -158,19 +174,39 @@ fn subject(job: &Job) -> Result<Uuid> {
 /// What is to be sent, and to whom.
 struct Sms {
     phone: Phone,
-    code: String,
+    template: &'static str,
+    params: serde_json::Value,
 }
 
 async fn send_code(identity: &Identity, job: &Job) -> Result<After> {
-    let Some(sms) = load(&identity.ctx, &identity.vault, job).await? else {
+    match load(&identity.ctx, &identity.vault, job).await? {
+        Some(sms) => send(identity, job, sms).await,
+        None => Ok(After::Done),
+    }
+}
+
+async fn send_notice(identity: &Identity, job: &Job) -> Result<After> {
+    let message = notices::hand_over(&identity.ctx, &identity.vault, subject(job)?).await?;
+    let Some(message) = message else {
         return Ok(After::Done);
     };
+    let params = message.params.into_iter();
+    let params = params.map(|(name, value)| (name.to_owned(), serde_json::Value::String(value)));
+    let sms = Sms {
+        phone: message.phone,
+        template: message.template,
+        params: serde_json::Value::Object(params.collect()),
+    };
+    send(identity, job, sms).await
+}
+
+/// Gives the provider one SMS; again for the same job it is the same request.
+async fn send(identity: &Identity, job: &Job, sms: Sms) -> Result<After> {
     let settings = &identity.settings.sms;
-    let minutes = (CODE_SECONDS / 60).to_string();
     let body = serde_json::json!({
         "phone": sms.phone.as_str(),
-        "template": "login_code",
-        "params": { "code": sms.code, "minutes": minutes },
+        "template": sms.template,
+        "params": sms.params,
         "request_id": job.request_no(),
     });
     let answer = identity
@@ -215,9 +251,14 @@ async fn load(ctx: &Ctx, vault: &Vault, job: &Job) -> Result<Option<Sms>> {
             let key = vault.data_key(person.member, &person.data_key)?;
             let cell = Cell::new("login_method", "subject", phone.id);
             let digits = key.open_text(cell, &phone.subject)?;
+            let minutes = (CODE_SECONDS / 60).to_string();
             Ok(Some(Sms {
                 phone: Phone::stored(digits),
-                code: code::digits(&vault.code_hash(row.id, &blind)),
+                template: "login_code",
+                params: serde_json::json!({
+                    "code": code::digits(&vault.code_hash(row.id, &blind)),
+                    "minutes": minutes,
+                }),
             }))
         })
         .await

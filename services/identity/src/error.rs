@@ -220,6 +220,12 @@ refusals! {
     RosterOutdated "ROSTER_OUTDATED" "rosterImportId"
         "核对之后会员有变动，正在重新核对，请查看新的差异后再提交。"
         "Members have changed since; it is compared again, please look once more.";
+    ConsentTextOutdated "CONSENT_TEXT_OUTDATED" "textVersion"
+        "同意书已更新，请阅读新的内容后再选择。"
+        "The text has changed since; please read the new one and choose again.";
+    NoticeHasNoSms "NOTICE_HAS_NO_SMS" "kind"
+        "这类通知不发短信。"
+        "No SMS is sent of notices of this kind.";
     TooManyRosters "TOO_MANY_ROSTERS" ""
         "一小时内上传的名单过多，请稍后再试。"
         "Too many rosters within the hour; please try again later.";

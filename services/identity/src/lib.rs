@@ -1,6 +1,6 @@
-//! Who you are and what proves it: organisations, members, memberships, logins, roles, signing
-//! keys; the only holder of personal data and of the keys that sign credentials and access
-//! tokens, so it alone mints credentials.
+//! Who you are and what proves it: organisations, members, memberships, consents, logins, roles,
+//! notices, signing keys; the only holder of personal data and of the keys that sign credentials and
+//! access tokens, so it alone mints credentials.
 //!
 //! It deliberately knows nothing of what a credential is good for: passes and tickets are other
 //! services', and here only their entitlements' windows.
@@ -70,6 +70,14 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration {
         name: "identity_0006",
         sql: include_str!("../migrations/0006_outside_logins.sql"),
+    },
+    Migration {
+        name: "identity_0007",
+        sql: include_str!("../migrations/0007_consents.sql"),
+    },
+    Migration {
+        name: "identity_0008",
+        sql: include_str!("../migrations/0008_notices.sql"),
     },
 ];
 
@@ -172,13 +180,14 @@ impl Identity {
     }
 
     /// Refuses to start with other keys than the database was written with, and plans what
-    /// recurs. Publishes signing keys where the root is at hand.
+    /// recurs. Publishes signing keys where the root is at hand, and new texts of consents.
     ///
     /// # Errors
     /// When the keys are others, or the database fails.
     pub async fn open(&self) -> Result<()> {
         self.check_keys().await?;
         commands::operator::ensure_root(&self.ctx).await?;
+        commands::consents::announce_texts(&self.ctx).await?;
         if let Some(root) = self.root()? {
             commands::keys::maintain(&self.ctx, &self.vault, &root).await?;
         }
@@ -261,5 +270,6 @@ impl Identity {
             })
             .relay(bus)
             .consume(bus, consumers::Entitlements)
+            .consume(bus, consumers::notices::Notices)
     }
 }

@@ -4,15 +4,17 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use kit::event::NewEvent;
 use kit::resync::Source;
-use kit::types::{MemberId, OrganisationId, Union};
+use kit::types::{EntitlementId, MemberId, OrganisationId, Union};
 use kit::{Error, Result, Tx};
 use proto::identity as event;
 use uuid::Uuid;
 
+use crate::domain::consent::{Consent, Text, Word};
 use crate::domain::membership::{Membership, Standing};
 use crate::domain::organisation::{self, Kind, Organisation};
 use crate::domain::role::Role;
 use crate::domain::roster::Purpose;
+use crate::store::consents as store;
 use crate::store::keys::SetRow;
 use crate::store::resync;
 use crate::store::roles::Held;
@@ -165,6 +167,64 @@ pub fn login_withdrawn(login: Uuid, member: Uuid, at: DateTime<Utc>) -> NewEvent
     )
 }
 
+/// What a person said to one purpose and recipient.
+pub fn consent(it: &Consent) -> NewEvent {
+    let message = event::ConsentChanged {
+        id: bytes(it.id),
+        version: it.version,
+        member_id: bytes(it.member.0),
+        purpose: it.processing.purpose().to_owned(),
+        recipient: it.processing.recipient().to_owned(),
+        text_version: it.text_version,
+        given: it.word == Word::Given,
+    };
+    NewEvent::of(
+        &message,
+        "bashu.identity.v1.ConsentChanged",
+        it.id.as_bytes(),
+        it.version,
+    )
+}
+
+/// What the holder of an entitlement said, without whose it is.
+pub fn entitlement_consent(id: EntitlementId, it: &Consent) -> NewEvent {
+    let purpose = it.processing.purpose();
+    let message = event::EntitlementConsentChanged {
+        entitlement_id: id.0,
+        version: it.version,
+        purpose: purpose.to_owned(),
+        recipient: it.processing.recipient().to_owned(),
+        text_version: it.text_version,
+        given: it.word == Word::Given,
+    };
+    let key = [&id.to_bytes()[..], purpose.as_bytes()].concat();
+    NewEvent::of(
+        &message,
+        "bashu.identity.v1.EntitlementConsentChanged",
+        &key,
+        it.version,
+    )
+}
+
+/// A version of what people are asked to agree to.
+pub fn consent_text(it: &Text) -> NewEvent {
+    let (purpose, recipient) = (it.processing.purpose(), it.processing.recipient());
+    let message = event::ConsentTextPublished {
+        purpose: purpose.to_owned(),
+        recipient: recipient.to_owned(),
+        version: it.version,
+        effective_from: it.effective_from.timestamp_millis(),
+    };
+    // A key of its own for each version, so that none waits for another.
+    let key = format!("{purpose}/{recipient}/{}", it.version);
+    NewEvent::of(
+        &message,
+        "bashu.identity.v1.ConsentTextPublished",
+        key.as_bytes(),
+        1,
+    )
+}
+
 /// A roster that was committed, and whom it names. It never changes again.
 pub fn roster_committed(it: &RosterMembers) -> NewEvent {
     use event::roster_committed::Purpose as EventPurpose;
@@ -235,6 +295,8 @@ impl Source for Aggregates {
             "role",
             "login",
             "roster",
+            "consent_text",
+            "consent",
         ]
     }
 
@@ -290,6 +352,8 @@ impl Source for Aggregates {
                     .map(|it| (it.id, roster_committed(it)))
                     .collect()
             }
+            "consent_text" => return consent_texts(tx).await.map(|()| None),
+            "consent" => return consents(tx, after).await,
             other => {
                 return Err(Error::internal(format!(
                     "{other} is no aggregate of identity"
@@ -302,4 +366,25 @@ impl Source for Aggregates {
         }
         Ok(last)
     }
+}
+
+async fn consent_texts(tx: &Tx) -> Result<()> {
+    for text in store::texts(tx).await? {
+        tx.emit(consent_text(&text));
+    }
+    Ok(())
+}
+
+/// The next consents, each for itself and for every entitlement that it is told of by.
+async fn consents(tx: &Tx, after: Uuid) -> Result<Option<Vec<u8>>> {
+    let rows = resync::consents(tx, after).await?;
+    for it in &rows {
+        tx.emit(consent(it));
+        if it.processing.is_of_entitlements() {
+            for entitlement in store::entitlements_of(tx, it.member).await? {
+                tx.emit(entitlement_consent(entitlement, it));
+            }
+        }
+    }
+    Ok(rows.last().map(|it| bytes(it.id)))
 }

@@ -2,7 +2,9 @@
 //!
 //! The owner comes first in every query; who may not see a thing finds it absent.
 
+pub mod consents;
 pub mod logins;
+pub mod notices;
 pub mod reviews;
 pub mod rosters;
 

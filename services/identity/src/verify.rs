@@ -90,6 +90,48 @@ pub const INVARIANTS: &[Invariant] = &[
                 (SELECT 1 FROM due d WHERE d.kind = 'review' AND d.subject = r.id::text)",
     },
     Invariant {
+        id: "identity.consents_have_history",
+        zh: "每项同意都等于其最后一次表示，历史不缺",
+        en: "every consent is what was said of it last, and its history lacks nothing",
+        sql: "SELECT c.id::text AS subject, 'its history says something else' AS problem
+              FROM consent c LEFT JOIN consent_act a
+                ON a.consent = c.id AND a.version = c.version
+              WHERE (a.given, a.text_version) IS DISTINCT FROM (c.given, c.text_version)
+                OR (SELECT count(*) FROM consent_act n WHERE n.consent = c.id) <> c.version",
+    },
+    Invariant {
+        id: "identity.consent_texts_stay",
+        zh: "同意过的文本一字未改",
+        en: "no text was changed after somebody had agreed to it",
+        sql: "SELECT a.id::text AS subject, 'another text than the one agreed to' AS problem
+              FROM consent_act a JOIN consent c ON c.id = a.consent
+              LEFT JOIN consent_text t ON t.purpose = c.purpose AND t.recipient = c.recipient
+                AND t.version = a.text_version
+              WHERE a.text_digest IS DISTINCT FROM
+                sha256(convert_to(t.zh || E'\\n' || t.en, 'UTF8'))",
+    },
+    Invariant {
+        id: "identity.sms_with_consent",
+        zh: "没有同意就不发短信通知，撤回一分钟后也不发",
+        en: "no notice goes by SMS without a consent, nor a minute after it was withdrawn",
+        sql: "SELECT n.id::text AS subject, 'an SMS without a consent' AS problem
+              FROM notice n WHERE n.sms_at IS NOT NULL AND NOT EXISTS (
+                SELECT 1 FROM consent c JOIN consent_act a ON a.consent = c.id
+                WHERE c.member = n.member AND c.purpose = 'notice_sms'
+                  AND c.recipient = 'sms_provider' AND a.given
+                  AND a.created_at <= n.sms_at + interval '60 seconds'
+                  AND NOT EXISTS (SELECT 1 FROM consent_act w
+                    WHERE w.consent = c.id AND w.version > a.version AND NOT w.given
+                      AND w.created_at < n.sms_at - interval '60 seconds'))",
+    },
+    Invariant {
+        id: "identity.notices_are_swept",
+        zh: "通知不会超期保存",
+        en: "no notice is kept longer than people are told",
+        sql: "SELECT id::text AS subject, 'of ' || created_at::date AS problem
+              FROM notice WHERE created_at < now() - interval '182 days'",
+    },
+    Invariant {
         id: "identity.one_refresh_token",
         zh: "有效登录恰有一个未用的刷新令牌",
         en: "a login that counts has one unused refresh token",

@@ -373,7 +373,7 @@ pub async fn organisations_with(
 
 /// Whether identity was heard of in every partition that the replica reads. An instant ahead of
 /// our own clock proves nothing; identity itself, which needs no replica, says `infinity`.
-async fn fresh(tx: &Tx) -> Result<()> {
+pub(crate) async fn fresh(tx: &Tx) -> Result<()> {
     let oldest = tx.now() - TimeDelta::seconds(FRESH_SECONDS);
     let latest = tx.now() + TimeDelta::seconds(CLOCK_SKEW_SECONDS_MAX);
     let row = tx

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod bus;
 pub mod clock;
 pub mod config;
+pub mod consent;
 pub mod consumer;
 pub mod ctx;
 pub mod db;

@@ -34,10 +34,16 @@ pub const KIT: &[Migration] = &[
 ];
 
 /// Identity's replica: every service but identity runs it, which has the same names as views.
-pub const REPLICA: &[Migration] = &[Migration {
-    name: "kit_0002_replica",
-    sql: include_str!("../migrations/0002_replica.sql"),
-}];
+pub const REPLICA: &[Migration] = &[
+    Migration {
+        name: "kit_0002_replica",
+        sql: include_str!("../migrations/0002_replica.sql"),
+    },
+    Migration {
+        name: "kit_0005_consents",
+        sql: include_str!("../migrations/0005_consents.sql"),
+    },
+];
 
 /// The role that serves: it may read and write rows, never change tables.
 pub const APPLICATION_ROLE: &str = "bashu_app";

@@ -1,5 +1,5 @@
 //! The one replica of what identity publishes: organisations, members, memberships, roles,
-//! withdrawn logins, its keys and its heartbeat. Every service but identity runs it.
+//! withdrawn logins, consents, its keys and its heartbeat. Every service but identity runs it.
 //!
 //! It acts on the state it sees: an older version of a row never replaces a newer one, so a
 //! repeated or re-sent event does nothing twice. Personal data never comes this way.
@@ -17,6 +17,7 @@ use crate::event::Record;
 use crate::token::LIFE_SECONDS_MAX;
 use crate::{Error, Result, Tx};
 
+mod consents;
 mod keys;
 
 use keys::{KeySetRow, believed, signed, verify};
@@ -74,6 +75,9 @@ impl Handler for Replica {
             LOGIN,
             KEY_SET,
             HEARTBEAT,
+            consents::CONSENT,
+            consents::ENTITLEMENT_CONSENT,
+            consents::TEXT,
         ]
         .contains(&kind)
     }
@@ -85,6 +89,7 @@ impl Handler for Replica {
         use event::member_changed::State;
         record.kind == LOGIN
             || record.kind == KEY_SET
+            || consents::only_ends(record)
             || (record.kind == ROLE
                 && record
                     .decode::<event::RoleChanged>()
@@ -105,6 +110,9 @@ impl Handler for Replica {
                 LOGIN => login(tx, record).await?,
                 KEY_SET => self.key_set(tx, record).await?,
                 HEARTBEAT => heartbeat(tx, record).await?,
+                consents::CONSENT => consents::consent(tx, record).await?,
+                consents::ENTITLEMENT_CONSENT => consents::entitlement_consent(tx, record).await?,
+                consents::TEXT => consents::text(tx, record).await?,
                 other => return Err(Error::permanent(format!("{other} is not identity's"))),
             }
         }

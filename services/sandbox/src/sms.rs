@@ -42,6 +42,18 @@ const TEMPLATES: &[Template] = &[
         en: "[Bashu] Your account was used to log in on {device}. If that was not you, log it out.",
     },
     Template {
+        name: "pass_cancelled",
+        params: &["product"],
+        zh: "【百万职工游巴蜀】您的{product}已被取消,不能再用于入园。如有疑问请致电12351。",
+        en: "[Bashu] Your {product} was cancelled and opens no gate any more. Questions: 12351.",
+    },
+    Template {
+        name: "order_refunded",
+        params: &["number", "yuan"],
+        zh: "【百万职工游巴蜀】订单{number}已退款{yuan}元,到账时间以支付渠道为准。",
+        en: "[Bashu] {yuan} yuan of order {number} were refunded, the way they were paid.",
+    },
+    Template {
         name: "pass_paid",
         params: &["product"],
         zh: "【百万职工游巴蜀】您已成功购买{product},请在“我的年票”中查看入园码。",

@@ -1,6 +1,7 @@
-//! What a process runs beside its requests, as single steps: four relays, seven consumers, the due
+//! What a process runs beside its requests, as single steps: four relays, eight consumers, the due
 //! work of four services. A seed decides which steps come when.
 
+use identity::consumers::notices::Notices;
 use kit::bus::Bus;
 use kit::consumer::Consumer;
 use kit::relay::{Relay, Status};
@@ -19,7 +20,7 @@ pub(crate) enum Loop {
 }
 
 /// Consumers of the union, in the order of [`Loops`].
-pub(crate) const CONSUMERS: usize = 7;
+pub(crate) const CONSUMERS: usize = 8;
 
 /// A consumer of any handler.
 enum Reading {
@@ -27,6 +28,7 @@ enum Reading {
     Billing(Consumer<billing::consumers::Sellers>),
     Admission(Consumer<admission::Grants>),
     Identity(Consumer<identity::consumers::Entitlements>),
+    Notices(Consumer<Notices>),
     Replica(Consumer<Replica>),
 }
 
@@ -37,6 +39,7 @@ impl Reading {
             Self::Billing(consumer) => consumer.step().await,
             Self::Admission(consumer) => consumer.step().await,
             Self::Identity(consumer) => consumer.step().await,
+            Self::Notices(consumer) => consumer.step().await,
             Self::Replica(consumer) => consumer.step().await,
         }
     }
@@ -47,6 +50,7 @@ impl Reading {
             Self::Billing(consumer) => consumer.is_quiet(),
             Self::Admission(consumer) => consumer.is_quiet(),
             Self::Identity(consumer) => consumer.is_quiet(),
+            Self::Notices(consumer) => consumer.is_quiet(),
             Self::Replica(consumer) => consumer.is_quiet(),
         }
     }
@@ -138,7 +142,8 @@ fn readings(services: &[Ctx], bus: &Bus, roots: &Roots) -> Vec<Reading> {
         Reading::Passes(Consumer::new(passes, bus.clone(), follower)),
         Reading::Billing(Consumer::new(billing, bus.clone(), sellers)),
         Reading::Admission(Consumer::new(admission, bus.clone(), grants)),
-        Reading::Identity(Consumer::new(identity, bus.clone(), entitlements)),
+        Reading::Identity(Consumer::new(identity.clone(), bus.clone(), entitlements)),
+        Reading::Notices(Consumer::new(identity, bus.clone(), Notices)),
     ];
     assert_eq!(all.len(), CONSUMERS);
     all

@@ -295,7 +295,14 @@ impl<'a> Sweep<'a> {
         let grants = admission::Grants::new(union);
         again(world, Service::Admission, &grants, record).await?;
         let entitlements = identity::consumers::Entitlements;
-        again(world, Service::Identity, &entitlements, record).await
+        again(world, Service::Identity, &entitlements, record).await?;
+        again(
+            world,
+            Service::Identity,
+            &identity::consumers::notices::Notices,
+            record,
+        )
+        .await
     }
 
     /// Promises that do not hold now.

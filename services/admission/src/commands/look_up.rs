@@ -1,13 +1,18 @@
 //! Staff at work look up how a pass stands, by its number or its order's: never whose it is. Each
 //! look-up is counted and recorded before it is answered.
+//!
+//! Where a pass was used is where somebody was, and another company's staff are another handler:
+//! they see it only while the holder consents (个人信息保护法 Art. 23 and 29). What they are shown is
+//! recorded, in the transaction that keeps the consent locked.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta};
-use kit::access::Caller;
-use kit::types::{EntitlementId, OrderId, OrganisationId, VenueId};
-use kit::{Ctx, Error, Result};
+use kit::access::{Caller, Member};
+use kit::consent;
+use kit::types::{EntitlementId, OrderId, OrganisationId, Processing, VenueId};
+use kit::{Ctx, Error, Result, Tx};
 
 use super::shift::at_work;
 use crate::domain::entitlement::Entitlement;
@@ -79,8 +84,11 @@ impl fmt::Display for Number {
 #[derive(Clone, Debug)]
 pub struct Found {
     pub entitlement: Entitlement,
-    /// The newest admissions, exits and voided ones included.
+    /// The newest admissions, exits and voided ones included; those at other companies' venues
+    /// only where `elsewhere`.
     pub uses: Vec<Use>,
+    /// Whether the holder consents that uses at other companies' venues are shown.
+    pub elsewhere: bool,
 }
 
 /// A use of an entitlement as staff of one company see it.
@@ -102,7 +110,7 @@ pub async fn look_up(
     number: &Number,
 ) -> Result<Vec<Found>> {
     // Counted first and in a transaction of its own, so that no failure is free.
-    let company = count_look_up(ctx, caller, venue, number).await?;
+    let (staff, company) = count_look_up(ctx, caller, venue, number).await?;
     ctx.db
         .tx("look_up", async |tx| {
             let ids = match number {
@@ -126,31 +134,51 @@ pub async fn look_up(
                 .flat_map(|(_, uses)| uses.iter().map(|one| one.venue))
                 .collect();
             let own = store::venue::of_company(tx, company, venues).await?;
-            let seen = |redemption: Redemption| Use {
-                own: own.contains(&redemption.venue),
-                redemption,
-            };
-            Ok(used
+            let ids: Vec<EntitlementId> = used.iter().map(|(it, _)| it.id).collect();
+            let visits = Processing::VisitsToVenues;
+            let consented = consent::holders_consent(tx, &ids, visits).await?;
+            let found: Vec<Found> = used
                 .into_iter()
-                .map(|(entitlement, uses)| Found {
-                    entitlement,
-                    uses: uses.into_iter().map(seen).collect(),
+                .map(|(entitlement, uses)| {
+                    let elsewhere = consented.contains(&entitlement.id);
+                    let uses = uses.into_iter().map(|redemption| Use {
+                        own: own.contains(&redemption.venue),
+                        redemption,
+                    });
+                    Found {
+                        uses: uses.filter(|one| one.own || elsewhere).collect(),
+                        entitlement,
+                        elsewhere,
+                    }
                 })
-                .collect())
+                .collect();
+            record_shown(tx, staff, venue, &found);
+            Ok(found)
         })
         .await
 }
 
-/// Counts a look-up and records it with what was looked up, whoever it may turn out to be; the
-/// company at whose venue the caller is at work.
+/// Leaves a row for what was shown of other companies' venues.
+fn record_shown(tx: &Tx, staff: Member, venue: VenueId, found: &[Found]) {
+    let of_others = |it: &&Found| it.uses.iter().any(|one| !one.own);
+    let shown = found.iter().filter(of_others);
+    let passes: Vec<String> = shown.map(|it| it.entitlement.id.to_string()).collect();
+    if !passes.is_empty() {
+        let detail = serde_json::json!({ "passes": passes });
+        tx.audit(staff.audit("show_visits", venue).detail(detail));
+    }
+}
+
+/// Counts a look-up and records it with what was looked up, whoever it may turn out to be; who
+/// looks up, and the company at whose venue she is at work.
 async fn count_look_up(
     ctx: &Ctx,
     caller: &Caller,
     venue: VenueId,
     number: &Number,
-) -> Result<OrganisationId> {
+) -> Result<(Member, OrganisationId)> {
     let window = TimeDelta::minutes(LOOK_UP_WINDOW_MINUTES);
-    let (count, company) = ctx
+    let (count, staff, company) = ctx
         .db
         .tx("count_look_up", async |tx| {
             let at = store::venue::load(tx, venue).await?;
@@ -167,11 +195,11 @@ async fn count_look_up(
                 "number": number.to_string(), "refused": count > LOOK_UPS_MAX,
             });
             tx.audit(staff.member.audit("look_up", venue).detail(detail));
-            Ok((count, at.organisation))
+            Ok((count, staff.member, at.organisation))
         })
         .await?;
     if count > LOOK_UPS_MAX {
         return Err(Refusal::TooManyLookUps.into());
     }
-    Ok(company)
+    Ok((staff, company))
 }

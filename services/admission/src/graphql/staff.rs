@@ -135,7 +135,14 @@ impl LookedUpPass {
         }
     }
 
-    /// Its newest uses, voided ones included, at most 20.
+    /// Whether its holder consents that uses at other companies' venues are among `uses`. Without
+    /// that nobody can tell whether there are any.
+    async fn shows_uses_elsewhere(&self) -> bool {
+        self.0.elsewhere
+    }
+
+    /// Its newest uses, voided ones included, at most 20; those at other companies' venues only
+    /// where its holder consents.
     #[graphql(complexity = "20 * child_complexity")]
     async fn uses(&self) -> Vec<Redemption> {
         let shown = |one: &Use| Redemption::seen(one.redemption.clone(), one.own);

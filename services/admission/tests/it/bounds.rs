@@ -297,6 +297,7 @@ async fn a_look_up_hides_other_companies_gates_and_reasons() {
     )
     .await
     .unwrap();
+    world.consents(1, true).await;
     let query = "mutation ($input: LookUpPassInput!) { lookUpPass(input: $input) {
       passes { uses { id at venue { nameEn } gate { name } overridden overrideReason voided
         voidReason } } userErrors { code } } }";

@@ -203,6 +203,7 @@ async fn acts_by_hand_name_their_people_to_the_own_company() {
     open_shift(world.ctx(), &world.rival(), theirs.id, None)
         .await
         .unwrap();
+    world.consents(1, true).await;
     let query = "mutation ($input: LookUpPassInput!) { lookUpPass(input: $input) { passes { uses {
       overridden shiftId overriddenBy { id } voided voidedBy { id } } } userErrors { code } } }";
     let input = json!({ "input": {

@@ -27,4 +27,5 @@ mod standing;
 mod unguarded;
 mod unseen;
 mod venues;
+mod visits;
 mod world;

@@ -24,7 +24,9 @@ use kit::event::Record;
 use kit::graphql::Language;
 use kit::replica::{Keys, Replica};
 use kit::testing::TestDb;
-use kit::types::{EntitlementId, GateId, LoginId, MemberId, OrganisationId, Union, VenueId};
+use kit::types::{
+    EntitlementId, GateId, LoginId, MemberId, OrganisationId, Processing, Union, VenueId,
+};
 use kit::{Ctx, Error, Result};
 use prost::Message;
 use proto::passes::{ProductChanged, product_changed};
@@ -181,6 +183,17 @@ impl World {
             .tx("heartbeat", seed::heartbeat)
             .await
             .unwrap();
+    }
+
+    /// The holder of a pass lets other companies see her visits, or no longer.
+    pub(crate) async fn consents(&self, pass: u64, given: bool) {
+        let visits = Processing::VisitsToVenues;
+        let db = &self.ctx().db;
+        db.tx("consents", async |tx| {
+            kit::consent::seed::holder(tx, id(pass), visits, given).await
+        })
+        .await
+        .unwrap();
     }
 
     pub(crate) fn uuid(&self) -> Uuid {

@@ -95,7 +95,7 @@ pub(super) fn all() -> Vec<Cross> {
 const WITHDRAWN: &str = "withdrawn_logins";
 
 /// What identity publishes, by the names that its views and the others' replicas share.
-const REPLICATED: [(&str, &str, &[&str]); 6] = [
+const REPLICATED: [(&str, &str, &[&str]); 9] = [
     (
         "organisations",
         "组织",
@@ -141,6 +141,33 @@ const REPLICATED: [(&str, &str, &[&str]); 6] = [
         &["SELECT issuer::text AS key,
            concat_ws(' ', 'version', version, encode(signature, 'hex')) AS fact
          FROM replica_key_set"],
+    ),
+    (
+        "consents",
+        "同意",
+        &[
+            "SELECT id::text AS key, concat_ws(' ', member, purpose, recipient,
+           'version', version, 'text', text_version,
+           CASE WHEN given THEN 'given' ELSE 'withdrawn' END) AS fact
+         FROM replica_consent",
+        ],
+    ),
+    (
+        "consents_of_holders",
+        "持有人的同意",
+        &[
+            "SELECT concat_ws('/', entitlement, purpose, recipient) AS key, concat_ws(' ',
+           'version', version, 'text', text_version,
+           CASE WHEN given THEN 'given' ELSE 'withdrawn' END) AS fact
+         FROM replica_entitlement_consent",
+        ],
+    ),
+    (
+        "consent_texts",
+        "同意书文本",
+        &["SELECT concat_ws('/', purpose, recipient, version) AS key,
+           extract(epoch FROM effective_from)::text AS fact
+         FROM replica_consent_text"],
     ),
 ];
 

@@ -137,6 +137,11 @@ const PLANTED: &[(&str, &str, &str)] = &[
         "cross.billing_key_sets",
     ),
     (
+        "passes",
+        "DELETE FROM replica_consent_text",
+        "cross.passes_consent_texts",
+    ),
+    (
         "identity",
         "INSERT INTO login (id, member, created_at, used_at, expires_at, withdrawn_at, reason)
          SELECT gen_random_uuid(), id, now(), now(), now(), now(), 'logout' FROM member LIMIT 1",

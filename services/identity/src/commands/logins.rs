@@ -15,11 +15,12 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
-use super::settled;
 use super::tokens::{self, Access};
+use super::{notices, settled};
 use crate::Identity;
 use crate::domain::code::{self, Guess};
 use crate::domain::identifier::Phone;
+use crate::domain::notice::Notice;
 use crate::domain::origin::Origin;
 use crate::error::Refusal;
 use crate::publish;
@@ -120,7 +121,7 @@ pub(crate) const fn network_cell(login: Uuid) -> Cell {
     Cell::new("login", "network", login)
 }
 
-/// Opens a login for a person.
+/// Opens a login for a person, and tells her of it where she was signed in before.
 pub(crate) async fn open(
     identity: &Identity,
     tx: &Tx,
@@ -150,6 +151,15 @@ pub(crate) async fn open(
             origin.network.as_ref().map(|it| it.as_str()),
         )?,
     };
+    // The first of all is told to nobody: there is no other device that could tell her.
+    let member = MemberId(person.member);
+    if store::has_login(tx, member).await? {
+        let told = Notice::NewLogin {
+            login: login.id,
+            at: tx.now(),
+        };
+        notices::tell(tx, &[notices::about(member, &login.id.to_string(), told)]).await?;
+    }
     store::insert_login(tx, &login).await?;
     tx.audit(AuditRow {
         member: Some(login.member),

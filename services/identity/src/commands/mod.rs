@@ -5,12 +5,14 @@
 //! transaction answers `Ok(Err(refusal))`, which [`settled`] turns into the refusal afterwards.
 
 pub mod codes;
+pub mod consents;
 pub mod credentials;
 pub mod keys;
 pub mod logins;
 pub(crate) mod matching;
 pub mod members;
 pub mod memberships;
+pub mod notices;
 pub mod oidc_logins;
 pub mod operator;
 pub mod organisations;

@@ -6,6 +6,8 @@ use kit::types::{MemberId, OrganisationId};
 use kit::{Ctx, Error, Result, Tx};
 use uuid::Uuid;
 
+use super::notices;
+use crate::domain::notice::Notice;
 use crate::domain::organisation::root_id;
 use crate::domain::role::Role;
 use crate::error::Refusal;
@@ -74,7 +76,7 @@ pub async fn grant_role(
     }
 }
 
-/// Adds the role's row and tells the others.
+/// Adds the role's row, and tells the others and her who holds it.
 pub(crate) async fn give(
     tx: &Tx,
     member: MemberId,
@@ -91,6 +93,8 @@ pub(crate) async fn give(
     };
     store::insert(tx, &held).await?;
     tx.emit(publish::role(&held));
+    let told = Notice::RoleGranted { organisation, role };
+    notices::tell(tx, &[notices::about(member, &held.id.to_string(), told)]).await?;
     Ok(held)
 }
 

@@ -8,18 +8,21 @@ use std::collections::HashMap;
 use kit::access::{self, Caller};
 use kit::due::NewDue;
 use kit::once::{self, Once, Request};
-use kit::types::shanghai_date;
+use kit::types::{MemberId, shanghai_date};
 use kit::{Ctx, Error, Result, Tx};
 use uuid::Uuid;
 
 use super::matching::Blinds;
+use super::notices;
 use super::people::{By, Placed, RACE_ATTEMPTS_MAX, is_race, place_each};
 use super::roles::leave_office;
 use super::roster_work::{basis, new_person};
 use super::rosters::{data_key, own_roster};
 use crate::domain::membership::{End, Membership};
+use crate::domain::notice::Notice;
 use crate::domain::roster::{Bad, Change, Purpose, Roster, State};
 use crate::error::Refusal;
+use crate::store::notices::NewNotice;
 use crate::store::organisations::{self, Lock};
 use crate::store::roster_people;
 use crate::store::roster_rows as rows;
@@ -109,6 +112,7 @@ async fn decide(tx: &Tx, vault: &Vault, caller: &Caller, commit: Commit) -> Resu
         .await?
         .ok_or_else(|| Error::internal("a roster that was committed is not"))?;
     tx.emit(publish::roster_committed(&members));
+    tell(tx, &roster, members.members).await?;
     tx.audit(
         by.audit("commit_roster", roster.id)
             .detail(serde_json::json!({
@@ -119,6 +123,26 @@ async fn decide(tx: &Tx, vault: &Vault, caller: &Caller, commit: Commit) -> Resu
     );
     once::finish(tx, roster.id.as_bytes())?;
     Ok(roster)
+}
+
+/// Tells those whom it concerns: who joined, or who is on a list. Whose membership goes on as it
+/// was hears nothing each time that her union uploads its members.
+async fn tell(tx: &Tx, roster: &Roster, named: Vec<Uuid>) -> Result<()> {
+    let (members, joined) = match roster.purpose {
+        Purpose::List => (named, false),
+        Purpose::Membership { .. } => (roster_people::joined(tx, roster.id).await?, true),
+    };
+    let told: Vec<NewNotice> = members
+        .into_iter()
+        .map(|member| {
+            let notice = Notice::OnRoster {
+                organisation: roster.organisation,
+                joined,
+            };
+            notices::about(MemberId(member), &format!("{}/{member}", roster.id), notice)
+        })
+        .collect();
+    notices::tell(tx, &told).await
 }
 
 /// What may be gone when the same request comes again is not remembered under its key.

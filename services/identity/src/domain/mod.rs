@@ -1,14 +1,17 @@
 //! What identity decides, as pure functions: identifiers and names, the organisation tree, roles,
-//! rosters, login codes, refresh tokens, second factors, signing keys, and what a credential says.
+//! rosters, consents, notices, login codes, refresh tokens, second factors, signing keys, and what a
+//! credential says.
 //!
 //! Nothing here reads a clock, a database or a key; time and loaded rows come in as values.
 
 pub mod code;
+pub mod consent;
 pub mod identifier;
 pub mod keys;
 pub mod membership;
 pub mod mint;
 pub mod name;
+pub mod notice;
 pub mod organisation;
 pub mod origin;
 pub mod review;

@@ -7,8 +7,10 @@ use kit::graphql::{Connection, Cursor, Date, GlobalId, Page};
 use kit::types::MemberId;
 use uuid::Uuid;
 
+use super::consents::Consent;
 use super::input::{DocumentType, member_id, request};
 use super::logins::Login;
+use super::notices::{Notice, NoticePreference};
 use super::organisations::Organisation;
 use super::outside_logins::LoginMethod;
 use super::roles::RoleHolding;
@@ -16,6 +18,7 @@ use super::second_factor::SecondFactor;
 use crate::domain::identifier::Phone;
 use crate::domain::membership::Standing;
 use crate::queries::logins::LoginView;
+use crate::queries::notices::NoticeView;
 use crate::queries::{self, MembershipView, Profile};
 
 /// A person, once in each union.
@@ -144,6 +147,63 @@ impl Member {
         }
         let found = queries::logins::second_factor(&identity.ctx, self.0.id).await?;
         Ok(found.map(SecondFactor::from))
+    }
+
+    /// What one is asked to agree to, and what one said; nobody else's.
+    #[graphql(complexity = "5 * child_complexity")]
+    async fn consents(&self, ctx: &Context<'_>) -> Result<Option<Vec<Consent>>> {
+        let (identity, _) = request(ctx)?;
+        if !self.0.is_self {
+            return Ok(None);
+        }
+        let views = queries::consents::consents_of(&identity.ctx, self.0.id).await?;
+        Ok(Some(views.into_iter().map(Consent).collect()))
+    }
+
+    /// One's own notices, the newest first; nobody else's.
+    #[graphql(complexity = "first.or(last).unwrap_or(1).clamp(1, 100) as usize * child_complexity")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a connection has four by its convention"
+    )]
+    async fn notices(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<Option<Connection<Notice>>> {
+        let (identity, _) = request(ctx)?;
+        let page = Page::new(first, after.as_deref(), last, before.as_deref())?;
+        if !self.0.is_self {
+            return Ok(None);
+        }
+        let rows = queries::notices::notices_of(&identity.ctx, self.0.id, &page).await?;
+        let cursor = |row: &NoticeView| Cursor::at(row.kept.created_at, row.kept.id);
+        Ok(Some(page.connection(rows, cursor, Notice)))
+    }
+
+    /// How many of one's own notices are not read; nobody else's.
+    #[graphql(complexity = 5)]
+    async fn unread_notices(&self, ctx: &Context<'_>) -> Result<Option<i64>> {
+        let (identity, _) = request(ctx)?;
+        if !self.0.is_self {
+            return Ok(None);
+        }
+        let count = queries::notices::unread_of(&identity.ctx, self.0.id).await?;
+        Ok(Some(count))
+    }
+
+    /// Of which kinds an SMS tells one too; nobody else's.
+    #[graphql(complexity = "5 * child_complexity")]
+    async fn notice_preferences(&self, ctx: &Context<'_>) -> Result<Option<Vec<NoticePreference>>> {
+        let (identity, _) = request(ctx)?;
+        if !self.0.is_self {
+            return Ok(None);
+        }
+        let all = queries::notices::preferences_of(&identity.ctx, self.0.id).await?;
+        Ok(Some(all.into_iter().map(NoticePreference::from).collect()))
     }
 }
 

@@ -2,11 +2,13 @@
 //!
 //! Input becomes values that cannot be invalid here; what they mean is decided behind it.
 
+pub mod consents;
 pub mod input;
 pub mod logins;
 pub mod members;
 pub mod memberships;
 pub mod node;
+pub mod notices;
 pub mod oidc_logins;
 pub mod organisations;
 pub mod outside_logins;
@@ -22,11 +24,13 @@ use kit::graphql::Mode;
 
 use crate::Identity;
 
+pub use consents::Consent;
 pub use input::{DocumentType, PersonInput};
 pub use logins::{Login, LoginTokens};
 pub use members::{Member, Membership, MembershipState};
 pub use memberships::MembershipReview;
 pub use node::Node;
+pub use notices::Notice;
 pub use organisations::{Organisation, OrganisationKind};
 pub use pass::{Credential, Pass};
 pub use roles::{RoleHolding, RoleName};
@@ -55,6 +59,8 @@ pub struct Mutation(
     roles::RoleMutation,
     roster_mutations::RosterMutation,
     pass::CredentialMutation,
+    consents::ConsentMutation,
+    notices::NoticeMutation,
 );
 
 /// The schema as it is served.

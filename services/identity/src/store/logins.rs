@@ -170,6 +170,20 @@ pub async fn lock_logins_of(tx: &Tx, member: MemberId) -> Result<Vec<LoginRow>> 
     tx.all(&sql, [member.0.into(), tx.now().into()]).await
 }
 
+/// Whether a person was signed in before, as far back as logins are kept.
+///
+/// # Errors
+/// When the database fails.
+pub async fn has_login(tx: &Tx, member: MemberId) -> Result<bool> {
+    #[derive(FromQueryResult)]
+    struct Found {
+        found: bool,
+    }
+    let sql = "SELECT EXISTS (SELECT 1 FROM login WHERE member = $1) AS found";
+    let row = tx.one::<Found>(sql, [member.0.into()]).await?;
+    Ok(row.is_some_and(|row| row.found))
+}
+
 /// Adds a login.
 ///
 /// # Errors

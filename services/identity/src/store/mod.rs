@@ -1,12 +1,14 @@
 //! Rows: what each statement reads and writes, by aggregate. Rows become domain values here and
 //! nowhere else; nothing here decides.
 
+pub mod consents;
 pub mod entitlements;
 pub mod keys;
 pub mod limits;
 pub mod login_methods;
 pub mod logins;
 pub mod memberships;
+pub mod notices;
 pub mod organisations;
 pub mod people;
 pub mod resync;

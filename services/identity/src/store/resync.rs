@@ -8,11 +8,13 @@ use kit::{Result, Tx};
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
+use super::consents;
 use super::organisations::{COLUMNS, Row as OrganisationRow};
 use super::people::{MEMBERSHIP_COLUMNS, MembershipRow};
 use super::roles::{self, Held};
 use super::roster_people::{self, RosterMembers};
 use super::{broken, keys};
+use crate::domain::consent::Consent;
 use crate::domain::membership::Membership;
 use crate::domain::organisation::Organisation;
 use crate::publish::MemberState;
@@ -143,4 +145,14 @@ pub async fn rosters(tx: &Tx, after: Uuid) -> Result<Vec<RosterMembers>> {
         rosters.extend(roster_people::committed(tx, row.id).await?);
     }
     Ok(rosters)
+}
+
+/// # Errors
+/// When the database fails.
+pub async fn consents(tx: &Tx, after: Uuid) -> Result<Vec<Consent>> {
+    let sql = select(consents::COLUMNS, "consent");
+    let rows = tx
+        .all::<consents::Row>(&sql, [after.into(), RESYNC_ROWS_MAX.into()])
+        .await?;
+    rows.into_iter().map(consents::Row::read).collect()
 }

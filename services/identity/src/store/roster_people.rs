@@ -130,6 +130,25 @@ pub async fn members_within(
     Ok(rows.into_iter().map(|row| row.member).collect())
 }
 
+/// Those who joined an organisation by a roster that was committed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn joined(tx: &Tx, roster: Uuid) -> Result<Vec<Uuid>> {
+    #[derive(FromQueryResult)]
+    struct Joined {
+        member: Uuid,
+    }
+    let rows = tx
+        .all::<Joined>(
+            "SELECT DISTINCT member FROM roster_row
+             WHERE roster = $1 AND change = 'new' AND member IS NOT NULL",
+            [roster.into()],
+        )
+        .await?;
+    Ok(rows.into_iter().map(|row| row.member).collect())
+}
+
 /// A committed roster and whom it names, in its order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RosterMembers {

@@ -8,6 +8,7 @@
 
 mod access;
 mod audited;
+mod consents;
 mod credentials;
 mod desk;
 mod devices;
@@ -18,6 +19,8 @@ mod leaving;
 mod limits;
 mod logins;
 mod memberships;
+mod notices;
+mod notices_sms;
 mod officers;
 mod oidc;
 mod organisations;
@@ -32,6 +35,7 @@ mod second_factor;
 mod second_factor_life;
 mod second_factor_races;
 mod sms;
+mod unasked;
 mod unguarded;
 mod vault;
 mod vectors;

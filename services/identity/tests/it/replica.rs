@@ -8,6 +8,7 @@ use kit::replica::{Replica, Roots, TOPIC};
 use sea_orm::FromQueryResult;
 
 use crate::world::{Emitted, World};
+use crate::{consents, credentials};
 
 #[derive(Debug, PartialEq, Eq, FromQueryResult)]
 struct Row {
@@ -32,10 +33,8 @@ fn record((at, event): (usize, Emitted)) -> Record {
     }
 }
 
-/// Kit's replica elsewhere holds what the views of the same names show here, in any order of the
-/// events of different aggregates.
-#[tokio::test]
-async fn a_replica_elsewhere_is_what_is_true_here() {
+/// Something of everything that identity publishes, given and taken back.
+async fn everything() -> World {
     let world = World::new().await;
     let union = world.organisation("GRASSROOTS", "基层工会").await;
     let partner = world.organisation("PARTNER", "某某文旅公司").await;
@@ -47,12 +46,24 @@ async fn a_replica_elsewhere_is_what_is_true_here() {
     world
         .mutate(&world.as_operator(), "withdrawRole", "role { id }", input)
         .await;
+    let holder = world.as_member(member);
+    consents::give(&world, &holder, "VISITS_TO_VENUES", 1).await;
+    credentials::apply(&world, credentials::granted(&world, member, 1)).await;
+    consents::give(&world, &holder, "NOTICE_SMS", 2).await;
+    consents::withdraw(&world, &holder, "NOTICE_SMS", 3).await;
     let session = world.sign_in(crate::world::OPERATOR_PHONE).await;
     let caller = crate::logins::caller(&session);
     identity::commands::logins::logout(&world.identity.ctx, &caller)
         .await
         .unwrap();
+    world
+}
 
+/// Kit's replica elsewhere holds what the views of the same names show here, in any order of the
+/// events of different aggregates.
+#[tokio::test]
+async fn a_replica_elsewhere_is_what_is_true_here() {
+    let world = everything().await;
     let other = kit::testing::db("passes", &[KIT, REPLICA]).await;
     let roots = Roots::from([(Issuer::Chongqing, world.root.verifying_key())]);
     let replica = Replica::new(roots);
@@ -87,9 +98,21 @@ async fn a_replica_elsewhere_is_what_is_true_here() {
         ("role", "id, version, member, organisation, role, withdrawn"),
         ("withdrawn_login", "id, withdrawn_at"),
         ("key_set", "issuer, version, bytes, signature"),
+        (
+            "consent",
+            "id, version, member, purpose, recipient, text_version, given",
+        ),
+        (
+            "entitlement_consent",
+            "entitlement, purpose, recipient, version, text_version, given",
+        ),
+        (
+            "consent_text",
+            "purpose, recipient, version, effective_from",
+        ),
     ] {
         let sql = format!(
-            "SELECT r::text AS text FROM (SELECT {columns} FROM replica_{table} ORDER BY 1) r"
+            "SELECT r::text AS text FROM (SELECT {columns} FROM replica_{table}) r ORDER BY 1"
         );
         let here = world.test.ctx.db.all::<Row>(&sql, []).await.unwrap();
         let there = other.ctx.db.all::<Row>(&sql, []).await.unwrap();

@@ -7,6 +7,7 @@ use identity::publish::Aggregates;
 use kit::bus::partition_of;
 
 use crate::world::{PARTITIONS, World};
+use crate::{consents, credentials};
 
 /// After `resync` every aggregate was said again in its newest state, byte for byte.
 #[tokio::test]
@@ -17,6 +18,12 @@ async fn everything_is_said_again() {
         let member = world.person(&union, at).await;
         let _ = world.grant(member, &union, "OFFICER").await;
     }
+    let holder = world.person(&union, 4).await;
+    let caller = world.as_member(holder);
+    consents::give(&world, &caller, "VISITS_TO_VENUES", 1).await;
+    credentials::apply(&world, credentials::granted(&world, holder, 1)).await;
+    consents::give(&world, &caller, "NOTICE_SMS", 2).await;
+    consents::withdraw(&world, &caller, "NOTICE_SMS", 3).await;
     let session = world.sign_in(crate::world::OPERATOR_PHONE).await;
     let caller = crate::logins::caller(&session);
     identity::commands::logins::logout(&world.identity.ctx, &caller)

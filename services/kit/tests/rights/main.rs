@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what helps a test may fail it")]
 
+mod consents;
 mod step_up;
 
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};

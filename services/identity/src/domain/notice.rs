@@ -1,0 +1,409 @@
+//! What members are told of, as one list with its texts in Chinese and English.
+//!
+//! A notice holds ids and figures of its reader's own and no name of anybody: what a pass or an
+//! organisation is called is looked up when it is read.
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use kit::types::{EntitlementId, OrderId, OrganisationId, SHANGHAI_OFFSET_SECONDS, day_start};
+use uuid::Uuid;
+
+use super::role::Role;
+use crate::error::Refusal;
+
+/// How long a notice is kept, read or not, in days; the text of the consent to SMS says so too.
+pub const NOTICE_DAYS: i64 = 180;
+/// How long before its end the holder of a pass is reminded, in days. A pass that lasts no longer
+/// than this has no reminder.
+pub const EXPIRING_DAYS: i64 = 30;
+/// At which hour of the Shanghai day she is reminded.
+const EXPIRING_HOUR: i64 = 9;
+/// How long after what it tells of an SMS is still sent, in hours: what is older is no news.
+pub const SMS_HOURS_MAX: i64 = 24;
+
+/// The longest name in an SMS, in characters: a provider takes no more of a parameter.
+const SMS_NAME_CHARS_MAX: usize = 30;
+
+/// Something that a member is told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// An order of hers is paid.
+    Bought {
+        order: OrderId,
+        number: String,
+        fen: i64,
+    },
+    /// A pass of hers opens doors on the days of its window.
+    Activated {
+        pass: EntitlementId,
+        product: Uuid,
+        start: NaiveDate,
+        end: NaiveDate,
+    },
+    /// A pass of hers ends soon; the first day it opens nothing.
+    Expiring {
+        pass: EntitlementId,
+        product: Option<Uuid>,
+        end: NaiveDate,
+    },
+    /// A pass of hers was voided.
+    Cancelled { pass: EntitlementId, product: Uuid },
+    /// Money of hers went back.
+    Refunded {
+        order: OrderId,
+        number: String,
+        fen: i64,
+    },
+    /// A roster of a union names her.
+    OnRoster {
+        organisation: OrganisationId,
+        joined: bool,
+    },
+    /// She holds a role.
+    RoleGranted {
+        organisation: OrganisationId,
+        role: Role,
+    },
+    /// Somebody signed in as her, when she was signed in elsewhere before.
+    NewLogin { login: Uuid, at: DateTime<Utc> },
+}
+
+/// Which of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Bought,
+    Activated,
+    Expiring,
+    Cancelled,
+    Refunded,
+    OnRoster,
+    RoleGranted,
+    NewLogin,
+}
+
+impl Kind {
+    pub const ALL: [Self; 8] = [
+        Self::Bought,
+        Self::Activated,
+        Self::Expiring,
+        Self::Cancelled,
+        Self::Refunded,
+        Self::OnRoster,
+        Self::RoleGranted,
+        Self::NewLogin,
+    ];
+
+    /// As it is stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bought => "bought",
+            Self::Activated => "activated",
+            Self::Expiring => "expiring",
+            Self::Cancelled => "cancelled",
+            Self::Refunded => "refunded",
+            Self::OnRoster => "on_roster",
+            Self::RoleGranted => "role_granted",
+            Self::NewLogin => "new_login",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// The template of the SMS that tells of it too: only of what takes something away, or gives
+    /// money back.
+    pub const fn sms_template(self) -> Option<&'static str> {
+        match self {
+            Self::Cancelled => Some("pass_cancelled"),
+            Self::Refunded => Some("order_refunded"),
+            Self::Bought
+            | Self::Activated
+            | Self::Expiring
+            | Self::OnRoster
+            | Self::RoleGranted
+            | Self::NewLogin => None,
+        }
+    }
+
+    /// # Errors
+    /// [`Refusal::NoticeHasNoSms`] for a kind of which no SMS is sent.
+    pub const fn must_have_sms(self) -> Result<(), Refusal> {
+        match self.sms_template() {
+            Some(_) => Ok(()),
+            None => Err(Refusal::NoticeHasNoSms),
+        }
+    }
+}
+
+/// What things are called, for those that the notice names; `None` where it is not known yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    pub product_zh: Option<String>,
+    pub product_en: Option<String>,
+    pub organisation: Option<String>,
+}
+
+impl Names {
+    fn product(&self) -> (&str, &str) {
+        (
+            self.product_zh.as_deref().unwrap_or("年票"),
+            self.product_en.as_deref().unwrap_or("annual pass"),
+        )
+    }
+
+    fn organisation(&self) -> (&str, &str) {
+        match self.organisation.as_deref() {
+            Some(name) => (name, name),
+            None => ("工会", "a union"),
+        }
+    }
+}
+
+impl Notice {
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Bought { .. } => Kind::Bought,
+            Self::Activated { .. } => Kind::Activated,
+            Self::Expiring { .. } => Kind::Expiring,
+            Self::Cancelled { .. } => Kind::Cancelled,
+            Self::Refunded { .. } => Kind::Refunded,
+            Self::OnRoster { .. } => Kind::OnRoster,
+            Self::RoleGranted { .. } => Kind::RoleGranted,
+            Self::NewLogin { .. } => Kind::NewLogin,
+        }
+    }
+
+    /// The Chinese and the English text.
+    pub fn text(&self, names: &Names) -> (String, String) {
+        let (zh, en) = names.product();
+        let (place_zh, place_en) = names.organisation();
+        match self {
+            Self::Bought { number, fen, .. } => (
+                format!("订单 {number} 已支付 {} 元。", yuan(*fen)),
+                format!("Order {number} is paid: {} yuan.", yuan(*fen)),
+            ),
+            Self::Activated { start, end, .. } => (
+                format!(
+                    "您的{zh}已激活，自 {start} 起可用，至 {} 止。",
+                    last_day(*end)
+                ),
+                format!("Your {en} is active from {start} to {}.", last_day(*end)),
+            ),
+            Self::Expiring { end, .. } => (
+                format!("您的{zh}将于 {} 到期。", last_day(*end)),
+                format!("The last day of your {en} is {}.", last_day(*end)),
+            ),
+            Self::Cancelled { .. } => (
+                format!("您的{zh}已被取消，不能再用于入园。如有疑问请致电 12351。"),
+                format!(
+                    "Your {en} was cancelled and opens no gate any more. Questions: call 12351."
+                ),
+            ),
+            Self::Refunded { number, fen, .. } => (
+                format!("订单 {number} 已退款 {} 元。", yuan(*fen)),
+                format!("{} yuan of order {number} were refunded.", yuan(*fen)),
+            ),
+            Self::OnRoster { joined: true, .. } => (
+                format!("{place_zh}已将您登记为会员。如有误请联系该工会。"),
+                format!("{place_en} has registered you as a member. If that is wrong, ask there."),
+            ),
+            Self::OnRoster { joined: false, .. } => (
+                format!("{place_zh}的一份名单中有您。如有误请联系该工会。"),
+                format!("A list of {place_en} names you. If that is wrong, ask there."),
+            ),
+            Self::RoleGranted { role, .. } => {
+                let (role_zh, role_en) = role_name(*role);
+                (
+                    format!("您在{place_zh}担任了新的角色：{role_zh}。"),
+                    format!("You hold a new role in {place_en}: {role_en}."),
+                )
+            }
+            Self::NewLogin { at, .. } => {
+                let at = minute(*at);
+                (
+                    format!("您的账号于 {at} 在一台设备上登录。如非本人操作，请退出该登录。"),
+                    format!(
+                        "Your account was signed in on a device at {at}. If that was not you, \
+                         sign that device out."
+                    ),
+                )
+            }
+        }
+    }
+
+    /// The names and values of the parameters that its SMS takes; none where it has no SMS.
+    pub fn sms_params(&self, names: &Names) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Cancelled { .. } => {
+                let name = names.product().0.chars().take(SMS_NAME_CHARS_MAX);
+                vec![("product", name.collect())]
+            }
+            Self::Refunded { number, fen, .. } => {
+                vec![("number", number.clone()), ("yuan", yuan(*fen))]
+            }
+            Self::Bought { .. }
+            | Self::Activated { .. }
+            | Self::Expiring { .. }
+            | Self::OnRoster { .. }
+            | Self::RoleGranted { .. }
+            | Self::NewLogin { .. } => Vec::new(),
+        }
+    }
+}
+
+/// When the holder of a pass with these days is reminded of its end; `None` when she is not.
+pub fn reminder(start: NaiveDate, end: NaiveDate, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let days = end.signed_duration_since(start).num_days();
+    let at = day_start(end) - TimeDelta::days(EXPIRING_DAYS) + TimeDelta::hours(EXPIRING_HOUR);
+    (days > EXPIRING_DAYS && now < day_start(end)).then(|| at.max(now))
+}
+
+/// The day before the first on which it counts no more.
+fn last_day(end: NaiveDate) -> NaiveDate {
+    end.pred_opt().unwrap_or(end)
+}
+
+/// A minute as a clock in Shanghai shows it.
+fn minute(at: DateTime<Utc>) -> String {
+    let there = at + TimeDelta::seconds(SHANGHAI_OFFSET_SECONDS.into());
+    there.format("%Y-%m-%d %H:%M").to_string()
+}
+
+/// Yuan with two decimals.
+fn yuan(fen: i64) -> String {
+    format!("{}.{:02}", fen / 100, fen.rem_euclid(100))
+}
+
+const fn role_name(role: Role) -> (&'static str, &'static str) {
+    match role {
+        Role::Officer => ("经办", "officer"),
+        Role::Approver => ("主席", "approver"),
+        Role::Auditor => ("经审", "auditor"),
+        Role::VenueStaff => ("场馆工作人员", "venue staff"),
+        Role::VenueManager => ("场馆主管", "venue manager"),
+        Role::Operator => ("运维", "operator"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn day(text: &str) -> NaiveDate {
+        text.parse().unwrap()
+    }
+
+    fn each() -> Vec<Notice> {
+        let (pass, product) = (EntitlementId(7), Uuid::from_u128(7));
+        let order = OrderId(Uuid::from_u128(8));
+        let organisation = OrganisationId(Uuid::from_u128(9));
+        let number = || "B50-20260401-000123-7".to_owned();
+        let (start, end) = (day("2026-04-01"), day("2027-04-01"));
+        vec![
+            Notice::Bought {
+                order,
+                number: number(),
+                fen: 20_000,
+            },
+            Notice::Activated {
+                pass,
+                product,
+                start,
+                end,
+            },
+            Notice::Expiring {
+                pass,
+                product: Some(product),
+                end,
+            },
+            Notice::Cancelled { pass, product },
+            Notice::Refunded {
+                order,
+                number: number(),
+                fen: 5,
+            },
+            Notice::OnRoster {
+                organisation,
+                joined: true,
+            },
+            Notice::OnRoster {
+                organisation,
+                joined: false,
+            },
+            Notice::RoleGranted {
+                organisation,
+                role: Role::Officer,
+            },
+            Notice::NewLogin {
+                login: Uuid::from_u128(1),
+                at: DateTime::UNIX_EPOCH,
+            },
+        ]
+    }
+
+    /// Each kind has a text of its own in both languages, with and without the names it wants.
+    #[test]
+    fn every_notice_is_told_in_both_languages() {
+        let names = Names {
+            product_zh: Some("巴蜀年票".to_owned()),
+            product_en: Some("Bashu pass".to_owned()),
+            organisation: Some("渝中区总工会".to_owned()),
+        };
+        let mut told = Vec::new();
+        for notice in each() {
+            for names in [&names, &Names::default()] {
+                let (zh, en) = notice.text(names);
+                assert!(zh.ends_with('。') && en.ends_with('.'), "{zh} {en}");
+                assert!(
+                    zh.chars().any(|c| c > '\u{4e00}') && !zh.contains('{'),
+                    "{zh}"
+                );
+                assert!(
+                    en.contains(' ') && !en.contains('{') && !en.contains("  "),
+                    "{en}"
+                );
+            }
+            told.push(notice.text(&names));
+            let kind = notice.kind();
+            assert_eq!(Kind::parse(kind.as_str()), Some(kind));
+            let has_params = !notice.sms_params(&names).is_empty();
+            assert_eq!(has_params, kind.sms_template().is_some(), "{kind:?}");
+            assert_eq!(has_params, kind.must_have_sms().is_ok());
+        }
+        let all = told.len();
+        told.sort();
+        told.dedup();
+        assert_eq!(told.len(), all);
+        let kinds: Vec<Kind> = each().iter().map(Notice::kind).collect();
+        assert!(Kind::ALL.iter().all(|kind| kinds.contains(kind)));
+    }
+
+    #[test]
+    fn texts_count_in_yuan_and_name_the_last_day() {
+        let names = Names::default();
+        let (zh, en) = each()[4].text(&names);
+        assert_eq!(zh, "订单 B50-20260401-000123-7 已退款 0.05 元。");
+        assert_eq!(
+            en,
+            "0.05 yuan of order B50-20260401-000123-7 were refunded."
+        );
+        let (zh, _) = each()[1].text(&names);
+        assert_eq!(
+            zh,
+            "您的年票已激活，自 2026-04-01 起可用，至 2027-03-31 止。"
+        );
+    }
+
+    /// A month before the end at nine in the morning, at once when that is over, never for a pass
+    /// that is short or over.
+    #[test]
+    fn a_reminder_comes_a_month_before_the_end() {
+        let (start, end) = (day("2026-04-01"), day("2027-04-01"));
+        let at = reminder(start, end, day_start(start)).unwrap();
+        assert_eq!(at, day_start(day("2027-03-02")) + TimeDelta::hours(9));
+        let late = day_start(day("2027-03-20"));
+        assert_eq!(reminder(start, end, late), Some(late));
+        assert_eq!(reminder(start, end, day_start(end)), None);
+        assert_eq!(reminder(start, day("2026-05-01"), day_start(start)), None);
+    }
+}
