@@ -337,7 +337,7 @@ async fn a_roster_tells_those_it_concerns() {
     let member = nodes
         .iter()
         .map(|it| member_of(&it["member"]["id"]))
-        .find(|it| *it != crate::world::member_of(&officer_id(&officer)))
+        .find(|it| *it != member_of(&officer_id(&officer)))
         .unwrap();
     let seen = told(&world, &world.as_member(member)).await;
     let texts: Vec<&str> = seen.iter().map(|it| it["text"].as_str().unwrap()).collect();
