@@ -4,6 +4,7 @@
 use async_graphql::{Request, Variables};
 use chrono::{DateTime, Utc};
 use data_encoding::BASE32_NOPAD;
+use identity::Settings;
 use identity::domain::second_factor::step_of;
 use identity::totp::Secret;
 use kit::access::{Caller, Who};
@@ -11,13 +12,16 @@ use kit::audit::LAG_SECONDS_MAX;
 use kit::bus::Defect;
 use kit::graphql::{GlobalId, Language};
 use kit::testing::acts::Acts;
-use kit::types::MemberId;
+use kit::types::{LoginId, MemberId};
+use sandbox::{Clock, ManualClock};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use crate::credentials::{Holder, apply, granted, holder};
+use crate::credentials::{Holder, apply, granted, holder, holder_in};
 use crate::memberships::{add, joining, officer_above, queue};
+use crate::parties::Parties;
 use crate::rosters::{HEADER, begin, csv, line, officer_of, put, settle};
-use crate::world::{World, codes, name, number, number_of_phone, person};
+use crate::world::{World, codes, name, number, number_of_phone, person, settings};
 
 /// A world and what its mutations must leave.
 struct Play<'a> {
@@ -95,7 +99,7 @@ impl Play<'_> {
         let put = crate::rosters::put(self.world, &upload, corrected).await;
         assert_eq!(put, axum::http::StatusCode::ACCEPTED);
         settle(self.world).await;
-        let key = uuid::Uuid::from_u128(1);
+        let key = Uuid::from_u128(1);
         let input = json!({
             "rosterImportId": id, "idempotencyKey": key, "leaveOutBadRows": true,
         });
@@ -112,9 +116,7 @@ impl Play<'_> {
         let selection = "tokens { refreshToken memberId loginId }";
         let done = self.act(&nobody, "login", selection, login).await;
         let tokens = done["tokens"].clone();
-        let id = |field: &str, kind| GlobalId::uuid(tokens[field].as_str().unwrap(), kind).unwrap();
-        let (member, login) = (id("memberId", "Member"), id("loginId", "Login"));
-        let caller = Caller::member(MemberId(member), kit::types::LoginId(login), Language::En);
+        let caller = caller_of(&tokens);
         (tokens, caller)
     }
 
@@ -132,6 +134,61 @@ impl Play<'_> {
         let logout = self.world.run(&caller, logout, json!({}));
         let done = self.acts.left_by("logout", logout).await;
         assert_eq!(codes(&done), [""; 0]);
+    }
+
+    /// The word of other parties: nobody's at first, then linked by a phone, and a way in that is
+    /// taken away.
+    async fn outside_logins(&self, parties: &Parties, clock: &ManualClock) {
+        let nobody = Caller::anonymous(Language::En);
+        let phone = number_of_phone(12);
+        let selection = "tokens { memberId loginId } link { ticket }";
+        let enter = async || {
+            let code = json!({ "code": parties.wechat_code("one", None).await });
+            self.act(&nobody, "loginWithWechat", selection, code).await
+        };
+        let unknown = enter().await;
+        self.world.advance(61);
+        let ask = json!({ "phone": phone });
+        self.act(&nobody, "requestLoginCode", "", ask).await;
+        let link = json!({
+            "ticket": unknown["link"]["ticket"], "phone": phone,
+            "code": self.world.code(&phone).await,
+        });
+        self.act(&nobody, "linkLogin", "", link).await;
+        let caller = caller_of(&enter().await["tokens"]);
+        let methods = "{ me { loginMethods { id kind } } }";
+        let methods = self.world.run(&caller, methods, json!({})).await;
+        let mut methods = methods["loginMethods"].as_array().unwrap().iter();
+        let wechat = methods.find(|it| it["kind"] == "WECHAT").unwrap();
+        let unlink = json!({ "loginMethodId": wechat["id"] });
+        self.act(&caller, "unlinkLoginMethod", "", unlink).await;
+
+        // The issuer's clock was not advanced with the world's.
+        let now = self.world.identity.ctx.clock.now() - kit::testing::start();
+        clock.advance_ms(now.num_milliseconds());
+        let issuer = json!({ "issuer": "federation" });
+        let begun = self
+            .act(&nobody, "beginOidcLogin", "login { url }", issuer)
+            .await;
+        let url = begun["login"]["url"].as_str().unwrap();
+        let back = parties.sent(url, "one").await;
+        let back = json!({ "state": back.state, "code": back.code });
+        self.act(&nobody, "loginWithOidc", selection, back).await;
+        let unknown = "SELECT count(*) AS count FROM audit WHERE act = 'outside_login_unknown'";
+        assert_eq!(self.world.count(unknown).await, 2, "one of each party");
+    }
+
+    async fn consents_and_notices(&self, member: MemberId) {
+        let who = self.world.as_member(member);
+        let key = Uuid::from_u128(2);
+        let give = json!({ "purpose": "NOTICE_SMS", "textVersion": 1, "idempotencyKey": key });
+        self.act(&who, "giveConsent", "", give).await;
+        let key = Uuid::from_u128(3);
+        let withdraw = json!({ "purpose": "NOTICE_SMS", "idempotencyKey": key });
+        self.act(&who, "withdrawConsent", "", withdraw).await;
+        self.act(&who, "markNoticesRead", "", json!({})).await;
+        let without = json!({ "kind": "REFUNDED", "sms": false });
+        self.act(&who, "setNoticePreference", "", without).await;
     }
 
     /// A mutation that has no input.
@@ -174,6 +231,13 @@ impl Play<'_> {
     }
 }
 
+/// Who was given these tokens.
+fn caller_of(tokens: &Value) -> Caller {
+    let id = |field: &str, kind| GlobalId::uuid(tokens[field].as_str().unwrap(), kind).unwrap();
+    let (member, login) = (id("memberId", "Member"), id("loginId", "Login"));
+    Caller::member(MemberId(member), LoginId(login), Language::En)
+}
+
 fn desk(partner: &str) -> Value {
     json!({
         "venueOrganisationId": partner, "documentType": "RESIDENT_ID",
@@ -181,15 +245,22 @@ fn desk(partner: &str) -> Value {
     })
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_mutation_leaves_its_row() {
+    let clock = ManualClock::at(kit::testing::start().timestamp_millis());
+    let parties = Parties::start("audited", Clock::Manual(clock.clone())).await;
+    let world = World::with(Settings {
+        wechat: Some(parties.mini_program()),
+        oidc: vec![parties.issuer("federation")],
+        ..settings(&parties.url)
+    });
     let Holder {
         world,
         partner,
         member,
         staff,
         ..
-    } = holder().await;
+    } = holder_in(world.await).await;
     let acts = Acts::of(&world.identity.ctx);
     let play = Play {
         world: &world,
@@ -212,6 +283,8 @@ async fn every_mutation_leaves_its_row() {
     play.rosters(&union, &officer).await;
     play.logins().await;
     play.second_factors().await;
+    play.outside_logins(&parties, &clock).await;
+    play.consents_and_notices(member).await;
     acts.assert_complete();
 }
 

@@ -116,7 +116,10 @@ pub(crate) struct Holder {
 }
 
 pub(crate) async fn holder() -> Holder {
-    let world = World::new().await;
+    holder_in(World::new().await).await
+}
+
+pub(crate) async fn holder_in(world: World) -> Holder {
     let union = world.organisation("GRASSROOTS", "基层工会").await;
     let partner = world.organisation("PARTNER", "某某文旅公司").await;
     let member = world.person(&union, 1).await;

@@ -24,6 +24,7 @@ mod notices_sms;
 mod officers;
 mod oidc;
 mod organisations;
+mod parties;
 mod people;
 mod races;
 mod replica;

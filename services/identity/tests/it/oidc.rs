@@ -1,77 +1,48 @@
 //! Signing in by an OIDC issuer, against one that speaks the protocol: the way there and back, and
 //! every token that must not be believed.
 
-use std::path::PathBuf;
-
 use identity::Settings;
 use identity::oidc::IssuerSettings;
 use kit::access::Caller;
 use kit::graphql::{GlobalId, Language};
-use sandbox::{Clock, Config, ManualClock, Sandbox};
+use sandbox::{Clock, ManualClock};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 
+use crate::parties::{Back, Parties};
 use crate::world::{OPERATOR_PHONE, World, codes, settings};
 
 /// A world with an issuer beside it, both by one clock.
 struct Beside {
     world: World,
-    url: String,
+    parties: Parties,
     clock: ManualClock,
-    http: reqwest::Client,
-    _stop: oneshot::Sender<()>,
-}
-
-/// What comes back with a person.
-struct Back {
-    state: String,
-    code: String,
 }
 
 impl Beside {
     async fn start(name: &str) -> Self {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("oidc-{name}"));
         let clock = ManualClock::at(kit::testing::start().timestamp_millis());
-        let mut config = Config::new(&folder);
-        config.clock = Clock::Manual(clock.clone());
-        let opened = tokio::task::spawn_blocking(move || Sandbox::open(config))
-            .await
-            .unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let (stop, stopped) = oneshot::channel::<()>();
-        #[expect(clippy::disallowed_methods, reason = "the issuer runs beside the test")]
-        let _serving = tokio::spawn(opened.unwrap().serve(listener, async move {
-            let _ = stopped.await;
-        }));
-        let secret = std::fs::read_to_string(folder.join("oidc/client_secret")).unwrap();
-        let issuer = |name: &str, issuer: &str, secret: &str| IssuerSettings {
-            name: name.to_owned(),
-            issuer: issuer.to_owned(),
-            client_id: "bashu".to_owned(),
-            client_secret: Some(secret.to_owned().into()),
-            redirect_uri: "http://127.0.0.1:1/back".to_owned(),
-        };
-        let own = format!("{url}/oidc");
+        let name = format!("oidc-{name}");
+        let parties = Parties::start(&name, Clock::Manual(clock.clone())).await;
+        let another = parties.issuer("another");
         let world = World::with(Settings {
             oidc: vec![
-                issuer("federation", &own, &secret),
-                issuer("another", &format!("{own}/"), &secret),
-                issuer("stranger", &own, "wrong"),
+                parties.issuer("federation"),
+                IssuerSettings {
+                    issuer: format!("{}/", another.issuer),
+                    ..another
+                },
+                IssuerSettings {
+                    client_secret: Some("wrong".to_owned().into()),
+                    ..parties.issuer("stranger")
+                },
             ],
-            ..settings(&url)
+            ..settings(&parties.url)
         })
         .await;
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none());
         Self {
             world,
-            url,
+            parties,
             clock,
-            http: http.build().unwrap(),
-            _stop: stop,
         }
     }
 
@@ -93,18 +64,9 @@ impl Beside {
         let begun = self.begin(issuer).await;
         assert_eq!(codes(&begun), [""; 0], "{begun}");
         let url = begun["login"]["url"].as_str().unwrap();
-        let url = reqwest::Url::parse_with_params(url, [("login_hint", subject)]).unwrap();
-        let answer = self.http.get(url).send().await.unwrap();
-        assert_eq!(answer.status().as_u16(), 302);
-        let back = answer.headers()["location"].to_str().unwrap();
-        let back = reqwest::Url::parse(back).unwrap();
-        let field = |name: &str| {
-            let found = back.query_pairs().find(|(known, _)| known == name);
-            found.unwrap().1.into_owned()
-        };
-        let (state, code) = (field("state"), field("code"));
-        assert_eq!(begun["login"]["state"], state);
-        Back { state, code }
+        let back = self.parties.sent(url, subject).await;
+        assert_eq!(begun["login"]["state"], back.state.as_str());
+        back
     }
 
     async fn enter(&self, back: &Back) -> Value {
@@ -114,13 +76,6 @@ impl Beside {
         self.world
             .mutate(&anonymous, "loginWithOidc", selection, input)
             .await
-    }
-
-    async fn fault(&self, fault: &str) {
-        let told = json!({ "faults": [fault] });
-        let request = self.http.post(format!("{}/sandbox/oidc/faults", self.url));
-        let answer = request.json(&told).send().await.unwrap();
-        assert_eq!(answer.status().as_u16(), 204, "{fault}");
     }
 }
 
@@ -173,7 +128,7 @@ async fn a_token_that_is_not_for_this_login_is_not_believed() {
         "unsigned",
     ] {
         let back = beside.sent("federation", "one").await;
-        beside.fault(fault).await;
+        beside.parties.fault(fault).await;
         let answer = beside.enter(&back).await;
         assert_eq!(
             codes(&answer),

@@ -1,82 +1,40 @@
 //! Signing in by a mini-program, against WeChat's stand-in: who is nobody's yet is linked by her
 //! phone, and from then on WeChat's word opens the door.
 
-use std::path::PathBuf;
-
 use identity::Settings;
 use identity::wechat::MiniProgramSettings;
 use kit::access::Caller;
 use kit::graphql::{GlobalId, Language};
-use sandbox::{Config, Sandbox};
+use sandbox::Clock;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 
 use crate::logins::caller;
+use crate::parties::Parties;
+use crate::second_factor::{self, bearer, show};
 use crate::world::{OPERATOR_PHONE, World, codes, number_of_phone, settings};
 
 /// A world with a mini-program, and WeChat beside it.
 struct Beside {
     world: World,
-    url: String,
-    appid: String,
-    http: reqwest::Client,
-    _stop: oneshot::Sender<()>,
+    parties: Parties,
 }
 
-const ENTER: &str = "tokens { memberId loginId } link { ticket expiresAt }";
+const ENTER: &str = "tokens { accessToken memberId steppedUpUntil } link { ticket expiresAt }";
 
 impl Beside {
     async fn start(name: &str) -> Self {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("wechat-{name}"));
-        let config = Config::new(&folder);
-        let opened = tokio::task::spawn_blocking(move || Sandbox::open(config))
-            .await
-            .unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let (stop, stopped) = oneshot::channel::<()>();
-        #[expect(clippy::disallowed_methods, reason = "WeChat runs beside the test")]
-        let _serving = tokio::spawn(opened.unwrap().serve(listener, async move {
-            let _ = stopped.await;
-        }));
-        let program = |name| {
-            let path = folder.join("mini_programs/50").join(name);
-            std::fs::read_to_string(path).unwrap()
-        };
-        let appid = program("appid");
-        let wechat = MiniProgramSettings {
-            url: format!("{url}/"),
-            appid: appid.clone(),
-            secret: program("secret").into(),
-        };
+        let parties = Parties::start(&format!("wechat-{name}"), Clock::System).await;
         let world = World::with(Settings {
-            wechat: Some(wechat),
-            ..settings(&url)
+            wechat: Some(parties.mini_program()),
+            ..settings(&parties.url)
         })
         .await;
-        Self {
-            world,
-            url,
-            appid,
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
-            _stop: stop,
-        }
+        Self { world, parties }
     }
 
     /// What `wx.login` gives this user, or what WeChat will say to it.
     async fn code(&self, user: &str, errcode: Option<i64>) -> String {
-        let told = json!({ "appid": self.appid, "user": user, "errcode": errcode });
-        let request = self.http.post(format!("{}/sandbox/wechat/code", self.url));
-        let answer: Value = request
-            .json(&told)
-            .send()
-            .await
-            .unwrap()
-            .json()
-            .await
-            .unwrap();
-        answer["code"].as_str().unwrap().to_owned()
+        self.parties.wechat_code(user, errcode).await
     }
 
     async fn enter(&self, code: &str) -> Value {
@@ -325,4 +283,45 @@ async fn a_way_to_sign_in_is_taken_away() {
         beside.enter(&beside.code("one", None).await).await["tokens"],
         Value::Null
     );
+}
+
+/// It is a login like any other: a device of one's own with its name, which has shown no second
+/// factor until it does, and which ends with all others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_by_wechat_is_a_login_like_any() {
+    let beside = Beside::start("devices").await;
+    let world = &beside.world;
+    let holder = second_factor::holder(world, OPERATOR_PHONE).await;
+    let (ticket, sms) = (beside.ticket("one").await, beside.sms(OPERATOR_PHONE).await);
+    let linked = beside.link(&ticket, OPERATOR_PHONE, &sms).await;
+    assert_eq!(codes(&linked), [""; 0]);
+    let entered = beside.enter(&beside.code("one", None).await).await;
+    let tokens = &entered["tokens"];
+    assert_eq!(tokens["steppedUpUntil"], Value::Null, "{entered}");
+    let me = bearer(world, tokens["accessToken"].as_str().unwrap()).await;
+
+    let union = world.organisation("GRASSROOTS", "基层工会").await;
+    let member = world.person(&union, 1).await;
+    let grant = json!({
+        "memberId": GlobalId::of_uuid("Member", member.0),
+        "organisationId": union, "role": "OFFICER",
+    });
+    let granted = world.mutate(&me, "grantRole", "", grant.clone()).await;
+    assert_eq!(codes(&granted), ["STEP_UP_REQUIRED"]);
+    let shown = show(world, &me, &holder.code(world)).await;
+    let token = shown["token"]["accessToken"].as_str();
+    let stepped_up = bearer(world, token.unwrap()).await;
+    let granted = world.mutate(&stepped_up, "grantRole", "", grant).await;
+    assert_eq!(codes(&granted), [""; 0]);
+
+    let logins = "{ me { logins(first: 1) { nodes { device isCurrent } } } }";
+    let seen = world.run(&me, logins, json!({})).await;
+    let newest = json!({ "device": "小程序", "isCurrent": true });
+    assert_eq!(seen["logins"]["nodes"], json!([newest]));
+    let here = json!({ "keepThisDevice": true });
+    let plain = holder.plain();
+    let out = world.mutate(&plain, "signOutEverywhere", "ended", here);
+    assert_eq!(out.await["ended"], 2, "the linking login and this one");
+    let barred = world.barred(&me, "{ me { id } }", json!({})).await;
+    assert_eq!(barred, Some("UNAUTHENTICATED"));
 }
