@@ -184,6 +184,9 @@ refusals! {
     LinkExpired "LINK_EXPIRED" "ticket"
         "绑定凭据无效、已过期或已使用，请重新授权。"
         "The link is wrong, over or used; please begin anew.";
+    LoginMethodsFull "LOGIN_METHODS_FULL" "ticket"
+        "登录方式已达上限，请先解除一种。"
+        "You have as many ways to sign in as there can be; please take one away first.";
     LoginMethodNotFound "LOGIN_METHOD_NOT_FOUND" "loginMethodId"
         "找不到该登录方式。"
         "There is no such way to sign in.";

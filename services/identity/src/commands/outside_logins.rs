@@ -18,7 +18,7 @@ use super::logins::{Session, open, proven};
 use super::settled;
 use crate::domain::identifier::Phone;
 use crate::domain::origin::Origin;
-use crate::domain::subject::{OutsideCode, Subject, TICKET_SECONDS};
+use crate::domain::subject::{METHODS_MAX, OutsideCode, Subject, TICKET_SECONDS};
 use crate::error::Refusal;
 use crate::store::limits::Counter;
 use crate::store::login_methods::{self as store, NewMethodRow, Ticket};
@@ -132,7 +132,9 @@ pub(crate) async fn enter(
 /// in.
 ///
 /// # Errors
-/// [`Refusal::LinkExpired`] for a ticket that is unknown, over or used; as for a login otherwise.
+/// [`Refusal::LinkExpired`] for a ticket that is unknown, over or used;
+/// [`Refusal::LoginMethodsFull`] for who has linked as many as there can be; as for a login
+/// otherwise.
 pub async fn link_login(
     identity: &Identity,
     ticket: &str,
@@ -154,6 +156,10 @@ pub async fn link_login(
                 Ok(person) => person,
                 Err(why) => return Ok(Err(why)),
             };
+            // Her code's row is locked, so that she links one at a time.
+            if store::count_of(tx, person.member).await? >= METHODS_MAX {
+                return Ok(Err(Refusal::LoginMethodsFull));
+            }
             store::use_ticket(tx, &hash).await?;
             let key = identity.vault.data_key(person.member, &person.data_key)?;
             let subject = subject_of(&identity.vault, &ticket)?;

@@ -12,6 +12,9 @@ pub const TICKET_SECONDS: i64 = 600;
 /// How long a login may stay with an OIDC issuer, in seconds.
 pub const OIDC_SECONDS: i64 = 600;
 
+/// Ways in which one person signs in, at most; her phone is one of them.
+pub const METHODS_MAX: i64 = 10;
+
 /// What kind of party it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

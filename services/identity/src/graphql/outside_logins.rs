@@ -145,6 +145,8 @@ kit::payload! {
     refuses {
         /// The ticket is wrong, over or used.
         LinkExpired,
+        /// She signs in in ten ways already.
+        LoginMethodsFull,
         /// It is no mobile number.
         PhoneInvalid,
         /// It is not the code.

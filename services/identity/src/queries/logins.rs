@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::listed;
 use crate::commands::logins::{device_cell, network_cell};
+use crate::domain::subject::METHODS_MAX;
 use crate::store::login_methods::{self, MethodRow};
 use crate::store::logins::{LOGIN_COLUMNS, LoginRow};
 use crate::store::{people, second_factors};
@@ -97,9 +98,6 @@ fn view(key: &SealingKey, row: LoginRow) -> Result<LoginView> {
         row,
     })
 }
-
-/// Ways to sign in that are shown, at most: nobody links more.
-const METHODS_MAX: i64 = 50;
 
 /// How a person signs in.
 ///

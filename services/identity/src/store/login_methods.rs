@@ -76,6 +76,20 @@ pub async fn methods_of(tx: &Tx, member: MemberId, limit: i64) -> Result<Vec<Met
     .await
 }
 
+/// In how many ways a person signs in.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count_of(tx: &Tx, member: Uuid) -> Result<i64> {
+    #[derive(FromQueryResult)]
+    struct Count {
+        count: i64,
+    }
+    let sql = "SELECT count(*) AS count FROM login_method WHERE member = $1";
+    let row = tx.one::<Count>(sql, [member.into()]).await?;
+    Ok(row.map_or(0, |row| row.count))
+}
+
 /// Takes a way to sign in away that is no phone; whether it was there.
 ///
 /// # Errors

@@ -285,6 +285,33 @@ async fn a_way_to_sign_in_is_taken_away() {
     );
 }
 
+/// Ten ways to sign in are as many as a person links; with one less there is room again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_links_so_many_ways() {
+    let beside = Beside::start("many").await;
+    let world = &beside.world;
+    let union = world.organisation("GRASSROOTS", "基层工会").await;
+    let member = world.person(&union, 1).await;
+    let number = number_of_phone(1);
+    let others = format!(
+        "INSERT INTO login_method (id, member, kind, subject, blind, created_at)
+         SELECT gen_random_uuid(), '{member}', 'oidc', '\\x00',
+           sha256(n::text::bytea), '2026-04-01T00:00:00Z' FROM generate_series(1, 9) n"
+    );
+    let db = &world.test.ctx.db;
+    assert_eq!(db.execute(&others, []).await.unwrap(), 9);
+    let (ticket, sms) = (beside.ticket("one").await, beside.sms(&number).await);
+    let input = json!({ "ticket": ticket, "phone": number, "code": sms });
+    let anonymous = Caller::anonymous(Language::En);
+    let full = world.mutate(&anonymous, "linkLogin", "", input);
+    assert_eq!(codes(&full.await), ["LOGIN_METHODS_FULL"]);
+    let one = "DELETE FROM login_method WHERE blind = sha256('1')";
+    assert_eq!(db.execute(one, []).await.unwrap(), 1);
+    let sms = beside.sms(&number).await;
+    let linked = beside.link(&ticket, &number, &sms).await;
+    assert_eq!(codes(&linked), [""; 0], "the ticket was not used up");
+}
+
 /// It is a login like any other: a device of one's own with its name, which has shown no second
 /// factor until it does, and which ends with all others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
