@@ -55,8 +55,10 @@ CREATE VIEW replica_entitlement_consent AS
            c.text_version, c.given
     FROM entitlement e JOIN consent c ON c.member = e.member
     WHERE e.state <> 'unknown' AND c.purpose = 'visits';
+-- As in the others, a text that nobody was told of asks for nothing yet.
 CREATE VIEW replica_consent_text AS
-    SELECT purpose, recipient, version, effective_from FROM consent_text;
+    SELECT purpose, recipient, version, effective_from FROM consent_text
+    WHERE announced_at IS NOT NULL;
 
 -- 个人信息保护法 Art. 17 and 23: who handles it and how to reach them, who receives it, what for, how,
 -- which kinds of data, for how long; Art. 15: withdrawn as easily as given; Art. 16: nothing is

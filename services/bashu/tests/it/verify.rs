@@ -137,8 +137,8 @@ const PLANTED: &[(&str, &str, &str)] = &[
         "cross.billing_key_sets",
     ),
     (
-        "passes",
-        "DELETE FROM replica_consent_text",
+        "identity",
+        "UPDATE consent_text SET announced_at = now()",
         "cross.passes_consent_texts",
     ),
     (

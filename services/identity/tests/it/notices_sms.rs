@@ -1,5 +1,5 @@
-//! Notices by SMS: of the few kinds that need one, while the reader consents and wants it, once, and
-//! never as old news.
+//! Notices by SMS: of the few kinds that need one, while the reader consents and wants it, once,
+//! and never as old news.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -196,7 +196,12 @@ async fn a_preference_is_kept_beside_the_consent() {
     give(&world, &who, "NOTICE_SMS", 1).await;
     let query = "{ me { noticePreferences { kind sms } } }";
     let preferences = async || world.run(&who, query, json!({})).await["noticePreferences"].clone();
-    let of = |cancelled: bool, refunded: bool| json!([{ "kind": "CANCELLED", "sms": cancelled }, { "kind": "REFUNDED", "sms": refunded }]);
+    let of = |cancelled: bool, refunded: bool| {
+        json!([
+            { "kind": "CANCELLED", "sms": cancelled },
+            { "kind": "REFUNDED", "sms": refunded },
+        ])
+    };
     assert_eq!(preferences().await, of(true, true));
     let set = prefer(&world, &who, "CANCELLED", false).await;
     assert_eq!(
