@@ -5,6 +5,9 @@ use std::time::Instant;
 use reqwest::StatusCode;
 use reqwest::header::AUTHORIZATION;
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use crate::world::{Answer, Options, World, send};
 
@@ -213,4 +216,50 @@ async fn a_key_of_another_type_is_counted_anew() {
     assert_eq!(world.ask(LOGIN).await.status, StatusCode::OK);
     limited(&world.ask(LOGIN).await);
     assert!(!world.log().contains("limits are off"), "{}", world.log());
+}
+
+/// What is beyond the room for requests is refused at once, unbegun, and told when to come again;
+/// gates have room of their own; when the others are done there is room as before; and who sends
+/// slowly holds no place.
+#[tokio::test]
+async fn beyond_the_room_for_requests_all_but_gates_are_turned_away() {
+    const ADDRESS_MAX: usize = 128;
+    let world = world_with(&[]).await;
+    let mut silent = Vec::new();
+    for _ in 0..=ADDRESS_MAX {
+        let mut stream = TcpStream::connect(world.address()).await.unwrap();
+        let head = "POST /graphql HTTP/1.1\r\nhost: gateway\r\ncontent-length: 99\r\n\
+                    content-type: application/json\r\n\r\n{";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        silent.push(stream);
+    }
+    let mut held = JoinSet::new();
+    for _ in 0..ADDRESS_MAX {
+        held.spawn(send(world.post().json(&json!({ "query": "{ held }" }))));
+    }
+    while world.shared.received_count() < ADDRESS_MAX {
+        tokio::task::yield_now().await;
+    }
+    let answer = world.ask(CATALOGUE).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{answer:?}");
+    assert_eq!(answer.code(), "OVERLOADED");
+    assert_eq!(answer.headers["retry-after"], "1");
+    assert_eq!(world.shared.received_count(), ADDRESS_MAX);
+    let gate = world.post().header("x-bashu-gate", "assertion");
+    let gate = send(gate.json(&json!({ "query": CATALOGUE }))).await;
+    assert_eq!(gate.status, StatusCode::OK, "{gate:?}");
+    world.shared.released.send(true).unwrap();
+    while let Some(answer) = held.join_next().await {
+        assert_eq!(answer.unwrap().data(), json!({ "held": "released" }));
+    }
+    for _ in 0..=ADDRESS_MAX {
+        assert_eq!(world.ask(CATALOGUE).await.status, StatusCode::OK);
+    }
+    let counted = send(world.client.get(world.operations_url("/metrics"))).await;
+    assert!(
+        counted
+            .text
+            .contains("bashu_gateway_turned_away_total{of=\"people\"} 1"),
+        "{counted:?}"
+    );
 }
