@@ -13,7 +13,10 @@ CREATE TABLE login_ticket (
     -- What the subject is found by, and the subject itself, sealed by the key-encryption key.
     blind      bytea NOT NULL CHECK (octet_length(blind) = 32),
     subject    bytea NOT NULL,
-    expires_at timestamptz NOT NULL
+    -- SHA-256 of what only the client knows that began the login; WeChat's begins nowhere.
+    challenge  bytea CHECK (octet_length(challenge) = 32),
+    expires_at timestamptz NOT NULL,
+    CONSTRAINT login_ticket_challenge CHECK ((kind = 'oidc') = (challenge IS NOT NULL))
 );
 CREATE INDEX login_ticket_expires_at ON login_ticket (expires_at);
 
@@ -25,6 +28,11 @@ CREATE TABLE oidc_request (
     issuer     text NOT NULL,
     -- Nonce and PKCE verifier, sealed by the key-encryption key.
     sealed     bytea NOT NULL,
+    -- SHA-256 of what only the client knows that began it: state and code stand in an address.
+    challenge  bytea NOT NULL CHECK (octet_length(challenge) = 32),
     expires_at timestamptz NOT NULL
 );
 CREATE INDEX oidc_request_expires_at ON oidc_request (expires_at);
+
+-- Whether a code that her phone was sent opened the login: those of before all were opened so.
+ALTER TABLE login ADD COLUMN by_phone boolean NOT NULL DEFAULT true;

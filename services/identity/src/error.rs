@@ -166,6 +166,9 @@ refusals! {
     LoginNotFresh "LOGIN_NOT_FRESH" ""
         "请重新登录后 15 分钟内绑定动态口令。"
         "Please sign in anew and set the second factor up within 15 minutes.";
+    LoginNotByPhone "LOGIN_NOT_BY_PHONE" ""
+        "您担任角色，请用手机验证码重新登录后再绑定动态口令。"
+        "You hold a role: sign in by a code to your phone to set the second factor up.";
     LoginKindOff "LOGIN_KIND_OFF" ""
         "目前不支持这种登录方式。"
         "This way to sign in is not offered.";
@@ -181,6 +184,9 @@ refusals! {
     OidcStateExpired "OIDC_STATE_EXPIRED" "state"
         "登录请求无效、已过期或已使用，请重新开始。"
         "The login is unknown, over or used; please begin anew.";
+    ChallengeInvalid "CHALLENGE_INVALID" "challenge"
+        "验证串有误，应为 43 位 base64url 字符。"
+        "The challenge is wrong; it has 43 characters of base64url.";
     LinkExpired "LINK_EXPIRED" "ticket"
         "绑定凭据无效、已过期或已使用，请重新授权。"
         "The link is wrong, over or used; please begin anew.";
@@ -205,6 +211,9 @@ refusals! {
     ResetOfOwn "RESET_OF_OWN" "memberId"
         "不能重置自己的动态口令，须由另外两名运维人员办理。"
         "One's own second factor is reset by two other operators.";
+    OperatorTooNew "OPERATOR_TOO_NEW" "memberId"
+        "担任运维满七天后才能办理动态口令重置。"
+        "Who resets a second factor must have been an operator for seven days before.";
     NothingUsable "NOTHING_USABLE" ""
         "该会员目前没有可用的年票或凭证。"
         "The member has no pass or other right that can be used now.";

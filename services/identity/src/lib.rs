@@ -79,6 +79,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "identity_0008",
         sql: include_str!("../migrations/0008_notices.sql"),
     },
+    Migration {
+        name: "identity_0016",
+        sql: include_str!("../migrations/0016_founding_operators.sql"),
+    },
 ];
 
 /// All that this database needs, in order.

@@ -6,6 +6,7 @@
 //! metadata and keys are asked for at each login: there are few, and a key that was withdrawn is
 //! gone at once.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -43,8 +44,9 @@ pub struct IssuerSettings {
     pub redirect_uri: String,
 }
 
-/// How long an issuer may take for one answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an issuer may take for all that it is asked in one request of ours: less than the
+/// gateway waits, so that whoever asked hears of it and her code is not traded for nobody.
+const ANSWERS_TIMEOUT: Duration = Duration::from_secs(4);
 /// The longest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// How old an ID token may be, and how far its clock may be ahead, in seconds.
@@ -79,9 +81,13 @@ impl std::fmt::Debug for Secrets {
 /// # Errors
 /// Unavailable when it does not answer, or is another one.
 pub async fn discover(http: &reqwest::Client, settings: &IssuerSettings) -> Result<Metadata> {
+    within(discovered(http, settings)).await
+}
+
+async fn discovered(http: &reqwest::Client, settings: &IssuerSettings) -> Result<Metadata> {
     let base = settings.issuer.trim_end_matches('/');
     let address = format!("{base}/.well-known/openid-configuration");
-    let metadata: Metadata = get(http, &address).await?;
+    let metadata: Metadata = get(http, settings, &address).await?;
     if metadata.issuer != settings.issuer {
         return Err(Error::Unavailable("an OIDC issuer says it is another one"));
     }
@@ -98,7 +104,7 @@ pub fn authorization_url(
     secrets: &Secrets,
 ) -> Result<String> {
     let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(secrets.verifier.as_bytes()));
-    let mut url = address(&metadata.authorization_endpoint)?;
+    let mut url = address(settings, &metadata.authorization_endpoint)?;
     url.query_pairs_mut().extend_pairs([
         ("response_type", "code"),
         ("scope", "openid"),
@@ -116,19 +122,30 @@ pub fn authorization_url(
 ///
 /// # Errors
 /// [`Refusal::OutsideCodeInvalid`] when the issuer does not take the code, or its token is none
-/// that may be believed; unavailable when it does not answer.
+/// that may be believed; unavailable when it does not answer all that it is asked in time.
 pub async fn subject_of(
     http: &reqwest::Client,
     settings: &IssuerSettings,
     (secrets, code): (&Secrets, &OutsideCode),
     now: DateTime<Utc>,
 ) -> Result<Subject> {
-    let metadata = discover(http, settings).await?;
-    let token = id_token(http, (&metadata, settings), secrets, code).await?;
-    let keys: CoreJsonWebKeySet = get(http, &metadata.jwks_uri).await?;
+    let asked = async {
+        let metadata = discovered(http, settings).await?;
+        let token = id_token(http, (&metadata, settings), secrets, code).await?;
+        let keys: CoreJsonWebKeySet = get(http, settings, &metadata.jwks_uri).await?;
+        Ok((token, keys))
+    };
+    let (token, keys) = within(asked).await?;
     let subject = believed(&token, keys, (settings, &secrets.nonce), now)?;
     Subject::new(Kind::Oidc, &settings.issuer, &subject)
         .ok_or(Error::Unavailable("an OIDC issuer names nobody"))
+}
+
+/// What an issuer is asked, if it answers it all in time.
+async fn within<T>(asked: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(ANSWERS_TIMEOUT, asked)
+        .await
+        .unwrap_or(Err(Error::Unavailable("an OIDC issuer does not answer")))
 }
 
 /// The subject of an ID token of this issuer for this client, if it may be believed.
@@ -193,7 +210,7 @@ async fn id_token(
         ("client_id", settings.client_id.as_str()),
     ])?;
     let mut request = http
-        .post(address(&metadata.token_endpoint)?)
+        .post(address(settings, &metadata.token_endpoint)?)
         .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
         .header(header::ACCEPT, "application/json")
         .body(form);
@@ -221,12 +238,34 @@ fn form<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Strin
     Ok(url.query().unwrap_or_default().to_owned())
 }
 
-fn address(text: &str) -> Result<Url> {
-    Url::parse(text).map_err(|_| Error::Unavailable("an OIDC issuer has no such address"))
+/// An address of an issuer, or one that it names: on the way there nobody reads or changes what is
+/// said. A development world's issuer is on this machine, where there is no way, and so is what it
+/// names; another one's word leads nobody to this machine.
+fn address(settings: &IssuerSettings, text: &str) -> Result<Url> {
+    let url =
+        Url::parse(text).map_err(|_| Error::Unavailable("an OIDC issuer has no such address"))?;
+    let is_here = is_loopback(&url)
+        && Url::parse(&settings.issuer).is_ok_and(|it| it.scheme() == "http" && is_loopback(&it));
+    if url.scheme() == "https" || (url.scheme() == "http" && is_here) {
+        Ok(url)
+    } else {
+        Err(Error::Unavailable("an OIDC issuer is not asked in the clear"))
+    }
 }
 
-async fn get<T: DeserializeOwned>(http: &reqwest::Client, url: &str) -> Result<T> {
-    let (status, body) = answer(http.get(address(url)?)).await?;
+fn is_loopback(url: &Url) -> bool {
+    // The parser writes whatever is an address as one; a name may lead anywhere.
+    let host = url.host_str().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+async fn get<T: DeserializeOwned>(
+    http: &reqwest::Client,
+    settings: &IssuerSettings,
+    url: &str,
+) -> Result<T> {
+    let (status, body) = answer(http.get(address(settings, url)?)).await?;
     if status != StatusCode::OK {
         return Err(Error::Unavailable("an OIDC issuer refuses"));
     }
@@ -240,7 +279,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
 
 async fn answer(request: RequestBuilder) -> Result<(StatusCode, Vec<u8>)> {
     let away = |_| Error::Unavailable("an OIDC issuer does not answer");
-    let mut response = request.timeout(ANSWER_TIMEOUT).send().await.map_err(away)?;
+    let mut response = request.send().await.map_err(away)?;
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(away)? {
         body.extend_from_slice(&chunk);
@@ -249,4 +288,51 @@ async fn answer(request: RequestBuilder) -> Result<(StatusCode, Vec<u8>)> {
         }
     }
     Ok((response.status(), body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn issuer(address: &str) -> IssuerSettings {
+        IssuerSettings {
+            name: "federation".to_owned(),
+            issuer: address.to_owned(),
+            client_id: "bashu".to_owned(),
+            client_secret: None,
+            redirect_uri: "https://bashu.example.cn/back".to_owned(),
+        }
+    }
+
+    /// Whoever sits on the way reads no code and forges no key: nothing is asked in the clear but
+    /// on this machine, and there only of an issuer that is here itself.
+    #[test]
+    fn an_issuer_is_asked_where_nobody_listens() {
+        let far = issuer("https://id.example.cn");
+        for (text, may) in [
+            ("https://id.example.cn/token", true),
+            ("http://id.example.cn/token", false),
+            ("http://127.0.0.1:9/token", false),
+            ("ftp://id.example.cn/token", false),
+            ("id.example.cn", false),
+        ] {
+            assert_eq!(address(&far, text).is_ok(), may, "{text}");
+        }
+        for here in ["http://127.0.0.1:9/oidc", "http://[::1]:9"] {
+            let here = issuer(here);
+            for (text, may) in [
+                ("http://127.0.0.1:9/oidc/token", true),
+                ("http://[::1]/token", true),
+                ("https://id.example.cn/token", true),
+                ("http://id.example.cn/token", false),
+                ("http://localhost/token", false),
+                ("http://127.0.0.1.example.cn/token", false),
+            ] {
+                assert_eq!(address(&here, text).is_ok(), may, "{text}");
+            }
+        }
+        let clear = issuer("http://id.example.cn");
+        assert!(address(&clear, &clear.issuer).is_err());
+        assert!(address(&clear, "http://127.0.0.1/token").is_err());
+    }
 }

@@ -21,8 +21,9 @@ pub struct MiniProgramSettings {
     pub secret: SecretString,
 }
 
-/// How long WeChat may take to answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long WeChat may take to answer: less than the gateway waits, so that whoever asked hears of
+/// it and her code is not traded for nobody.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
 /// The longest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 

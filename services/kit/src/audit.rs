@@ -11,7 +11,7 @@ pub mod seal;
 pub mod search;
 pub mod walk;
 
-pub use guard::{LAG_SECONDS_MAX, oldest_unsealed, require_sealing};
+pub use guard::{LAG_SECONDS_MAX, oldest_unsealed, require_sealing, unsealed_since};
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;

@@ -159,6 +159,8 @@ pub async fn standing(db: &Db, migrations: &[Migration]) -> Result<Standing> {
 }
 
 /// What the application role may do; audit rows, their seals and heads can only be added and read.
+/// Which number a row has and which transaction wrote it says the database alone: the sealer goes by
+/// both, and a row with an old one would never be sealed nor missed.
 pub(crate) const GRANTS: &str = "
 DO $$ BEGIN
   IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'bashu_app') THEN
@@ -168,6 +170,8 @@ DO $$ BEGIN
     GRANT TRUNCATE ON outbox_0, outbox_1, outbox_2, outbox_3 TO bashu_app;
     GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO bashu_app;
     REVOKE UPDATE, DELETE, TRUNCATE ON audit, audit_seal, audit_head FROM bashu_app;
+    REVOKE INSERT ON audit FROM bashu_app;
+    GRANT INSERT (member, login, act, subject, detail, at) ON audit TO bashu_app;
     REVOKE INSERT, DELETE, TRUNCATE ON audit_sealer FROM bashu_app;
     REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON migration FROM bashu_app;
   END IF;

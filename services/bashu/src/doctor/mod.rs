@@ -7,6 +7,7 @@ mod gateway;
 mod kafka;
 mod keys;
 mod machine;
+mod offices;
 mod postgres;
 mod redis;
 mod work;
@@ -94,6 +95,7 @@ async fn examine(stack: &Stack, gateway: Option<&str>, output: Output) -> Vec<Fi
     findings.extend(kafka::examine(stack, &opened).await);
     look("keys");
     findings.extend(keys::examine(&stack.config, &opened).await);
+    findings.extend(offices::examine(&stack.config, &opened).await);
     look("work");
     findings.extend(work::examine(&opened).await);
     look("machine");

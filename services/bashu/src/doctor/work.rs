@@ -27,7 +27,7 @@ pub(super) async fn examine(opened: &[(&'static Known, Ctx)]) -> Vec<Finding> {
 /// Whether the audit rows are sealed in time.
 async fn sealed(service: &'static str, ctx: &Ctx) -> Finding {
     let check = "audit.sealed";
-    let oldest = match kit::audit::oldest_unsealed(&ctx.db).await {
+    let oldest = match kit::audit::unsealed_since(&ctx.db, ctx.clock.now()).await {
         Ok(oldest) => oldest,
         Err(error) => return unanswered(check, service, &error),
     };

@@ -8,6 +8,7 @@ use kit::audit::AuditRow;
 use kit::due::NewDue;
 use kit::{Ctx, Result};
 
+use super::settled;
 use crate::domain::code;
 use crate::domain::identifier::Phone;
 use crate::due;
@@ -16,7 +17,8 @@ use crate::store::limits::Counter;
 use crate::store::logins as store;
 use crate::vault::Vault;
 
-/// Asks for a code by SMS; an earlier one is void from now on.
+/// Asks for a code by SMS; an earlier one is void from now on. What is refused counts for the
+/// address too, so that nobody asks on and on which phones were asked for.
 ///
 /// # Errors
 /// [`Refusal::TooManyCodes`] by phone (one in a minute, five in an hour, ten in a day) and by
@@ -28,7 +30,8 @@ pub async fn request_login_code(
     phone: &Phone,
     per_address_hour_max: i32,
 ) -> Result<()> {
-    ctx.db
+    let result = ctx
+        .db
         .tx("request_login_code", async |tx| {
             let address = vault.blind_address(&caller.client);
             let asked_here = Counter {
@@ -37,11 +40,14 @@ pub async fn request_login_code(
                 window: TimeDelta::hours(1),
             };
             if asked_here.add(tx, 1).await? > per_address_hour_max {
-                return Err(Refusal::TooManyCodes.into());
+                return Ok(Err(Refusal::TooManyCodes));
             }
             let blind = vault.blind_phone(phone);
             let mut row = store::lock_or_make_code(tx, &blind).await?;
-            row.asked_at = code::ask(&row.asked_at, tx.now())?;
+            row.asked_at = match code::ask(&row.asked_at, tx.now()) {
+                Ok(asked_at) => asked_at,
+                Err(why) => return Ok(Err(why)),
+            };
             row.id = tx.uuid();
             row.created_at = tx.now();
             row.wrong = 0;
@@ -49,7 +55,8 @@ pub async fn request_login_code(
             store::save_code(tx, &row).await?;
             tx.plan(NewDue::new(due::SMS_LOGIN_CODE, row.id, tx.now()));
             tx.audit(AuditRow::system("request_login_code", row.id));
-            Ok(())
+            Ok(Ok(()))
         })
-        .await
+        .await;
+    settled(result)
 }

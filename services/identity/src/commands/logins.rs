@@ -2,7 +2,8 @@
 //!
 //! A login is one device. It carries an access token of minutes, which no one can take back, and
 //! a refresh token that is good once: its second use means that somebody has a copy, and ends
-//! the login.
+//! the login. What a second factor opened goes with the access token alone, never with the refresh
+//! token: a copy of that opens no more than signing in does.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -24,6 +25,8 @@ use crate::domain::notice::Notice;
 use crate::domain::origin::Origin;
 use crate::error::Refusal;
 use crate::publish;
+use crate::store::consents::lock_member;
+use crate::store::login_methods;
 use crate::store::logins::{self as store, LoginRow, Reason};
 use crate::store::people::{self, Blind, PersonRow};
 use crate::vault::{Cell, Vault};
@@ -70,7 +73,9 @@ pub async fn login(
         .db
         .tx("login", async |tx| {
             match proven(tx, &identity.vault, phone, given).await? {
-                Ok(person) => open(identity, tx, &person, origin).await.map(Ok),
+                Ok(person) => open(identity, tx, &person, (Opened::ByPhone, origin))
+                    .await
+                    .map(Ok),
                 Err(why) => Ok(Err(why)),
             }
         })
@@ -121,12 +126,21 @@ pub(crate) const fn network_cell(login: Uuid) -> Cell {
     Cell::new("login", "network", login)
 }
 
+/// What opens a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opened {
+    /// A code that her phone was sent.
+    ByPhone,
+    /// Another party's word.
+    ByWord,
+}
+
 /// Opens a login for a person, and tells her of it where she was signed in before.
 pub(crate) async fn open(
     identity: &Identity,
     tx: &Tx,
     person: &PersonRow,
-    origin: &Origin,
+    (opened, origin): (Opened, &Origin),
 ) -> Result<Session> {
     let id = tx.uuid();
     let key = identity.vault.data_key(person.member, &person.data_key)?;
@@ -150,6 +164,7 @@ pub(crate) async fn open(
             network_cell(id),
             origin.network.as_ref().map(|it| it.as_str()),
         )?,
+        by_phone: opened == Opened::ByPhone,
     };
     // The first of all is told to nobody: there is no other device that could tell her.
     let member = MemberId(person.member);
@@ -182,7 +197,8 @@ async fn session(identity: &Identity, tx: &Tx, login: &LoginRow) -> Result<Sessi
     })
 }
 
-/// Trades a refresh token for new tokens; it is used up by that.
+/// Trades a refresh token for new tokens; it is used up by that. They say of no second factor: the
+/// access token before them does so for as long as it lasts, and it is shown anew after that.
 ///
 /// # Errors
 /// [`Refusal::RefreshTokenInvalid`] for one that is unknown, over or withdrawn. One that was
@@ -200,6 +216,10 @@ pub async fn refresh_login(identity: &Identity, token: &str) -> Result<Session> 
             let Some(found) = store::refresh(tx, &hash).await? else {
                 return invalid;
             };
+            // The person before her login, as where all of these end.
+            if people::active(tx, MemberId(found.member)).await?.is_none() {
+                return invalid;
+            }
             let Some(mut login) = store::lock_login(tx, LoginId(found.login)).await? else {
                 return invalid;
             };
@@ -215,11 +235,9 @@ pub async fn refresh_login(identity: &Identity, token: &str) -> Result<Session> 
                 tx.audit(AuditRow::system("refresh_token_reused", login.id));
                 return invalid;
             }
-            if people::active(tx, MemberId(login.member)).await?.is_none() {
-                return invalid;
-            }
             store::use_refresh(tx, &hash).await?;
             login.used_at = tx.now();
+            login.stepped_up_at = None;
             login.expires_at = (tx.now() + TimeDelta::days(IDLE_DAYS_MAX))
                 .min(login.created_at + TimeDelta::days(LOGIN_DAYS_MAX));
             store::save_login(tx, &login).await?;
@@ -273,27 +291,46 @@ pub async fn withdraw_login(ctx: &Ctx, caller: &Caller, id: LoginId) -> Result<L
         .await
 }
 
+/// What goes and what stays when a person signs out everywhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Everywhere {
+    /// Whether the device that asks stays signed in.
+    pub keeps_this_device: bool,
+    /// Whether every way to sign in but her phone is taken away too.
+    pub unlinks: bool,
+}
+
+/// What ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    pub logins: usize,
+    pub methods: u64,
+}
+
 /// Signs a person out on all her devices, or on all but the one that asks: those that count, so
-/// that asking again ends nothing more. How many ended.
+/// that asking again ends nothing more; and takes the other parties' words away where she says so.
 ///
 /// # Errors
 /// Unauthenticated.
-pub async fn sign_out_everywhere(
-    ctx: &Ctx,
-    caller: &Caller,
-    keeps_this_device: bool,
-) -> Result<usize> {
+pub async fn sign_out_everywhere(ctx: &Ctx, caller: &Caller, how: Everywhere) -> Result<Ended> {
     ctx.db
         .tx("sign_out_everywhere", async |tx| {
             let member = access::member(tx, caller).await?;
-            let kept = keeps_this_device.then_some(member.login);
-            let ended = withdraw_all(tx, member.id, kept, Reason::Everywhere).await?;
+            // A login by what is taken away is underway or comes later: see `people::by_phone`.
+            lock_member(tx, member.id).await?;
+            let methods = if how.unlinks {
+                login_methods::remove_all(tx, member.id).await?
+            } else {
+                0
+            };
+            let kept = how.keeps_this_device.then_some(member.login);
+            let logins = withdraw_all(tx, member.id, kept, Reason::Everywhere).await?;
             tx.audit(
                 member
                     .audit("sign_out_everywhere", member.id)
-                    .detail(serde_json::json!({ "logins": ended })),
+                    .detail(serde_json::json!({ "logins": logins, "unlinked": methods })),
             );
-            Ok(ended)
+            Ok(Ended { logins, methods })
         })
         .await
 }

@@ -14,6 +14,7 @@ use crate::domain::identifier::Phone;
 use crate::domain::membership::{End, Membership};
 use crate::error::Refusal;
 use crate::publish;
+use crate::store::consents::lock_member;
 use crate::store::logins::Reason;
 use crate::store::memberships;
 use crate::store::organisations::{self, Lock};
@@ -90,6 +91,9 @@ pub async fn set_phone(
             let by = access::operator(tx, caller).await?.member;
             access::stepped_up(tx, caller)?;
             require_sealing(tx).await?;
+            // First of all that is hers: a login or a link underway is waited for and ended, and
+            // one that comes later finds the old phone gone.
+            lock_member(tx, member).await?;
             let row = store::active(tx, member)
                 .await?
                 .ok_or(Refusal::MemberNotFound)?;

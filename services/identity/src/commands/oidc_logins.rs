@@ -1,4 +1,8 @@
-//! Signing in by an OIDC issuer: a person is sent there, and comes back once within ten minutes.
+//! Signing in by an OIDC issuer: a person is sent there, and comes back once within ten minutes, to
+//! the client that sent her.
+//!
+//! What comes back stands in an address, which others may see or make: a client that begins a login
+//! keeps a secret of its own, sends its hash, and is believed only with the secret itself.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,17 +12,20 @@ use kit::audit::AuditRow;
 use kit::{Error, Result};
 use uuid::Uuid;
 
-use super::outside_logins::{Entered, count, enter, hash};
+use super::outside_logins::{Entered, challenge_of, count, enter, hash};
 use crate::Identity;
 use crate::domain::origin::Origin;
 use crate::domain::subject::{OIDC_SECONDS, OutsideCode};
 use crate::error::Refusal;
 use crate::oidc::{self, IssuerSettings, Secrets};
 use crate::store::login_methods::{self as store, OidcRequest};
+use crate::store::people::Blind;
 use crate::vault::Cell;
 
 /// The longest state that is looked at, in bytes.
 const STATE_BYTES_MAX: usize = 64;
+/// A challenge as it is sent, in bytes.
+const CHALLENGE_BYTES: usize = 43;
 
 /// Where a person is sent, and what her client must see come back.
 #[derive(Clone)]
@@ -35,12 +42,36 @@ impl std::fmt::Debug for Sent {
     }
 }
 
-/// Sends a person to an issuer.
+/// The SHA-256 of a secret that the client keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Challenge(Blind);
+
+impl Challenge {
+    /// Reads base64url without padding, 43 characters.
+    ///
+    /// # Errors
+    /// [`Refusal::ChallengeInvalid`] for anything else.
+    pub fn parse(text: &str) -> std::result::Result<Self, Refusal> {
+        let invalid = Refusal::ChallengeInvalid;
+        if text.len() != CHALLENGE_BYTES {
+            return Err(invalid);
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| invalid)?;
+        Blind::try_from(bytes).map(Self).map_err(|_| invalid)
+    }
+}
+
+/// Sends a person to an issuer, to come back to who has the secret of this challenge.
 ///
 /// # Errors
 /// Refused where there is no such issuer, or it was asked too often; unavailable when the issuer
 /// does not answer.
-pub async fn begin(identity: &Identity, caller: &Caller, issuer: &str) -> Result<Sent> {
+pub async fn begin(
+    identity: &Identity,
+    caller: &Caller,
+    issuer: &str,
+    Challenge(challenge): Challenge,
+) -> Result<Sent> {
     let settings = known(identity, issuer)?;
     count(identity, caller).await?;
     let metadata = oidc::discover(&identity.http, settings).await?;
@@ -61,6 +92,7 @@ pub async fn begin(identity: &Identity, caller: &Caller, issuer: &str) -> Result
                 id,
                 issuer: settings.name.clone(),
                 sealed: kek.seal(tx.ids(), cell(id), text.as_bytes())?,
+                challenge: challenge.to_vec(),
                 expires_at,
             };
             store::insert_request(tx, &hash(&secrets.state), request).await?;
@@ -75,26 +107,27 @@ pub async fn begin(identity: &Identity, caller: &Caller, issuer: &str) -> Result
 }
 
 /// Signs in whom an issuer has sent back. What was kept of her going is used up first: she comes
-/// back once, whatever becomes of it.
+/// back once, whatever becomes of it. Who has not the secret uses nothing up.
 ///
 /// # Errors
-/// [`Refusal::OidcStateExpired`] for a state that is unknown, over or used;
+/// [`Refusal::OidcStateExpired`] for a state that is unknown, over, used or another client's;
 /// [`Refusal::OutsideCodeInvalid`] when the issuer or its token is not to be believed; unavailable
 /// when it does not answer.
 pub async fn finish(
     identity: &Identity,
-    state: &str,
+    (state, secret): (&str, &str),
     code: &OutsideCode,
     origin: &Origin,
 ) -> Result<Entered> {
     if state.len() > STATE_BYTES_MAX {
         return Err(Refusal::OidcStateExpired.into());
     }
+    let challenge = challenge_of(secret).ok_or(Refusal::OidcStateExpired)?;
     let ctx = &identity.ctx;
     let request = ctx
         .db
         .tx("take_oidc_login", async |tx| {
-            store::take_request(tx, &hash(state)).await
+            store::take_request(tx, &hash(state), &challenge).await
         })
         .await?;
     let request = request.ok_or(Refusal::OidcStateExpired)?;
@@ -111,7 +144,7 @@ pub async fn finish(
     };
     let now = ctx.clock.now();
     let subject = oidc::subject_of(&identity.http, settings, (&secrets, code), now).await?;
-    enter(identity, &subject, origin).await
+    enter(identity, (&subject, Some(challenge)), origin).await
 }
 
 fn known<'a>(identity: &'a Identity, name: &str) -> Result<&'a IssuerSettings> {

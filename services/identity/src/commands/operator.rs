@@ -41,10 +41,11 @@ pub async fn create_first_operator(
             }
             let member = person(tx, vault, phone, name).await?;
             join(tx, root.into(), &[member.0]).await?;
-            let held = roles::held(tx, member, root, Role::Operator).await?;
-            if held.is_none() {
-                give(tx, member, root, Role::Operator).await?;
-            }
+            let held = match roles::held(tx, member, root, Role::Operator).await? {
+                Some(held) => held,
+                None => give(tx, member, root, Role::Operator).await?,
+            };
+            roles::set_founding(tx, held.id).await?;
             tx.audit(
                 AuditRow::system("create_first_operator", member)
                     .detail(serde_json::json!({ "forced": forced })),

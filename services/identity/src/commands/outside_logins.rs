@@ -10,24 +10,29 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use kit::access::{self, Caller};
 use kit::audit::AuditRow;
-use kit::{Ctx, Result};
+use kit::{Ctx, Result, Tx};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::logins::{Session, open, proven};
-use super::settled;
+use super::logins::{Opened, Session, open, proven};
+use super::{notices, settled};
 use crate::domain::identifier::Phone;
+use crate::domain::notice::Notice;
 use crate::domain::origin::Origin;
 use crate::domain::subject::{METHODS_MAX, OutsideCode, Subject, TICKET_SECONDS};
 use crate::error::Refusal;
 use crate::store::limits::Counter;
 use crate::store::login_methods::{self as store, NewMethodRow, Ticket};
-use crate::store::people::Blind;
+use crate::store::people::{Blind, PersonRow};
 use crate::vault::{Cell, Vault};
 use crate::{Identity, wechat};
 
 /// The longest ticket that is looked at, in bytes.
 const TICKET_BYTES_MAX: usize = 64;
+/// The shortest secret of a client that counts, in bytes: 256 bits in base64.
+pub const SECRET_BYTES_MIN: usize = 43;
+/// The longest secret of a client that is looked at, in bytes.
+pub const SECRET_BYTES_MAX: usize = 128;
 
 /// What a person's phone is linked by; good once.
 #[derive(Clone)]
@@ -66,7 +71,7 @@ pub async fn login_with_wechat(
     let settings = settings.ok_or(Refusal::LoginKindOff)?;
     count(identity, caller).await?;
     let subject = wechat::subject_of(&identity.http, settings, code).await?;
-    enter(identity, &subject, origin).await
+    enter(identity, (&subject, None), origin).await
 }
 
 /// Counts who asks other parties, by the address: their own limits are the whole union's.
@@ -92,10 +97,11 @@ pub(crate) async fn count(identity: &Identity, caller: &Caller) -> Result<()> {
         .await
 }
 
-/// Signs in whom another party has named, or gives her a ticket.
+/// Signs in whom another party has named, or gives her a ticket; that is good for the client alone
+/// that has the secret of the challenge, where there is one.
 pub(crate) async fn enter(
     identity: &Identity,
-    subject: &Subject,
+    (subject, challenge): (&Subject, Option<Blind>),
     origin: &Origin,
 ) -> Result<Entered> {
     let vault = &identity.vault;
@@ -105,7 +111,8 @@ pub(crate) async fn enter(
         .tx("outside_login", async |tx| {
             let blind = vault.blind_subject(subject);
             if let Some(person) = store::by_subject(tx, &blind).await? {
-                return Ok(Entered::In(open(identity, tx, &person, origin).await?));
+                let by = (Opened::ByWord, origin);
+                return Ok(Entered::In(open(identity, tx, &person, by).await?));
             }
             let ticket = URL_SAFE_NO_PAD.encode(tx.ids().bytes32());
             let (id, expires_at) = (tx.uuid(), tx.now() + TimeDelta::seconds(TICKET_SECONDS));
@@ -119,6 +126,7 @@ pub(crate) async fn enter(
                 kind: subject.kind(),
                 blind,
                 subject: sealed,
+                challenge,
                 expires_at,
             };
             store::insert_ticket(tx, row).await?;
@@ -129,27 +137,29 @@ pub(crate) async fn enter(
 }
 
 /// Links whom another party has named to the person whose phone was sent this code, and signs her
-/// in.
+/// in. A ticket of an OIDC login needs the secret of the client that began it. She is told of the
+/// link, wherever it was made.
 ///
 /// # Errors
-/// [`Refusal::LinkExpired`] for a ticket that is unknown, over or used;
+/// [`Refusal::LinkExpired`] for a ticket that is unknown, over, used or another client's;
 /// [`Refusal::LoginMethodsFull`] for who has linked as many as there can be; as for a login
 /// otherwise.
 pub async fn link_login(
     identity: &Identity,
-    ticket: &str,
+    (ticket, secret): (&str, Option<&str>),
     (phone, given): (&Phone, &str),
     origin: &Origin,
 ) -> Result<Session> {
     if ticket.len() > TICKET_BYTES_MAX {
         return Err(Refusal::LinkExpired.into());
     }
+    let challenge = secret.and_then(challenge_of);
     let hash = hash(ticket);
     let result = identity
         .ctx
         .db
         .tx("link_login", async |tx| {
-            let Some(ticket) = store::lock_ticket(tx, &hash).await? else {
+            let Some(ticket) = store::lock_ticket(tx, &hash, challenge.as_ref()).await? else {
                 return Ok(Err(Refusal::LinkExpired));
             };
             let person = match proven(tx, &identity.vault, phone, given).await? {
@@ -161,26 +171,17 @@ pub async fn link_login(
                 return Ok(Err(Refusal::LoginMethodsFull));
             }
             store::use_ticket(tx, &hash).await?;
-            let key = identity.vault.data_key(person.member, &person.data_key)?;
-            let subject = subject_of(&identity.vault, &ticket)?;
-            let id = tx.uuid();
-            let sealed = key.seal(tx.ids(), method_cell(id), subject.text().as_bytes())?;
-            let row = NewMethodRow {
-                id,
-                member: person.member,
+            let id = link(tx, &identity.vault, &person, &ticket).await?;
+            let by = (Opened::ByPhone, origin);
+            let session = open(identity, tx, &person, by).await?;
+            let told = Notice::LoginLinked {
+                login: session.login.0,
                 kind: ticket.kind,
-                subject: sealed,
-                blind: ticket.blind,
+                at: tx.now(),
             };
-            store::insert(tx, row).await?;
-            tx.audit(
-                AuditRow {
-                    member: Some(person.member),
-                    ..AuditRow::system("link_login", id)
-                }
-                .detail(serde_json::json!({ "kind": ticket.kind.as_str() })),
-            );
-            open(identity, tx, &person, origin).await.map(Ok)
+            let told = notices::about(session.member, &id.to_string(), told);
+            notices::tell(tx, &[told]).await?;
+            Ok(Ok(session))
         })
         .await;
     match settled(result) {
@@ -190,6 +191,30 @@ pub async fn link_login(
         }
         other => other,
     }
+}
+
+/// Writes that what a ticket stands for signs this person in from now on; the new way's id.
+async fn link(tx: &Tx, vault: &Vault, person: &PersonRow, ticket: &Ticket) -> Result<Uuid> {
+    let key = vault.data_key(person.member, &person.data_key)?;
+    let subject = subject_of(vault, ticket)?;
+    let id = tx.uuid();
+    let sealed = key.seal(tx.ids(), method_cell(id), subject.text().as_bytes())?;
+    let row = NewMethodRow {
+        id,
+        member: person.member,
+        kind: ticket.kind,
+        subject: sealed,
+        blind: ticket.blind,
+    };
+    store::insert(tx, row).await?;
+    tx.audit(
+        AuditRow {
+            member: Some(person.member),
+            ..AuditRow::system("link_login", id)
+        }
+        .detail(serde_json::json!({ "kind": ticket.kind.as_str() })),
+    );
+    Ok(id)
 }
 
 /// Takes a way to sign in away that is one's own and no phone.
@@ -222,6 +247,14 @@ const fn ticket_cell(ticket: Uuid) -> Cell {
 
 const fn method_cell(method: Uuid) -> Cell {
     Cell::new("login_method", "subject", method)
+}
+
+/// What the secret of a client answers; `None` for one that is too short to be a secret (RFC 7636
+/// §4.1 has the same lengths), or too long to be looked at.
+pub(crate) fn challenge_of(secret: &str) -> Option<Blind> {
+    (SECRET_BYTES_MIN..=SECRET_BYTES_MAX)
+        .contains(&secret.len())
+        .then(|| hash(secret))
 }
 
 /// 256 random bits: a plain hash keeps them as well as a slow one would.

@@ -2,7 +2,8 @@
 //!
 //! Whoever looks at a code first locks the person's count of wrong ones and then her factor, so
 //! that codes that come at once are looked at one by one: none is taken twice, and no more wrong
-//! ones are looked at than may be. A wrong code is counted though it is refused.
+//! ones are looked at than may be. A wrong code is counted though it is refused. Who shows that she
+//! has her factor ends a reset of it that was asked for: there is no need of one.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use kit::access::{self, Caller, Member};
@@ -11,18 +12,20 @@ use kit::types::MemberId;
 use kit::{Ctx, Error, Result, Tx};
 
 use super::logins::withdraw_all;
-use super::settled;
 use super::tokens::{self, Access};
+use super::{notices, settled};
 use crate::Identity;
 use crate::domain::identifier::Phone;
+use crate::domain::notice::Notice;
 use crate::domain::second_factor::{
-    self as domain, Factor, Given, PENDING_SECONDS, RECOVERY_CODES, RECOVERY_SYMBOLS,
+    self as domain, Change, Factor, Given, PENDING_SECONDS, RECOVERY_CODES, RECOVERY_SYMBOLS,
+    SignedIn,
 };
 use crate::due;
 use crate::error::Refusal;
 use crate::store::logins::{self, LoginRow, Reason};
 use crate::store::second_factors::{self as store, FactorRow};
-use crate::store::{limits, people};
+use crate::store::{limits, people, roles};
 use crate::totp::Secret;
 use crate::vault::{Cell, SealingKey, Vault};
 
@@ -73,20 +76,26 @@ const fn secret_cell(factor: uuid::Uuid) -> Cell {
 ///
 /// # Errors
 /// Unauthenticated; for a first factor the login must be fresh, so that nobody gets one by a
-/// device that was left open; for another one the factor that is there must have been shown.
+/// device that was left open, and by SMS for who holds a role; for another one the factor that is there must have been shown.
 pub async fn enrol(identity: &Identity, caller: &Caller) -> Result<Enrolment> {
     identity
         .ctx
         .db
         .tx("enrol_second_factor", async |tx| {
             let member = access::member(tx, caller).await?;
+            let key = data_key(tx, &identity.vault, member.id).await?;
             if store::lock_confirmed(tx, member.id).await?.is_some() {
                 access::stepped_up(tx, caller)?;
             } else {
-                domain::may_enrol(own_login(tx, member).await?.created_at, tx.now())?;
+                let login = own_login(tx, member).await?;
+                let login = SignedIn {
+                    at: login.created_at,
+                    by_phone: login.by_phone,
+                    holds_role: roles::holds_any(tx, member.id).await?,
+                };
+                domain::may_enrol(login, tx.now())?;
             }
             let (id, secret) = (tx.uuid(), Secret::random(tx.ids()));
-            let key = data_key(tx, &identity.vault, member.id).await?;
             let sealed = key.seal(tx.ids(), secret_cell(id), secret.bytes())?;
             store::begin(tx, id, member.id, sealed).await?;
             let expires_at = tx.now() + TimeDelta::seconds(PENDING_SECONDS);
@@ -115,7 +124,8 @@ async fn account(tx: &Tx, key: &SealingKey, member: MemberId) -> Result<String> 
 /// has shown her second factor by that.
 ///
 /// # Errors
-/// Unauthenticated; refused when none was begun in time, the code is wrong, or too many were.
+/// Unauthenticated; refused when none was begun in time, the code is wrong, or too many were; and
+/// when there is one already that was not shown.
 pub async fn confirm(identity: &Identity, caller: &Caller, given: &Given) -> Result<Confirmed> {
     let result = identity
         .ctx
@@ -123,6 +133,11 @@ pub async fn confirm(identity: &Identity, caller: &Caller, given: &Given) -> Res
         .tx("confirm_second_factor", async |tx| {
             let member = access::member(tx, caller).await?;
             may_try(tx, member).await?;
+            // Again, for there may be one since this one was begun.
+            let replaces = store::lock_confirmed(tx, member.id).await?.is_some();
+            if replaces {
+                access::stepped_up(tx, caller)?;
+            }
             let row = store::lock_pending(tx, member.id)
                 .await?
                 .ok_or(Refusal::SecondFactorAbsent)?;
@@ -134,6 +149,14 @@ pub async fn confirm(identity: &Identity, caller: &Caller, given: &Given) -> Res
                 Ok(last_step) => store::confirm(tx, row.id, member.id, last_step).await?,
                 Err(why) => return refused(tx, member, why).await,
             }
+            let change = if replaces {
+                logins::end_step_ups(tx, member.id, member.login).await?;
+                Change::Replaced
+            } else {
+                Change::Enrolled
+            };
+            void_reset(tx, member).await?;
+            tell(tx, member.id, row.id, change).await?;
             let recovery_codes = new_recovery_codes(tx, &identity.vault, member.id).await?;
             tx.audit(member.audit("confirm_second_factor", row.id));
             Ok(Ok(Confirmed {
@@ -177,6 +200,7 @@ pub async fn verify(identity: &Identity, caller: &Caller, given: &Given) -> Resu
                     "recovery_code"
                 }
             };
+            void_reset(tx, member).await?;
             tx.audit(
                 member
                     .audit("verify_second_factor", row.id)
@@ -220,6 +244,8 @@ pub async fn remove(ctx: &Ctx, caller: &Caller) -> Result<MemberId> {
             store::remove(tx, member.id).await?;
             withdraw_all(tx, member.id, Some(member.login), Reason::SecondFactor).await?;
             logins::step_up(tx, member.login.0, None).await?;
+            void_reset(tx, member).await?;
+            tell(tx, member.id, row.id, Change::Removed).await?;
             tx.audit(member.audit("remove_second_factor", row.id));
             Ok(member.id)
         })
@@ -239,6 +265,30 @@ pub async fn expire(ctx: &Ctx, id: uuid::Uuid) -> Result<()> {
             Ok(())
         })
         .await
+}
+
+/// Tells a person what becomes of her second factor; `about` is the factor or the reset.
+pub(super) async fn tell(
+    tx: &Tx,
+    member: MemberId,
+    about: uuid::Uuid,
+    change: Change,
+) -> Result<()> {
+    let told = Notice::SecondFactorChanged {
+        change,
+        at: tx.now(),
+    };
+    let about = format!("{about}/{}", change.as_str());
+    notices::tell(tx, &[notices::about(member, &about, told)]).await
+}
+
+/// Ends a reset that was asked for, since the person has her factor. Whoever calls holds the
+/// factor's lock, as who asks for a reset does first.
+async fn void_reset(tx: &Tx, member: Member) -> Result<()> {
+    if store::void_reset(tx, member.id).await? > 0 {
+        tx.audit(member.audit("void_second_factor_reset", member.id));
+    }
+    Ok(())
 }
 
 /// The caller and the factor she has just shown, locked.

@@ -1,5 +1,6 @@
 //! The second factor of a person who has lost all of it, taken away by two operators: one asks, and
-//! another one asks the same within a day. Neither is that person.
+//! another one asks the same within a day. Neither is that person, both were operators for a week
+//! before, and she is told when it is asked for and when it is done.
 
 use kit::access::{self, Caller};
 use kit::audit::AuditRow;
@@ -9,18 +10,20 @@ use kit::{Ctx, Result};
 use uuid::Uuid;
 
 use super::logins::withdraw_all;
-use crate::domain::second_factor::{self as domain, Asked, Reset};
+use super::second_factor::tell;
+use crate::domain::second_factor::{self as domain, Asked, Change, Reset};
 use crate::due;
 use crate::error::Refusal;
 use crate::store::logins::Reason;
+use crate::store::roles;
 use crate::store::second_factors::{self as store, ResetRow};
 
 /// Asks for the reset of a person's second factor, or, as the second operator, does it: the factor
 /// and its recovery codes are gone, and every login of the person ends.
 ///
 /// # Errors
-/// Operators only, their own second factor shown; refused for oneself, and when the person has
-/// none.
+/// Operators only, their own second factor shown; refused for oneself, for who has not been an
+/// operator long enough, and when the person has none.
 pub async fn reset(ctx: &Ctx, caller: &Caller, of: MemberId) -> Result<Reset> {
     ctx.db
         .tx("reset_second_factor", async |tx| {
@@ -29,20 +32,24 @@ pub async fn reset(ctx: &Ctx, caller: &Caller, of: MemberId) -> Result<Reset> {
             // Locked first: two operators at once are one after the other.
             let factor = store::lock_confirmed(tx, of).await?;
             let asked = store::lock_reset(tx, of).await?;
-            let reset = domain::reset(of, by.id, asked.map(|row| row.asked), tx.now())?;
+            let before = match asked {
+                Some(row) => Some((row.asked, roles::tenure(tx, row.asked.by).await?)),
+                None => None,
+            };
+            let second = (by.id, roles::tenure(tx, by.id).await?);
+            let reset = domain::reset(of, second, before, tx.now())?;
             if factor.is_none() {
                 return Err(Refusal::SecondFactorAbsent.into());
             }
             match reset {
                 Reset::Waits { .. } => return Ok(reset),
                 Reset::Begins { expires_at } => {
-                    if let Some(over) = asked {
-                        store::expire_reset(tx, over.id).await?;
-                    }
+                    store::void_reset(tx, of).await?;
                     let row = ResetRow {
                         id: tx.uuid(),
                         asked: Asked {
                             by: by.id,
+                            at: tx.now(),
                             expires_at,
                         },
                     };
@@ -50,11 +57,13 @@ pub async fn reset(ctx: &Ctx, caller: &Caller, of: MemberId) -> Result<Reset> {
                     tx.plan(NewDue::new(due::SECOND_FACTOR_RESET, row.id, expires_at));
                     metrics::counter!("bashu_identity_second_factor_resets_asked_total")
                         .increment(1);
+                    tell(tx, of, row.id, Change::ResetAsked).await?;
                     tx.audit(by.audit("ask_second_factor_reset", of));
                 }
                 Reset::Done => {
                     if let Some(row) = asked {
                         store::finish_reset(tx, row.id, by.id).await?;
+                        tell(tx, of, row.id, Change::ResetDone).await?;
                     }
                     store::remove(tx, of).await?;
                     let ended = withdraw_all(tx, of, None, Reason::SecondFactor).await?;

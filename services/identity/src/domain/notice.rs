@@ -8,6 +8,8 @@ use kit::types::{EntitlementId, OrderId, OrganisationId, SHANGHAI_OFFSET_SECONDS
 use uuid::Uuid;
 
 use super::role::Role;
+use super::second_factor::Change;
+use super::subject;
 use crate::error::Refusal;
 
 /// How long a notice is kept, read or not, in days; the text of the consent to SMS says so too.
@@ -65,6 +67,14 @@ pub enum Notice {
     },
     /// Somebody signed in as her, when she was signed in elsewhere before.
     NewLogin { login: Uuid, at: DateTime<Utc> },
+    /// Another party's word signs her in from now on; the login that linked it.
+    LoginLinked {
+        login: Uuid,
+        kind: subject::Kind,
+        at: DateTime<Utc>,
+    },
+    /// What becomes of her second factor.
+    SecondFactorChanged { change: Change, at: DateTime<Utc> },
 }
 
 /// Which of them.
@@ -78,10 +88,12 @@ pub enum Kind {
     OnRoster,
     RoleGranted,
     NewLogin,
+    LoginLinked,
+    SecondFactorChanged,
 }
 
 impl Kind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Bought,
         Self::Activated,
         Self::Expiring,
@@ -90,6 +102,8 @@ impl Kind {
         Self::OnRoster,
         Self::RoleGranted,
         Self::NewLogin,
+        Self::LoginLinked,
+        Self::SecondFactorChanged,
     ];
 
     /// As it is stored.
@@ -103,6 +117,8 @@ impl Kind {
             Self::OnRoster => "on_roster",
             Self::RoleGranted => "role_granted",
             Self::NewLogin => "new_login",
+            Self::LoginLinked => "login_linked",
+            Self::SecondFactorChanged => "second_factor_changed",
         }
     }
 
@@ -121,7 +137,9 @@ impl Kind {
             | Self::Expiring
             | Self::OnRoster
             | Self::RoleGranted
-            | Self::NewLogin => None,
+            | Self::NewLogin
+            | Self::LoginLinked
+            | Self::SecondFactorChanged => None,
         }
     }
 
@@ -170,6 +188,8 @@ impl Notice {
             Self::OnRoster { .. } => Kind::OnRoster,
             Self::RoleGranted { .. } => Kind::RoleGranted,
             Self::NewLogin { .. } => Kind::NewLogin,
+            Self::LoginLinked { .. } => Kind::LoginLinked,
+            Self::SecondFactorChanged { .. } => Kind::SecondFactorChanged,
         }
     }
 
@@ -228,6 +248,8 @@ impl Notice {
                     ),
                 )
             }
+            Self::LoginLinked { kind, at, .. } => linked(*kind, *at),
+            Self::SecondFactorChanged { change, at } => changed(*change, *at),
         }
     }
 
@@ -246,7 +268,9 @@ impl Notice {
             | Self::Expiring { .. }
             | Self::OnRoster { .. }
             | Self::RoleGranted { .. }
-            | Self::NewLogin { .. } => Vec::new(),
+            | Self::NewLogin { .. }
+            | Self::LoginLinked { .. }
+            | Self::SecondFactorChanged { .. } => Vec::new(),
         }
     }
 }
@@ -256,6 +280,50 @@ pub fn reminder(start: NaiveDate, end: NaiveDate, now: DateTime<Utc>) -> Option<
     let days = end.signed_duration_since(start).num_days();
     let at = day_start(end) - TimeDelta::days(EXPIRING_DAYS) + TimeDelta::hours(EXPIRING_HOUR);
     (days > EXPIRING_DAYS && now < day_start(end)).then(|| at.max(now))
+}
+
+/// That another party's word signs somebody in, and what she does who did not link it.
+fn linked(kind: subject::Kind, at: DateTime<Utc>) -> (String, String) {
+    let (zh, en) = match kind {
+        subject::Kind::Wechat => ("微信", "WeChat"),
+        subject::Kind::Oidc => ("统一身份认证", "another identity provider"),
+    };
+    let at = minute(at);
+    (
+        format!(
+            "您的账号于 {at} 绑定了{zh}登录。如非本人操作，请立即在所有设备退出并解除绑定，\
+             然后致电 12351。"
+        ),
+        format!(
+            "{en} was linked to your account at {at} and signs you in from now on. If that was not \
+             you, sign out everywhere, take all links away with it, and call 12351."
+        ),
+    )
+}
+
+/// What became of somebody's second factor, and what she does who did not change it.
+fn changed(change: Change, at: DateTime<Utc>) -> (String, String) {
+    let (zh, en) = match change {
+        Change::Enrolled => ("已绑定", "was set up"),
+        Change::Replaced => ("已更换", "was replaced"),
+        Change::Removed => ("已解除", "was taken away"),
+        Change::ResetAsked => (
+            "有一名运维人员申请重置，另一名确认后即被解除",
+            "will be reset once a second operator asks for that as the first one did",
+        ),
+        Change::ResetDone => ("已由两名运维人员重置", "was reset by two operators"),
+    };
+    let at = minute(at);
+    (
+        format!(
+            "您的动态口令：{zh}（{at}）。如非本人操作或申请，请立即在所有设备退出并解除绑定，\
+             然后致电 12351。"
+        ),
+        format!(
+            "Your second factor {en} ({at}). If you did not ask for that, sign out everywhere, take \
+             all links away with it, and call 12351."
+        ),
+    )
 }
 
 /// The day before the first on which it counts no more.
@@ -338,7 +406,23 @@ mod tests {
                 login: Uuid::from_u128(1),
                 at: DateTime::UNIX_EPOCH,
             },
+            Notice::LoginLinked {
+                login: Uuid::from_u128(1),
+                kind: subject::Kind::Wechat,
+                at: DateTime::UNIX_EPOCH,
+            },
+            Notice::LoginLinked {
+                login: Uuid::from_u128(1),
+                kind: subject::Kind::Oidc,
+                at: DateTime::UNIX_EPOCH,
+            },
         ]
+        .into_iter()
+        .chain(Change::ALL.map(|change| Notice::SecondFactorChanged {
+            change,
+            at: DateTime::UNIX_EPOCH,
+        }))
+        .collect()
     }
 
     /// Each kind has a text of its own in both languages, with and without the names it wants.

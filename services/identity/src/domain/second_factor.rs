@@ -28,6 +28,9 @@ pub const RECOVERY_CODES: usize = 10;
 pub const RECOVERY_SYMBOLS: usize = 10;
 /// How long the second operator has, in seconds.
 pub const RESET_SECONDS: i64 = 86_400;
+/// How long before a reset was asked for both of its operators must have been operators, in days:
+/// nobody makes himself a second one for it.
+pub const OPERATOR_DAYS_MIN: i64 = 7;
 
 /// Crockford's: no letter looks like a digit.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -141,22 +144,97 @@ pub fn may_try(wrong_in_hour: i32, wrong_in_day: i32) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// A login that is to get its person a first second factor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignedIn {
+    pub at: DateTime<Utc>,
+    /// Whether a code that her phone was sent opened it.
+    pub by_phone: bool,
+    /// Whether she holds any role.
+    pub holds_role: bool,
+}
+
 /// Whether a login may get its person a first second factor: one that a thief has found open may
-/// not, for it is older.
+/// not, for it is older; nor one by another party's word where a role is at stake, for who comes
+/// first is whom the factor belongs to.
 ///
 /// # Errors
-/// [`Refusal::LoginNotFresh`].
-pub fn may_enrol(signed_in_at: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), Refusal> {
-    if now >= signed_in_at + TimeDelta::seconds(FRESH_LOGIN_SECONDS) {
+/// [`Refusal::LoginNotFresh`] or [`Refusal::LoginNotByPhone`].
+pub fn may_enrol(login: SignedIn, now: DateTime<Utc>) -> Result<(), Refusal> {
+    if now >= login.at + TimeDelta::seconds(FRESH_LOGIN_SECONDS) {
         return Err(Refusal::LoginNotFresh);
     }
+    if login.holds_role && !login.by_phone {
+        return Err(Refusal::LoginNotByPhone);
+    }
     Ok(())
+}
+
+/// What becomes of a second factor, as its person is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    Enrolled,
+    Replaced,
+    Removed,
+    /// One operator has asked for its reset.
+    ResetAsked,
+    /// Two have.
+    ResetDone,
+}
+
+impl Change {
+    pub const ALL: [Self; 5] = [
+        Self::Enrolled,
+        Self::Replaced,
+        Self::Removed,
+        Self::ResetAsked,
+        Self::ResetDone,
+    ];
+
+    /// As it is stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enrolled => "enrolled",
+            Self::Replaced => "replaced",
+            Self::Removed => "removed",
+            Self::ResetAsked => "reset_asked",
+            Self::ResetDone => "reset_done",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|change| change.as_str() == text)
+    }
+}
+
+/// Since when somebody is an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tenure {
+    /// She is none now.
+    None,
+    /// Another operator made her one.
+    Since(DateTime<Utc>),
+    /// She was made one on the command line, by who has the machine: she counts at once.
+    Founding,
+}
+
+impl Tenure {
+    fn counts_at(self, asked_at: DateTime<Utc>) -> bool {
+        match self {
+            Self::None => false,
+            Self::Since(at) => at + TimeDelta::days(OPERATOR_DAYS_MIN) <= asked_at,
+            Self::Founding => true,
+        }
+    }
 }
 
 /// What an operator asked for, to be confirmed by another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
     pub by: MemberId,
+    pub at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
 }
 
@@ -171,30 +249,36 @@ pub enum Reset {
     Done,
 }
 
-/// What it means that operator `by` asks for the reset of `of`'s second factor.
+/// What it means that operator `by` asks for the reset of `of`'s second factor. `asked` is what was
+/// asked before and since when its operator is one.
+///
+/// Both operators count who were operators for [`OPERATOR_DAYS_MIN`] when the first one asked. What
+/// somebody asked who is none any more, or was none for so long, begins anew.
 ///
 /// # Errors
-/// [`Refusal::ResetOfOwn`].
+/// [`Refusal::ResetOfOwn`] or [`Refusal::OperatorTooNew`].
 pub fn reset(
     of: MemberId,
-    by: MemberId,
-    asked: Option<Asked>,
+    (by, tenure): (MemberId, Tenure),
+    asked: Option<(Asked, Tenure)>,
     now: DateTime<Utc>,
 ) -> Result<Reset, Refusal> {
     if of == by {
         return Err(Refusal::ResetOfOwn);
     }
+    let asked = asked
+        .filter(|(asked, first)| now < asked.expires_at && first.counts_at(asked.at))
+        .map(|(asked, _)| asked);
+    let since = asked.map_or(now, |asked| asked.at);
+    if !tenure.counts_at(since) {
+        return Err(Refusal::OperatorTooNew);
+    }
     Ok(match asked {
-        Some(asked) if now < asked.expires_at => {
-            if asked.by == by {
-                Reset::Waits {
-                    expires_at: asked.expires_at,
-                }
-            } else {
-                Reset::Done
-            }
-        }
-        Some(_) | None => Reset::Begins {
+        Some(asked) if asked.by == by => Reset::Waits {
+            expires_at: asked.expires_at,
+        },
+        Some(_) => Reset::Done,
+        None => Reset::Begins {
             expires_at: now + TimeDelta::seconds(RESET_SECONDS),
         },
     })
@@ -295,8 +379,60 @@ mod tests {
 
     #[test]
     fn only_a_fresh_login_gets_a_first_factor() {
-        assert_eq!(may_enrol(at(0), at(899)), Ok(()));
-        assert_eq!(may_enrol(at(0), at(900)), Err(Refusal::LoginNotFresh));
+        for (by_phone, holds_role) in [(true, true), (true, false), (false, false)] {
+            let login = SignedIn {
+                at: at(0),
+                by_phone,
+                holds_role,
+            };
+            assert_eq!(may_enrol(login, at(899)), Ok(()));
+            assert_eq!(may_enrol(login, at(900)), Err(Refusal::LoginNotFresh));
+        }
+        let by_word = SignedIn {
+            at: at(0),
+            by_phone: false,
+            holds_role: true,
+        };
+        let refused = may_enrol(by_word, at(0));
+        assert_eq!(refused, Err(Refusal::LoginNotByPhone));
+    }
+
+    #[test]
+    fn a_change_is_read_back_as_it_is_stored() {
+        for change in Change::ALL {
+            assert_eq!(Change::parse(change.as_str()), Some(change));
+        }
+        assert_eq!(Change::parse("lost"), None);
+    }
+
+    /// Who became an operator within the week before the first one asked is no second one, and who
+    /// is none any more asked for nothing.
+    #[test]
+    fn nobody_makes_himself_a_second_operator() {
+        let person = |number| MemberId(Uuid::from_u128(number));
+        let (of, one, two) = (person(1), person(2), person(3));
+        let week = OPERATOR_DAYS_MIN * 86_400;
+        let asked = Asked {
+            by: one,
+            at: at(0),
+            expires_at: at(RESET_SECONDS),
+        };
+        let new = Tenure::Since(at(1 - week));
+        let old = Tenure::Since(at(-week));
+        let founded = Some((asked, Tenure::Founding));
+        assert_eq!(reset(of, (two, old), founded, at(1)), Ok(Reset::Done));
+        // Meanwhile a week has gone by, but not before he was asked.
+        let refused = Err(Refusal::OperatorTooNew);
+        assert_eq!(reset(of, (two, new), founded, at(1)), refused);
+        assert_eq!(reset(of, (two, new), None, at(0)), refused);
+        assert_eq!(reset(of, (two, Tenure::None), founded, at(1)), refused);
+        for first in [new, Tenure::None] {
+            let begins = Ok(Reset::Begins {
+                expires_at: at(1 + RESET_SECONDS),
+            });
+            let before = Some((asked, first));
+            assert_eq!(reset(of, (two, old), before, at(1)), begins);
+        }
     }
 
     #[test]
@@ -306,27 +442,31 @@ mod tests {
         let begins = |now: i64| Reset::Begins {
             expires_at: at(now + RESET_SECONDS),
         };
-        let asked = Some(Asked {
+        let founding = |by| (by, Tenure::Founding);
+        let asked = Asked {
             by: one,
+            at: at(0),
             expires_at: at(RESET_SECONDS),
-        });
-        assert_eq!(reset(of, one, None, at(0)), Ok(begins(0)));
+        };
+        let asked = Some((asked, Tenure::Founding));
+        assert_eq!(reset(of, founding(one), None, at(0)), Ok(begins(0)));
         let waits = Reset::Waits {
             expires_at: at(RESET_SECONDS),
         };
-        assert_eq!(reset(of, one, asked, at(1)), Ok(waits));
+        assert_eq!(reset(of, founding(one), asked, at(1)), Ok(waits));
         assert_eq!(
-            reset(of, two, asked, at(RESET_SECONDS - 1)),
+            reset(of, founding(two), asked, at(RESET_SECONDS - 1)),
             Ok(Reset::Done)
         );
         for by in [one, two] {
             assert_eq!(
-                reset(of, by, asked, at(RESET_SECONDS)),
+                reset(of, founding(by), asked, at(RESET_SECONDS)),
                 Ok(begins(RESET_SECONDS))
             );
         }
         for asked in [None, asked] {
-            assert_eq!(reset(of, of, asked, at(0)), Err(Refusal::ResetOfOwn));
+            let own = reset(of, founding(of), asked, at(0));
+            assert_eq!(own, Err(Refusal::ResetOfOwn));
         }
     }
 }

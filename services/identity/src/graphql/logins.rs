@@ -8,6 +8,7 @@ use kit::types::{LoginId, MemberId};
 use super::input::{request, uuid};
 use super::members::is_current;
 use super::outside_logins::origin;
+use crate::commands::logins::Everywhere;
 use crate::commands::{codes, logins};
 use crate::domain::code::{CODE_PAUSE_SECONDS, CODE_SECONDS};
 use crate::domain::identifier::Phone;
@@ -60,7 +61,7 @@ impl Login {
         self.view.network.as_deref()
     }
 
-    /// When a second factor was last shown with it.
+    /// When a second factor was last shown with it; null once it has renewed its tokens.
     async fn stepped_up_at(&self) -> Option<DateTime<Utc>> {
         self.view.row.stepped_up_at
     }
@@ -82,7 +83,8 @@ pub struct LoginTokens {
     access_token: String,
     /// Ten minutes from now.
     access_token_expires_at: DateTime<Utc>,
-    /// Until when a second factor counts that was shown; null where none does.
+    /// Null: a second factor counts with the token of `verifySecondFactor` alone. A time only where
+    /// a development world does without.
     stepped_up_until: Option<DateTime<Utc>>,
     /// Good once: `refreshLogin` answers with the next one.
     refresh_token: String,
@@ -163,6 +165,9 @@ pub struct SignOutEverywhereInput {
     /// Whether the device that asks stays signed in.
     #[graphql(default)]
     keep_this_device: bool,
+    /// Whether every way to sign in but the phone is taken away too: for who did not link it.
+    #[graphql(default)]
+    unlink_login_methods: bool,
 }
 
 kit::payload! {
@@ -237,6 +242,8 @@ kit::payload! {
     pub struct SignOutEverywherePayload / SignOutEverywhereUserError / SignOutEverywhereErrorCode {
         /// So many logins ended.
         ended: i32,
+        /// So many ways to sign in were taken away.
+        unlinked: i32,
     }
     refuses {}
 }
@@ -281,7 +288,8 @@ impl LoginMutation {
         LoginPayload::from_result(caller.language, result.await)
     }
 
-    /// Trades a refresh token for new tokens.
+    /// Trades a refresh token for new tokens. They say of no second factor: the access token before
+    /// them does so for as long as it lasts.
     async fn refresh_login(
         &self,
         ctx: &Context<'_>,
@@ -326,7 +334,8 @@ impl LoginMutation {
         WithdrawLoginPayload::from_result(caller.language, result.await)
     }
 
-    /// Signs out on all one's devices; their tokens stop counting everywhere within seconds.
+    /// Signs out on all one's devices; their tokens stop counting everywhere within seconds. Who was
+    /// signed in by somebody else has all ways to sign in but the phone taken away with it.
     async fn sign_out_everywhere(
         &self,
         ctx: &Context<'_>,
@@ -334,10 +343,14 @@ impl LoginMutation {
     ) -> Result<SignOutEverywherePayload> {
         let (identity, caller) = request(ctx)?;
         let result = async {
-            let kept = input.keep_this_device;
-            let ended = logins::sign_out_everywhere(&identity.ctx, caller, kept).await?;
+            let how = Everywhere {
+                keeps_this_device: input.keep_this_device,
+                unlinks: input.unlink_login_methods,
+            };
+            let ended = logins::sign_out_everywhere(&identity.ctx, caller, how).await?;
             Ok(SignOutEverywherePayload::done(
-                i32::try_from(ended).unwrap_or(i32::MAX),
+                i32::try_from(ended.logins).unwrap_or(i32::MAX),
+                i32::try_from(ended.methods).unwrap_or(i32::MAX),
             ))
         };
         SignOutEverywherePayload::from_result(caller.language, result.await)

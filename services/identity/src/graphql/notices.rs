@@ -34,6 +34,10 @@ pub enum NoticeKind {
     RoleGranted,
     /// Somebody signed in.
     NewLogin,
+    /// Another way to sign in was linked.
+    LoginLinked,
+    /// The second factor was set up, replaced or taken away, or its reset was asked for or done.
+    SecondFactorChanged,
 }
 
 /// Something that one is told of. It is kept for 180 days.
@@ -60,7 +64,7 @@ impl Notice {
         Ok(caller.language.choose(&zh, &en).to_owned())
     }
 
-    /// The order, pass, organisation or login that it is about, for `node(id)`.
+    /// The order, pass, organisation or login that it is about, or oneself, for `node(id)`.
     async fn about_id(&self) -> ID {
         match &self.0.kept.notice {
             Told::Bought { order, .. } | Told::Refunded { order, .. } => {
@@ -72,7 +76,12 @@ impl Notice {
             Told::OnRoster { organisation, .. } | Told::RoleGranted { organisation, .. } => {
                 GlobalId::of_uuid("Organisation", organisation.0)
             }
-            Told::NewLogin { login, .. } => GlobalId::of_uuid("Login", *login),
+            Told::NewLogin { login, .. } | Told::LoginLinked { login, .. } => {
+                GlobalId::of_uuid("Login", *login)
+            }
+            Told::SecondFactorChanged { .. } => {
+                GlobalId::of_uuid("Member", self.0.kept.member.0)
+            }
         }
     }
 

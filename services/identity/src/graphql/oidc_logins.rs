@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use super::input::request;
 use super::logins::LoginTokens;
 use super::outside_logins::{LoginLink, origin, parts};
-use crate::commands::oidc_logins::{self as commands, Sent};
+use crate::commands::oidc_logins::{self as commands, Challenge, Sent};
 use crate::domain::subject::OutsideCode;
 
 /// Where a person is sent to sign in.
@@ -36,11 +36,14 @@ impl From<Sent> for OidcLogin {
     }
 }
 
-/// Which issuer.
+/// Which issuer, and for which client.
 #[derive(Debug, InputObject)]
 pub struct BeginOidcLoginInput {
     /// The name that the union gave it.
     issuer: String,
+    /// SHA-256 of a secret that the client makes for this login, in base64url without padding: 43
+    /// characters. It keeps the secret for `loginWithOidc` and `linkLogin`.
+    challenge: String,
 }
 
 /// What came back from the issuer.
@@ -51,6 +54,8 @@ pub struct LoginWithOidcInput {
     state: String,
     /// The code that came back.
     code: String,
+    /// The secret of the challenge: 43 to 128 characters.
+    secret: String,
     /// What the device calls itself, 1 to 40 characters.
     device: Option<String>,
 }
@@ -64,6 +69,8 @@ kit::payload! {
     refuses {
         /// There is no such issuer.
         LoginKindOff,
+        /// It is no hash in base64url.
+        ChallengeInvalid,
         /// Too many logins from one address.
         TooManyLogins,
     }
@@ -79,7 +86,7 @@ kit::payload! {
         link: LoginLink,
     }
     refuses {
-        /// The state is wrong, over or used: begin anew.
+        /// The state is wrong, over, used, or not of this secret: begin anew.
         OidcStateExpired,
         /// The issuer does not take the code, or its word is not to be believed.
         OutsideCodeInvalid,
@@ -104,7 +111,8 @@ impl OidcLoginMutation {
     ) -> Result<BeginOidcLoginPayload> {
         let (identity, caller) = request(ctx)?;
         let result = async {
-            let sent = commands::begin(identity, caller, &input.issuer).await?;
+            let challenge = Challenge::parse(&input.challenge)?;
+            let sent = commands::begin(identity, caller, &input.issuer, challenge).await?;
             Ok(BeginOidcLoginPayload::done(OidcLogin::from(sent)))
         };
         BeginOidcLoginPayload::from_result(caller.language, result.await)
@@ -120,7 +128,8 @@ impl OidcLoginMutation {
         let result = async {
             let code = OutsideCode::parse(&input.code)?;
             let origin = origin(caller, input.device.as_deref())?;
-            let entered = commands::finish(identity, &input.state, &code, &origin).await?;
+            let proof = (input.state.as_str(), input.secret.as_str());
+            let entered = commands::finish(identity, proof, &code, &origin).await?;
             let (tokens, link) = parts(entered);
             Ok(LoginWithOidcPayload::done(tokens, link))
         };

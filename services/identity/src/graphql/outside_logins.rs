@@ -102,6 +102,8 @@ pub struct LinkLoginInput {
     phone: String,
     /// The six digits that `requestLoginCode` sent there.
     code: String,
+    /// The secret of the challenge, for a ticket from `loginWithOidc`.
+    secret: Option<String>,
     /// What the device calls itself, 1 to 40 characters.
     device: Option<String>,
 }
@@ -143,7 +145,7 @@ kit::payload! {
         tokens: LoginTokens,
     }
     refuses {
-        /// The ticket is wrong, over or used.
+        /// The ticket is wrong, over, used, or not of this secret.
         LinkExpired,
         /// She signs in in ten ways already.
         LoginMethodsFull,
@@ -209,7 +211,8 @@ impl OutsideLoginMutation {
             let phone = Phone::parse(&input.phone)?;
             let origin = origin(caller, input.device.as_deref())?;
             let proof = (&phone, input.code.trim());
-            let session = commands::link_login(identity, &input.ticket, proof, &origin).await?;
+            let ticket = (input.ticket.as_str(), input.secret.as_deref());
+            let session = commands::link_login(identity, ticket, proof, &origin).await?;
             Ok(LinkLoginPayload::done(LoginTokens::from(session)))
         };
         LinkLoginPayload::from_result(caller.language, result.await)

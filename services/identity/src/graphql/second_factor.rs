@@ -136,6 +136,8 @@ kit::payload! {
     refuses {
         /// A first second factor is set up within fifteen minutes of signing in.
         LoginNotFresh,
+        /// Who holds a role sets the first one up with a login by SMS.
+        LoginNotByPhone,
         /// There is one already, and it was not shown within the last ten minutes.
         StepUpRequired,
     }
@@ -158,6 +160,8 @@ kit::payload! {
         SecondFactorWrong,
         /// Five codes were wrong within the hour, or twenty within the day.
         TooManyTries,
+        /// There is one already, and it was not shown within the last ten minutes.
+        StepUpRequired,
     }
 }
 
@@ -228,6 +232,8 @@ kit::payload! {
         SecondFactorAbsent,
         /// Nobody resets her own.
         ResetOfOwn,
+        /// The operator was none for seven days before the first one asked.
+        OperatorTooNew,
         /// The operator's second factor was not shown within the last ten minutes.
         StepUpRequired,
     }
@@ -314,7 +320,8 @@ impl SecondFactorMutation {
     }
 
     /// Asks for the second factor of a person who has lost it to be taken away; when another
-    /// operator has asked the same within the last day, it is. Operators only.
+    /// operator has asked the same within the last day, it is. Operators of a week at least only;
+    /// she is told of both.
     async fn reset_second_factor(
         &self,
         ctx: &Context<'_>,

@@ -115,7 +115,7 @@ fn is_given(word: Word) -> bool {
 }
 
 /// Makes those who describe this person's entitlements wait, and waits for them: what she says
-/// reaches every entitlement of hers, also one that is just arriving.
+/// reaches every entitlement of hers, also one that is just arriving. Logins of hers wait too.
 ///
 /// # Errors
 /// When the database fails.

@@ -10,7 +10,8 @@ use super::broken;
 use super::people::{Blind, PersonRow};
 use crate::domain::subject::Kind;
 
-/// The active person who is signed in by this subject.
+/// The active person who is signed in by this subject, locked with it: see
+/// [`super::people::by_phone`].
 ///
 /// # Errors
 /// When the database fails.
@@ -18,7 +19,7 @@ pub async fn by_subject(tx: &Tx, blind: &Blind) -> Result<Option<PersonRow>> {
     tx.one(
         "SELECT p.member, p.data_key, p.name
          FROM login_method l JOIN person p ON p.member = l.member JOIN member m ON m.id = l.member
-         WHERE l.blind = $1 AND l.kind <> 'phone' AND m.state = 'active'",
+         WHERE l.blind = $1 AND l.kind <> 'phone' AND m.state = 'active' FOR SHARE OF m, l",
         [blind.to_vec().into()],
     )
     .await
@@ -90,6 +91,18 @@ pub async fn count_of(tx: &Tx, member: Uuid) -> Result<i64> {
     Ok(row.map_or(0, |row| row.count))
 }
 
+/// Takes all ways to sign in away that are no phone; how many that were.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remove_all(tx: &Tx, member: MemberId) -> Result<u64> {
+    tx.execute(
+        "DELETE FROM login_method WHERE member = $1 AND kind <> 'phone'",
+        [member.0.into()],
+    )
+    .await
+}
+
 /// Takes a way to sign in away that is no phone; whether it was there.
 ///
 /// # Errors
@@ -113,6 +126,8 @@ pub struct Ticket {
     pub blind: Blind,
     /// Sealed by the key-encryption key.
     pub subject: Vec<u8>,
+    /// What the client's secret must hash to; none where no client began the login.
+    pub challenge: Option<Blind>,
     pub expires_at: DateTime<Utc>,
 }
 
@@ -122,14 +137,15 @@ pub struct Ticket {
 /// When the database fails.
 pub async fn insert_ticket(tx: &Tx, ticket: Ticket) -> Result<()> {
     tx.execute(
-        "INSERT INTO login_ticket (hash, id, kind, blind, subject, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO login_ticket (hash, id, kind, blind, subject, challenge, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
         [
             ticket.hash.to_vec().into(),
             ticket.id.into(),
             ticket.kind.as_str().into(),
             ticket.blind.to_vec().into(),
             ticket.subject.into(),
+            ticket.challenge.map(|it| it.to_vec()).into(),
             ticket.expires_at.into(),
         ],
     )
@@ -137,24 +153,35 @@ pub async fn insert_ticket(tx: &Tx, ticket: Ticket) -> Result<()> {
     Ok(())
 }
 
-/// A ticket that is good, locked: who comes with it at the same time waits.
+/// A ticket that is good and whose challenge, if it has one, is this one; locked: who comes with it
+/// at the same time waits.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn lock_ticket(tx: &Tx, hash: &Blind) -> Result<Option<Ticket>> {
+pub async fn lock_ticket(
+    tx: &Tx,
+    hash: &Blind,
+    challenge: Option<&Blind>,
+) -> Result<Option<Ticket>> {
     #[derive(FromQueryResult)]
     struct Row {
         id: Uuid,
         kind: String,
         blind: Vec<u8>,
         subject: Vec<u8>,
+        challenge: Option<Vec<u8>>,
         expires_at: DateTime<Utc>,
     }
     let row = tx
         .one::<Row>(
-            "SELECT id, kind, blind, subject, expires_at FROM login_ticket
-             WHERE hash = $1 AND expires_at > $2 FOR UPDATE",
-            [hash.to_vec().into(), tx.now().into()],
+            "SELECT id, kind, blind, subject, challenge, expires_at FROM login_ticket
+             WHERE hash = $1 AND expires_at > $2 AND (challenge IS NULL OR challenge = $3)
+             FOR UPDATE",
+            [
+                hash.to_vec().into(),
+                tx.now().into(),
+                challenge.map(|it| it.to_vec()).into(),
+            ],
         )
         .await?;
     row.map(|row| {
@@ -164,6 +191,10 @@ pub async fn lock_ticket(tx: &Tx, hash: &Blind) -> Result<Option<Ticket>> {
             kind: Kind::parse(&row.kind).ok_or_else(|| broken("login ticket"))?,
             blind: Blind::try_from(row.blind.as_slice()).map_err(|_| broken("keyed hash"))?,
             subject: row.subject,
+            challenge: row
+                .challenge
+                .map(|it| Blind::try_from(it).map_err(|_| broken("challenge")))
+                .transpose()?,
             expires_at: row.expires_at,
         })
     })
@@ -190,6 +221,8 @@ pub struct OidcRequest {
     pub issuer: String,
     /// Nonce and PKCE verifier, sealed.
     pub sealed: Vec<u8>,
+    /// What the secret of the client that began it must hash to.
+    pub challenge: Vec<u8>,
     pub expires_at: DateTime<Utc>,
 }
 
@@ -199,13 +232,14 @@ pub struct OidcRequest {
 /// When the database fails.
 pub async fn insert_request(tx: &Tx, state: &Blind, request: OidcRequest) -> Result<()> {
     tx.execute(
-        "INSERT INTO oidc_request (state, id, issuer, sealed, expires_at)
-         VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO oidc_request (state, id, issuer, sealed, challenge, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6)",
         [
             state.to_vec().into(),
             request.id.into(),
             request.issuer.into(),
             request.sealed.into(),
+            request.challenge.into(),
             request.expires_at.into(),
         ],
     )
@@ -213,17 +247,21 @@ pub async fn insert_request(tx: &Tx, state: &Blind, request: OidcRequest) -> Res
     Ok(())
 }
 
-/// Takes a login that comes back from its issuer; it comes back once. `None` for one that is over,
-/// or was never sent.
+/// Takes a login that comes back from its issuer to the client that began it; it comes back once.
+/// `None` for one that is over, was never sent, or is another client's, who does not use it up.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn take_request(tx: &Tx, state: &Blind) -> Result<Option<OidcRequest>> {
+pub async fn take_request(
+    tx: &Tx,
+    state: &Blind,
+    challenge: &Blind,
+) -> Result<Option<OidcRequest>> {
     let request = tx
         .one::<OidcRequest>(
-            "DELETE FROM oidc_request WHERE state = $1
-             RETURNING id, issuer, sealed, expires_at",
-            [state.to_vec().into()],
+            "DELETE FROM oidc_request WHERE state = $1 AND challenge = $2
+             RETURNING id, issuer, sealed, challenge, expires_at",
+            [state.to_vec().into(), challenge.to_vec().into()],
         )
         .await?;
     Ok(request.filter(|request| tx.now() < request.expires_at))

@@ -144,10 +144,12 @@ pub struct LoginRow {
     pub device: Option<Vec<u8>>,
     /// The network it was signed in from, sealed.
     pub network: Option<Vec<u8>>,
+    /// Whether a code that her phone was sent opened it.
+    pub by_phone: bool,
 }
 
 pub(crate) const LOGIN_COLUMNS: &str = "id, member, created_at, used_at, expires_at, \
-    withdrawn_at, stepped_up_at, device, network";
+    withdrawn_at, stepped_up_at, device, network, by_phone";
 
 /// One login, locked to be changed.
 ///
@@ -190,8 +192,9 @@ pub async fn has_login(tx: &Tx, member: MemberId) -> Result<bool> {
 /// When the database fails.
 pub async fn insert_login(tx: &Tx, login: &LoginRow) -> Result<()> {
     tx.execute(
-        "INSERT INTO login (id, member, created_at, used_at, expires_at, device, network)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO login (id, member, created_at, used_at, expires_at, device, network,
+           by_phone)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         [
             login.id.into(),
             login.member.into(),
@@ -200,6 +203,7 @@ pub async fn insert_login(tx: &Tx, login: &LoginRow) -> Result<()> {
             login.expires_at.into(),
             login.device.clone().into(),
             login.network.clone().into(),
+            login.by_phone.into(),
         ],
     )
     .await?;
@@ -219,17 +223,32 @@ pub async fn step_up(tx: &Tx, id: Uuid, at: Option<DateTime<Utc>>) -> Result<()>
     Ok(())
 }
 
-/// Writes that a login was used again.
+/// Ends what a second factor opened with a person's logins but for `kept`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_step_ups(tx: &Tx, member: MemberId, kept: LoginId) -> Result<()> {
+    tx.execute(
+        "UPDATE login SET stepped_up_at = NULL
+         WHERE member = $1 AND id <> $2 AND stepped_up_at IS NOT NULL",
+        [member.0.into(), kept.0.into()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Writes that a login was used again, and when a second factor was last shown with it.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn save_login(tx: &Tx, login: &LoginRow) -> Result<()> {
     tx.execute(
-        "UPDATE login SET used_at = $2, expires_at = $3 WHERE id = $1",
+        "UPDATE login SET used_at = $2, expires_at = $3, stepped_up_at = $4 WHERE id = $1",
         [
             login.id.into(),
             login.used_at.into(),
             login.expires_at.into(),
+            login.stepped_up_at.into(),
         ],
     )
     .await?;
@@ -253,6 +272,7 @@ pub async fn withdraw_login(tx: &Tx, id: Uuid, reason: Reason) -> Result<()> {
 #[derive(Clone, Debug, FromQueryResult)]
 pub struct RefreshRow {
     pub login: Uuid,
+    pub member: Uuid,
     pub used_at: Option<DateTime<Utc>>,
 }
 
@@ -261,7 +281,8 @@ pub struct RefreshRow {
 /// # Errors
 /// When the database fails.
 pub async fn refresh(tx: &Tx, hash: &Blind) -> Result<Option<RefreshRow>> {
-    let sql = "SELECT login, used_at FROM refresh_token WHERE hash = $1";
+    let sql = "SELECT t.login, l.member, t.used_at
+               FROM refresh_token t JOIN login l ON l.id = t.login WHERE t.hash = $1";
     tx.one(sql, [hash.to_vec().into()]).await
 }
 

@@ -12,6 +12,8 @@ use uuid::Uuid;
 use super::broken;
 use crate::domain::notice::{Kind, Names, Notice};
 use crate::domain::role::Role;
+use crate::domain::second_factor::Change;
+use crate::domain::subject;
 
 /// Notices removed in one sweep, at most.
 const SWEEP_ROWS_MAX: i64 = 5_000;
@@ -113,6 +115,12 @@ fn params(notice: &Notice) -> Value {
             json!({ "organisation": organisation.0, "role": role.as_str() })
         }
         Notice::NewLogin { login, at } => json!({ "login": login, "at": at.timestamp_millis() }),
+        Notice::LoginLinked { login, kind, at } => {
+            json!({ "login": login, "kind": kind.as_str(), "at": at.timestamp_millis() })
+        }
+        Notice::SecondFactorChanged { change, at } => {
+            json!({ "change": change.as_str(), "at": at.timestamp_millis() })
+        }
     }
 }
 
@@ -126,6 +134,7 @@ fn notice(kind: Kind, params: &Value) -> Option<Notice> {
     let id = |name: &str| text(name)?.parse::<Uuid>().ok();
     let number = |name: &str| params.get(name)?.as_i64();
     let day = |name: &str| text(name)?.parse::<NaiveDate>().ok();
+    let instant = || DateTime::from_timestamp_millis(number("at")?);
     let pass = || number("pass").map(EntitlementId::from_i64);
     let organisation = || id("organisation").map(OrganisationId);
     Some(match kind {
@@ -164,7 +173,16 @@ fn notice(kind: Kind, params: &Value) -> Option<Notice> {
         },
         Kind::NewLogin => Notice::NewLogin {
             login: id("login")?,
-            at: DateTime::from_timestamp_millis(number("at")?)?,
+            at: instant()?,
+        },
+        Kind::LoginLinked => Notice::LoginLinked {
+            login: id("login")?,
+            kind: subject::Kind::parse(text("kind")?)?,
+            at: instant()?,
+        },
+        Kind::SecondFactorChanged => Notice::SecondFactorChanged {
+            change: Change::parse(text("change")?)?,
+            at: instant()?,
         },
     })
 }

@@ -274,7 +274,9 @@ pub async fn active(tx: &Tx, member: MemberId) -> Result<Option<PersonRow>> {
     .await
 }
 
-/// The active person who signs in with this phone.
+/// The active person who signs in with this phone, locked with it: her phone is not changed before
+/// what follows from it is done, so that the change ends that too. The person comes first, as where
+/// her phone is changed: see [`super::consents::lock_member`].
 ///
 /// # Errors
 /// When the database fails.
@@ -292,7 +294,7 @@ pub async fn by_phone(tx: &Tx, blind: &Blind) -> Result<Option<(PersonRow, Phone
             "SELECT l.id, l.member, l.subject, p.data_key, p.name
              FROM login_method l JOIN person p ON p.member = l.member
              JOIN member m ON m.id = l.member
-             WHERE l.blind = $1 AND m.state = 'active'",
+             WHERE l.blind = $1 AND m.state = 'active' FOR SHARE OF m, l",
             [blind.to_vec().into()],
         )
         .await?;

@@ -1,12 +1,14 @@
 //! Rows of `role`.
 
+use chrono::{DateTime, Utc};
 use kit::types::{MemberId, OrganisationId};
-use kit::{Result, Tx};
+use kit::{Db, Result, Tx};
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
 use super::broken;
 use crate::domain::role::Role;
+use crate::domain::second_factor::Tenure;
 
 /// A role as it is held or was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,6 +139,80 @@ pub async fn answered_for(tx: &Tx, officer: MemberId, members: &[Uuid]) -> Resul
         )
         .await?;
     Ok(rows.into_iter().map(|row| row.member).collect())
+}
+
+/// Since when somebody is an operator, who stays one until the end of the transaction.
+///
+/// # Errors
+/// When the database fails.
+pub async fn tenure(tx: &Tx, member: MemberId) -> Result<Tenure> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        granted_at: DateTime<Utc>,
+        founding: bool,
+    }
+    let row = tx
+        .one::<Row>(
+            "SELECT granted_at, founding FROM role
+             WHERE member = $1 AND role = 'operator' AND withdrawn_at IS NULL
+             ORDER BY granted_at LIMIT 1 FOR SHARE",
+            [member.0.into()],
+        )
+        .await?;
+    Ok(match row {
+        None => Tenure::None,
+        Some(Row { founding: true, .. }) => Tenure::Founding,
+        Some(Row { granted_at, .. }) => Tenure::Since(granted_at),
+    })
+}
+
+/// Writes that a role was given on the command line.
+///
+/// # Errors
+/// When the database fails.
+pub async fn set_founding(tx: &Tx, role: Uuid) -> Result<()> {
+    tx.execute("UPDATE role SET founding = true WHERE id = $1", [role.into()])
+        .await?;
+    Ok(())
+}
+
+/// Whether somebody holds any role anywhere.
+///
+/// # Errors
+/// When the database fails.
+pub async fn holds_any(tx: &Tx, member: MemberId) -> Result<bool> {
+    #[derive(FromQueryResult)]
+    struct Found {
+        found: bool,
+    }
+    let sql = "SELECT EXISTS
+        (SELECT 1 FROM role WHERE member = $1 AND withdrawn_at IS NULL) AS found";
+    let row = tx.one::<Found>(sql, [member.0.into()]).await?;
+    Ok(row.is_some_and(|row| row.found))
+}
+
+/// How many people hold a role, and how many of them have no second factor.
+///
+/// # Errors
+/// When the database fails.
+pub async fn without_factor(db: &Db) -> Result<(i64, i64)> {
+    #[derive(FromQueryResult)]
+    struct Count {
+        holders: i64,
+        without: i64,
+    }
+    let row = db
+        .one::<Count>(
+            "SELECT count(DISTINCT r.member) AS holders,
+               count(DISTINCT r.member) FILTER (WHERE f.id IS NULL) AS without
+             FROM role r JOIN member m ON m.id = r.member AND m.state = 'active'
+             LEFT JOIN second_factor f ON f.member = r.member AND f.confirmed_at IS NOT NULL
+             WHERE r.withdrawn_at IS NULL",
+            [],
+        )
+        .await?;
+    row.map(|row| (row.holders, row.without))
+        .ok_or_else(|| broken("count"))
 }
 
 /// How many operators there are.

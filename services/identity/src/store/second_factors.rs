@@ -228,11 +228,12 @@ pub async fn lock_reset(tx: &Tx, member: MemberId) -> Result<Option<ResetRow>> {
     struct Row {
         id: Uuid,
         asked_by: Uuid,
+        asked_at: DateTime<Utc>,
         expires_at: DateTime<Utc>,
     }
     let row = tx
         .one::<Row>(
-            "SELECT id, asked_by, expires_at FROM second_factor_reset
+            "SELECT id, asked_by, asked_at, expires_at FROM second_factor_reset
              WHERE member = $1 AND state = 'asked' FOR UPDATE",
             [member.0.into()],
         )
@@ -241,6 +242,7 @@ pub async fn lock_reset(tx: &Tx, member: MemberId) -> Result<Option<ResetRow>> {
         id: row.id,
         asked: Asked {
             by: MemberId(row.asked_by),
+            at: row.asked_at,
             expires_at: row.expires_at,
         },
     }))
@@ -258,7 +260,7 @@ pub async fn insert_reset(tx: &Tx, of: MemberId, row: &ResetRow) -> Result<()> {
             row.id.into(),
             of.0.into(),
             row.asked.by.0.into(),
-            tx.now().into(),
+            row.asked.at.into(),
             row.asked.expires_at.into(),
         ],
     )
@@ -277,6 +279,20 @@ pub async fn finish_reset(tx: &Tx, id: Uuid, by: MemberId) -> Result<()> {
     )
     .await?;
     Ok(())
+}
+
+/// Ends a reset of a person's factor that waits, whatever time it has left: she has shown that she
+/// has the factor, or it is asked for anew. How many that were.
+///
+/// # Errors
+/// When the database fails.
+pub async fn void_reset(tx: &Tx, member: MemberId) -> Result<u64> {
+    tx.execute(
+        "UPDATE second_factor_reset SET state = 'expired'
+         WHERE member = $1 AND state = 'asked'",
+        [member.0.into()],
+    )
+    .await
 }
 
 /// Ends a reset that nobody else asked for in time; how many that were.

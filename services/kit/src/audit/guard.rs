@@ -40,15 +40,36 @@ pub async fn require_sealing(tx: &Tx) -> Result<()> {
     }
 }
 
-/// When the oldest row was written that is not sealed yet; `None` when all are.
+/// When the oldest row was written that waits for its seal; `None` when none waits. What the sealer
+/// says of itself is not enough: the newest row that is old enough must have its seal.
+///
+/// # Errors
+/// When the database fails.
+pub async fn unsealed_since(db: &Db, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
+    let known = oldest_unsealed(db).await?;
+    let without: Option<Oldest> = db
+        .one(
+            "SELECT n.at FROM
+               (SELECT id, at FROM audit WHERE at < $1 ORDER BY id DESC LIMIT 1) n
+             WHERE NOT EXISTS (SELECT 1 FROM audit_seal c WHERE c.audit = n.id)",
+            [(now - TimeDelta::seconds(LAG_SECONDS_MAX)).into()],
+        )
+        .await?;
+    let without = without.and_then(|row| row.at);
+    Ok(known.into_iter().chain(without).min())
+}
+
+#[derive(FromQueryResult)]
+struct Oldest {
+    at: Option<DateTime<Utc>>,
+}
+
+/// When the oldest row was written that is not sealed yet, by what the sealer knows; `None` when all
+/// are.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn oldest_unsealed(db: &Db) -> Result<Option<DateTime<Utc>>> {
-    #[derive(FromQueryResult)]
-    struct Oldest {
-        at: Option<DateTime<Utc>>,
-    }
     let sql = format!("SELECT min(a.at) AS at FROM {UNSEALED}");
     let oldest: Option<Oldest> = db.one(&sql, []).await?;
     Ok(oldest.and_then(|row| row.at))

@@ -299,7 +299,7 @@ async fn publish(tx: &Tx, ctx: &Ctx, head: Head) -> Result<bool> {
 
 /// Shows how old the oldest row is that is not sealed.
 async fn measure(ctx: &Ctx) -> Result<()> {
-    let oldest = guard::oldest_unsealed(&ctx.db).await?;
+    let oldest = guard::unsealed_since(&ctx.db, ctx.clock.now()).await?;
     let waited = oldest.map_or(0, |at| (ctx.clock.now() - at).num_milliseconds());
     #[expect(
         clippy::cast_precision_loss,

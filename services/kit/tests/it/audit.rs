@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use kit::audit::chain::{Entry, Head, VECTOR, vector};
 use kit::audit::seal::{self, HEAD_SECONDS, ROWS_MAX};
 use kit::audit::walk::{Broken, Fault, Walked, heads, walk};
-use kit::audit::{AuditRow, LAG_SECONDS_MAX, oldest_unsealed, require_sealing};
+use kit::audit::{AuditRow, LAG_SECONDS_MAX, oldest_unsealed, require_sealing, unsealed_since};
 use kit::bus::Defect;
 use kit::graphql::{Language, to_graphql};
 use kit::migrate::KIT;
@@ -144,6 +144,30 @@ async fn the_guard_counts_what_is_left_of_a_piece() {
     assert_eq!(oldest_unsealed(&ctx.db).await.unwrap(), Some(last));
     seal_all(ctx).await;
     assert_eq!(oldest_unsealed(&ctx.db).await.unwrap(), None);
+}
+
+/// Whoever tells the sealer that all is sealed is found all the same: the newest row that is old
+/// enough has no seal.
+#[tokio::test]
+async fn a_sealer_that_was_lied_to_is_found() {
+    let test = database().await;
+    let ctx = &test.ctx;
+    act(ctx, "sealed").await;
+    seal_all(ctx).await;
+    act(ctx, "hidden").await;
+    let lie = "UPDATE audit_sealer SET floor_id = 1000000";
+    ctx.db.execute(lie, []).await.unwrap();
+    let at = ctx.clock.now();
+    ctx.clock.advance(TimeDelta::seconds(LAG_SECONDS_MAX));
+    assert_eq!(unsealed_since(&ctx.db, ctx.clock.now()).await.unwrap(), None);
+    ctx.clock.advance(TimeDelta::seconds(1));
+    assert_eq!(oldest_unsealed(&ctx.db).await.unwrap(), None, "it believes the lie");
+    let found = unsealed_since(&ctx.db, ctx.clock.now()).await.unwrap();
+    assert_eq!(found, Some(at));
+    let truth = "UPDATE audit_sealer SET floor_id = 0";
+    ctx.db.execute(truth, []).await.unwrap();
+    seal_all(ctx).await;
+    assert_eq!(unsealed_since(&ctx.db, ctx.clock.now()).await.unwrap(), None);
 }
 
 /// A process that dies before or after its commit is followed by one that seals each row once.
@@ -316,6 +340,8 @@ async fn published(ctx: &Ctx) -> Vec<proto::v1::AuditHeadSealed> {
 async fn the_table_gives_the_pinned_hashes() {
     let test = database().await;
     let ctx = &test.ctx;
+    // The role that serves gives no row its number.
+    let owner = test.owner().await;
     for row in vector() {
         let Entry {
             id,
@@ -337,7 +363,7 @@ async fn the_table_gives_the_pinned_hashes() {
             detail.into(),
             at.into(),
         ];
-        ctx.db.execute(sql, values).await.unwrap();
+        owner.execute(sql, values).await.unwrap();
     }
     seal_all(ctx).await;
     #[derive(FromQueryResult)]

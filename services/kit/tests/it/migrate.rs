@@ -101,6 +101,9 @@ async fn the_application_changes_no_table_and_no_audit_row() {
         .await
         .unwrap();
     for sql in [
+        "INSERT INTO audit (act, subject, detail, at, xid) VALUES ('a', 's', '{}', now(), '3')",
+        "INSERT INTO audit (id, act, subject, detail, at) OVERRIDING SYSTEM VALUE
+         VALUES (0, 'a', 's', '{}', now())",
         "UPDATE audit SET act = 'b'",
         "DELETE FROM audit",
         "TRUNCATE audit",
