@@ -18,7 +18,7 @@ use crate::{Error, Result, Tx};
 
 mod step_up;
 
-pub use step_up::{SteppedUp, step_up_required, stepped_up};
+pub use step_up::{SteppedUp, is_stepped_up, step_up_required, stepped_up};
 
 /// How old identity's heartbeat may be for what needs an office, in seconds.
 pub const FRESH_SECONDS: i64 = 60;
