@@ -79,6 +79,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "identity_0008",
         sql: include_str!("../migrations/0008_notices.sql"),
     },
+    Migration {
+        name: "identity_0009",
+        sql: include_str!("../migrations/0009_role_terms.sql"),
+    },
 ];
 
 /// All that this database needs, in order.
