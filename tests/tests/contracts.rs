@@ -67,10 +67,7 @@ const KEYLESS: [(&str, &str); 31] = [
     ("setPhone", "sets a value"),
     ("createOrganisation", "a name is unique below its parent"),
     ("closeOrganisation", "an organisation closes once"),
-    (
-        "addMembership",
-        "one open membership of a person in an organisation",
-    ),
+    ("addMembership", "one open membership in each place"),
     ("addMemberships", "as addMembership"),
     ("endMembership", "a membership ends once"),
     ("retainMembership", "sets a state"),

@@ -24,8 +24,8 @@ CREATE UNIQUE INDEX role_proposal_one_open ON role_proposal (member, organisatio
     WHERE state = 'open';
 CREATE INDEX role_proposal_open ON role_proposal (created_at, id) WHERE state = 'open';
 
--- From when a role is held no more, whether or not anybody has withdrawn it by then, and how it came
--- to be. Roles of before have no end, and nobody knows any more who gave them.
+-- From when a role is held no more, whether or not anybody has withdrawn it by then, and how it
+-- came to be. Roles of before have no end, and nobody knows any more who gave them.
 ALTER TABLE role
     ADD COLUMN ends_at  timestamptz,
     ADD COLUMN origin   text NOT NULL DEFAULT 'before'

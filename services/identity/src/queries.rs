@@ -293,11 +293,7 @@ pub async fn roles_of(ctx: &Ctx, member: MemberId) -> Result<Vec<RoleView>> {
     let rows = db
         .all::<roles::Row>(
             &sql,
-            [
-                member.0.into(),
-                ROLES_MAX.into(),
-                ctx.clock.now().into(),
-            ],
+            [member.0.into(), ROLES_MAX.into(), ctx.clock.now().into()],
         )
         .await?;
     let held = rows

@@ -1,8 +1,8 @@
 //! Who asks, and what that allows: a caller is narrowed to the capability a command demands.
 //!
 //! Roles are not in the token. They are read from identity's replica in the command's own
-//! transaction, so that a withdrawal bites as soon as its event has arrived, and a role that ends by
-//! itself does so by the clock, whether or not identity has said so yet. What needs an office
+//! transaction, so that a withdrawal bites as soon as its event has arrived, and a role that ends
+//! by itself does so by the clock, whether or not identity has said so yet. What needs an office
 //! refuses when identity has not been heard of for [`FRESH_SECONDS`]. In identity itself
 //! the replica's names are views over its own tables.
 

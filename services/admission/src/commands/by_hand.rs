@@ -41,8 +41,8 @@ pub enum Overridden {
 /// frozen, revoked or unconfirmed stays out.
 ///
 /// # Errors
-/// When the caller is no supervisor at work there or has shown no second factor for this shift, there
-/// is nothing to let in, or it was done.
+/// When the caller is no supervisor at work there or has shown no second factor for this shift,
+/// there is nothing to let in, or it was done.
 pub async fn override_admission(
     ctx: &Ctx,
     caller: &Caller,

@@ -91,8 +91,8 @@ async fn remember(tx: &Tx, caller: &Caller, shift: Shift) -> Result<Shift> {
 }
 
 /// What a supervisor at a door is asked for once in a shift: whoever stands in the sun with a queue
-/// before her types no code for each guest. A shift ends by itself and bounds what is done in it, so
-/// that the factor may count as long as the shift; what takes money back asks for it each time.
+/// before her types no code for each guest. A shift ends by itself and bounds what is done in it,
+/// so that the factor may count as long as the shift; what takes money back asks each time.
 ///
 /// # Errors
 /// `STEP_UP_REQUIRED`, when it was shown neither for this shift nor just now.

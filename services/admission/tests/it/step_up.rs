@@ -1,5 +1,5 @@
-//! A token alone binds no device and takes no admission back. At a door the factor is asked for once
-//! in a shift, and a refusal for want of it leaves nothing behind.
+//! A token alone binds no device and takes no admission back. At a door the factor is asked for
+//! once in a shift, and a refusal for want of it leaves nothing behind.
 
 use admission::commands::by_hand::{Overridden, override_admission, void_redemption};
 use admission::commands::gate::{create_gate, issue_gate_code};

@@ -44,22 +44,23 @@ pub(super) async fn propose(
     Ok(new)
 }
 
-/// Confirms a proposal: the role is held from now on. The same person's confirmation again finds what
-/// came of it.
+/// Confirms a proposal: the role is held from now on. The same person's confirmation again finds
+/// what came of it.
 ///
 /// # Errors
 /// Operators only, their own second factor shown. Refused to who proposed it or is to hold it; when
-/// it is over, or its proposer is no operator any more; when the person can no longer hold it. While
-/// audit rows wait for their seal, nothing is confirmed.
+/// it is over, or its proposer is no operator any more; when the person can no longer hold it.
+/// While audit rows wait for their seal, nothing is confirmed.
 pub async fn confirm_role(ctx: &Ctx, caller: &Caller, id: Uuid) -> Result<Held> {
-    let run = async || {
-        let confirm = async |tx: &Tx| confirm(tx, caller, id).await;
-        ctx.db.tx("confirm_role", confirm).await
-    };
-    match run().await {
-        Err(error) if is_race(&error) => run().await,
+    match confirmed(ctx, caller, id).await {
+        Err(error) if is_race(&error) => confirmed(ctx, caller, id).await,
         other => other,
     }
+}
+
+async fn confirmed(ctx: &Ctx, caller: &Caller, id: Uuid) -> Result<Held> {
+    let confirm = async |tx: &Tx| confirm(tx, caller, id).await;
+    ctx.db.tx("confirm_role", confirm).await
 }
 
 async fn confirm(tx: &Tx, caller: &Caller, id: Uuid) -> Result<Held> {
@@ -70,7 +71,9 @@ async fn confirm(tx: &Tx, caller: &Caller, id: Uuid) -> Result<Held> {
     let grant = seen.ok_or(Refusal::ProposalNotFound)?.grant;
     // The organisation is locked before the proposal, as in a grant.
     may_hold(tx, grant.of).await?;
-    let proposal = store::lock(tx, id).await?.ok_or(Refusal::ProposalNotFound)?;
+    let proposal = store::lock(tx, id)
+        .await?
+        .ok_or(Refusal::ProposalNotFound)?;
     let Some(confirmed) = proposal.confirm(by.id, tx.now())? else {
         let held = living(tx, grant.of).await?;
         return held.ok_or_else(|| Refusal::ProposalOver.into());
@@ -97,7 +100,9 @@ pub async fn withdraw_role_proposal(ctx: &Ctx, caller: &Caller, id: Uuid) -> Res
         .tx("withdraw_role_proposal", async |tx| {
             let by = access::operator(tx, caller).await?.member;
             access::stepped_up(tx, caller)?;
-            let proposal = store::lock(tx, id).await?.ok_or(Refusal::ProposalNotFound)?;
+            let proposal = store::lock(tx, id)
+                .await?
+                .ok_or(Refusal::ProposalNotFound)?;
             let Some(withdrawn) = proposal.withdraw(by.id, tx.now())? else {
                 return Ok(proposal);
             };

@@ -55,17 +55,19 @@ impl Granted {
 /// that organisation, the end is none, or the person has left it; where it takes two, to oneself.
 /// While audit rows wait for their seal, nothing is granted; to withdraw goes on.
 pub async fn grant_role(ctx: &Ctx, caller: &Caller, asked: Asked) -> Result<Granted> {
-    let run = async || {
-        let grant = async |tx: &Tx| grant(tx, caller, asked).await;
-        ctx.db.tx("grant_role", grant).await
-    };
-    match run().await {
-        Err(error) if is_race(&error) => run().await,
+    match granted(ctx, caller, asked).await {
+        Err(error) if is_race(&error) => granted(ctx, caller, asked).await,
         other => other,
     }
 }
 
-/// Whether another granted or proposed the same at the same moment: it is there when one looks again.
+async fn granted(ctx: &Ctx, caller: &Caller, asked: Asked) -> Result<Granted> {
+    let grant = async |tx: &Tx| grant(tx, caller, asked).await;
+    ctx.db.tx("grant_role", grant).await
+}
+
+/// Whether another granted or proposed the same at the same moment: it is there when one looks
+/// again.
 pub(super) fn is_race(error: &Error) -> bool {
     matches!(
         error.constraint().as_deref(),

@@ -34,12 +34,7 @@ pub struct Proposal {
 impl Proposal {
     /// # Errors
     /// [`Refusal::RoleForOneself`].
-    pub fn new(
-        id: Uuid,
-        grant: Grant,
-        by: MemberId,
-        now: DateTime<Utc>,
-    ) -> Result<Self, Refusal> {
+    pub fn new(id: Uuid, grant: Grant, by: MemberId, now: DateTime<Utc>) -> Result<Self, Refusal> {
         if by == grant.of.member {
             return Err(Refusal::RoleForOneself);
         }
@@ -87,10 +82,9 @@ impl Proposal {
                 ..self
             })),
             State::Confirmed { by: first, .. } if first == by => Ok(None),
-            State::Open
-            | State::Confirmed { .. }
-            | State::Withdrawn { .. }
-            | State::Expired => Err(Refusal::ProposalOver),
+            State::Open | State::Confirmed { .. } | State::Withdrawn { .. } | State::Expired => {
+                Err(Refusal::ProposalOver)
+            }
         }
     }
 
@@ -151,11 +145,20 @@ mod tests {
         assert_eq!(own, Err(Refusal::RoleForOneself));
         assert_eq!(open.confirm(person(1), NOW), Err(Refusal::ProposalOfOwn));
         assert_eq!(open.confirm(person(3), NOW), Err(Refusal::RoleForOneself));
-        assert_eq!([1, 2, 3].map(|it| open.is_for(person(it))), [false, true, false]);
+        assert_eq!(
+            [1, 2, 3].map(|it| open.is_for(person(it))),
+            [false, true, false]
+        );
         let confirmed = open.confirm(person(2), NOW).unwrap().unwrap();
         assert_eq!(confirmed.confirm(person(2), NOW), Ok(None));
-        assert_eq!(confirmed.confirm(person(4), NOW), Err(Refusal::ProposalOver));
-        assert_eq!(confirmed.withdraw(person(1), NOW), Err(Refusal::ProposalOver));
+        assert_eq!(
+            confirmed.confirm(person(4), NOW),
+            Err(Refusal::ProposalOver)
+        );
+        assert_eq!(
+            confirmed.withdraw(person(1), NOW),
+            Err(Refusal::ProposalOver)
+        );
         assert_eq!(confirmed.expire(NOW + TimeDelta::days(99)), None);
     }
 

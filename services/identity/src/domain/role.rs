@@ -117,8 +117,8 @@ pub enum Origin {
     Two(Uuid),
 }
 
-/// The instant at which a role ends that is granted now: when the day begins in Shanghai that is the
-/// first one without it. Without a date the term is the longest.
+/// The instant at which a role ends that is granted now: when the day begins in Shanghai that is
+/// the first one without it. Without a date the term is the longest.
 ///
 /// # Errors
 /// [`Refusal::RoleEndInvalid`]: not after today, or beyond the longest term.

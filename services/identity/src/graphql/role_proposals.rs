@@ -172,7 +172,7 @@ pub struct RoleProposalQuery;
 
 #[Object]
 impl RoleProposalQuery {
-    /// The proposed roles that wait for somebody who confirms them, the oldest first; for operators.
+    /// The proposed roles that wait for somebody who confirms them, the oldest first. Operators.
     #[graphql(complexity = "first.or(last).unwrap_or(1).clamp(1, 100) as usize * child_complexity")]
     #[expect(
         clippy::too_many_arguments,
@@ -200,8 +200,8 @@ pub struct RoleProposalMutation;
 
 #[Object]
 impl RoleProposalMutation {
-    /// Confirms a role that another operator proposed. Operators who are neither that one nor who is
-    /// to hold it.
+    /// Confirms a role that another operator proposed. Operators who are neither that one nor who
+    /// is to hold it.
     async fn confirm_role(
         &self,
         ctx: &Context<'_>,

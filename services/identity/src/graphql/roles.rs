@@ -75,7 +75,7 @@ pub struct GrantRoleInput {
     organisation_id: ID,
     /// What.
     role: RoleName,
-    /// The first day without it, in Shanghai, at most five years from today, which it is when absent.
+    /// The first day without it, in Shanghai: at most five years from today, as when absent.
     until: Option<Date>,
 }
 

@@ -22,11 +22,7 @@ pub struct ProposalView {
 ///
 /// # Errors
 /// Unauthenticated.
-pub async fn open_proposals(
-    ctx: &Ctx,
-    caller: &Caller,
-    page: &Page,
-) -> Result<Vec<ProposalView>> {
+pub async fn open_proposals(ctx: &Ctx, caller: &Caller, page: &Page) -> Result<Vec<ProposalView>> {
     let operates = ctx
         .db
         .read("role_proposals", async |tx| {
@@ -59,7 +55,10 @@ pub async fn open_proposals(
         ctx.clock.now().into(),
     ];
     let rows = ctx.db.all::<Row>(&sql, values).await?;
-    let proposals = rows.into_iter().map(Row::read).collect::<Result<Vec<_>>>()?;
+    let proposals = rows
+        .into_iter()
+        .map(Row::read)
+        .collect::<Result<Vec<_>>>()?;
     with_organisations(&ctx.db, proposals).await
 }
 

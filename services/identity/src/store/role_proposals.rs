@@ -10,8 +10,8 @@ use super::broken;
 use crate::domain::proposal::{Proposal, State};
 use crate::domain::role::{Grant, Of, Role};
 
-pub(crate) const COLUMNS: &str = "id, member, organisation, role, ends_at, proposed_by, created_at, \
-    expires_at, state, decided_by, decided_at";
+pub(crate) const COLUMNS: &str = "id, member, organisation, role, ends_at, proposed_by, \
+    created_at, expires_at, state, decided_by, decided_at";
 
 #[derive(Debug, FromQueryResult)]
 pub(crate) struct Row {

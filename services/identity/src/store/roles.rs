@@ -180,11 +180,7 @@ pub async fn answered_for(tx: &Tx, officer: MemberId, members: &[Uuid]) -> Resul
                AND NOT EXISTS (SELECT 1 FROM role r WHERE r.member = f.member
                                AND r.withdrawn_at IS NULL
                                AND (r.ends_at IS NULL OR r.ends_at > $3))",
-            [
-                officer.0.into(),
-                members.to_vec().into(),
-                tx.now().into(),
-            ],
+            [officer.0.into(), members.to_vec().into(), tx.now().into()],
         )
         .await?;
     Ok(rows.into_iter().map(|row| row.member).collect())
@@ -240,12 +236,7 @@ pub async fn insert(tx: &Tx, role: &Held) -> Result<()> {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn set_end(
-    tx: &Tx,
-    role: Held,
-    ends_at: DateTime<Utc>,
-    origin: Origin,
-) -> Result<Held> {
+pub async fn set_end(tx: &Tx, role: Held, ends_at: DateTime<Utc>, origin: Origin) -> Result<Held> {
     let role = Held {
         version: role.version + 1,
         ends_at: Some(ends_at),

@@ -33,8 +33,8 @@ fn until_midnight(world: &World) -> i64 {
     (kit::types::day_start(next) - now).num_seconds()
 }
 
-/// An officer until tomorrow is one until midnight, and not a second longer although nothing that is
-/// due has run; then it is withdrawn, once, and everybody hears of it.
+/// An officer until tomorrow is one until midnight, and not a second longer although nothing that
+/// is due has run; then it is withdrawn, once, and everybody hears of it.
 #[tokio::test]
 async fn a_role_ends_on_time_although_what_is_due_is_late() {
     let stage = Stage::new().await;
@@ -48,13 +48,19 @@ async fn a_role_ends_on_time_although_what_is_due_is_late() {
     stage.run_due().await;
     assert_eq!(adds(world, &officer, &stage.union, 21).await, "");
     let query = "query($id: ID!) { member: node(id: $id) { ... on Member { id } } }";
-    let other = json!({ "id": GlobalId::of_uuid("Member", world.person(&stage.union, 21).await.0) });
+    let other =
+        json!({ "id": GlobalId::of_uuid("Member", world.person(&stage.union, 21).await.0) });
     assert!(world.run(&officer, query, other.clone()).await.is_object());
 
     world.advance(1);
     assert_eq!(adds(world, &officer, &stage.union, 22).await, "FORBIDDEN");
-    assert!(world.run(&officer, query, other).await.is_null(), "nor reads");
-    let mine = world.run(&officer, "{ me { roles { id } } }", json!({})).await;
+    assert!(
+        world.run(&officer, query, other).await.is_null(),
+        "nor reads"
+    );
+    let mine = world
+        .run(&officer, "{ me { roles { id } } }", json!({}))
+        .await;
     assert_eq!(mine["roles"], json!([]));
     assert_eq!(world.count(STANDING).await, 1, "nobody has written it down");
     stage.run_due().await;

@@ -84,7 +84,11 @@ impl Stage {
     /// What is due by now.
     pub(crate) async fn run_due(&self) {
         let jobs = Jobs(self.world.identity.clone());
-        while kit::due::step(&self.world.identity.ctx, &jobs).await.unwrap() > 0 {}
+        while kit::due::step(&self.world.identity.ctx, &jobs)
+            .await
+            .unwrap()
+            > 0
+        {}
     }
 
     pub(crate) async fn keeps_its_promises(&self) {
@@ -108,7 +112,10 @@ async fn two_operators_make_an_approver() {
     assert_eq!(world.count(LIVE).await, 0);
     stage.keeps_its_promises().await;
     let again = stage.grant(&stage.two, stage.input("APPROVER")).await;
-    assert_eq!(again["proposal"]["id"], id, "who asks for it confirms nothing");
+    assert_eq!(
+        again["proposal"]["id"], id,
+        "who asks for it confirms nothing"
+    );
     assert_eq!(again["proposal"]["canConfirm"], true);
     assert_eq!(world.count(LIVE).await, 0);
 
@@ -135,14 +142,22 @@ async fn two_operators_make_an_approver() {
     let said = world.events_of("RoleChanged").await.pop().unwrap();
     let said: proto::identity::RoleChanged = said.decode();
     assert_eq!(said.role(), proto::identity::role_changed::Role::Approver);
-    assert_eq!(said.ends_at, "2031-04-01T00:00:00+08:00"
-        .parse::<chrono::DateTime<chrono::Utc>>().unwrap().timestamp_millis());
+    assert_eq!(
+        said.ends_at,
+        "2031-04-01T00:00:00+08:00"
+            .parse::<chrono::DateTime<chrono::Utc>>()
+            .unwrap()
+            .timestamp_millis()
+    );
     let told = "SELECT count(*) AS count FROM notice WHERE kind = 'role_granted'";
     assert_eq!(world.count(told).await, 1);
     assert_eq!(stage.waiting(&stage.two).await, json!([]));
     // Who holds it keeps it, without another proposal.
     let held = stage.grant(&stage.one, stage.input("APPROVER")).await;
-    assert_eq!((&held["role"]["id"], &held["proposal"]), (&done["role"]["id"], &Value::Null));
+    assert_eq!(
+        (&held["role"]["id"], &held["proposal"]),
+        (&done["role"]["id"], &Value::Null)
+    );
     stage.keeps_its_promises().await;
 }
 
@@ -196,7 +211,10 @@ async fn neither_the_proposer_nor_the_holder_confirms() {
         let refused = stage.decide(&nobody, how, &id).await;
         assert_eq!(codes(&refused), ["FORBIDDEN"], "{how}");
         let mut plain = stage.two.clone();
-        if let kit::access::Who::Member { stepped_up_until, .. } = &mut plain.who {
+        if let kit::access::Who::Member {
+            stepped_up_until, ..
+        } = &mut plain.who
+        {
             *stepped_up_until = None;
         }
         let refused = stage.decide(&plain, how, &id).await;
@@ -206,9 +224,15 @@ async fn neither_the_proposer_nor_the_holder_confirms() {
     }
     // The holder has become an operator meanwhile, and still does not make herself an approver.
     let _ = world.grant(stage.member, &root(world), "OPERATOR").await;
-    assert_eq!(world.answered(&nobody, "confirmRole", &which).await, FOR_ONESELF);
+    assert_eq!(
+        world.answered(&nobody, "confirmRole", &which).await,
+        FOR_ONESELF
+    );
     let own = stage.input("APPROVER");
-    assert_eq!(world.answered(&nobody, "grantRole", &own).await, FOR_ONESELF);
+    assert_eq!(
+        world.answered(&nobody, "grantRole", &own).await,
+        FOR_ONESELF
+    );
     assert_eq!(world.count(rows).await, before + 1, "the operator's role");
     stage.keeps_its_promises().await;
 }
@@ -228,14 +252,19 @@ async fn one_takes_a_proposal_back() {
         assert_eq!(back["proposal"]["state"], "WITHDRAWN", "{back}");
         assert_eq!(stage.decide(by, "withdrawRoleProposal", &id).await, back);
         let which = json!({ "proposalId": id });
-        assert_eq!(world.answered(&stage.two, "confirmRole", &which).await, OVER);
+        assert_eq!(
+            world.answered(&stage.two, "confirmRole", &which).await,
+            OVER
+        );
     }
     assert_eq!(world.count(LIVE).await, 0);
     let id = stage.proposed().await;
     let done = stage.decide(&stage.two, "confirmRole", &id).await;
     assert_eq!(codes(&done), [""; 0]);
     let which = json!({ "proposalId": id });
-    let late = world.answered(&stage.one, "withdrawRoleProposal", &which).await;
+    let late = world
+        .answered(&stage.one, "withdrawRoleProposal", &which)
+        .await;
     assert_eq!(late, OVER);
     stage.keeps_its_promises().await;
 }
@@ -249,7 +278,10 @@ async fn a_proposal_waits_for_a_week() {
     let id = stage.proposed().await;
     world.advance(PROPOSAL_DAYS * DAY_SECONDS);
     let which = json!({ "proposalId": id });
-    assert_eq!(world.answered(&stage.two, "confirmRole", &which).await, OVER);
+    assert_eq!(
+        world.answered(&stage.two, "confirmRole", &which).await,
+        OVER
+    );
     assert_eq!(stage.waiting(&stage.two).await, json!([]));
     let next = stage.proposed().await;
     assert_ne!(next, id);
@@ -275,7 +307,10 @@ async fn a_proposal_ends_with_its_proposers_office() {
     let gone = world.mutate(&stage.two, "withdrawRole", "", withdraw);
     assert_eq!(codes(&gone.await), [""; 0]);
     let which = json!({ "proposalId": id });
-    assert_eq!(world.answered(&stage.two, "confirmRole", &which).await, OVER);
+    assert_eq!(
+        world.answered(&stage.two, "confirmRole", &which).await,
+        OVER
+    );
     assert_eq!(world.count(LIVE).await, 0);
 }
 
@@ -298,8 +333,14 @@ async fn whoever_writes_it_a_powerful_role_has_two() {
     let owner = world.test.owner().await;
     let by_one = "UPDATE role SET origin = 'one', proposal = NULL WHERE origin = 'two'";
     let refused = owner.execute(by_one, []).await.unwrap_err();
-    assert_eq!(refused.constraint().as_deref(), Some("role_powerful_by_two"));
-    for sql in ["ALTER TABLE role DROP CONSTRAINT role_powerful_by_two", by_one] {
+    assert_eq!(
+        refused.constraint().as_deref(),
+        Some("role_powerful_by_two")
+    );
+    for sql in [
+        "ALTER TABLE role DROP CONSTRAINT role_powerful_by_two",
+        by_one,
+    ] {
         owner.execute(sql, []).await.unwrap();
     }
     assert_eq!(world.broken(BY_TWO).await, POWERFUL.len());

@@ -69,8 +69,8 @@ async fn one_proposal_and_one_role_come_of_two_at_once() {
     assert_eq!(world.broken(BY_TWO).await, 0);
 }
 
-/// Without the proposal's row locked both find it open: it is confirmed, taken back, and the role is
-/// held although nobody stands behind it any more. The promise sees it.
+/// Without the proposal's row locked both find it open: it is confirmed, taken back, and the role
+/// is held although nobody stands behind it any more. The promise sees it.
 #[tokio::test]
 async fn without_its_lock_a_proposal_would_be_confirmed_and_taken_back() {
     let stage = Stage::new().await;

@@ -38,7 +38,7 @@ fn operates(member: MemberId) -> Of {
     }
 }
 
-fn held(tx: &Tx, member: MemberId) -> Held {
+fn held(tx: &Tx, member: MemberId) -> roles::Held {
     crate::world::held(tx, operates(member), Origin::Machine)
 }
 

@@ -1,4 +1,4 @@
-//! A role ends by the clock of who asks, whether or not identity has said so yet; a deputy approves.
+//! A role ends by the clock of who asks, whether or not identity has said so; a deputy approves.
 
 use chrono::TimeDelta;
 use kit::access::{self, Role, seed};
@@ -39,8 +39,8 @@ async fn said(ctx: &Ctx, role: event::role_changed::Role, version: i64, ends_at:
     apply(ctx, record(&role, id, version)).await.unwrap();
 }
 
-/// A role with an end is over at that instant by the clock here: nothing has to arrive. A later word
-/// of identity moves the end, an earlier one does not.
+/// A role with an end is over at that instant by the clock here: nothing has to arrive. A later
+/// word of identity moves the end, an earlier one does not.
 #[tokio::test]
 async fn a_role_ends_on_time_although_nothing_arrives() {
     use event::role_changed::Role as Said;
