@@ -67,10 +67,7 @@ const KEYLESS: [(&str, &str); 31] = [
     ("setPhone", "sets a value"),
     ("createOrganisation", "a name is unique below its parent"),
     ("closeOrganisation", "an organisation closes once"),
-    (
-        "addMembership",
-        "one open membership of a person in an organisation",
-    ),
+    ("addMembership", "one open membership in each place"),
     ("addMemberships", "as addMembership"),
     ("endMembership", "a membership ends once"),
     ("retainMembership", "sets a state"),
@@ -103,8 +100,10 @@ const KEYLESS: [(&str, &str); 31] = [
     ("markNoticesRead", "a notice is read once"),
     ("setNoticePreference", "sets a value"),
 ];
-/// More of [`KEYLESS`]: of logins and second factors.
-const KEYLESS_OF_LOGINS: [(&str, &str); 12] = [
+/// More of [`KEYLESS`]: of logins, second factors and roles that take two.
+const KEYLESS_OF_LOGINS: [(&str, &str); 14] = [
+    ("confirmRole", "a proposal is confirmed once"),
+    ("withdrawRoleProposal", "it is taken back once"),
     ("signOutEverywhere", "a login ends once"),
     ("enrolSecondFactor", "replaces what was not confirmed"),
     ("confirmSecondFactor", "a secret is confirmed once"),

@@ -52,6 +52,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "admission_0003",
         sql: include_str!("../migrations/0003_reservations.sql"),
     },
+    Migration {
+        name: "admission_0004",
+        sql: include_str!("../migrations/0004_shift_factor.sql"),
+    },
 ];
 
 /// All that this database needs, in order.

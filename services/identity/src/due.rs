@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use crate::Identity;
 use crate::commands::{
-    keys, memberships, notices, roster_work, rosters, second_factor, second_factor_reset,
+    keys, memberships, notices, role_proposals, roles, roster_work, rosters, second_factor,
+    second_factor_reset,
 };
 use crate::domain::code::{self, CODE_SECONDS, Code};
 use crate::domain::identifier::Phone;
@@ -43,6 +44,10 @@ pub const SECOND_FACTOR: &str = "second_factor";
 pub const SECOND_FACTOR_RESET: &str = "second_factor_reset";
 /// Reminds of a correction that nobody else has looked at; the subject is the review's id.
 pub const REVIEW: &str = "review";
+/// Withdraws a role whose end has come; the subject is its id.
+pub const ROLE_END: &str = "role_end";
+/// Ends a proposed role that nobody confirmed; the subject is the proposal's id.
+pub const ROLE_PROPOSAL: &str = "role_proposal";
 
 /// Sends a notice by SMS; the subject is its id.
 pub const SMS_NOTICE: &str = "sms_notice";
@@ -108,6 +113,8 @@ impl Work for Jobs {
                 second_factor_reset::expire(ctx, subject(job)?).await?;
                 Ok(After::Done)
             }
+            ROLE_END => roles::end_role(ctx, subject(job)?).await,
+            ROLE_PROPOSAL => role_proposals::expire(ctx, subject(job)?).await,
             REVIEW => memberships::remind_of_review(ctx, subject(job)?).await,
             SMS_NOTICE => send_notice(identity, job).await,
             NOTICE_EXPIRING => {

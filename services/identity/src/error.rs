@@ -136,6 +136,24 @@ refusals! {
     LastOperator "LAST_OPERATOR" "roleId"
         "不能撤销最后一名运维人员。"
         "The last operator's role cannot be withdrawn.";
+    RoleEndInvalid "ROLE_END_INVALID" "until"
+        "角色的截止日期不合理：须晚于今天，且不超过五年。"
+        "The role must end after today, and within five years.";
+    RoleForOneself "ROLE_FOR_ONESELF" "memberId"
+        "不能为自己授予此角色，须由另外两人办理。"
+        "This role is granted by two others, not to oneself.";
+    ProposalNotFound "PROPOSAL_NOT_FOUND" "proposalId"
+        "找不到该授权提议。"
+        "There is no such proposal.";
+    ProposalOfOwn "PROPOSAL_OF_OWN" "proposalId"
+        "授权提议须由提议人以外的人确认。"
+        "A proposal is confirmed by somebody else than who made it.";
+    ProposalOver "PROPOSAL_OVER" "proposalId"
+        "该授权提议已确认、撤回或过期。"
+        "The proposal was confirmed or taken back, or is over.";
+    ProposalWaits "PROPOSAL_WAITS" "until"
+        "已有另一截止日期的授权提议待确认，请先确认或撤回。"
+        "The role is proposed with another end already; confirm that or take it back.";
     LeftOrganisation "LEFT_ORGANISATION" "memberId"
         "此人已不在该组织，不能授予其角色。"
         "The person has left the organisation and cannot hold a role in it.";

@@ -80,8 +80,8 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/0008_notices.sql"),
     },
     Migration {
-        name: "identity_0016",
-        sql: include_str!("../migrations/0016_founding_operators.sql"),
+        name: "identity_0009",
+        sql: include_str!("../migrations/0009_role_terms.sql"),
     },
 ];
 

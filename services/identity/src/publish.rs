@@ -128,9 +128,10 @@ pub fn membership(it: &Membership) -> NewEvent {
 /// A role as it is held, or was.
 pub fn role(it: &Held) -> NewEvent {
     use event::role_changed::Role as EventRole;
-    let role = match it.role {
+    let role = match it.of.role {
         Role::Officer => EventRole::Officer,
         Role::Approver => EventRole::Approver,
+        Role::Deputy => EventRole::Deputy,
         Role::Auditor => EventRole::Auditor,
         Role::VenueStaff => EventRole::VenueStaff,
         Role::VenueManager => EventRole::VenueManager,
@@ -139,10 +140,11 @@ pub fn role(it: &Held) -> NewEvent {
     let message = event::RoleChanged {
         id: bytes(it.id),
         version: it.version,
-        member_id: bytes(it.member.0),
-        organisation_id: bytes(it.organisation.0),
+        member_id: bytes(it.of.member.0),
+        organisation_id: bytes(it.of.organisation.0),
         role: role.into(),
         withdrawn: it.withdrawn,
+        ends_at: it.ends_at.map_or(0, |at| at.timestamp_millis()),
     };
     NewEvent::of(
         &message,

@@ -6,6 +6,7 @@ pub mod consents;
 pub mod logins;
 pub mod notices;
 pub mod reviews;
+pub mod role_proposals;
 pub mod rosters;
 
 use chrono::{DateTime, Utc};
@@ -92,12 +93,13 @@ async fn may_see(tx: &Tx, reader: access::Member, id: MemberId) -> Result<bool> 
     let row = tx
         .one::<Found>(
             "SELECT EXISTS (
-               SELECT 1 FROM role r WHERE r.member = $1 AND r.withdrawn_at IS NULL AND (
+               SELECT 1 FROM role r WHERE r.member = $1 AND r.withdrawn_at IS NULL
+                 AND (r.ends_at IS NULL OR r.ends_at > $3) AND (
                  r.role = 'operator' OR (r.role = 'officer' AND EXISTS (
                    SELECT 1 FROM membership m JOIN organisation o ON o.id = m.organisation
                    WHERE m.member = $2 AND m.until IS NULL AND r.organisation = ANY (o.path))))
              ) AS found",
-            [reader.id.0.into(), id.0.into()],
+            [reader.id.0.into(), id.0.into(), tx.now().into()],
         )
         .await?;
     Ok(row.is_some_and(|row| row.found))
@@ -276,29 +278,34 @@ pub struct RoleView {
     pub organisation: Organisation,
 }
 
-/// The roles that a person holds.
+/// The roles that a person holds now.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn roles_of(db: &Db, member: MemberId) -> Result<Vec<RoleView>> {
+pub async fn roles_of(ctx: &Ctx, member: MemberId) -> Result<Vec<RoleView>> {
+    let db = &ctx.db;
     let sql = format!(
         "SELECT {} FROM role WHERE member = $1 AND withdrawn_at IS NULL
+           AND (ends_at IS NULL OR ends_at > $3)
          ORDER BY granted_at, id LIMIT $2",
         roles::COLUMNS
     );
     let rows = db
-        .all::<roles::Row>(&sql, [member.0.into(), ROLES_MAX.into()])
+        .all::<roles::Row>(
+            &sql,
+            [member.0.into(), ROLES_MAX.into(), ctx.clock.now().into()],
+        )
         .await?;
     let held = rows
         .into_iter()
         .map(roles::Row::read)
         .collect::<Result<Vec<Held>>>()?;
-    let ids: Vec<Uuid> = held.iter().map(|it| it.organisation.0).collect();
+    let ids: Vec<Uuid> = held.iter().map(|it| it.of.organisation.0).collect();
     let organisations = organisations_by_id(db, &ids).await?;
     let view = |role: Held| {
         let organisation = organisations
             .iter()
-            .find(|it| it.id == role.organisation)
+            .find(|it| it.id == role.of.organisation)
             .cloned()
             .ok_or_else(|| Error::internal("a role in no organisation"))?;
         Ok(RoleView { role, organisation })

@@ -61,6 +61,30 @@ pub const INVARIANTS: &[Invariant] = &[
               GROUP BY r.id, r.role HAVING bool_and(m.until IS NOT NULL)",
     },
     Invariant {
+        id: "identity.powerful_roles_by_two",
+        zh: "有效的重要角色都由两人授予，两人都不是持有人",
+        en: "no powerful role lives without two distinct persons besides its holder",
+        sql: "SELECT r.id::text AS subject, r.role || ' without two others' AS problem
+              FROM role r LEFT JOIN role_proposal p
+                ON p.id = r.proposal AND p.state = 'confirmed' AND p.ends_at = r.ends_at
+                AND (p.member, p.organisation, p.role) = (r.member, r.organisation, r.role)
+              WHERE r.withdrawn_at IS NULL AND r.role IN ('approver', 'deputy', 'operator')
+                AND r.origin NOT IN ('before', 'machine') AND (p.id IS NULL
+                  OR p.decided_by = p.proposed_by OR r.member IN (p.proposed_by, p.decided_by))",
+    },
+    Invariant {
+        id: "identity.roles_end",
+        zh: "每个有期限的角色和每项待确认的授权提议都有定时终结",
+        en: "each role with an end, and each proposal that waits, has a timer",
+        sql: "SELECT id::text AS subject, 'no timer ends it' AS problem FROM (
+                SELECT id, 'role_end' AS kind FROM role
+                WHERE withdrawn_at IS NULL AND ends_at IS NOT NULL
+                UNION ALL
+                SELECT id, 'role_proposal' FROM role_proposal WHERE state = 'open'
+              ) w WHERE NOT EXISTS
+                (SELECT 1 FROM due d WHERE d.kind = w.kind AND d.subject = w.id::text)",
+    },
+    Invariant {
         id: "identity.memberships_apart",
         zh: "同一人在同一组织的会籍互不重叠",
         en: "memberships of one person in one organisation do not overlap",

@@ -1,8 +1,9 @@
 //! Who asks, and what that allows: a caller is narrowed to the capability a command demands.
 //!
 //! Roles are not in the token. They are read from identity's replica in the command's own
-//! transaction, so that a withdrawal bites as soon as its event has arrived. What needs an
-//! office refuses when identity has not been heard of for [`FRESH_SECONDS`]. In identity itself
+//! transaction, so that a withdrawal bites as soon as its event has arrived, and a role that ends
+//! by itself does so by the clock, whether or not identity has said so yet. What needs an office
+//! refuses when identity has not been heard of for [`FRESH_SECONDS`]. In identity itself
 //! the replica's names are views over its own tables.
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -18,7 +19,7 @@ use crate::{Error, Result, Tx};
 
 mod step_up;
 
-pub use step_up::{SteppedUp, step_up_required, stepped_up};
+pub use step_up::{SteppedUp, is_stepped_up, step_up_required, stepped_up};
 
 /// How old identity's heartbeat may be for what needs an office, in seconds.
 pub const FRESH_SECONDS: i64 = 60;
@@ -91,8 +92,10 @@ impl Caller {
 pub enum Role {
     /// 经办
     Officer,
-    /// 主席 and deputy
+    /// 主席
     Approver,
+    /// 副主席: approves as the chair does.
+    Deputy,
     /// 经审
     Auditor,
     VenueStaff,
@@ -103,9 +106,10 @@ pub enum Role {
 }
 
 impl Role {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Officer,
         Self::Approver,
+        Self::Deputy,
         Self::Auditor,
         Self::VenueStaff,
         Self::VenueManager,
@@ -117,6 +121,7 @@ impl Role {
         match self {
             Self::Officer => "officer",
             Self::Approver => "approver",
+            Self::Deputy => "deputy",
             Self::Auditor => "auditor",
             Self::VenueStaff => "venue_staff",
             Self::VenueManager => "venue_manager",
@@ -152,7 +157,7 @@ impl Member {
 
 /// Declares a capability: a person who holds a role over an organisation or one above it.
 macro_rules! offices {
-    ($($(#[$doc:meta])* $name:ident = $role:expr, $function:ident;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident = $roles:expr, $function:ident;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct $name {
@@ -169,7 +174,7 @@ macro_rules! offices {
             caller: &Caller,
             organisation: OrganisationId,
         ) -> Result<$name> {
-            let member = office(tx, caller, &[$role], organisation).await?;
+            let member = office(tx, caller, &$roles, organisation).await?;
             Ok($name { member, organisation })
         }
     )*};
@@ -177,13 +182,13 @@ macro_rules! offices {
 
 offices! {
     /// An officer (经办) of the organisation or of one above it.
-    Officer = Role::Officer, officer;
-    /// An approver (主席) of the organisation or of one above it.
-    Approver = Role::Approver, approver;
+    Officer = [Role::Officer], officer;
+    /// An approver (主席 or 副主席) of the organisation or of one above it.
+    Approver = [Role::Approver, Role::Deputy], approver;
     /// An auditor (经审) of the organisation or of one above it.
-    Auditor = Role::Auditor, auditor;
+    Auditor = [Role::Auditor], auditor;
     /// A supervisor of the company that runs a venue.
-    VenueManager = Role::VenueManager, venue_manager;
+    VenueManager = [Role::VenueManager], venue_manager;
 }
 
 /// Staff, or a supervisor, of the company that runs a venue.
@@ -304,8 +309,9 @@ pub async fn operator(tx: &Tx, caller: &Caller) -> Result<Operator> {
     let row = tx
         .one::<Found>(
             "SELECT EXISTS (SELECT 1 FROM replica_role
-               WHERE member = $1 AND role = 'operator' AND NOT withdrawn) AS found",
-            [member.id.0.into()],
+               WHERE member = $1 AND role = 'operator' AND NOT withdrawn
+                 AND (ends_at IS NULL OR ends_at > $2)) AS found",
+            [member.id.0.into(), tx.now().into()],
         )
         .await?;
     if row.is_some_and(|row| row.found) {
@@ -334,8 +340,14 @@ pub async fn office(
                SELECT 1 FROM replica_role r
                JOIN replica_organisation o ON r.organisation = ANY (o.path)
                WHERE r.member = $1 AND o.id = $2 AND r.role = ANY ($3) AND NOT r.withdrawn
+                 AND (r.ends_at IS NULL OR r.ends_at > $4)
              ) AS found",
-            [member.id.0.into(), organisation.0.into(), names.into()],
+            [
+                member.id.0.into(),
+                organisation.0.into(),
+                names.into(),
+                tx.now().into(),
+            ],
         )
         .await?;
     if row.is_some_and(|row| row.found) {
@@ -361,8 +373,9 @@ pub async fn organisations_with(
     let rows = tx
         .all::<Row>(
             "SELECT DISTINCT organisation FROM replica_role
-             WHERE member = $1 AND role = $2 AND NOT withdrawn ORDER BY 1",
-            [member.id.0.into(), role.as_str().into()],
+             WHERE member = $1 AND role = $2 AND NOT withdrawn
+               AND (ends_at IS NULL OR ends_at > $3) ORDER BY 1",
+            [member.id.0.into(), role.as_str().into(), tx.now().into()],
         )
         .await?;
     Ok(rows

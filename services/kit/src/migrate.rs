@@ -43,6 +43,10 @@ pub const REPLICA: &[Migration] = &[
         name: "kit_0005_consents",
         sql: include_str!("../migrations/0005_consents.sql"),
     },
+    Migration {
+        name: "kit_0007_role_ends",
+        sql: include_str!("../migrations/0007_role_ends.sql"),
+    },
 ];
 
 /// The role that serves: it may read and write rows, never change tables.

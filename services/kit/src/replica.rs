@@ -253,19 +253,24 @@ async fn role(tx: &Tx, record: &Record) -> Result<()> {
     let role = match event.role() {
         Role::Officer => "officer",
         Role::Approver => "approver",
+        Role::Deputy => "deputy",
         Role::Auditor => "auditor",
         Role::VenueStaff => "venue_staff",
         Role::VenueManager => "venue_manager",
         Role::Operator => "operator",
         Role::Unspecified => return Err(Error::permanent("a role has no name")),
     };
+    let ends_at = match event.ends_at {
+        0 => None,
+        millis => Some(instant(millis)?),
+    };
     tx.execute(
         "INSERT INTO replica_role AS r
-           (id, epoch, version, member, organisation, role, withdrawn)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)
+           (id, epoch, version, member, organisation, role, withdrawn, ends_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
          ON CONFLICT (id) DO UPDATE SET epoch = EXCLUDED.epoch, version = EXCLUDED.version,
            member = EXCLUDED.member, organisation = EXCLUDED.organisation,
-           role = EXCLUDED.role, withdrawn = EXCLUDED.withdrawn
+           role = EXCLUDED.role, withdrawn = EXCLUDED.withdrawn, ends_at = EXCLUDED.ends_at
          WHERE (r.epoch, r.version) < (EXCLUDED.epoch, EXCLUDED.version)",
         [
             id(&event.id)?.into(),
@@ -275,6 +280,7 @@ async fn role(tx: &Tx, record: &Record) -> Result<()> {
             id(&event.organisation_id)?.into(),
             role.into(),
             event.withdrawn.into(),
+            ends_at.into(),
         ],
     )
     .await?;

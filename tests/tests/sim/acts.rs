@@ -11,8 +11,8 @@ use admission::gate_key::{self, Assertion};
 use billing::commands::{PayOrder, cancel_order, pay_order};
 use billing::domain::Method;
 use credential::rules::{Decision, Direction, DocumentReading};
-use identity::commands::roles::{grant_role, withdraw_role};
-use identity::domain::role::Role;
+use identity::commands::roles::{Asked, grant_role, withdraw_role};
+use identity::domain::role::{Of, Role};
 use kit::access::Caller;
 use kit::graphql::Language;
 use kit::types::{EntitlementId, OrderId, Union};
@@ -233,8 +233,16 @@ async fn run(world: &World<'_>, town: &Town, act: &Act, key: Uuid) -> Result<Ans
         Act::GrantStaff => {
             let ctx = &world.union.identity.ctx;
             let (member, company) = (town.staff, town.company);
-            let held = grant_role(ctx, &town.operator, member, company, Role::VenueStaff).await?;
-            Ok(Answer::done(held.id))
+            let asked = Asked {
+                of: Of {
+                    member,
+                    organisation: company,
+                    role: Role::VenueStaff,
+                },
+                until: None,
+            };
+            let granted = grant_role(ctx, &town.operator, asked).await?;
+            Ok(Answer::done(granted.id()))
         }
         Act::WithdrawStaff { role } => {
             let ctx = &world.union.identity.ctx;

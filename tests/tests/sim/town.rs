@@ -15,12 +15,13 @@ use credential::rules::Rules;
 use ed25519_dalek::SigningKey;
 use identity::commands::organisations::{CreateOrganisation, create_organisation};
 use identity::commands::people::{NewPerson, add_members};
-use identity::commands::{keys, operator, roles};
+use identity::commands::roles::{self, Asked};
+use identity::commands::{keys, operator};
 use identity::domain::identifier::{Document, DocumentKind, Phone};
 use identity::domain::keys::Purpose;
 use identity::domain::name::PersonName;
 use identity::domain::organisation::{Kind, root_id};
-use identity::domain::role::Role;
+use identity::domain::role::{Of, Role};
 use kit::access::Caller;
 use kit::graphql::Language;
 use kit::types::{Fen, GateId, LoginId, MemberId, OrganisationId, Union, VenueId, shanghai_date};
@@ -70,7 +71,7 @@ impl Town {
         let (company, people) = people(world, &operator).await?;
         world.heartbeat().await?;
         world.settle().await?;
-        let manager = caller(people[0]);
+        let manager = caller(people[0]).stepped_up(DateTime::<Utc>::MAX_UTC);
         let (venues, devices) = doors(world, &operator, company).await?;
         let mut products = Vec::new();
         for terms in [yearly()?, late()?, gift()?, strict()?] {
@@ -132,8 +133,17 @@ async fn people(world: &World<'_>, operator: &Caller) -> Result<(OrganisationId,
     let added = add_members(ctx, vault, operator, root, &new).await?;
     let added = added.map_err(|refused| anyhow::anyhow!("{refused:?}"))?;
     let members: Vec<MemberId> = added.iter().map(|one| one.member).collect();
-    roles::grant_role(ctx, operator, members[0], company, Role::VenueManager).await?;
-    roles::grant_role(ctx, operator, members[1], company, Role::VenueStaff).await?;
+    for (member, role) in [
+        (members[0], Role::VenueManager),
+        (members[1], Role::VenueStaff),
+    ] {
+        let of = Of {
+            member,
+            organisation: company,
+            role,
+        };
+        roles::grant_role(ctx, operator, Asked { of, until: None }).await?;
+    }
     Ok((company, members))
 }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::as_absent;
 use super::redeem::{add, count};
-use super::shift::{SHIFT_HOURS_MAX, on_shift};
+use super::shift::{SHIFT_HOURS_MAX, on_shift, shown_for};
 use crate::domain::entitlement::{Entitlement, Grant};
 use crate::domain::redemption::{Limits, Origin, REASON_CHARS_MAX, Redemption, Void};
 use crate::domain::venue::{Venue, is_line};
@@ -41,7 +41,8 @@ pub enum Overridden {
 /// frozen, revoked or unconfirmed stays out.
 ///
 /// # Errors
-/// When the caller is no supervisor at work there, there is nothing to let in, or it was done.
+/// When the caller is no supervisor at work there or has shown no second factor for this shift,
+/// there is nothing to let in, or it was done.
 pub async fn override_admission(
     ctx: &Ctx,
     caller: &Caller,
@@ -69,6 +70,7 @@ pub async fn override_admission(
                 Once::Refused(code) => return Err(recorded(&code)),
             }
             let shift = on_shift(tx, manager.member, venue.id).await?;
+            shown_for(tx, caller, &shift).await?;
             check_denial(tx, denial.as_ref()).await?;
             check_bounds(tx, manager.member, (venue.id, what)).await?;
             let one = known
@@ -248,7 +250,8 @@ fn let_in(
 /// Takes an admission back: it counts no more, and nobody is paid for it.
 ///
 /// # Errors
-/// When the caller is no supervisor at work there, it admitted nobody or was voided.
+/// When the caller is no supervisor at work there or has not shown the second factor, it admitted
+/// nobody or was voided.
 pub async fn void_redemption(
     ctx: &Ctx,
     caller: &Caller,
@@ -262,6 +265,7 @@ pub async fn void_redemption(
         .tx("void_redemption", async |tx| {
             let seen = store::redemption::load(tx, id).await?;
             let (venue, manager) = manager(tx, caller, seen.venue).await?;
+            access::stepped_up(tx, caller)?;
             store::entitlement::lock(tx, seen.entitlement.as_slice()).await?;
             let all = store::desk::lock_counter(tx, venue.id).await?;
             let request = Request {

@@ -1,7 +1,7 @@
 //! Gates: made by people, bound to devices by a one-time code, switched off and on.
 
 use ed25519_dalek::VerifyingKey;
-use kit::access::Caller;
+use kit::access::{self, Caller};
 use kit::audit::{AuditRow, require_sealing};
 use kit::once::{self, Once, Request};
 use kit::types::{GateId, VenueId};
@@ -26,7 +26,8 @@ pub struct NewGate {
 /// Makes a gate of a venue and gives out its first code.
 ///
 /// # Errors
-/// When the caller may not, the name is at fault or the venue is full of gates.
+/// When the caller may not or has not shown the second factor, the name is at fault or the venue is
+/// full of gates.
 pub async fn create_gate(
     ctx: &Ctx,
     caller: &Caller,
@@ -53,6 +54,7 @@ pub async fn create_gate(
         .tx("create_gate", async |tx| {
             let at = store::venue::lock(tx, venue).await?;
             let member = operator_or_manager(tx, caller, at.organisation).await?;
+            access::stepped_up(tx, caller)?;
             match once::begin(
                 tx,
                 &Request {
@@ -94,7 +96,7 @@ pub async fn create_gate(
 /// Gives out another code for a gate: the device that uses it takes the place of the present one.
 ///
 /// # Errors
-/// When the caller may not, or there is no such gate.
+/// When the caller may not or has not shown the second factor, or there is no such gate.
 pub async fn issue_gate_code(ctx: &Ctx, caller: &Caller, id: GateId) -> Result<NewGate> {
     ctx.db
         .tx("issue_gate_code", async |tx| {
@@ -103,6 +105,7 @@ pub async fn issue_gate_code(ctx: &Ctx, caller: &Caller, id: GateId) -> Result<N
             let member = operator_or_manager(tx, caller, venue.organisation)
                 .await
                 .map_err(as_absent)?;
+            access::stepped_up(tx, caller)?;
             let new = give_code(tx, gate).await?;
             tx.audit(member.audit("issue_gate_code", new.gate.id));
             tx.emit(publish::gate(&new.gate));

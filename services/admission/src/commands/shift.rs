@@ -48,11 +48,12 @@ pub async fn open_shift(
             for _ in 0..OPEN_ATTEMPTS_MAX {
                 if let Some(open) = store::shift::lock_open(tx, staff.member.id).await? {
                     if open.venue == venue && open.gate == gate && tx.now() < open.closes_at {
-                        return Ok(open);
+                        return remember(tx, caller, open).await;
                     }
                     end(tx, &open, tx.now()).await?;
                 }
-                let shift = new_shift(tx, staff.member, (venue, gate));
+                let mut shift = new_shift(tx, staff.member, (venue, gate));
+                shift.second_factor = access::is_stepped_up(tx, caller);
                 if store::shift::insert(tx, &shift).await? {
                     tx.plan(NewDue::new(CLOSE_SHIFT, shift.id, shift.closes_at));
                     tx.audit(staff.member.audit("open_shift", shift.id));
@@ -73,7 +74,34 @@ fn new_shift(tx: &Tx, member: Member, (venue, gate): (VenueId, Option<GateId>)) 
         opened_at: tx.now(),
         closes_at: tx.now() + TimeDelta::hours(SHIFT_HOURS_MAX),
         closed_at: None,
+        second_factor: false,
     }
+}
+
+/// The shift, which knows from now on that its person has shown a second factor, if she has.
+async fn remember(tx: &Tx, caller: &Caller, shift: Shift) -> Result<Shift> {
+    if shift.second_factor || !access::is_stepped_up(tx, caller) {
+        return Ok(shift);
+    }
+    store::shift::remember_second_factor(tx, shift.id).await?;
+    Ok(Shift {
+        second_factor: true,
+        ..shift
+    })
+}
+
+/// What a supervisor at a door is asked for once in a shift: whoever stands in the sun with a queue
+/// before her types no code for each guest. A shift ends by itself and bounds what is done in it,
+/// so that the factor may count as long as the shift; what takes money back asks each time.
+///
+/// # Errors
+/// `STEP_UP_REQUIRED`, when it was shown neither for this shift nor just now.
+pub(super) async fn shown_for(tx: &Tx, caller: &Caller, shift: &Shift) -> Result<()> {
+    if shift.second_factor {
+        return Ok(());
+    }
+    access::stepped_up(tx, caller)?;
+    store::shift::remember_second_factor(tx, shift.id).await
 }
 
 /// Closes the person's open shift; `None` when there is none.

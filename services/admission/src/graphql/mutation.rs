@@ -69,6 +69,8 @@ kit::payload! {
     refuses {
         /// The venue cannot have any more gates.
         TooManyGates,
+        /// The second factor was not shown within the last ten minutes.
+        StepUpRequired,
     }
 }
 
@@ -147,6 +149,8 @@ kit::payload! {
         OverriddenLately,
         /// As many as one shift allows.
         TooManyOverrides,
+        /// Neither at the beginning of the shift nor since was the second factor shown.
+        StepUpRequired,
     }
 }
 
@@ -163,6 +167,8 @@ kit::payload! {
         NotAdmitted,
         /// It was taken back before.
         AlreadyVoided,
+        /// The second factor was not shown within the last ten minutes.
+        StepUpRequired,
     }
 }
 

@@ -17,9 +17,12 @@ pub struct Shift {
     /// When it ends by itself.
     pub closes_at: DateTime<Utc>,
     pub closed_at: Option<DateTime<Utc>>,
+    /// Whether its person showed a second factor for it.
+    pub second_factor: bool,
 }
 
-const OPEN: &str = "SELECT id, venue, gate, member, opened_at, closes_at, closed_at FROM shift
+const OPEN: &str =
+    "SELECT id, venue, gate, member, opened_at, closes_at, closed_at, second_factor FROM shift
      WHERE member = $1 AND closed_at IS NULL";
 
 #[derive(FromQueryResult)]
@@ -31,6 +34,7 @@ struct Row {
     opened_at: DateTime<Utc>,
     closes_at: DateTime<Utc>,
     closed_at: Option<DateTime<Utc>>,
+    second_factor: bool,
 }
 
 impl From<Row> for Shift {
@@ -43,6 +47,7 @@ impl From<Row> for Shift {
             opened_at: row.opened_at,
             closes_at: row.closes_at,
             closed_at: row.closed_at,
+            second_factor: row.second_factor,
         }
     }
 }
@@ -64,8 +69,8 @@ pub async fn lock_open(tx: &Tx, member: MemberId) -> Result<Option<Shift>> {
 pub(crate) async fn lock(tx: &Tx, id: Uuid) -> Result<Option<Shift>> {
     let row = tx
         .one::<Row>(
-            "SELECT id, venue, gate, member, opened_at, closes_at, closed_at FROM shift
-             WHERE id = $1 FOR UPDATE",
+            "SELECT id, venue, gate, member, opened_at, closes_at, closed_at, second_factor
+             FROM shift WHERE id = $1 FOR UPDATE",
             [id.into()],
         )
         .await?;
@@ -76,8 +81,8 @@ pub(crate) async fn lock(tx: &Tx, id: Uuid) -> Result<Option<Shift>> {
 pub async fn insert(tx: &Tx, shift: &Shift) -> Result<bool> {
     let added = tx
         .execute(
-            "INSERT INTO shift (id, venue, gate, member, opened_at, closes_at)
-             VALUES ($1, $2, $3, $4, $5, $6)
+            "INSERT INTO shift (id, venue, gate, member, opened_at, closes_at, second_factor)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
              ON CONFLICT (member) WHERE closed_at IS NULL DO NOTHING",
             [
                 shift.id.into(),
@@ -86,10 +91,21 @@ pub async fn insert(tx: &Tx, shift: &Shift) -> Result<bool> {
                 shift.member.uuid().into(),
                 shift.opened_at.into(),
                 shift.closes_at.into(),
+                shift.second_factor.into(),
             ],
         )
         .await?;
     Ok(added == 1)
+}
+
+/// A shift's person has shown a second factor for it.
+pub(crate) async fn remember_second_factor(tx: &Tx, id: Uuid) -> Result<()> {
+    tx.execute(
+        "UPDATE shift SET second_factor = true WHERE id = $1",
+        [id.into()],
+    )
+    .await?;
+    Ok(())
 }
 
 /// Ends a shift.

@@ -24,6 +24,7 @@ mod reservations;
 mod seen;
 mod staff;
 mod standing;
+mod step_up;
 mod unguarded;
 mod unseen;
 mod venues;

@@ -358,6 +358,7 @@ async fn without_its_index_a_person_has_two_shifts() {
             opened_at: tx.now(),
             closes_at: tx.now() + TimeDelta::hours(1),
             closed_at: None,
+            second_factor: false,
         };
         let added = shift::insert(tx, &one).await?;
         written.lock().unwrap().push(added);

@@ -73,6 +73,11 @@ pub(crate) fn caller(member: u128) -> Caller {
     Caller::member(member, LoginId(Uuid::from_u128(99)), Language::En)
 }
 
+/// The same, who has shown a second factor: what gives out codes and takes money back asks for it.
+pub(crate) fn shown(member: u128) -> Caller {
+    caller(member).stepped_up(DateTime::<Utc>::MAX_UTC)
+}
+
 pub(crate) fn details(name: &str) -> Details {
     Details {
         name_zh: name.to_owned(),
@@ -150,8 +155,8 @@ impl World {
             db,
             admission,
             company: OrganisationId(company),
-            operator: caller(20),
-            manager: caller(21),
+            operator: shown(20),
+            manager: shown(21),
             staff: caller(22),
             nobody: caller(24),
         }
@@ -159,7 +164,7 @@ impl World {
 
     /// The manager of another company.
     pub(crate) fn rival(&self) -> Caller {
-        caller(23)
+        shown(23)
     }
 
     pub(crate) async fn service(ctx: Ctx) -> Admission {

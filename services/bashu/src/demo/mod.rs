@@ -1,6 +1,6 @@
 //! The demonstration world: the same at every start, and made through the gateway by an operator
-//! with the operations that every operator has. Only the first operator comes by the command
-//! line, as in a real installation.
+//! with the operations that every operator has. Only two operators come by the command line, as in
+//! a real installation: the first, and the second, without whom nobody confirms what takes two.
 
 mod keys;
 mod organisations;
@@ -36,6 +36,8 @@ const OFFICES: [(u32, &str, &str, &str); 6] = [
     (900_005, "APPROVER", "factory", "工会主席 approver"),
     (900_006, "AUDITOR", "factory", "经审 auditor"),
 ];
+/// The operator who confirms what the first one proposes.
+const SECOND: (u32, &str) = (900_007, "第二操作员 second operator");
 /// Where the members are, in shares of a hundred.
 const SHARES: [(&str, u32); 5] = [
     ("factory", 40),
@@ -51,6 +53,8 @@ const MEMBERS: &str = "query ($id: ID!, $after: String) { organisation(id: $id) 
     memberships(first: 100, after: $after) { nodes { member { maskedName maskedDocumentNumber } } \
     pageInfo { hasNextPage endCursor } } } }";
 const GRANT: &str = "mutation ($input: GrantRoleInput!) { grantRole(input: $input) \
+    { role { id } proposal { id } userErrors { code field message } } }";
+const CONFIRM: &str = "mutation ($input: ConfirmRoleInput!) { confirmRole(input: $input) \
     { role { id } userErrors { code field message } } }";
 
 /// What the demonstration sends.
@@ -59,6 +63,7 @@ pub(crate) fn documents() -> Vec<Document> {
         ("addMemberships", ADD),
         ("organisationMembers", MEMBERS),
         ("grantRole", GRANT),
+        ("confirmRole", CONFIRM),
     ];
     let parts = [
         organisations::DOCUMENTS.as_slice(),
@@ -109,13 +114,13 @@ pub fn member_phone(union: Union, index: u32) -> String {
 /// When the gateway refuses something.
 pub(crate) async fn load(world: &World, union: Union, members: u32, say: &Say) -> Result<()> {
     let operator = person(union.code(), OFFICES[0].0);
-    first_operator(world, union, &operator)
+    on_the_command_line(world, union, &operator, &[])
         .await
         .context("the first operator")?;
     let operator = persona::again(world, union, &operator.phone).await?.client;
     let organisations = organisations::ensure(&operator, union).await?;
     let made = ensure_members(&operator, union, &organisations, members, say).await?;
-    ensure_offices(&operator, union, &organisations).await?;
+    ensure_offices(world, &operator, union, &organisations).await?;
     let venues = venues::ensure(&operator, union, &organisations).await?;
     products::ensure(&operator, union).await?;
     say.step(&format!(
@@ -126,7 +131,12 @@ pub(crate) async fn load(world: &World, union: Union, members: u32, say: &Say) -
 }
 
 /// As a person would at the machine: `bashu operator create`.
-async fn first_operator(world: &World, union: Union, person: &Person) -> Result<()> {
+async fn on_the_command_line(
+    world: &World,
+    union: Union,
+    person: &Person,
+    more: &[&str],
+) -> Result<()> {
     let made = command(world.own_program())
         .args([
             "operator",
@@ -136,6 +146,7 @@ async fn first_operator(world: &World, union: Union, person: &Person) -> Result<
             "--name",
             &person.name,
         ])
+        .args(more)
         .env("BASHU_CONFIG", world.config_path(union))
         .output()
         .await?;
@@ -240,6 +251,7 @@ async fn members_until(
 /// Everybody with an office belongs to where it is held; adding a person who is there changes
 /// nothing, and neither does a role that is held.
 async fn ensure_offices(
+    world: &World,
     operator: &Client,
     union: Union,
     organisations: &Organisations,
@@ -255,8 +267,24 @@ async fn ensure_offices(
         let input = json!({
             "memberId": member, "organisationId": organisations[place], "role": role,
         });
-        operator.run(GRANT, json!({ "input": input })).await?;
+        let granted = operator.run(GRANT, json!({ "input": input })).await?;
+        if granted["proposal"].is_object() {
+            confirm(world, union, &text(&granted, "/proposal/id")?).await?;
+        }
     }
+    Ok(())
+}
+
+/// What one operator alone does not grant, the second one confirms.
+async fn confirm(world: &World, union: Union, proposal: &str) -> Result<()> {
+    let second = person(union.code(), SECOND.0);
+    let force = ["--force", "two operators grant what takes two"];
+    on_the_command_line(world, union, &second, &force)
+        .await
+        .context("the second operator")?;
+    let second = persona::again(world, union, &second.phone).await?.client;
+    let input = json!({ "proposalId": proposal });
+    second.run(CONFIRM, json!({ "input": input })).await?;
     Ok(())
 }
 
@@ -269,7 +297,8 @@ pub(crate) fn print_logins(unions: impl Iterator<Item = Union>, members: u32, sa
             member_phone(union, 0),
             member_phone(union, members.saturating_sub(1))
         ));
-        for (number, _, _, title) in OFFICES {
+        let offices = OFFICES.map(|(number, _, _, title)| (number, title));
+        for (number, title) in offices.into_iter().chain([SECOND]) {
             say.line(&format!(
                 "{union}  {title}  {}",
                 person(union.code(), number).phone

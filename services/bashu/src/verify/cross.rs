@@ -126,7 +126,8 @@ const REPLICATED: [(&str, &str, &[&str]); 9] = [
         "角色",
         &[
             "SELECT id::text AS key, concat_ws(' ', role, 'version', version, member, organisation,
-           CASE WHEN withdrawn THEN 'withdrawn' END) AS fact
+           CASE WHEN withdrawn THEN 'withdrawn' END,
+           'until ' || extract(epoch FROM ends_at)::bigint) AS fact
          FROM replica_role",
         ],
     ),

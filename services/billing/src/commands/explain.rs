@@ -42,7 +42,7 @@ impl Reason {
 ///
 /// # Errors
 /// A refusal, when it was explained before or its refund still waits; not found;
-/// unauthenticated, forbidden; while audit rows wait for their seal.
+/// unauthenticated, forbidden; without the second factor; while audit rows wait for their seal.
 pub async fn explain_discrepancy(
     billing: &Billing,
     caller: &Caller,
@@ -65,6 +65,7 @@ async fn explain(
     key: Uuid,
 ) -> Result<DiscrepancyRow> {
     let operator = access::operator(tx, caller).await?;
+    access::stepped_up(tx, caller)?;
     require_sealing(tx).await?;
     let refund = match store::refund_looked_at(tx, id).await? {
         Some(refund) => Some(lock(tx, refund).await?.1),

@@ -59,13 +59,15 @@ pub(crate) fn moved(tx: &Tx, at: DateTime<Utc>) {
 /// `reconcile`: an operator has a day compared now.
 ///
 /// # Errors
-/// A refusal, when there can be no bill of that day; unauthenticated, forbidden.
+/// A refusal, when there can be no bill of that day; unauthenticated, forbidden; without the second
+/// factor.
 pub async fn ask(billing: &Billing, caller: &Caller, date: NaiveDate) -> Result<()> {
     billing
         .ctx
         .db
         .tx("ask_reconcile", async |tx| {
             let operator = access::operator(tx, caller).await?;
+            access::stepped_up(tx, caller)?;
             let age = (shanghai_date(tx.now()) - date).num_days();
             if !(1..=BILL_DAYS_MAX).contains(&age) {
                 return Err(Refusal::NoBillForDate.into());

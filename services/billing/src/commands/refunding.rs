@@ -317,8 +317,8 @@ fn request_of(refund: &Refund, at: DateTime<Utc>) -> NewDue {
 /// `retryRefund`: an operator has looked at a refund, and has it tried now.
 ///
 /// # Errors
-/// A refusal, when the money is back; not found; unauthenticated, forbidden; while audit rows wait
-/// for their seal.
+/// A refusal, when the money is back; not found; unauthenticated, forbidden; without the second
+/// factor; while audit rows wait for their seal.
 pub async fn retry_refund(
     billing: &Billing,
     caller: &Caller,
@@ -334,6 +334,7 @@ pub async fn retry_refund(
 
 async fn retry(tx: &Tx, caller: &Caller, id: Uuid, key: Uuid) -> Result<Refund> {
     let operator = access::operator(tx, caller).await?;
+    access::stepped_up(tx, caller)?;
     require_sealing(tx).await?;
     let (held, refund) = lock(tx, id).await?;
     let request = once::Request {

@@ -281,6 +281,8 @@ kit::payload! {
     refuses {
         /// The day is not over, or too far back.
         NoBillForDate,
+        /// The second factor was not shown within the last ten minutes.
+        StepUpRequired,
     }
 }
 
@@ -311,6 +313,8 @@ kit::payload! {
         AlreadyExplained,
         /// The money of its refund has not gone back.
         RefundStillStuck,
+        /// The second factor was not shown within the last ten minutes.
+        StepUpRequired,
     }
 }
 

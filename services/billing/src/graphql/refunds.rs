@@ -89,6 +89,8 @@ kit::payload! {
     refuses {
         /// The money has gone back.
         AlreadyRefunded,
+        /// The second factor was not shown within the last ten minutes.
+        StepUpRequired,
     }
 }
 

@@ -21,4 +21,5 @@ mod refunds;
 mod rights;
 mod seller;
 mod settings;
+mod step_up;
 mod world;

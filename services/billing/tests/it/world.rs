@@ -11,7 +11,7 @@ use async_graphql::{Request, Variables};
 use billing::domain::Method;
 use billing::graphql::BillingSchema;
 use billing::{ALL_MIGRATIONS, Billing, NAME, Settings, WechatSettings, due};
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use kit::Ids;
 use kit::access::{Caller, Role, seed};
 use kit::graphql::{GlobalId, Language, Mode};
@@ -393,7 +393,7 @@ impl World {
 
     /// An operator, identity having been heard of just now.
     pub(crate) async fn operator(&self) -> Caller {
-        let operator = caller(9_000);
+        let operator = caller(9_000).stepped_up(DateTime::<Utc>::MAX_UTC);
         self.office(&operator, Role::Operator).await;
         operator
     }

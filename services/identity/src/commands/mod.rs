@@ -18,6 +18,7 @@ pub mod operator;
 pub mod organisations;
 pub mod outside_logins;
 pub mod people;
+pub mod role_proposals;
 pub mod roles;
 pub mod roster_commit;
 mod roster_list;

@@ -1,4 +1,5 @@
-//! The first operator, made on the command line where there is nobody yet who could grant a role.
+//! The first operator, made on the command line where there is nobody yet who could grant a role,
+//! and the second, without whom there are no two to grant what takes two.
 
 use kit::audit::AuditRow;
 use kit::types::MemberId;
@@ -6,11 +7,11 @@ use kit::{Ctx, Result, Tx};
 
 use super::matching::{same_text, stored_name};
 use super::people::{NewPerson, join, seal_person};
-use super::roles::give;
+use super::roles::{give, living};
 use crate::domain::identifier::Phone;
 use crate::domain::name::PersonName;
 use crate::domain::organisation::{Organisation, root_id};
-use crate::domain::role::Role;
+use crate::domain::role::{Of, Origin, Role};
 use crate::error::Refusal;
 use crate::publish::{self, MemberState};
 use crate::store::organisations::{self, Lock};
@@ -41,11 +42,15 @@ pub async fn create_first_operator(
             }
             let member = person(tx, vault, phone, name).await?;
             join(tx, root.into(), &[member.0]).await?;
-            let held = match roles::held(tx, member, root, Role::Operator).await? {
-                Some(held) => held,
-                None => give(tx, member, root, Role::Operator).await?,
+            let of = Of {
+                member,
+                organisation: root,
+                role: Role::Operator,
             };
-            roles::set_founding(tx, held.id).await?;
+            // Without an end: a union that nobody runs any more could not even say so.
+            if living(tx, of).await?.is_none() {
+                give(tx, of, None, Origin::Machine).await?;
+            }
             tx.audit(
                 AuditRow::system("create_first_operator", member)
                     .detail(serde_json::json!({ "forced": forced })),

@@ -4,6 +4,7 @@ use kit::access::{self, Caller};
 use kit::types::{OrganisationId, shanghai_date};
 use kit::{Ctx, Error, Result, Tx};
 
+use super::roles::withdraw;
 use crate::domain::organisation::{Kind, NewOrganisation, Organisation};
 use crate::domain::uscc::Uscc;
 use crate::error::Refusal;
@@ -100,8 +101,7 @@ pub async fn close_organisation(
             let closed = organisation.close(branches, members, tx.now())?;
             store::save(tx, &closed).await?;
             for role in roles::held_in(tx, id).await? {
-                let role = roles::withdraw(tx, role).await?;
-                tx.emit(publish::role(&role));
+                withdraw(tx, role).await?;
             }
             tx.emit(publish::organisation(ctx.union, &closed));
             tx.audit(operator.member.audit("close_organisation", id));

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::may_look_up;
 use super::people::open_organisation;
-use crate::domain::role::Role;
+use crate::domain::role::{Of, Role};
 use crate::domain::roster::{Change, Purpose, Roster, State};
 use crate::due;
 use crate::error::Refusal;
@@ -62,7 +62,12 @@ pub(crate) async fn own_officer(
     organisation: OrganisationId,
 ) -> Result<access::Member> {
     let officer = access::officer(tx, caller, organisation).await?.member;
-    roles::held(tx, officer.id, organisation, Role::Officer)
+    let of = Of {
+        member: officer.id,
+        organisation,
+        role: Role::Officer,
+    };
+    roles::held(tx, of)
         .await?
         .map(|_| officer)
         .ok_or(Error::Forbidden("an officer of the organisation itself"))

@@ -14,6 +14,7 @@ pub mod name;
 pub mod notice;
 pub mod organisation;
 pub mod origin;
+pub mod proposal;
 pub mod review;
 pub mod role;
 pub mod roster;

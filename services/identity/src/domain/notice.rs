@@ -346,6 +346,7 @@ const fn role_name(role: Role) -> (&'static str, &'static str) {
     match role {
         Role::Officer => ("经办", "officer"),
         Role::Approver => ("主席", "approver"),
+        Role::Deputy => ("副主席", "deputy"),
         Role::Auditor => ("经审", "auditor"),
         Role::VenueStaff => ("场馆工作人员", "venue staff"),
         Role::VenueManager => ("场馆主管", "venue manager"),

@@ -95,7 +95,7 @@ impl Member {
     /// The roles she holds.
     async fn roles(&self, ctx: &Context<'_>) -> Result<Vec<RoleHolding>> {
         let (identity, _) = request(ctx)?;
-        let rows = queries::roles_of(&identity.ctx.db, self.0.id).await?;
+        let rows = queries::roles_of(&identity.ctx, self.0.id).await?;
         Ok(rows.into_iter().map(RoleHolding).collect())
     }
 

@@ -14,6 +14,7 @@ pub mod organisations;
 pub mod outside_logins;
 pub mod pass;
 pub mod people;
+pub mod role_proposals;
 pub mod roles;
 pub mod roster_mutations;
 pub mod rosters;
@@ -33,6 +34,7 @@ pub use node::Node;
 pub use notices::Notice;
 pub use organisations::{Organisation, OrganisationKind};
 pub use pass::{Credential, Pass};
+pub use role_proposals::RoleProposal;
 pub use roles::{RoleHolding, RoleName};
 pub use rosters::{RosterImport, RosterRow};
 
@@ -41,6 +43,7 @@ pub use rosters::{RosterImport, RosterRow};
 pub struct Query(
     members::MemberQuery,
     memberships::ReviewQuery,
+    role_proposals::RoleProposalQuery,
     organisations::OrganisationQuery,
     rosters::RosterQuery,
     node::NodeQuery,
@@ -57,6 +60,7 @@ pub struct Mutation(
     people::MemberMutation,
     memberships::MembershipMutation,
     roles::RoleMutation,
+    role_proposals::RoleProposalMutation,
     roster_mutations::RosterMutation,
     pass::CredentialMutation,
     consents::ConsentMutation,

@@ -1,12 +1,14 @@
 //! Who may do what, where.
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result};
-use kit::graphql::GlobalId;
+use kit::graphql::{Date, GlobalId};
+use kit::types::shanghai_date;
 
 use super::input::{member_id, organisation_id, request, uuid};
 use super::organisations::Organisation;
-use crate::commands::roles as commands;
-use crate::domain::role::Role;
+use super::role_proposals::{self, RoleProposal};
+use crate::commands::roles::{self as commands, Asked, Granted};
+use crate::domain::role::{Of, Role};
 use crate::error::Refusal;
 use crate::queries::{self, RoleView};
 use crate::store::roles::Held;
@@ -17,8 +19,10 @@ use crate::store::roles::Held;
 pub enum RoleName {
     /// 经办: acts for a union.
     Officer,
-    /// 主席 and deputy: approves for a union.
+    /// 主席: approves for a union.
     Approver,
+    /// 副主席: approves for a union as the chair does.
+    Deputy,
     /// 经审: audits a union.
     Auditor,
     /// Works at a partner's venues.
@@ -43,12 +47,17 @@ impl RoleHolding {
 
     /// Which.
     async fn role(&self) -> RoleName {
-        self.0.role.role.into()
+        self.0.role.of.role.into()
     }
 
     /// Over which organisation, and all below it.
     async fn organisation(&self) -> Organisation {
         Organisation(self.0.organisation.clone())
+    }
+
+    /// The first Shanghai day on which it is held no more; null without an end.
+    async fn until(&self) -> Option<Date> {
+        self.0.role.ends_at.map(|at| shanghai_date(at).into())
     }
 
     /// Whether it was withdrawn.
@@ -66,6 +75,8 @@ pub struct GrantRoleInput {
     organisation_id: ID,
     /// What.
     role: RoleName,
+    /// The first day without it, in Shanghai: at most five years from today, as when absent.
+    until: Option<Date>,
 }
 
 /// Which role is withdrawn.
@@ -78,8 +89,10 @@ pub struct WithdrawRoleInput {
 kit::payload! {
     /// What became of the role.
     pub struct GrantRolePayload / GrantRoleUserError / GrantRoleErrorCode {
-        /// The role, new or held already.
+        /// The role, new or held already; null while it is only proposed.
         role: RoleHolding,
+        /// The proposal, where the role takes another person who confirms it.
+        proposal: RoleProposal,
     }
     refuses {
         /// There is no such member.
@@ -92,6 +105,12 @@ kit::payload! {
         RoleDoesNotFit,
         /// The person has left the organisation.
         LeftOrganisation,
+        /// The end is not after today, or too far away.
+        RoleEndInvalid,
+        /// The role takes two others than who is to hold it.
+        RoleForOneself,
+        /// The role is proposed with another end already.
+        ProposalWaits,
         /// The second factor was not shown within the last ten minutes.
         StepUpRequired,
     }
@@ -119,7 +138,9 @@ pub struct RoleMutation;
 
 #[Object]
 impl RoleMutation {
-    /// Grants a role. Operators; a venue's manager grants staff roles of the own company.
+    /// Grants a role, or proposes it: operators, approvers and deputies are made by two operators,
+    /// neither of whom is who is to hold the role. Operators; a venue's manager grants staff roles
+    /// of the own company. With another `until` a role that is held gets that end.
     async fn grant_role(
         &self,
         ctx: &Context<'_>,
@@ -131,9 +152,24 @@ impl RoleMutation {
             let organisation =
                 organisation_id(&input.organisation_id, Refusal::OrganisationNotFound)?;
             let role = input.role.into();
-            let held =
-                commands::grant_role(&identity.ctx, caller, member, organisation, role).await?;
-            Ok(GrantRolePayload::done(view(identity, held).await?))
+            let asked = Asked {
+                of: Of {
+                    member,
+                    organisation,
+                    role,
+                },
+                until: input.until.map(|date| date.0),
+            };
+            match commands::grant_role(&identity.ctx, caller, asked).await? {
+                Granted::Held(held) => Ok(GrantRolePayload::done(
+                    view(identity, held).await?,
+                    None::<RoleProposal>,
+                )),
+                Granted::Proposed(proposal) => {
+                    let proposal = role_proposals::view(identity, proposal).await?;
+                    Ok(GrantRolePayload::done(None::<RoleHolding>, proposal))
+                }
+            }
         };
         GrantRolePayload::from_result(caller.language, result.await)
     }
@@ -154,8 +190,8 @@ impl RoleMutation {
     }
 }
 
-async fn view(identity: &crate::Identity, role: Held) -> kit::Result<RoleHolding> {
-    let organisation = queries::organisation(&identity.ctx.db, role.organisation)
+pub(super) async fn view(identity: &crate::Identity, role: Held) -> kit::Result<RoleHolding> {
+    let organisation = queries::organisation(&identity.ctx.db, role.of.organisation)
         .await?
         .ok_or_else(|| kit::Error::internal("a role in no organisation"))?;
     Ok(RoleHolding(RoleView { role, organisation }))

@@ -41,14 +41,21 @@ pub async fn open_reviews(ctx: &Ctx, caller: &Caller, page: &Page) -> Result<Vec
         "SELECT {COLUMNS} FROM membership_review q
          WHERE closed_at IS NULL AND EXISTS (
            SELECT 1 FROM membership m JOIN organisation o ON o.id = m.organisation
-           JOIN role r ON r.member = $1 AND r.withdrawn_at IS NULL AND (r.role = 'operator'
+           JOIN role r ON r.member = $1 AND r.withdrawn_at IS NULL
+             AND (r.ends_at IS NULL OR r.ends_at > $5) AND (r.role = 'operator'
              OR (r.role = 'officer' AND r.organisation = ANY (o.path)
                  AND r.organisation <> o.id))
            WHERE m.id = q.membership)
            AND ($2::timestamptz IS NULL OR (created_at, id) {compare} ($2, $3))
          ORDER BY created_at {order}, id {order} LIMIT $4"
     );
-    let values = [reader.0.into(), at.into(), id.into(), page.limit().into()];
+    let values = [
+        reader.0.into(),
+        at.into(),
+        id.into(),
+        page.limit().into(),
+        ctx.clock.now().into(),
+    ];
     let rows = ctx.db.all::<Row>(&sql, values).await?;
     let reviews = rows
         .into_iter()

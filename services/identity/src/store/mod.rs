@@ -13,6 +13,7 @@ pub mod organisations;
 pub mod people;
 pub mod resync;
 pub mod reviews;
+pub mod role_proposals;
 pub mod roles;
 pub mod roster_people;
 pub mod roster_rows;

@@ -1,4 +1,4 @@
-//! Rows of `role`.
+//! Rows of `role`. One that is over by the clock is held no more, whether or not it was withdrawn.
 
 use chrono::{DateTime, Utc};
 use kit::types::{MemberId, OrganisationId};
@@ -7,7 +7,7 @@ use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
 use super::broken;
-use crate::domain::role::Role;
+use crate::domain::role::{Of, Origin, Role, lives};
 use crate::domain::second_factor::Tenure;
 
 /// A role as it is held or was.
@@ -15,14 +15,22 @@ use crate::domain::second_factor::Tenure;
 pub struct Held {
     pub id: Uuid,
     pub version: i64,
-    pub member: MemberId,
-    pub organisation: OrganisationId,
-    pub role: Role,
+    pub of: Of,
     pub withdrawn: bool,
+    /// From when it is held no more; `None` without an end.
+    pub ends_at: Option<DateTime<Utc>>,
+    pub origin: Origin,
 }
 
-pub(crate) const COLUMNS: &str =
-    "id, version, member, organisation, role, withdrawn_at IS NOT NULL AS withdrawn";
+impl Held {
+    /// Whether it is held at this instant.
+    pub fn lives(&self, now: DateTime<Utc>) -> bool {
+        !self.withdrawn && lives(self.ends_at, now)
+    }
+}
+
+pub(crate) const COLUMNS: &str = "id, version, member, organisation, role, \
+    withdrawn_at IS NOT NULL AS withdrawn, ends_at, origin, proposal";
 
 #[derive(Debug, FromQueryResult)]
 pub(crate) struct Row {
@@ -32,18 +40,42 @@ pub(crate) struct Row {
     organisation: Uuid,
     role: String,
     withdrawn: bool,
+    ends_at: Option<DateTime<Utc>>,
+    origin: String,
+    proposal: Option<Uuid>,
 }
 
 impl Row {
     pub(crate) fn read(self) -> Result<Held> {
+        let origin = match (self.origin.as_str(), self.proposal) {
+            ("before", None) => Origin::Before,
+            ("machine", None) => Origin::Machine,
+            ("one", None) => Origin::One,
+            ("two", Some(proposal)) => Origin::Two(proposal),
+            _ => return Err(broken("role")),
+        };
         Ok(Held {
             id: self.id,
             version: self.version,
-            member: MemberId(self.member),
-            organisation: OrganisationId(self.organisation),
-            role: Role::parse(&self.role).ok_or_else(|| broken("role"))?,
+            of: Of {
+                member: MemberId(self.member),
+                organisation: OrganisationId(self.organisation),
+                role: Role::parse(&self.role).ok_or_else(|| broken("role"))?,
+            },
             withdrawn: self.withdrawn,
+            ends_at: self.ends_at,
+            origin,
         })
+    }
+}
+
+/// How an origin is stored: its name, and the proposal of two.
+const fn stored(origin: Origin) -> (&'static str, Option<Uuid>) {
+    match origin {
+        Origin::Before => ("before", None),
+        Origin::Machine => ("machine", None),
+        Origin::One => ("one", None),
+        Origin::Two(proposal) => ("two", Some(proposal)),
     }
 }
 
@@ -59,21 +91,33 @@ pub async fn load(tx: &Tx, id: Uuid) -> Result<Option<Held>> {
         .transpose()
 }
 
-/// The same role held by the same person in the same place.
+/// The role of this kind that the person holds there now.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn held(
-    tx: &Tx,
-    member: MemberId,
-    organisation: OrganisationId,
-    role: Role,
-) -> Result<Option<Held>> {
+pub async fn held(tx: &Tx, of: Of) -> Result<Option<Held>> {
+    let standing = standing(tx, of, "").await?;
+    Ok(standing.filter(|held| held.lives(tx.now())))
+}
+
+/// The same, locked to be changed; one that is over and was not withdrawn yet is found too.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock_standing(tx: &Tx, of: Of) -> Result<Option<Held>> {
+    standing(tx, of, "FOR UPDATE").await
+}
+
+async fn standing(tx: &Tx, of: Of, lock: &str) -> Result<Option<Held>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM role
-         WHERE member = $1 AND organisation = $2 AND role = $3 AND withdrawn_at IS NULL"
+         WHERE member = $1 AND organisation = $2 AND role = $3 AND withdrawn_at IS NULL {lock}"
     );
-    let values = [member.0.into(), organisation.0.into(), role.as_str().into()];
+    let values = [
+        of.member.0.into(),
+        of.organisation.0.into(),
+        of.role.as_str().into(),
+    ];
     tx.one::<Row>(&sql, values)
         .await?
         .map(Row::read)
@@ -132,10 +176,12 @@ pub async fn answered_for(tx: &Tx, officer: MemberId, members: &[Uuid]) -> Resul
              WHERE EXISTS (SELECT 1 FROM membership s WHERE s.member = f.member
                            AND s.organisation = f.organisation AND s.until IS NULL)
                AND EXISTS (SELECT 1 FROM role r WHERE r.member = $1 AND r.role = 'officer'
-                           AND r.withdrawn_at IS NULL AND r.organisation = ANY (o.path))
+                           AND r.withdrawn_at IS NULL AND r.organisation = ANY (o.path)
+                           AND (r.ends_at IS NULL OR r.ends_at > $3))
                AND NOT EXISTS (SELECT 1 FROM role r WHERE r.member = f.member
-                               AND r.withdrawn_at IS NULL)",
-            [officer.0.into(), members.to_vec().into()],
+                               AND r.withdrawn_at IS NULL
+                               AND (r.ends_at IS NULL OR r.ends_at > $3))",
+            [officer.0.into(), members.to_vec().into(), tx.now().into()],
         )
         .await?;
     Ok(rows.into_iter().map(|row| row.member).collect())
@@ -153,10 +199,11 @@ pub async fn tenure(tx: &Tx, member: MemberId) -> Result<Tenure> {
     }
     let row = tx
         .one::<Row>(
-            "SELECT granted_at, founding FROM role
+            "SELECT granted_at, origin = 'machine' AS founding FROM role
              WHERE member = $1 AND role = 'operator' AND withdrawn_at IS NULL
+               AND (ends_at IS NULL OR ends_at > $2)
              ORDER BY granted_at LIMIT 1 FOR SHARE",
-            [member.0.into()],
+            [member.0.into(), tx.now().into()],
         )
         .await?;
     Ok(match row {
@@ -164,16 +211,6 @@ pub async fn tenure(tx: &Tx, member: MemberId) -> Result<Tenure> {
         Some(Row { founding: true, .. }) => Tenure::Founding,
         Some(Row { granted_at, .. }) => Tenure::Since(granted_at),
     })
-}
-
-/// Writes that a role was given on the command line.
-///
-/// # Errors
-/// When the database fails.
-pub async fn set_founding(tx: &Tx, role: Uuid) -> Result<()> {
-    tx.execute("UPDATE role SET founding = true WHERE id = $1", [role.into()])
-        .await?;
-    Ok(())
 }
 
 /// Whether somebody holds any role anywhere.
@@ -185,9 +222,11 @@ pub async fn holds_any(tx: &Tx, member: MemberId) -> Result<bool> {
     struct Found {
         found: bool,
     }
-    let sql = "SELECT EXISTS
-        (SELECT 1 FROM role WHERE member = $1 AND withdrawn_at IS NULL) AS found";
-    let row = tx.one::<Found>(sql, [member.0.into()]).await?;
+    let sql = "SELECT EXISTS (SELECT 1 FROM role WHERE member = $1 AND withdrawn_at IS NULL
+         AND (ends_at IS NULL OR ends_at > $2)) AS found";
+    let row = tx
+        .one::<Found>(sql, [member.0.into(), tx.now().into()])
+        .await?;
     Ok(row.is_some_and(|row| row.found))
 }
 
@@ -207,7 +246,7 @@ pub async fn without_factor(db: &Db) -> Result<(i64, i64)> {
                count(DISTINCT r.member) FILTER (WHERE f.id IS NULL) AS without
              FROM role r JOIN member m ON m.id = r.member AND m.state = 'active'
              LEFT JOIN second_factor f ON f.member = r.member AND f.confirmed_at IS NOT NULL
-             WHERE r.withdrawn_at IS NULL",
+             WHERE r.withdrawn_at IS NULL AND (r.ends_at IS NULL OR r.ends_at > now())",
             [],
         )
         .await?;
@@ -215,7 +254,7 @@ pub async fn without_factor(db: &Db) -> Result<(i64, i64)> {
         .ok_or_else(|| broken("count"))
 }
 
-/// How many operators there are.
+/// How many operators there are now.
 ///
 /// # Errors
 /// When the database fails.
@@ -227,8 +266,9 @@ pub async fn operators(tx: &Tx) -> Result<i64> {
     let count = tx
         .one::<Count>(
             "SELECT count(DISTINCT member) AS count FROM role r JOIN member m ON m.id = r.member
-             WHERE role = 'operator' AND withdrawn_at IS NULL AND m.state = 'active'",
-            [],
+             WHERE role = 'operator' AND withdrawn_at IS NULL AND m.state = 'active'
+               AND (r.ends_at IS NULL OR r.ends_at > $1)",
+            [tx.now().into()],
         )
         .await?;
     count.map(|row| row.count).ok_or_else(|| broken("count"))
@@ -239,20 +279,51 @@ pub async fn operators(tx: &Tx) -> Result<i64> {
 /// # Errors
 /// When the database fails, or against `role_held_unique`.
 pub async fn insert(tx: &Tx, role: &Held) -> Result<()> {
+    let (origin, proposal) = stored(role.origin);
     tx.execute(
-        "INSERT INTO role (id, version, member, organisation, role, granted_at)
-         VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO role (id, version, member, organisation, role, granted_at, ends_at, origin,
+           proposal)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         [
             role.id.into(),
             role.version.into(),
-            role.member.0.into(),
-            role.organisation.0.into(),
-            role.role.as_str().into(),
+            role.of.member.0.into(),
+            role.of.organisation.0.into(),
+            role.of.role.as_str().into(),
             tx.now().into(),
+            role.ends_at.into(),
+            origin.into(),
+            proposal.into(),
         ],
     )
     .await?;
     Ok(())
+}
+
+/// Gives a role that is held another end; what it is afterwards.
+///
+/// # Errors
+/// When the database fails.
+pub async fn set_end(tx: &Tx, role: Held, ends_at: DateTime<Utc>, origin: Origin) -> Result<Held> {
+    let role = Held {
+        version: role.version + 1,
+        ends_at: Some(ends_at),
+        origin,
+        ..role
+    };
+    let (origin, proposal) = stored(origin);
+    tx.execute(
+        "UPDATE role SET version = $2, ends_at = $3, origin = $4, proposal = $5 WHERE id = $1",
+        [
+            role.id.into(),
+            role.version.into(),
+            ends_at.into(),
+            origin.into(),
+            proposal.into(),
+        ],
+    )
+    .await?;
+    Ok(role)
 }
 
 /// Withdraws a role; what it is afterwards.

@@ -63,6 +63,24 @@ impl Play<'_> {
         let granted = self.act(&operator, "grantRole", "role { id }", grant).await;
         let withdraw = json!({ "roleId": granted["role"]["id"] });
         self.act(&operator, "withdrawRole", "", withdraw).await;
+        self.proposals(union, &member).await;
+    }
+
+    /// What takes two: one is taken back, and then the same is confirmed.
+    async fn proposals(&self, union: &str, member: &Value) {
+        let (one, second) = (self.world.as_operator(), self.world.person(union, 17).await);
+        let root = GlobalId::of_uuid("Organisation", self.world.root_id().0).to_string();
+        let _ = self.world.grant(second, &root, "OPERATOR").await;
+        let second = self.world.as_member(second);
+        let grant = json!({ "memberId": member, "organisationId": union, "role": "DEPUTY" });
+        for decide in ["withdrawRoleProposal", "confirmRole"] {
+            let proposed = self
+                .world
+                .mutate(&one, "grantRole", "proposal { id }", grant.clone())
+                .await;
+            let which = json!({ "proposalId": proposed["proposal"]["id"] });
+            self.act(&second, decide, "", which).await;
+        }
     }
 
     async fn memberships(&self, union: &str, officer: &Caller) {

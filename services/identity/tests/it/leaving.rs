@@ -1,11 +1,11 @@
 //! Who leaves an organisation leaves her office in it.
 
 use identity::commands::members::end_membership;
-use identity::commands::roles::grant_role;
+use identity::commands::roles::{Asked, grant_role};
 use identity::domain::membership::End;
-use identity::domain::role::Role;
+use identity::domain::role::{Of, Origin, Role};
 use identity::store::organisations::Lock;
-use identity::store::roles::{self, Held};
+use identity::store::roles;
 use identity::store::{memberships, people, roster_people};
 use kit::graphql::GlobalId;
 use kit::types::{MemberId, shanghai_date};
@@ -15,7 +15,7 @@ use tokio::sync::Barrier;
 use uuid::Uuid;
 
 use crate::rosters::{commit, compared, csv, line, officer_of};
-use crate::world::{World, codes, member_of, organisation_of, person};
+use crate::world::{World, codes, held, member_of, organisation_of, person};
 
 const LEFT: [&str; 3] = [
     "LEFT_ORGANISATION",
@@ -169,6 +169,14 @@ async fn who_leaves_by_a_roster_holds_no_office() {
     }
 }
 
+fn officer(member: MemberId, union: &str) -> Of {
+    Of {
+        member,
+        organisation: organisation_of(union),
+        role: Role::Officer,
+    }
+}
+
 /// An office granted while its holder is made to leave, in two processes: she has left and holds
 /// nothing, whoever comes first.
 #[tokio::test]
@@ -186,9 +194,10 @@ async fn a_grant_does_not_outrun_a_leaving() {
             grant_role(
                 &other,
                 &operator,
-                member,
-                organisation_of(&union),
-                Role::Officer
+                Asked {
+                    of: officer(member, &union),
+                    until: None
+                }
             ),
         );
         ended.unwrap();
@@ -213,14 +222,7 @@ async fn without_its_lock_a_grant_would_outrun_a_leaving() {
         assert!(!memberships::has_left(tx, organisation, member).await?);
         found.wait().await;
         left.wait().await;
-        let held = Held {
-            id: tx.uuid(),
-            version: 1,
-            member,
-            organisation,
-            role: Role::Officer,
-            withdrawn: false,
-        };
+        let held = held(tx, officer(member, &union), Origin::One);
         roles::insert(tx, &held).await
     });
     let leave = async {

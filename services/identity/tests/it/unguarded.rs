@@ -7,13 +7,13 @@ use identity::Identity;
 use identity::commands::operator::create_first_operator;
 use identity::domain::name::PersonName;
 use identity::domain::organisation::{Kind, NewOrganisation, Organisation};
-use identity::domain::role::Role;
+use identity::domain::role::{Of, Origin, Role};
 use identity::domain::roster::{Bad, State};
 use identity::domain::{code, organisation};
 use identity::publish;
 use identity::store::limits::Counter;
 use identity::store::organisations::{self, Lock};
-use identity::store::roles::{self, Held};
+use identity::store::roles;
 use identity::store::roster_people::RosterMembers;
 use identity::store::rosters::{self, Address, AddressPurpose, Kept};
 use identity::store::{logins, roster_rows};
@@ -30,15 +30,16 @@ use crate::world::{OPERATOR_PHONE, World, organisation_of, phone, settings};
 const OPERATORS: &str = "SELECT count(*) AS count FROM role
     WHERE role = 'operator' AND withdrawn_at IS NULL";
 
-fn held(tx: &Tx, member: MemberId, role: Role) -> Held {
-    Held {
-        id: tx.uuid(),
-        version: 1,
+fn operates(member: MemberId) -> Of {
+    Of {
         member,
         organisation: organisation::root_id(Union::Chongqing),
-        role,
-        withdrawn: false,
+        role: Role::Operator,
     }
+}
+
+fn held(tx: &Tx, member: MemberId) -> roles::Held {
+    crate::world::held(tx, operates(member), Origin::Machine)
 }
 
 /// Without the root's lock two operators who withdraw each other at once each find that one
@@ -50,15 +51,14 @@ async fn without_its_lock_the_last_operator_would_go() {
     let second = world.person(&union, 1).await;
     let db = &world.identity.ctx.db;
     let grant = db.tx("grant", async |tx| {
-        roles::insert(tx, &held(tx, second, Role::Operator)).await
+        roles::insert(tx, &held(tx, second)).await
     });
     grant.await.unwrap();
     let read = async |tx: &Tx| roles::operators(tx).await;
     let write = async |tx: &Tx, operators: i64, which: u128| {
         assert_eq!(operators, 2);
         let member = [world.operator, second][usize::try_from(which).unwrap() - 1];
-        let root = world.root_id();
-        let role = roles::held(tx, member, root, Role::Operator).await?;
+        let role = roles::held(tx, operates(member)).await?;
         roles::withdraw(tx, role.unwrap()).await.map(|_| ())
     };
     interleaved(&world, read, write).await.unwrap();
@@ -110,7 +110,7 @@ async fn without_its_lock_there_would_be_two_first_operators() {
     let write = async |tx: &Tx, operators: i64, which: u128| {
         assert_eq!(operators, 0);
         let member = people[usize::try_from(which).unwrap() - 1];
-        roles::insert(tx, &held(tx, member, Role::Operator)).await
+        roles::insert(tx, &held(tx, member)).await
     };
     interleaved(&world, read, write).await.unwrap();
     assert_eq!(world.count(OPERATORS).await, 2);

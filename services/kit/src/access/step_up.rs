@@ -36,6 +36,12 @@ pub fn stepped_up(tx: &Tx, caller: &Caller) -> Result<SteppedUp> {
     }
 }
 
+/// Whether the caller has shown a second factor that counts now: for what remembers that it was
+/// shown, and refuses nobody.
+pub fn is_stepped_up(tx: &Tx, caller: &Caller) -> bool {
+    stepped_up(tx, caller).is_ok()
+}
+
 /// The refusal of who has shown no second factor: gone when the same request comes again with a
 /// newer token, so it is recorded under no key.
 pub fn step_up_required() -> Refusal {

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what helps a test may fail it")]
 
 mod consents;
+mod ends;
 mod step_up;
 
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
@@ -140,6 +141,7 @@ async fn a_withdrawal_bites() {
         organisation_id: ROOT.as_bytes().to_vec(),
         role: event::role_changed::Role::Officer.into(),
         withdrawn: false,
+        ends_at: 0,
     };
     apply(&test.ctx, record(&role, Uuid::from_u128(50), 1))
         .await

@@ -75,7 +75,7 @@ impl Passes {
     /// Freezes, lets go or voids a pass.
     ///
     /// # Errors
-    /// Why it cannot be done; forbidden to all but operators.
+    /// Why it cannot be done; forbidden to all but operators; without the second factor.
     pub async fn take_custody(
         &self,
         caller: &Caller,
@@ -89,6 +89,7 @@ impl Passes {
             .db
             .tx(act, async |tx| {
                 let operator = access::operator(tx, caller).await?.member;
+                access::stepped_up(tx, caller)?;
                 // To freeze a pass waits for nothing.
                 if !matches!(custody, Custody::Freeze(_)) {
                     require_sealing(tx).await?;

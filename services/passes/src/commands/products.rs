@@ -71,7 +71,7 @@ impl Passes {
     /// Writes the first draft of a new product.
     ///
     /// # Errors
-    /// Forbidden to all but operators.
+    /// Forbidden to all but operators; without the second factor.
     pub async fn create_product(
         &self,
         caller: &Caller,
@@ -83,6 +83,7 @@ impl Passes {
             .db
             .tx("create_pass_product", async |tx| {
                 let operator = access::operator(tx, caller).await?.member;
+                access::stepped_up(tx, caller)?;
                 require_sealing(tx).await?;
                 if let Some(done) = seen(tx, operator.id.0, key, hash).await? {
                     return recorded_product(&done);
@@ -100,7 +101,7 @@ impl Passes {
     /// Writes the draft of the next version of a product; what is published stays as it is.
     ///
     /// # Errors
-    /// Forbidden to all but operators; not found.
+    /// Forbidden to all but operators; without the second factor; not found.
     pub async fn update_product(
         &self,
         caller: &Caller,
@@ -113,6 +114,7 @@ impl Passes {
             .db
             .tx("update_pass_product", async |tx| {
                 let operator = access::operator(tx, caller).await?.member;
+                access::stepped_up(tx, caller)?;
                 require_sealing(tx).await?;
                 let product = lock(tx, id).await?;
                 if let Some(done) = seen(tx, operator.id.0, key, hash).await? {
@@ -130,7 +132,7 @@ impl Passes {
     /// Publishes a draft, stops a sale or resumes it.
     ///
     /// # Errors
-    /// Why it cannot be done; forbidden to all but operators; not found.
+    /// Why it cannot be done; forbidden to all but operators; without the second factor; not found.
     pub async fn run_shop(
         &self,
         caller: &Caller,
@@ -144,6 +146,7 @@ impl Passes {
             .db
             .tx(shop.act(), async |tx| {
                 let operator = access::operator(tx, caller).await?.member;
+                access::stepped_up(tx, caller)?;
                 // To stop a sale waits for nothing.
                 if shop != Shop::Stop {
                     require_sealing(tx).await?;

@@ -27,7 +27,10 @@ kit::payload! {
         /// The product, with its first draft.
         product: PassProduct,
     }
-    refuses {}
+    refuses {
+        /// The second factor was not shown within the last ten minutes.
+        StepUpRequired,
+    }
 }
 
 kit::payload! {
@@ -37,7 +40,10 @@ kit::payload! {
         /// The product; its draft is the change.
         product: PassProduct,
     }
-    refuses {}
+    refuses {
+        /// The second factor was not shown within the last ten minutes.
+        StepUpRequired,
+    }
 }
 
 kit::payload! {
@@ -52,6 +58,8 @@ kit::payload! {
         NoDraft,
         /// The limit is below what is sold and awaits payment.
         LimitBelowSold,
+        /// The second factor was not shown within the last ten minutes.
+        StepUpRequired,
     }
 }
 
@@ -68,6 +76,8 @@ kit::payload! {
         AlreadyStopped,
         /// Its sale is not stopped.
         NotStopped,
+        /// The second factor was not shown within the last ten minutes.
+        StepUpRequired,
     }
 }
 
@@ -187,6 +197,8 @@ kit::payload! {
         RefundInProgress,
         /// It was refunded, voided or has lapsed.
         PassEnded,
+        /// The second factor was not shown within the last ten minutes.
+        StepUpRequired,
     }
 }
 

@@ -16,6 +16,7 @@ mod reissue;
 mod reservation_races;
 mod reservations;
 mod resync;
+mod step_up;
 mod unguarded;
 mod views;
 mod world;

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_graphql::{Request, Variables};
+use chrono::{DateTime, Utc};
 use kit::access::{Caller, Role, seed};
 use kit::audit::seal::seal_rows;
 use kit::consumer::Handler;
@@ -75,7 +76,7 @@ impl World {
         let db = kit::testing::db(NAME, ALL_MIGRATIONS).await;
         let passes = Passes::new(db.ctx.clone(), &settings(), None).unwrap();
         let schema = passes::graphql::schema(&passes, Mode::Development);
-        let operator = caller(0);
+        let operator = caller(0).stepped_up(DateTime::<Utc>::MAX_UTC);
         let world = Self {
             db,
             passes,

@@ -8,13 +8,14 @@ use std::sync::{Mutex, PoisonError};
 use admission::gate_key::{self, Assertion, LIFE_SECONDS_MAX};
 use anyhow::{Context, Result, anyhow, ensure};
 use bytes::Bytes;
+use chrono::TimeDelta;
 use credential::keyset::KeyId;
 use ed25519_dalek::SigningKey;
 use http_body_util::Full;
 use hyper::Request;
 use identity::vault::{Vault, VaultKeys};
 use kit::graphql::{GatewayKey, Signed};
-use kit::token::{LIFE_SECONDS_MAX as TOKEN_SECONDS, NewToken};
+use kit::token::{LIFE_SECONDS_MAX as TOKEN_SECONDS, NewToken, STEP_UP_SECONDS_MAX};
 use kit::types::{GateId, LoginId, MemberId, Union};
 use kit::{Clock, Ctx, Db, Ids};
 use serde_json::{Value, json};
@@ -112,14 +113,16 @@ impl Keys {
     /// # Errors
     /// When it cannot be signed.
     pub(crate) fn token(&self, member: Uuid) -> Result<String> {
+        let now = Clock::System.now();
         let new = NewToken {
             union: self.union,
             member: MemberId(member),
             login: LoginId(self.uuid()),
             id: self.uuid(),
-            issued_at: Clock::System.now(),
+            issued_at: now,
             life_seconds: TOKEN_SECONDS,
-            stepped_up_until: None,
+            // As in a development world: nobody there has an authenticator.
+            stepped_up_until: Some(now + TimeDelta::seconds(STEP_UP_SECONDS_MAX)),
         };
         Ok(kit::token::sign(&new, &self.access)?)
     }
