@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use identity::commands::keys as commands;
 use identity::domain::keys::{Purpose, Span, is_due, signing_key};
-use identity::vault::{Vault, VaultKeys};
+use identity::vault::Vault;
 use kit::config::{Config, ConfigError};
 use kit::{Ctx, Ids};
 use serde::Serialize;
@@ -103,12 +103,7 @@ pub(crate) fn root_of(folder: &Path) -> Result<[u8; 32]> {
 /// The first setting of the section that is wrong.
 pub(crate) fn vault(config: &Config) -> Result<Vault, ConfigError> {
     let settings: identity::Settings = config.section(identity::NAME)?;
-    Vault::new(VaultKeys {
-        kek: &settings.kek,
-        blind_index_key: &settings.blind_index_key,
-        code_key: &settings.code_key,
-        idtag_key: &settings.idtag_key,
-    })
+    settings.vault()
 }
 
 async fn identity_ctx(operator: &Operator) -> Result<(Stack, Ctx)> {

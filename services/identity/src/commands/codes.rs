@@ -30,7 +30,7 @@ pub async fn request_login_code(
 ) -> Result<()> {
     ctx.db
         .tx("request_login_code", async |tx| {
-            let address = vault.blind_address(&caller.client);
+            let address = vault.blind_address(&caller.client)?;
             let asked_here = Counter {
                 scope: "login_code_address",
                 subject: &address,
@@ -39,7 +39,7 @@ pub async fn request_login_code(
             if asked_here.add(tx, 1).await? > per_address_hour_max {
                 return Err(Refusal::TooManyCodes.into());
             }
-            let blind = vault.blind_phone(phone);
+            let blind = vault.blind_phone(phone)?;
             let mut row = store::lock_or_make_code(tx, &blind).await?;
             row.asked_at = code::ask(&row.asked_at, tx.now())?;
             row.id = tx.uuid();
