@@ -27,6 +27,19 @@ use self::suite::{Cipher, NONCE_BYTES, Suite};
 use crate::domain::identifier::{Document, Phone};
 use crate::domain::subject::Subject;
 
+/// Tables whose rows only the role that serves may see: whatever is sealed of a person or finds
+/// her, and the keys.
+pub const GUARDED_TABLES: [&str; 9] = [
+    "document",
+    "login_method",
+    "person",
+    "recovery_code",
+    "roster_row",
+    "second_factor",
+    "signing_key",
+    "vault_check",
+    "vault_kek",
+];
 const HEAD_BYTES: usize = 1 + KEY_ID_BYTES + NONCE_BYTES;
 
 /// Which cell of which row a ciphertext belongs to.

@@ -9,6 +9,7 @@ mod keys;
 mod machine;
 mod postgres;
 mod redis;
+mod vault;
 mod work;
 
 use anyhow::Result;
@@ -94,6 +95,8 @@ async fn examine(stack: &Stack, gateway: Option<&str>, output: Output) -> Vec<Fi
     findings.extend(kafka::examine(stack, &opened).await);
     look("keys");
     findings.extend(keys::examine(&stack.config, &opened).await);
+    look("vault");
+    findings.extend(vault::examine(&stack.config, &opened).await);
     look("work");
     findings.extend(work::examine(&opened).await);
     look("machine");

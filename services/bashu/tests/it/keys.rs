@@ -70,7 +70,7 @@ async fn keys_are_rotated_and_published_by_the_root_alone() {
     let by = "SELECT string_agg(act, ',' ORDER BY id) FROM audit WHERE detail ->> 'by' = 'tester'
               AND act <> 'migrate'";
     let acts = world.ask("identity", by).await;
-    assert_eq!(acts, "rotate_key,rotate_key,publish_keys");
+    assert_eq!(acts, "use_kek,rotate_key,rotate_key,publish_keys");
 }
 
 #[tokio::test]
