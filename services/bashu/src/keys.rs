@@ -171,16 +171,15 @@ async fn rewrap(output: Output, operator: &Operator) -> Result<()> {
             return format!("{text} ({current})");
         }
         let (cells, dropped) = (done.cells, dropped.join(", "));
-        language.choose(
-            &format!(
-                "{cells} 项改由 {current} 加密；可从 identity.other_keks 删去 {dropped}"
-            ),
-            &format!(
-                "{cells} cells are sealed by {current} now; take {dropped} out of \
+        language
+            .choose(
+                &format!("{cells} 项改由 {current} 加密；可从 identity.other_keks 删去 {dropped}"),
+                &format!(
+                    "{cells} cells are sealed by {current} now; take {dropped} out of \
                  identity.other_keks"
-            ),
-        )
-        .to_owned()
+                ),
+            )
+            .to_owned()
     })
 }
 

@@ -117,7 +117,8 @@ fn others(known: bool) -> Finding {
         SUBJECT,
         Text::new(
             "blind_index_key、code_key 或 idtag_key 不是此数据库的：服务不会启动",
-            "blind_index_key, code_key or idtag_key is not this database's: identity does not start",
+            "blind_index_key, code_key or idtag_key is not this database's: identity does not \
+             start",
         ),
         Text::new(
             "恢复原来的密钥；它们没有轮换，换了就再也找不到人",

@@ -47,14 +47,7 @@ async fn sound_servers_are_found_sound() {
     while relay.step().await.unwrap() == 0 {}
     let (_, report) = doctor(&world).await;
     for service in ["identity", "passes", "billing", "admission"] {
-        for check in [
-            "version",
-            "durable",
-            "role",
-            "owner",
-            "clock",
-            "migrations",
-        ] {
+        for check in ["version", "durable", "role", "owner", "clock", "migrations"] {
             let check = format!("postgres.{check}");
             assert_eq!(
                 severity(&report, &check, service),

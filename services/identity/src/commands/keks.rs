@@ -150,12 +150,7 @@ pub async fn rewrap(ctx: &Ctx, vault: &Vault, told: &(dyn Fn(u64) + Sync)) -> Re
 }
 
 /// One KEK follows another: walk by walk, until the database lets the old one go.
-async fn follow(
-    ctx: &Ctx,
-    vault: &Vault,
-    old: KeyId,
-    told: &(dyn Fn(u64) + Sync),
-) -> Result<u64> {
+async fn follow(ctx: &Ctx, vault: &Vault, old: KeyId, told: &(dyn Fn(u64) + Sync)) -> Result<u64> {
     let mut cells = 0;
     for _ in 0..REWRAP_WALKS_MAX {
         for place in Place::ALL {

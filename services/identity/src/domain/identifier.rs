@@ -155,7 +155,8 @@ impl DocumentKind {
 }
 
 /// A document: its kind and its number in normal form. The same document has one normal form, so
-/// a person cannot be there twice by writing it differently. Its number is wiped when it is dropped.
+/// a person cannot be there twice by writing it differently. The number is wiped when it is
+/// dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Document {
     kind: DocumentKind,

@@ -135,7 +135,10 @@ pub async fn keks(tx: &Tx) -> Result<Vec<KekRow>> {
         sealed: Vec<u8>,
     }
     let rows = tx
-        .all::<Row>("SELECT id, sealed FROM vault_kek ORDER BY created_at, id", [])
+        .all::<Row>(
+            "SELECT id, sealed FROM vault_kek ORDER BY created_at, id",
+            [],
+        )
         .await?;
     rows.into_iter()
         .map(|row| {
@@ -192,7 +195,8 @@ pub async fn lock_check(tx: &Tx, new: &[u8]) -> Result<Vec<u8>> {
     .await?;
     let sql = "SELECT blind FROM vault_check WHERE id = 1 FOR UPDATE";
     let row = tx.one::<Row>(sql, []).await?;
-    row.map(|row| row.blind).ok_or_else(|| broken("vault check"))
+    row.map(|row| row.blind)
+        .ok_or_else(|| broken("vault check"))
 }
 
 /// The value as it is, for who only looks.

@@ -46,8 +46,8 @@ impl Suite {
     pub(crate) fn mac(self, key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
         match self {
             Self::AesGcmSha256 => {
-                let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(key)
-                    .expect("HMAC takes any key length");
+                let mut mac =
+                    <Hmac<Sha256> as Mac>::new_from_slice(key).expect("HMAC takes any key length");
                 for part in parts {
                     mac.update(part);
                 }

@@ -148,7 +148,10 @@ async fn one_kek_follows_another_under_load() {
     assert!(refused.unwrap_err().to_string().contains("identity.kek"));
     let acts = "SELECT act || ' ' || (detail ->> 'cells') AS name FROM audit
                 WHERE act = 'drop_kek'";
-    assert_eq!(world.names(acts).await, [format!("drop_kek {}", PEOPLE + 3)]);
+    assert_eq!(
+        world.names(acts).await,
+        [format!("drop_kek {}", PEOPLE + 3)]
+    );
     assert_eq!(rewrap(&world.identity).await.unwrap(), Rewrapped::default());
 }
 
@@ -190,8 +193,14 @@ async fn a_key_in_use_is_needed() {
         assert!(error.contains("identity.other_keks"), "{error}");
     }
     // Step by step in either order, as processes are restarted one after the other.
-    process(&world, configured(OLD, &[NEW])).open().await.unwrap();
-    process(&world, configured(NEW, &[OLD])).open().await.unwrap();
+    process(&world, configured(OLD, &[NEW]))
+        .open()
+        .await
+        .unwrap();
+    process(&world, configured(NEW, &[OLD]))
+        .open()
+        .await
+        .unwrap();
 }
 
 /// A person is written under the old KEK while that is being dropped: whichever comes first, a
@@ -227,7 +236,10 @@ async fn a_key_in_use_is_not_dropped() {
     let (ctx, vault) = (&world.identity.ctx, &world.identity.vault);
     let old = process(&world, configured(OLD, &[NEW]));
     let refused = keks::drop_kek(ctx, vault, old.vault.kek().current(), 0).await;
-    assert!(keks::is_in_use(&refused.unwrap_err()), "it seals everything");
+    assert!(
+        keks::is_in_use(&refused.unwrap_err()),
+        "it seals everything"
+    );
 
     // All but one row that is being written, which the drop waits for and then finds.
     for place in identity::store::keks::Place::ALL {
@@ -236,7 +248,9 @@ async fn a_key_in_use_is_not_dropped() {
             let mut rows =
                 identity::store::keks::sealed_by(tx, place, id, (Uuid::nil(), 9_999)).await?;
             for row in &mut rows {
-                row.sealed = vault.kek().rewrap(tx.ids(), place.cell(row.row), &row.sealed)?;
+                row.sealed = vault
+                    .kek()
+                    .rewrap(tx.ids(), place.cell(row.row), &row.sealed)?;
             }
             identity::store::keks::save_sealed(tx, place, &rows).await
         };

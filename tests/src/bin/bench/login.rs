@@ -127,11 +127,7 @@ fn digits(vault: &Vault, id: Uuid, phone: &[u8; 32]) -> String {
     code::digits(&vault.code_hash(id, phone))
 }
 
-async fn sign_in(
-    bench: &Bench,
-    keys: &Arc<Keys>,
-    codes: Vec<(String, String)>,
-) -> Result<Outcome> {
+async fn sign_in(bench: &Bench, keys: &Arc<Keys>, codes: Vec<(String, String)>) -> Result<Outcome> {
     const COUNT: &str = "SELECT count(*) FROM login";
     let before = bench.superuser().number("identity", COUNT).await?;
     let requests_max = u64::try_from(codes.len())?;

@@ -73,7 +73,9 @@ fn person(vault: &Vault, row: &Row) -> Result<Person> {
         .data_key(row.member, &row.data_key)
         .context("a data key does not open")?;
     let open = |table, column, id, sealed: &[u8]| -> Result<String> {
-        Ok(key.open_text(Cell::new(table, column, id), sealed)?.to_string())
+        Ok(key
+            .open_text(Cell::new(table, column, id), sealed)?
+            .to_string())
     };
     Ok(Person {
         name: open("person", "name", row.member, &row.name)?,

@@ -77,7 +77,9 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Figure>> {
             .note(said),
         Figure::new("roster.import_mb", peak - idle, "MB", Better::Lower)
             .floor(MB_MAX)
-            .note(format!("{idle:.0} MB at rest before the first, {peak:.0} MB at most")),
+            .note(format!(
+                "{idle:.0} MB at rest before the first, {peak:.0} MB at most"
+            )),
     ])
 }
 
@@ -170,13 +172,23 @@ async fn import(
     let begun = keys.ask(bench, ("identity", caller), asked).await?;
     let text = |pointer: &str| {
         let value = begun.pointer(pointer).and_then(serde_json::Value::as_str);
-        value.map(str::to_owned).ok_or_else(|| anyhow!("no {pointer}: {begun}"))
+        value
+            .map(str::to_owned)
+            .ok_or_else(|| anyhow!("no {pointer}: {begun}"))
     };
     let id = GlobalId::uuid(&text("/rosterImport/id")?, "RosterImport")?;
-    let address = format!("http://{}{}", bench.config().listen.rest(), text("/upload/path")?);
+    let address = format!(
+        "http://{}{}",
+        bench.config().listen.rest(),
+        text("/upload/path")?
+    );
     let pid = services(bench)?;
     let began = Instant::now();
-    let answer = reqwest::Client::new().put(address).body(file).send().await?;
+    let answer = reqwest::Client::new()
+        .put(address)
+        .body(file)
+        .send()
+        .await?;
     ensure!(answer.status().is_success(), "upload: {}", answer.status());
     let mut peak = rss_mb(pid);
     loop {
@@ -193,7 +205,11 @@ async fn import(
             "the roster has {}",
             progress.state
         );
-        ensure!(began.elapsed() < RUN_TIME_MAX, "it is still {}", progress.state);
+        ensure!(
+            began.elapsed() < RUN_TIME_MAX,
+            "it is still {}",
+            progress.state
+        );
         tokio::time::sleep(POLL).await;
     }
 }

@@ -110,17 +110,20 @@ async fn measure(ctx: &Ctx) -> Result<Figure> {
     }
     ensure!(!done.dropped.is_empty(), "no key was dropped");
     let count = f64::from(u32::try_from(done.cells)?);
-    Ok(
-        Figure::new("keys.rotate_rate", count / seconds, "people/s", Better::Higher)
-            .floor(RATE_MIN)
-            .holds(told.failed == 0, format!("{} requests failed", told.failed))
-            .holds(lost == 0, format!("{lost} people do not open any more"))
-            .note(format!(
-                "{count:.0} data keys in {seconds:.1} s; meanwhile {} people were read and {} \
-                 added, {} of it in vain",
-                told.read, told.added, told.failed
-            )),
+    Ok(Figure::new(
+        "keys.rotate_rate",
+        count / seconds,
+        "people/s",
+        Better::Higher,
     )
+    .floor(RATE_MIN)
+    .holds(told.failed == 0, format!("{} requests failed", told.failed))
+    .holds(lost == 0, format!("{lost} people do not open any more"))
+    .note(format!(
+        "{count:.0} data keys in {seconds:.1} s; meanwhile {} people were read and {} \
+                 added, {} of it in vain",
+        told.read, told.added, told.failed
+    )))
 }
 
 /// What was done beside the rotation.
@@ -169,7 +172,11 @@ impl Load {
         tasks.spawn(async move {
             while !writing.over.load(Ordering::Relaxed) {
                 let added = add(&ctx, &vault, 1).await.is_ok();
-                let count = if added { &writing.added } else { &writing.failed };
+                let count = if added {
+                    &writing.added
+                } else {
+                    &writing.failed
+                };
                 count.fetch_add(1, Ordering::Relaxed);
             }
         });
