@@ -1,20 +1,21 @@
-//! `bashu keys`: the offline root and the signing keys it vouches for.
+//! `bashu keys`: the offline root and the signing keys it vouches for, and the key-encrypting key
+//! (KEK) that wraps what the database keeps.
 //!
 //! The root signs key sets and nothing else; its file belongs on a medium that is not plugged in.
 //! `rotate` needs the running union's configuration, `publish` needs the root as well, `init-root`
-//! neither.
+//! neither. `rewrap` needs the KEK that is to be dropped beside the current one.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use identity::commands::keys as commands;
+use identity::commands::{keks, keys as commands};
 use identity::domain::keys::{Purpose, Span, is_due, signing_key};
-use identity::vault::{Vault, VaultKeys};
+use identity::vault::Vault;
 use kit::config::{Config, ConfigError};
 use kit::{Ctx, Ids};
 use serde::Serialize;
 
-use crate::output::{Outcome, Output, table};
+use crate::output::{Outcome, Output, Text, table};
 use crate::registry;
 use crate::stack::{Operator, Stack};
 
@@ -38,6 +39,8 @@ pub(crate) enum KeysCommand {
         #[arg(long, value_parser = ["entry", "access"])]
         purpose: Option<String>,
     },
+    /// 把旧主密钥加密的一切改由当前主密钥加密，并弃用旧的 / Seal anew by the current KEK, drop the old
+    Rewrap,
     /// 用根密钥签署密钥集并发布 / Sign the key set with the root and publish it
     Publish {
         /// 根密钥文件 / The root's file
@@ -70,6 +73,7 @@ pub(crate) async fn run(
             show(&ctx, &commands::list(&ctx).await?, output)?;
         }
         KeysCommand::Rotate { purpose } => rotate(purpose, output, operator).await?,
+        KeysCommand::Rewrap => rewrap(output, operator).await?,
         KeysCommand::Publish { root } => publish(&root, output, operator).await?,
         KeysCommand::Revoke { number, reason } => {
             let (_, ctx) = identity_ctx(operator).await?;
@@ -103,12 +107,7 @@ pub(crate) fn root_of(folder: &Path) -> Result<[u8; 32]> {
 /// The first setting of the section that is wrong.
 pub(crate) fn vault(config: &Config) -> Result<Vault, ConfigError> {
     let settings: identity::Settings = config.section(identity::NAME)?;
-    Vault::new(VaultKeys {
-        kek: &settings.kek,
-        blind_index_key: &settings.blind_index_key,
-        code_key: &settings.code_key,
-        idtag_key: &settings.idtag_key,
-    })
+    settings.vault()
 }
 
 async fn identity_ctx(operator: &Operator) -> Result<(Stack, Ctx)> {
@@ -134,6 +133,7 @@ fn init_root(file: &Path, output: Output) -> Result<()> {
 async fn rotate(purpose: Option<String>, output: Output, operator: &Operator) -> Result<()> {
     let (stack, ctx) = identity_ctx(operator).await?;
     let vault = vault(&stack.config)?;
+    keks::check(&ctx, &vault).await?;
     let spans = commands::list(&ctx).await?;
     let now = ctx.clock.now();
     let wanted: Vec<Purpose> = match purpose.as_deref().and_then(Purpose::parse) {
@@ -148,6 +148,39 @@ async fn rotate(purpose: Option<String>, output: Output, operator: &Operator) ->
         made.push(commands::rotate(&ctx, &vault, purpose).await?);
     }
     show(&ctx, &made, output)
+}
+
+/// Goes on where a killed one ended.
+async fn rewrap(output: Output, operator: &Operator) -> Result<()> {
+    let (stack, ctx) = identity_ctx(operator).await?;
+    let vault = vault(&stack.config)?;
+    let keks = keks::standing(&ctx, &vault).await?.keks;
+    let old = keks.iter().filter(|kek| !kek.current);
+    let cells = old.map(|kek| u64::try_from(kek.cells).unwrap_or_default());
+    let what = Text::new("改换主密钥", "sealing anew");
+    let bar = output.bar(&what, cells.sum());
+    let current = vault.kek().current().to_string();
+    operator.record_begin(&ctx, "rewrap_keys", &current).await?;
+    let done = keks::rewrap(&ctx, &vault, &|cells| bar.inc(cells)).await?;
+    bar.finish_and_clear();
+    let dropped: Vec<String> = done.dropped.iter().map(ToString::to_string).collect();
+    let shown = serde_json::json!({ "cells": done.cells, "dropped": dropped, "kek": current });
+    output.show(&shown, |language| {
+        if dropped.is_empty() {
+            let text = language.choose("没有旧主密钥", "there is no older KEK");
+            return format!("{text} ({current})");
+        }
+        let (cells, dropped) = (done.cells, dropped.join(", "));
+        language
+            .choose(
+                &format!("{cells} 项改由 {current} 加密；可从 identity.other_keks 删去 {dropped}"),
+                &format!(
+                    "{cells} cells are sealed by {current} now; take {dropped} out of \
+                 identity.other_keks"
+                ),
+            )
+            .to_owned()
+    })
 }
 
 async fn publish(root: &Path, output: Output, operator: &Operator) -> Result<()> {

@@ -50,6 +50,7 @@ pub(crate) async fn run(
     let phone = Phone::parse(&phone).map_err(|why| refused(why.into()))?;
     let name = PersonName::parse(&name).map_err(|why| refused(why.into()))?;
     let ctx = stack.ctx(registry::named(identity::NAME)?).await?;
+    identity::commands::keks::check(&ctx, &vault).await?;
     let created = create_first_operator(&ctx, &vault, &phone, &name, force.as_deref()).await;
     let member = match created {
         Ok(member) => member,

@@ -38,8 +38,7 @@ use serde::Deserialize;
 pub use graphql::{schema, sdl};
 
 use crate::oidc::IssuerSettings;
-use crate::store::keys::CheckRow;
-use crate::vault::{Cell, Vault, VaultKeys};
+use crate::vault::{Vault, VaultKeys};
 use crate::wechat::MiniProgramSettings;
 
 /// The service's name: its database, its topic `identity.v1`, its subgraph.
@@ -83,6 +82,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "identity_0009",
         sql: include_str!("../migrations/0009_role_terms.sql"),
     },
+    Migration {
+        name: "identity_0010",
+        sql: include_str!("../migrations/0010_vault.sql"),
+    },
 ];
 
 /// All that this database needs, in order.
@@ -95,8 +98,12 @@ const SMS_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Wraps the data keys and signing keys: 32 bytes in base64, as the next three.
+    /// Wraps the data keys and signing keys: 32 bytes in base64, as the next four.
     pub kek: SecretString,
+    /// Opens what was wrapped by them and wraps nothing: the key that follows before it is the
+    /// current one everywhere, and the one before until `bashu keys rewrap` has dropped it.
+    #[serde(default)]
+    pub other_keks: Vec<SecretString>,
     /// Persons and phones are found by hashes under it.
     pub blind_index_key: SecretString,
     /// Login codes follow from it.
@@ -130,6 +137,22 @@ pub struct SmsSettings {
     pub key: SecretString,
 }
 
+impl Settings {
+    /// The vault of these keys.
+    ///
+    /// # Errors
+    /// Names the key that is wrong.
+    pub fn vault(&self) -> std::result::Result<Vault, ConfigError> {
+        Vault::new(VaultKeys {
+            kek: &self.kek,
+            other_keks: &self.other_keks,
+            blind_index_key: &self.blind_index_key,
+            code_key: &self.code_key,
+            idtag_key: &self.idtag_key,
+        })
+    }
+}
+
 const fn codes_per_address() -> i32 {
     120
 }
@@ -159,12 +182,7 @@ impl Identity {
         roots: Roots,
         partitions: i32,
     ) -> std::result::Result<Self, ConfigError> {
-        let vault = Vault::new(VaultKeys {
-            kek: &settings.kek,
-            blind_index_key: &settings.blind_index_key,
-            code_key: &settings.code_key,
-            idtag_key: &settings.idtag_key,
-        })?;
+        let vault = settings.vault()?;
         let http = reqwest::Client::builder()
             .timeout(SMS_TIMEOUT)
             .no_proxy()
@@ -189,7 +207,7 @@ impl Identity {
     /// # Errors
     /// When the keys are others, or the database fails.
     pub async fn open(&self) -> Result<()> {
-        self.check_keys().await?;
+        commands::keks::check(&self.ctx, &self.vault).await?;
         commands::operator::ensure_root(&self.ctx).await?;
         commands::consents::announce_texts(&self.ctx).await?;
         if let Some(root) = self.root()? {
@@ -202,37 +220,6 @@ impl Identity {
                 Ok(())
             })
             .await
-    }
-
-    async fn check_keys(&self) -> Result<()> {
-        let cell = Cell::new("vault_check", "sealed", uuid::Uuid::nil());
-        let blind = self.vault.blind_check().to_vec();
-        let row = self
-            .ctx
-            .db
-            .tx("check_keys", async |tx| {
-                let sealed = self.vault.kek().seal(tx.ids(), cell, b"bashu")?;
-                store::keys::check_row(
-                    tx,
-                    CheckRow {
-                        sealed,
-                        blind: blind.clone(),
-                    },
-                )
-                .await
-            })
-            .await?;
-        if self.vault.kek().open(cell, &row.sealed).is_err() {
-            return Err(Error::internal(
-                "identity.kek is not the key this database has",
-            ));
-        }
-        if row.blind != blind {
-            return Err(Error::internal(
-                "identity.blind_index_key, code_key or idtag_key is not this database's",
-            ));
-        }
-        Ok(())
     }
 
     /// The root key, where its file is configured.

@@ -1,32 +1,45 @@
 //! The vault: what encrypts personal data and signing keys, and what finds a person by a number.
 //!
-//! A person's data is encrypted with a data key of her own (AES-256-GCM), which the
-//! key-encryption key (KEK) outside the database wraps: without the data key the person is
+//! A person's data is encrypted with a data key of her own ([`suite`] says how), which a
+//! key-encrypting key (KEK) outside the database wraps: without the data key the person is
 //! forgotten. What a ciphertext belongs to (table, column, row) is authenticated with it, so one
-//! moved to another row does not open. A number is found by HMAC-SHA-256 under a separate key,
+//! moved to another row does not open. A number is found by a keyed hash under a separate key,
 //! also outside the database; nothing that the database holds can be tried against all numbers.
+//! What was opened is wiped when it is dropped.
+
+pub mod blind;
+pub mod kek;
+pub mod suite;
 
 use std::fmt;
 
-use aes_gcm::aead::{Aead, KeyInit, Payload};
-use aes_gcm::{Aes256Gcm, Nonce};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, Mac};
 use kit::config::ConfigError;
 use kit::{Error, Ids, Result};
 use secrecy::{ExposeSecret, SecretString};
-use sha2::Sha256;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use self::blind::{BlindIndex, Sought};
+use self::kek::{KEY_ID_BYTES, Keks, KeyId};
+use self::suite::{Cipher, NONCE_BYTES, Suite};
 use crate::domain::identifier::{Document, Phone};
 use crate::domain::subject::Subject;
 
-/// The first byte of a ciphertext: the only format so far.
-const FORMAT: u8 = 1;
-const KEY_ID_BYTES: usize = 4;
-const NONCE_BYTES: usize = 12;
+/// Tables whose rows only the role that serves may see: whatever is sealed of a person or finds
+/// her, and the keys.
+pub const GUARDED_TABLES: [&str; 9] = [
+    "document",
+    "login_method",
+    "person",
+    "recovery_code",
+    "roster_row",
+    "second_factor",
+    "signing_key",
+    "vault_check",
+    "vault_kek",
+];
 const HEAD_BYTES: usize = 1 + KEY_ID_BYTES + NONCE_BYTES;
 
 /// Which cell of which row a ciphertext belongs to.
@@ -50,8 +63,8 @@ impl Cell {
 /// A key that seals cells.
 #[derive(Clone)]
 pub struct SealingKey {
-    id: [u8; KEY_ID_BYTES],
-    cipher: Aes256Gcm,
+    id: KeyId,
+    cipher: Cipher,
 }
 
 impl fmt::Debug for SealingKey {
@@ -62,36 +75,34 @@ impl fmt::Debug for SealingKey {
 
 impl SealingKey {
     pub fn new(key: &[u8; 32]) -> Self {
-        let hash = hmac(key, &[b"bashu key id"]);
+        let hash = Suite::CURRENT.mac(key, &[b"bashu key id"]);
         let mut id = [0; KEY_ID_BYTES];
         id.copy_from_slice(&hash[..KEY_ID_BYTES]);
         Self {
-            id,
-            cipher: Aes256Gcm::new(key.into()),
+            id: KeyId(id),
+            cipher: Suite::CURRENT.cipher(key),
         }
     }
 
-    /// Format, key id, nonce, then the ciphertext with its tag.
+    /// What its ciphertexts name it by.
+    pub const fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// Suite, key id, nonce, then the ciphertext with its tag.
     ///
     /// # Errors
     /// When the plain text is longer than the cipher takes.
     pub fn seal(&self, ids: &Ids, cell: Cell, plain: &[u8]) -> Result<Vec<u8>> {
         let mut nonce = [0; NONCE_BYTES];
         ids.fill(&mut nonce);
-        let aad = cell.bytes();
         let sealed = self
             .cipher
-            .encrypt(
-                Nonce::from_slice(&nonce),
-                Payload {
-                    msg: plain,
-                    aad: &aad,
-                },
-            )
-            .map_err(|_| Error::internal("a cell could not be sealed"))?;
+            .seal(&nonce, &cell.bytes(), plain)
+            .ok_or_else(|| Error::internal("a cell could not be sealed"))?;
         let mut bytes = Vec::with_capacity(HEAD_BYTES + sealed.len());
-        bytes.push(FORMAT);
-        bytes.extend_from_slice(&self.id);
+        bytes.push(self.cipher.suite().code());
+        bytes.extend_from_slice(self.id.bytes());
         bytes.extend_from_slice(&nonce);
         bytes.extend_from_slice(&sealed);
         Ok(bytes)
@@ -101,31 +112,33 @@ impl SealingKey {
     /// When another key sealed it, it belongs to another cell, or a bit of it was changed.
     pub fn open(&self, cell: Cell, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
         let broken = || Error::internal(format!("{}.{} does not open", cell.table, cell.column));
-        let (head, body) = sealed.split_at_checked(HEAD_BYTES).ok_or_else(broken)?;
-        if head[0] != FORMAT || head[1..=KEY_ID_BYTES] != self.id {
+        let (head, body) = sealed
+            .split_first_chunk::<HEAD_BYTES>()
+            .ok_or_else(broken)?;
+        let of_this = Suite::of(head[0]) == Some(self.cipher.suite());
+        if !of_this || head[1..=KEY_ID_BYTES] != *self.id.bytes() {
             return Err(broken());
         }
-        let aad = cell.bytes();
-        let nonce = Nonce::from_slice(&head[1 + KEY_ID_BYTES..]);
+        let mut nonce = [0; NONCE_BYTES];
+        nonce.copy_from_slice(&head[1 + KEY_ID_BYTES..]);
         self.cipher
-            .decrypt(
-                nonce,
-                Payload {
-                    msg: body,
-                    aad: &aad,
-                },
-            )
+            .open(&nonce, &cell.bytes(), body)
             .map(Zeroizing::new)
-            .map_err(|_| broken())
+            .ok_or_else(broken)
     }
 
     /// As [`SealingKey::open`], for text.
     ///
     /// # Errors
     /// As [`SealingKey::open`], or when it is no text.
-    pub fn open_text(&self, cell: Cell, sealed: &[u8]) -> Result<String> {
-        String::from_utf8(self.open(cell, sealed)?.to_vec())
-            .map_err(|_| Error::internal(format!("{}.{} is no text", cell.table, cell.column)))
+    pub fn open_text(&self, cell: Cell, sealed: &[u8]) -> Result<Zeroizing<String>> {
+        let plain = std::mem::take(&mut *self.open(cell, sealed)?);
+        String::from_utf8(plain)
+            .map(Zeroizing::new)
+            .map_err(|error| {
+                drop(Zeroizing::new(error.into_bytes()));
+                Error::internal(format!("{}.{} is no text", cell.table, cell.column))
+            })
     }
 
     /// Opens a key that this key has wrapped.
@@ -143,8 +156,8 @@ impl SealingKey {
 /// The keys that are kept outside the database.
 #[derive(Clone)]
 pub struct Vault {
-    kek: SealingKey,
-    blind: Zeroizing<[u8; 32]>,
+    keks: Keks,
+    blind: BlindIndex,
     code: Zeroizing<[u8; 32]>,
     idtag: Zeroizing<[u8; 32]>,
 }
@@ -159,6 +172,8 @@ impl fmt::Debug for Vault {
 #[derive(Clone, Copy, Debug)]
 pub struct VaultKeys<'a> {
     pub kek: &'a SecretString,
+    /// What was sealed under these is still opened.
+    pub other_keks: &'a [SecretString],
     pub blind_index_key: &'a SecretString,
     pub code_key: &'a SecretString,
     pub idtag_key: &'a SecretString,
@@ -172,7 +187,13 @@ impl Vault {
         let blind = key_of("identity.blind_index_key", keys.blind_index_key)?;
         let code = key_of("identity.code_key", keys.code_key)?;
         let idtag = key_of("identity.idtag_key", keys.idtag_key)?;
-        let all = [&kek, &blind, &code, &idtag];
+        let others = keys
+            .other_keks
+            .iter()
+            .map(|text| key_of("identity.other_keks", text))
+            .collect::<std::result::Result<Vec<_>, ConfigError>>()?;
+        let mut all = vec![&kek, &blind, &code, &idtag];
+        all.extend(&others);
         let repeated = (1..all.len()).any(|at| all[..at].contains(&all[at]));
         if repeated {
             return Err(ConfigError::new(
@@ -180,16 +201,18 @@ impl Vault {
                 "two keys of this section are the same",
             ));
         }
+        let others = others.iter().map(|key| SealingKey::new(key)).collect();
         Ok(Self {
-            kek: SealingKey::new(&kek),
-            blind,
+            keks: Keks::new(SealingKey::new(&kek), others),
+            blind: BlindIndex::new(blind),
             code,
             idtag,
         })
     }
 
-    pub fn kek(&self) -> &SealingKey {
-        &self.kek
+    /// What wraps data keys and signing keys.
+    pub const fn kek(&self) -> &Keks {
+        &self.keks
     }
 
     /// The key of document tags in credentials.
@@ -198,38 +221,35 @@ impl Vault {
     }
 
     /// What a document is found by.
-    pub fn blind_document(&self, document: &Document) -> [u8; 32] {
-        let kind = [document.kind().code()];
-        hmac(
-            self.blind.as_slice(),
-            &[b"document\0", &kind, document.number().as_bytes()],
-        )
+    ///
+    /// # Errors
+    /// Overloaded, when the process looks for too many ([`blind::BLIND_PER_SECOND_MAX`]).
+    pub fn blind_document(&self, document: &Document) -> Result<[u8; 32]> {
+        self.blind.hash(Sought::Document(document))
     }
 
     /// What a phone is found by.
-    pub fn blind_phone(&self, phone: &Phone) -> [u8; 32] {
-        hmac(
-            self.blind.as_slice(),
-            &[b"phone\0", phone.as_str().as_bytes()],
-        )
+    ///
+    /// # Errors
+    /// As [`Vault::blind_document`].
+    pub fn blind_phone(&self, phone: &Phone) -> Result<[u8; 32]> {
+        self.blind.hash(Sought::Phone(phone))
     }
 
     /// What is found by whom another party names.
-    pub fn blind_subject(&self, subject: &Subject) -> [u8; 32] {
-        hmac(
-            self.blind.as_slice(),
-            &[
-                b"subject\0",
-                subject.kind().as_str().as_bytes(),
-                b"\0",
-                subject.text().as_bytes(),
-            ],
-        )
+    ///
+    /// # Errors
+    /// As [`Vault::blind_document`].
+    pub fn blind_subject(&self, subject: &Subject) -> Result<[u8; 32]> {
+        self.blind.hash(Sought::Subject(subject))
     }
 
     /// What an address is counted by.
-    pub fn blind_address(&self, address: &str) -> [u8; 32] {
-        hmac(self.blind.as_slice(), &[b"address\0", address.as_bytes()])
+    ///
+    /// # Errors
+    /// As [`Vault::blind_document`].
+    pub fn blind_address(&self, address: &str) -> Result<[u8; 32]> {
+        self.blind.hash(Sought::Address(address))
     }
 
     /// What the digits of a login code follow from.
@@ -252,7 +272,7 @@ impl Vault {
     pub fn blind_check(&self) -> [u8; 32] {
         let code = hmac(self.code.as_slice(), &[b"check"]);
         let idtag = hmac(self.idtag.as_slice(), &[b"check"]);
-        hmac(self.blind.as_slice(), &[b"check\0", &code, &idtag])
+        self.blind.check([&code, &idtag])
     }
 
     /// A new data key, and as it is stored.
@@ -261,7 +281,7 @@ impl Vault {
     /// When it cannot be sealed.
     pub fn new_data_key(&self, ids: &Ids, member: Uuid) -> Result<(SealingKey, Vec<u8>)> {
         let key = Zeroizing::new(ids.bytes32());
-        let wrapped = self.kek.seal(ids, data_key_cell(member), key.as_slice())?;
+        let wrapped = self.keks.seal(ids, data_key_cell(member), key.as_slice())?;
         Ok((SealingKey::new(&key), wrapped))
     }
 
@@ -271,7 +291,7 @@ impl Vault {
     /// When the KEK is another one, or the wrapped key another person's.
     pub fn data_key(&self, member: Uuid, wrapped: &[u8]) -> Result<SealingKey> {
         Ok(SealingKey::new(
-            &*self.kek.unwrap_key(data_key_cell(member), wrapped)?,
+            &*self.keks.unwrap_key(data_key_cell(member), wrapped)?,
         ))
     }
 }
@@ -294,13 +314,9 @@ fn key_of(
         .ok_or_else(|| ConfigError::new(field, "must be 32 bytes in base64"))
 }
 
-/// HMAC-SHA-256 over the parts, one after the other.
+/// The keyed hash of the current suite over the parts, one after the other.
 pub(crate) fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(key).expect("HMAC takes any key length");
-    for part in parts {
-        mac.update(part);
-    }
-    mac.finalize().into_bytes().into()
+    Suite::CURRENT.mac(key, parts)
 }
 
 #[cfg(test)]
@@ -314,6 +330,7 @@ mod tests {
     fn vault(kek: u8) -> Vault {
         Vault::new(VaultKeys {
             kek: &secret(kek),
+            other_keks: &[],
             blind_index_key: &secret(2),
             code_key: &secret(3),
             idtag_key: &secret(4),
@@ -378,6 +395,7 @@ mod tests {
         let short = SecretString::from("AAAA");
         let keys = |kek, blind_index_key| VaultKeys {
             kek,
+            other_keks: &[],
             blind_index_key,
             code_key: &short,
             idtag_key: &short,
@@ -387,10 +405,27 @@ mod tests {
         assert_eq!(error.field, "identity.code_key");
         let same = VaultKeys {
             kek: &one,
+            other_keks: &[],
             blind_index_key: &one,
             code_key: &two,
             idtag_key: &two,
         };
         assert_eq!(Vault::new(same).unwrap_err().field, "identity.kek");
+        let others = [one.clone()];
+        let repeated = VaultKeys {
+            other_keks: &others,
+            blind_index_key: &two,
+            code_key: &secret(3),
+            idtag_key: &secret(4),
+            ..same
+        };
+        assert_eq!(Vault::new(repeated).unwrap_err().field, "identity.kek");
+        let others = [short.clone()];
+        let unreadable = VaultKeys {
+            other_keks: &others,
+            ..repeated
+        };
+        let field = Vault::new(unreadable).unwrap_err().field;
+        assert_eq!(field, "identity.other_keks");
     }
 }

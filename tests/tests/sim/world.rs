@@ -345,6 +345,7 @@ fn key(byte: u8) -> secrecy::SecretString {
 fn identity_settings() -> identity::Settings {
     identity::Settings {
         kek: key(1),
+        other_keks: Vec::new(),
         blind_index_key: key(2),
         code_key: key(3),
         idtag_key: key(4),

@@ -10,6 +10,7 @@ mod machine;
 mod offices;
 mod postgres;
 mod redis;
+mod vault;
 mod work;
 
 use anyhow::Result;
@@ -96,6 +97,8 @@ async fn examine(stack: &Stack, gateway: Option<&str>, output: Output) -> Vec<Fi
     look("keys");
     findings.extend(keys::examine(&stack.config, &opened).await);
     findings.extend(offices::examine(&stack.config, &opened).await);
+    look("vault");
+    findings.extend(vault::examine(&stack.config, &opened).await);
     look("work");
     findings.extend(work::examine(&opened).await);
     look("machine");

@@ -26,6 +26,8 @@ struct Server {
     full_page_writes: bool,
     mighty: bool,
     creates: bool,
+    owns: bool,
+    owner_mighty: bool,
     at: DateTime<Utc>,
 }
 
@@ -83,7 +85,13 @@ async fn server(ctx: &Ctx, service: &str, mode: Mode) -> kit::Result<Vec<Finding
                (SELECT rolsuper OR rolcreatedb OR rolcreaterole OR rolbypassrls OR rolreplication
                 FROM pg_roles WHERE rolname = current_user) AS mighty,
                has_schema_privilege(current_user, 'public', 'CREATE') AS creates,
-               clock_timestamp() AS at",
+               o.owns, o.owner_mighty,
+               clock_timestamp() AS at
+             FROM (SELECT
+                 COALESCE(bool_or(pg_has_role(current_user, c.relowner, 'MEMBER')), false) AS owns,
+                 COALESCE(bool_or(r.rolsuper OR r.rolbypassrls), false) AS owner_mighty
+               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               JOIN pg_roles r ON r.oid = c.relowner WHERE n.nspname = 'public') o",
             [],
         )
         .await?;
@@ -95,6 +103,7 @@ async fn server(ctx: &Ctx, service: &str, mode: Mode) -> kit::Result<Vec<Finding
         version(service, &server),
         durable(service, &server, mode),
         role(service, &server),
+        owner(service, &server),
         clock(service, asked + (answered - asked) / 2 - server.at),
     ];
     Ok(findings)
@@ -169,6 +178,44 @@ fn role(service: &str, server: &Server) -> Finding {
              postgres.owner is for migrations",
         ),
     )
+}
+
+fn owner(service: &str, server: &Server) -> Finding {
+    let check = "postgres.owner";
+    if server.owns {
+        return Finding::fail(
+            check,
+            service,
+            Text::new(
+                "应用角色是表的属主，或可以成为属主",
+                "the role that serves owns the tables, or may become who does",
+            ),
+            Text::new(
+                "ALTER TABLE … OWNER TO bashu_owner，并 REVOKE bashu_owner FROM 应用角色",
+                "ALTER TABLE … OWNER TO bashu_owner, and REVOKE bashu_owner FROM the role that \
+                 serves",
+            ),
+        );
+    }
+    if server.owner_mighty {
+        return Finding::fail(
+            check,
+            service,
+            Text::new(
+                "表的属主是超级用户或可绕过行级安全",
+                "the tables' owner is a superuser or bypasses row security",
+            ),
+            Text::new(
+                "ALTER ROLE bashu_owner NOSUPERUSER NOBYPASSRLS",
+                "ALTER ROLE bashu_owner NOSUPERUSER NOBYPASSRLS",
+            ),
+        );
+    }
+    let found = Text::new(
+        "表属于另一个只用于迁移的角色",
+        "the tables are another role's, which migrates",
+    );
+    Finding::ok(check, service, found)
 }
 
 fn clock(service: &str, difference: TimeDelta) -> Finding {
@@ -257,6 +304,8 @@ mod tests {
             full_page_writes: true,
             mighty: false,
             creates: false,
+            owns: false,
+            owner_mighty: false,
             at: DateTime::UNIX_EPOCH,
         }
     }
@@ -269,6 +318,7 @@ mod tests {
             version("s", &ok),
             durable("s", &ok, Mode::Production),
             role("s", &ok),
+            owner("s", &ok),
         ] {
             assert_eq!(finding.severity, Severity::Ok, "{finding:?}");
         }
@@ -311,6 +361,18 @@ mod tests {
             },
         ] {
             assert_eq!(role("s", &mighty).severity, Severity::Fail);
+        }
+        for wrong in [
+            Server {
+                owns: true,
+                ..sound()
+            },
+            Server {
+                owner_mighty: true,
+                ..sound()
+            },
+        ] {
+            assert_eq!(owner("s", &wrong).severity, Severity::Fail);
         }
         for (ms, severity) in [
             (1_000, Severity::Ok),

@@ -47,7 +47,7 @@ async fn sound_servers_are_found_sound() {
     while relay.step().await.unwrap() == 0 {}
     let (_, report) = doctor(&world).await;
     for service in ["identity", "passes", "billing", "admission"] {
-        for check in ["version", "durable", "role", "clock", "migrations"] {
+        for check in ["version", "durable", "role", "owner", "clock", "migrations"] {
             let check = format!("postgres.{check}");
             assert_eq!(
                 severity(&report, &check, service),
@@ -70,6 +70,9 @@ async fn sound_servers_are_found_sound() {
         assert_eq!(severity(&report, check, "identity.v1"), "ok", "{check}");
     }
     assert_eq!(severity(&report, "relay.age", "identity"), "ok");
+    for check in ["vault.rows", "vault.other_keys"] {
+        assert_eq!(severity(&report, check, "identity"), "ok", "{check}");
+    }
     // Nothing is served, so no sign of life ever arrived at the others.
     assert_eq!(severity(&report, "identity.heartbeat", "passes"), "fail");
 }

@@ -2,6 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
 use crate::world::{World, finding};
 
 #[tokio::test]
@@ -70,7 +74,7 @@ async fn keys_are_rotated_and_published_by_the_root_alone() {
     let by = "SELECT string_agg(act, ',' ORDER BY id) FROM audit WHERE detail ->> 'by' = 'tester'
               AND act <> 'migrate'";
     let acts = world.ask("identity", by).await;
-    assert_eq!(acts, "rotate_key,rotate_key,publish_keys");
+    assert_eq!(acts, "use_kek,rotate_key,rotate_key,publish_keys");
 }
 
 #[tokio::test]
@@ -101,6 +105,71 @@ async fn a_revoked_key_signs_no_more() {
                 (detail ->> 'by'), ',') FROM audit WHERE act LIKE '%revoke%'";
     let acts = world.ask("identity", acts).await;
     assert_eq!(acts, "1 left on a train tester");
+}
+
+/// One KEK follows another by four steps, each of which the doctor tells; then the old one is the
+/// database's no more.
+#[tokio::test]
+async fn one_kek_follows_another() {
+    let mut world = World::ready().await;
+    let key = |byte: u8| STANDARD.encode([byte; 32]);
+    let severity = |report: &Value| finding(report, "vault.kek", "")["severity"].clone();
+    let report = world.bashu(&["doctor"]).await.json();
+    assert_eq!(severity(&report), "warn", "nobody has started yet");
+    world.bashu(&["keys", "rotate"]).await.well();
+    let report = world.bashu(&["doctor"]).await.json();
+    assert_eq!(severity(&report), "ok");
+
+    world.set("identity", "kek", key(9));
+    let report = world.bashu(&["doctor"]).await.json();
+    assert_eq!(severity(&report), "fail", "the one in use is not there");
+    for command in ["rotate", "rewrap"] {
+        let refused = world.bashu(&["keys", command]).await;
+        assert_eq!(refused.code, 3, "{}", refused.out);
+        assert!(refused.err.contains("identity."), "{}", refused.err);
+    }
+    world.set("identity", "other_keks", vec![key(1)]);
+    let early = world.bashu(&["keys", "rewrap"]).await;
+    assert_eq!(early.code, 3, "no service has started with the new one");
+    let purpose = ["keys", "rotate", "--purpose", "access"];
+    world.bashu(&purpose).await.well();
+    let report = world.bashu(&["doctor"]).await.json();
+    assert_eq!(severity(&report), "warn", "the old one seals two keys");
+
+    let done = world.bashu(&["keys", "rewrap"]).await.well();
+    assert_eq!(done["cells"], 2, "{done}");
+    assert_eq!(done["dropped"].as_array().unwrap().len(), 1);
+    world.set("identity", "other_keks", Vec::<String>::new());
+    let report = world.bashu(&["doctor"]).await.json();
+    assert_eq!(severity(&report), "ok");
+    let again = world.bashu(&["keys", "rewrap"]).await.well();
+    assert_eq!(again["cells"], 0);
+    let acts = "SELECT string_agg(act || ' ' || COALESCE(detail ->> 'cells', ''), ',' ORDER BY id)
+                FROM audit WHERE detail ->> 'by' = 'tester' AND act IN ('drop_kek', 'rewrap_keys')";
+    assert_eq!(
+        world.ask("identity", acts).await,
+        "rewrap_keys ,rewrap_keys ,rewrap_keys ,drop_kek 2,rewrap_keys "
+    );
+}
+
+/// The doctor tells when rows of the vault are open to others.
+#[tokio::test]
+async fn an_open_vault_is_found() {
+    let world = World::ready().await;
+    let owner = world.owner("identity").await;
+    for (open, table) in [
+        ("ALTER TABLE person DISABLE ROW LEVEL SECURITY", "person"),
+        (
+            "CREATE POLICY all_see ON document FOR SELECT TO PUBLIC USING (true)",
+            "document",
+        ),
+    ] {
+        owner.execute(open, []).await.unwrap();
+        let report = world.bashu(&["doctor"]).await.json();
+        let found = finding(&report, "vault.rows", "identity");
+        assert_eq!(found["severity"], "fail");
+        assert!(found["found"]["en"].as_str().unwrap().contains(table));
+    }
 }
 
 /// The name and phone are read from standard input, stand nowhere in plain, and a second first

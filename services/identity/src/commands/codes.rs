@@ -33,7 +33,7 @@ pub async fn request_login_code(
     let result = ctx
         .db
         .tx("request_login_code", async |tx| {
-            let address = vault.blind_address(&caller.client);
+            let address = vault.blind_address(&caller.client)?;
             let asked_here = Counter {
                 scope: "login_code_address",
                 subject: &address,
@@ -42,7 +42,7 @@ pub async fn request_login_code(
             if asked_here.add(tx, 1).await? > per_address_hour_max {
                 return Ok(Err(Refusal::TooManyCodes));
             }
-            let blind = vault.blind_phone(phone);
+            let blind = vault.blind_phone(phone)?;
             let mut row = store::lock_or_make_code(tx, &blind).await?;
             row.asked_at = match code::ask(&row.asked_at, tx.now()) {
                 Ok(asked_at) => asked_at,

@@ -91,7 +91,7 @@ pub(crate) async fn proven(
     phone: &Phone,
     given: &str,
 ) -> Result<std::result::Result<PersonRow, Refusal>> {
-    let blind = vault.blind_phone(phone);
+    let blind = vault.blind_phone(phone)?;
     let row = store::lock_code(tx, &blind).await?;
     let id = row.as_ref().map_or(Uuid::nil(), |row| row.id);
     let right = code::digits(&vault.code_hash(id, &blind));

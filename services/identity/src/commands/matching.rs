@@ -79,16 +79,21 @@ pub(crate) struct Blinds {
 }
 
 impl Blinds {
-    pub(crate) fn of(vault: &Vault, people: &[NewPerson]) -> Self {
+    /// # Errors
+    /// Overloaded, when the process looks for too many.
+    pub(crate) fn of(vault: &Vault, people: &[NewPerson]) -> Result<Self> {
         let document = |person: &NewPerson| {
-            let document = person.document.as_ref()?;
-            Some(vault.blind_document(document))
+            let document = person.document.as_ref();
+            document.map(|it| vault.blind_document(it)).transpose()
         };
-        let phone = |person: &NewPerson| person.phone.as_ref().map(|it| vault.blind_phone(it));
-        Self {
-            documents: people.iter().map(document).collect(),
-            phones: people.iter().map(phone).collect(),
-        }
+        let phone = |person: &NewPerson| {
+            let phone = person.phone.as_ref();
+            phone.map(|it| vault.blind_phone(it)).transpose()
+        };
+        Ok(Self {
+            documents: people.iter().map(document).collect::<Result<_>>()?,
+            phones: people.iter().map(phone).collect::<Result<_>>()?,
+        })
     }
 
     /// Who of the list has a document or a phone of somebody before her in it.

@@ -7,6 +7,7 @@
 pub mod codes;
 pub mod consents;
 pub mod credentials;
+pub mod keks;
 pub mod keys;
 pub mod logins;
 pub(crate) mod matching;

@@ -94,7 +94,7 @@ pub async fn ensure_root(ctx: &Ctx) -> Result<()> {
 }
 
 async fn person(tx: &Tx, vault: &Vault, phone: &Phone, name: &PersonName) -> Result<MemberId> {
-    if let Some((row, _)) = people::by_phone(tx, &vault.blind_phone(phone)).await? {
+    if let Some((row, _)) = people::by_phone(tx, &vault.blind_phone(phone)?).await? {
         let known = stored_name(vault, &row)?;
         return if same_text(known.as_str(), name) {
             Ok(MemberId(row.member))

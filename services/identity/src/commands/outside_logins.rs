@@ -76,7 +76,7 @@ pub async fn login_with_wechat(
 
 /// Counts who asks other parties, by the address: their own limits are the whole union's.
 pub(crate) async fn count(identity: &Identity, caller: &Caller) -> Result<()> {
-    let address = identity.vault.blind_address(&caller.client);
+    let address = identity.vault.blind_address(&caller.client)?;
     let asked_here = Counter {
         scope: "outside_login_address",
         subject: &address,
@@ -109,7 +109,7 @@ pub(crate) async fn enter(
         .ctx
         .db
         .tx("outside_login", async |tx| {
-            let blind = vault.blind_subject(subject);
+            let blind = vault.blind_subject(subject)?;
             if let Some(person) = store::by_subject(tx, &blind).await? {
                 let by = (Opened::ByWord, origin);
                 return Ok(Entered::In(open(identity, tx, &person, by).await?));

@@ -113,7 +113,7 @@ async fn add(
     let failures = may_look_up(tx, by.member().id.0).await?;
     open_organisation(tx, organisation).await?;
     let since = membership::begins(joining.since, shanghai_date(tx.now()))?;
-    let blinds = Blinds::of(vault, people);
+    let blinds = Blinds::of(vault, people)?;
     // Before anybody is looked up, so that a list refused for this tells nothing of who is there.
     let repeated = blinds.repeated();
     if !repeated.is_empty() {
@@ -328,7 +328,7 @@ impl Nameless {
         let mut rows = HashMap::new();
         for person in people.iter().filter(|person| person.document.is_none()) {
             let Some(phone) = &person.phone else { continue };
-            let Some(owner) = taken.get(&vault.blind_phone(phone)) else {
+            let Some(owner) = taken.get(&vault.blind_phone(phone)?) else {
                 continue;
             };
             if let Some(row) = store::active(tx, MemberId(*owner)).await? {
@@ -450,7 +450,7 @@ pub(crate) fn seal_person(tx: &Tx, vault: &Vault, new: &NewPerson) -> Result<New
                 id,
                 kind: document.kind().code(),
                 number: key.seal(ids, cell, document.number().as_bytes())?,
-                blind: vault.blind_document(document),
+                blind: vault.blind_document(document)?,
             })
         }
     };
@@ -483,6 +483,6 @@ pub(crate) fn seal_phone(
         id,
         member,
         subject,
-        blind: vault.blind_phone(phone),
+        blind: vault.blind_phone(phone)?,
     })
 }

@@ -197,7 +197,7 @@ async fn join(tx: &Tx, vault: &Vault, by: access::Member, kept: &Kept) -> Result
     for row in &joining {
         people.push(new_person(&rows::open(&key, roster.id, row)?, today)?);
     }
-    let blinds = Blinds::of(vault, &people);
+    let blinds = Blinds::of(vault, &people)?;
     let placings = place_each(tx, vault, By::Officer(by), &people, &blinds).await?;
     // Somebody was added elsewhere since, and does not match any more.
     let places = placings.into_iter().map(|it| it.place);

@@ -25,7 +25,7 @@ pub(crate) async fn resolve(
     organisation: OrganisationId,
     list: &[NewPerson],
 ) -> Result<Vec<Compared>> {
-    let blinds = Blinds::of(vault, list);
+    let blinds = Blinds::of(vault, list)?;
     let by_document = people::by_documents(tx, &given(&blinds.documents)).await?;
     let by_phone = store::by_phones(tx, &given(&blinds.phones)).await?;
     let found = |at: usize| match (blinds.documents[at], blinds.phones[at]) {

@@ -325,7 +325,7 @@ async fn join_rows(
     organisation: OrganisationId,
     people: &[NewPerson],
 ) -> Result<Vec<Compared>> {
-    let blinds = Blinds::of(vault, people);
+    let blinds = Blinds::of(vault, people)?;
     let placings = place_each(tx, vault, by, people, &blinds).await?;
     let member_of = |place: &std::result::Result<Place, Refusal>| match place {
         Ok(Place::Known { person, .. }) => Some(person.member),

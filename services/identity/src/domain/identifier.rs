@@ -7,6 +7,7 @@
 use std::fmt;
 
 use chrono::NaiveDate;
+use zeroize::Zeroizing;
 
 use crate::error::Refusal;
 
@@ -26,10 +27,10 @@ pub enum ResidentError {
 }
 
 /// A resident number, GB 11643-1999; permits of residents from Hong Kong, Macao and Taiwan have
-/// the same form under 810000, 820000 and 830000.
+/// the same form under 810000, 820000 and 830000. It is wiped when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ResidentNumber {
-    text: String,
+    text: Zeroizing<String>,
     birth: NaiveDate,
 }
 
@@ -53,7 +54,7 @@ impl ResidentNumber {
     /// # Errors
     /// When length, digits, date of birth or check digit are wrong.
     pub fn parse(text: &str, today: NaiveDate) -> Result<Self, ResidentError> {
-        let text = normal(text);
+        let text = Zeroizing::new(normal(text));
         let bytes = text.as_bytes();
         if bytes.len() != 18 {
             return Err(ResidentError::Length);
@@ -154,11 +155,12 @@ impl DocumentKind {
 }
 
 /// A document: its kind and its number in normal form. The same document has one normal form, so
-/// a person cannot be there twice by writing it differently.
+/// a person cannot be there twice by writing it differently. The number is wiped when it is
+/// dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Document {
     kind: DocumentKind,
-    number: String,
+    number: Zeroizing<String>,
 }
 
 impl fmt::Debug for Document {
@@ -175,7 +177,7 @@ impl Document {
     /// # Errors
     /// [`Refusal::DocumentInvalid`] when the number is none of this kind.
     pub fn parse(kind: DocumentKind, number: &str, today: NaiveDate) -> Result<Self, Refusal> {
-        let number = normal(number);
+        let number = Zeroizing::new(normal(number));
         if number.len() > NUMBER_CHARS_MAX {
             return Err(Refusal::DocumentInvalid);
         }
@@ -204,7 +206,7 @@ impl Document {
     }
 
     /// What the vault kept, without checking it again.
-    pub(crate) fn stored(kind: DocumentKind, number: String) -> Self {
+    pub(crate) fn stored(kind: DocumentKind, number: Zeroizing<String>) -> Self {
         Self { kind, number }
     }
 
@@ -256,9 +258,10 @@ fn fits(kind: DocumentKind, number: &str) -> bool {
     }
 }
 
-/// A mobile number of mainland China, eleven digits. Ranges change, so carriers are not listed.
+/// A mobile number of mainland China, eleven digits. Ranges change, so carriers are not listed. It
+/// is wiped when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Phone(String);
+pub struct Phone(Zeroizing<String>);
 
 impl fmt::Debug for Phone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -270,7 +273,7 @@ impl Phone {
     /// # Errors
     /// [`Refusal::PhoneInvalid`] when it is no mobile number of a person.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
-        let text = normal(text).replace('-', "");
+        let text = Zeroizing::new(normal(text).replace('-', ""));
         let text = text.strip_prefix("+86").unwrap_or(&text);
         let bytes = text.as_bytes();
         let mobile = bytes.len() == 11
@@ -278,14 +281,14 @@ impl Phone {
             && matches!(bytes[1], b'3'..=b'9')
             && bytes.iter().all(u8::is_ascii_digit);
         if mobile {
-            Ok(Self(text.to_owned()))
+            Ok(Self(Zeroizing::new(text.to_owned())))
         } else {
             Err(Refusal::PhoneInvalid)
         }
     }
 
     /// What the vault kept, without checking it again.
-    pub(crate) fn stored(text: String) -> Self {
+    pub(crate) fn stored(text: Zeroizing<String>) -> Self {
         Self(text)
     }
 

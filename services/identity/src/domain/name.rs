@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 use crate::error::Refusal;
 
 /// The fewest characters of a name.
@@ -12,8 +14,9 @@ pub const NAME_CHARS_MAX: usize = 30;
 const MIDDLE_DOT: char = '·';
 
 /// A person's name in normal form. Composed letters only; a rare character of any plane is one.
+/// It is wiped from memory when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PersonName(String);
+pub struct PersonName(Zeroizing<String>);
 
 impl fmt::Debug for PersonName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,14 +49,14 @@ impl PersonName {
             .all(|c| c.is_alphabetic() || matches!(c, MIDDLE_DOT | ' ' | '-'));
         let letters = name.chars().any(char::is_alphabetic);
         if (NAME_CHARS_MIN..=NAME_CHARS_MAX).contains(&count) && legal && letters {
-            Ok(Self(name))
+            Ok(Self(Zeroizing::new(name)))
         } else {
             Err(Refusal::PersonNameInvalid)
         }
     }
 
     /// What the vault kept, without checking it again.
-    pub(crate) fn stored(text: String) -> Self {
+    pub(crate) fn stored(text: Zeroizing<String>) -> Self {
         Self(text)
     }
 

@@ -1,6 +1,8 @@
 //! Who another party says somebody is: the party, and the name it has for her. The same name with
 //! another party is another one.
 
+use zeroize::Zeroizing;
+
 use crate::error::Refusal;
 
 /// The longest subject, in bytes: OpenID Connect Core §2 has 255.
@@ -39,12 +41,12 @@ impl Kind {
     }
 }
 
-/// Somebody, as another party names her.
+/// Somebody, as another party names her; the name is wiped when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Subject {
     kind: Kind,
     party: String,
-    name: String,
+    name: Zeroizing<String>,
 }
 
 impl std::fmt::Debug for Subject {
@@ -63,7 +65,7 @@ impl Subject {
         (fits && !name.chars().any(char::is_control)).then(|| Self {
             kind,
             party: party.to_owned(),
-            name: name.to_owned(),
+            name: Zeroizing::new(name.to_owned()),
         })
     }
 
@@ -80,8 +82,8 @@ impl Subject {
     }
 
     /// Both, as they are sealed; neither has a line feed.
-    pub fn text(&self) -> String {
-        format!("{}\n{}", self.party, self.name)
+    pub fn text(&self) -> Zeroizing<String> {
+        Zeroizing::new(format!("{}\n{}", self.party, self.name()))
     }
 
     /// What was sealed.

@@ -90,7 +90,10 @@ async fn views(
 
 fn view(key: &SealingKey, row: LoginRow) -> Result<LoginView> {
     let open = |cell, sealed: Option<&Vec<u8>>| {
-        sealed.map(|sealed| key.open_text(cell, sealed)).transpose()
+        let text = sealed.map(|sealed| key.open_text(cell, sealed));
+        // It goes into the answer.
+        text.transpose()
+            .map(|text| text.map(|mut text| std::mem::take(&mut *text)))
     };
     Ok(LoginView {
         device: open(device_cell(row.id), row.device.as_ref())?,

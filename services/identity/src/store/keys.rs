@@ -1,4 +1,4 @@
-//! Rows of `signing_key`, `key_set` and `vault_check`.
+//! Rows of `signing_key` and `key_set`.
 
 use chrono::{DateTime, Utc};
 use kit::{Result, Tx};
@@ -156,27 +156,4 @@ pub async fn insert_set(tx: &Tx, set: &SetRow) -> Result<()> {
     )
     .await?;
     Ok(())
-}
-
-/// What the keys outside the database must open.
-#[derive(Clone, Debug, FromQueryResult)]
-pub struct CheckRow {
-    pub sealed: Vec<u8>,
-    pub blind: Vec<u8>,
-}
-
-/// The check row, made from `new` when there is none yet.
-///
-/// # Errors
-/// When the database fails.
-pub async fn check_row(tx: &Tx, new: CheckRow) -> Result<CheckRow> {
-    tx.execute(
-        "INSERT INTO vault_check (id, sealed, blind) VALUES (1, $1, $2)
-         ON CONFLICT (id) DO NOTHING",
-        [new.sealed.into(), new.blind.into()],
-    )
-    .await?;
-    tx.one("SELECT sealed, blind FROM vault_check WHERE id = 1", [])
-        .await?
-        .ok_or_else(|| broken("vault check"))
 }

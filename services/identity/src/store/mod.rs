@@ -3,6 +3,7 @@
 
 pub mod consents;
 pub mod entitlements;
+pub mod keks;
 pub mod keys;
 pub mod limits;
 pub mod login_methods;

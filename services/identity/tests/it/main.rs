@@ -14,6 +14,7 @@ mod desk;
 mod devices;
 mod graph;
 mod held;
+mod keks;
 mod keys;
 mod leaving;
 mod limits;

@@ -42,7 +42,7 @@ pub(crate) async fn code_id(world: &World) -> Uuid {
     identity::commands::codes::request_login_code(ctx, vault, &caller, &number, 1_000)
         .await
         .unwrap();
-    let blind = vault.blind_phone(&number);
+    let blind = vault.blind_phone(&number).unwrap();
     let row = ctx
         .db
         .tx("code", async |tx| logins::lock_code(tx, &blind).await);

@@ -57,6 +57,7 @@ pub(crate) fn settings(sms_url: &str) -> Settings {
     let key = |byte: u8| STANDARD.encode([byte; 32]).into();
     Settings {
         kek: key(1),
+        other_keks: Vec::new(),
         blind_index_key: key(2),
         code_key: key(3),
         idtag_key: key(4),
@@ -271,7 +272,7 @@ impl World {
         struct Row {
             id: Uuid,
         }
-        let blind = self.identity.vault.blind_phone(&phone(number));
+        let blind = self.identity.vault.blind_phone(&phone(number)).unwrap();
         let row = self
             .test
             .ctx

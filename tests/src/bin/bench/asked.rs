@@ -10,6 +10,13 @@ type Asked = (&'static str, &'static str, Better);
 fn figures(part: &str) -> &'static [Asked] {
     match part {
         "verify" => &[("credential.verify_us", "µs", Better::Lower)],
+        "vault" => &[("vault.read_us", "µs", Better::Lower)],
+        "keys" => &[("keys.rotate_rate", "people/s", Better::Higher)],
+        "login" => &[("login.rate", "/s", Better::Higher)],
+        "roster" => &[
+            ("roster.import_s", "s", Better::Lower),
+            ("roster.import_mb", "MB", Better::Lower),
+        ],
         "join" => &[("gateway.join_ratio", "of bare", Better::Higher)],
         "redeem" => &[
             ("redeem.direct", "/s", Better::Higher),

@@ -10,19 +10,24 @@ mod figure;
 mod growth;
 mod join;
 mod limits;
+mod login;
 mod memory;
 mod observe;
 mod page;
 mod pay;
+mod people;
 mod prepare;
 mod process;
 mod profile;
 mod redeem;
 mod relay;
 mod report;
+mod roster;
+mod rotate;
 mod search;
 mod signing;
 mod superuser;
+mod vault_us;
 mod verify_us;
 mod world;
 
@@ -56,7 +61,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = ".dev/bin/release/bashu-gateway")]
     gateway: std::path::PathBuf,
     /// Parts to run, all of them when none is named: limits, redeem, buy, pay, memory, growth,
-    /// relay, join, verify
+    /// relay, join, verify, vault, keys, login, roster
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Seconds of each measured run
@@ -74,15 +79,16 @@ pub(crate) struct Args {
 }
 
 /// The parts, in the order in which they run: what fills tables comes last.
-const PARTS: [&str; 9] = [
-    "limits", "verify", "join", "redeem", "buy", "pay", "memory", "relay", "growth",
+const PARTS: [&str; 13] = [
+    "limits", "verify", "vault", "join", "redeem", "buy", "pay", "memory", "login", "roster",
+    "relay", "keys", "growth",
 ];
 /// The parts that ask no service of the union anything.
-const ALONE: [&str; 4] = ["limits", "verify", "join", "relay"];
+const ALONE: [&str; 6] = ["limits", "verify", "vault", "join", "relay", "keys"];
 /// The parts after which orders are left that nobody pays for.
 const LEAVING_ORDERS: [&str; 3] = ["buy", "pay", "memory"];
 /// The parts that commit, which are measured a second time with slower commits.
-const COMMITTING: [&str; 5] = ["limits", "redeem", "buy", "pay", "relay"];
+const COMMITTING: [&str; 6] = ["limits", "redeem", "buy", "pay", "login", "relay"];
 
 impl Args {
     fn wants(&self, part: &str) -> bool {
@@ -219,6 +225,10 @@ async fn one(bench: &Bench, part: &str) -> Result<Vec<Figure>> {
     match part {
         "limits" => limits::run(bench).await,
         "verify" => verify_us::run(bench).await,
+        "vault" => vault_us::run(bench).await,
+        "keys" => rotate::run(bench).await,
+        "login" => login::run(bench).await,
+        "roster" => roster::run(bench).await,
         "memory" => memory::run(bench).await,
         "redeem" => redeem::run(bench).await,
         "buy" => buy::run(bench).await,

@@ -13,7 +13,6 @@ use credential::keyset::KeyId;
 use ed25519_dalek::SigningKey;
 use http_body_util::Full;
 use hyper::Request;
-use identity::vault::{Vault, VaultKeys};
 use kit::graphql::{GatewayKey, Signed};
 use kit::token::{LIFE_SECONDS_MAX as TOKEN_SECONDS, NewToken, STEP_UP_SECONDS_MAX};
 use kit::types::{GateId, LoginId, MemberId, Union};
@@ -64,12 +63,7 @@ impl Keys {
     pub(crate) async fn open(bench: &Bench) -> Result<Self> {
         let config = bench.config();
         let settings: identity::Settings = config.section("identity")?;
-        let vault = Vault::new(VaultKeys {
-            kek: &settings.kek,
-            blind_index_key: &settings.blind_index_key,
-            code_key: &settings.code_key,
-            idtag_key: &settings.idtag_key,
-        })?;
+        let vault = settings.vault()?;
         let ids = Ids::random();
         let options = config.postgres.options(identity::NAME);
         let db = Db::connect(options, Clock::System, ids.clone()).await?;
