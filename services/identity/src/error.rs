@@ -187,6 +187,18 @@ refusals! {
     LoginMethodNotFound "LOGIN_METHOD_NOT_FOUND" "loginMethodId"
         "找不到该登录方式。"
         "There is no such way to sign in.";
+    PayerTokensOff "PAYER_TOKENS_OFF" ""
+        "目前不支持在微信小程序内支付。"
+        "Paying inside WeChat is not offered.";
+    WechatNotLinked "WECHAT_NOT_LINKED" ""
+        "尚未绑定微信，请先用微信登录并绑定。"
+        "Your WeChat is not linked yet; please sign in by it first.";
+    TooManyPayerTokens "TOO_MANY_PAYER_TOKENS" ""
+        "发起支付过于频繁，请稍后再试。"
+        "Too many payments were begun; please try again later.";
+    PayerTokenOver "PAYER_TOKEN_OVER" "idempotencyKey"
+        "这个付款人凭据已过期，请换一个新的幂等键重新获取。"
+        "The token of this key is over; please ask with a new key.";
     SecondFactorAbsent "SECOND_FACTOR_ABSENT" ""
         "尚未绑定动态口令，或绑定未在时限内完成。"
         "No second factor is set up, or it was not confirmed in time.";

@@ -31,6 +31,7 @@ use ed25519_dalek::SigningKey;
 use kit::config::ConfigError;
 use kit::migrate::{KIT, Migration};
 use kit::replica::{Keys, Roots};
+use kit::sealed::PublicKey;
 use kit::{Ctx, Error, Result};
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -130,6 +131,20 @@ const fn codes_per_address() -> i32 {
     120
 }
 
+/// The key of `identity.wechat.payer_key`.
+fn payer_key(settings: &Settings) -> std::result::Result<Option<PublicKey>, ConfigError> {
+    let text = settings
+        .wechat
+        .as_ref()
+        .and_then(|it| it.payer_key.as_deref());
+    text.map(|text| {
+        PublicKey::parse(text).ok_or_else(|| {
+            ConfigError::new("identity.wechat.payer_key", "must be 32 bytes in base64")
+        })
+    })
+    .transpose()
+}
+
 /// The service: cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Identity {
@@ -140,6 +155,8 @@ pub struct Identity {
     pub keys: Keys,
     /// Partitions of the topic, for the heartbeat.
     pub partitions: i32,
+    /// What a payer's openid is sealed to billing with.
+    payer_key: Option<PublicKey>,
     http: reqwest::Client,
 }
 
@@ -168,6 +185,7 @@ impl Identity {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|_| ConfigError::new("identity.sms", "no HTTP client can be made"))?;
+        let payer_key = payer_key(&settings)?;
         let keys = Keys::new(ctx.union, roots);
         Ok(Self {
             ctx,
@@ -175,6 +193,7 @@ impl Identity {
             settings: Arc::new(settings),
             keys,
             partitions,
+            payer_key,
             http,
         })
     }

@@ -382,6 +382,7 @@ fn billing_settings(data: &Path, provider: &str, ours: &str) -> billing::Setting
             platform_key: file(data.join("platform/public_key.pem")),
             apiv3_key: file(merchant.join("apiv3_key")).into(),
             notify_url: ours.to_owned(),
+            mini_program: None,
         },
     }
 }

@@ -17,6 +17,7 @@ pub mod oidc_logins;
 pub mod operator;
 pub mod organisations;
 pub mod outside_logins;
+pub mod payer_tokens;
 pub mod people;
 pub mod roles;
 pub mod roster_commit;

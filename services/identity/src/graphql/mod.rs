@@ -13,6 +13,7 @@ pub mod oidc_logins;
 pub mod organisations;
 pub mod outside_logins;
 pub mod pass;
+pub mod payer_tokens;
 pub mod people;
 pub mod roles;
 pub mod roster_mutations;
@@ -53,6 +54,7 @@ pub struct Mutation(
     second_factor::SecondFactorMutation,
     outside_logins::OutsideLoginMutation,
     oidc_logins::OidcLoginMutation,
+    payer_tokens::PayerTokenMutation,
     organisations::OrganisationMutation,
     people::MemberMutation,
     memberships::MembershipMutation,

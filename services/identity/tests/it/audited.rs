@@ -156,6 +156,9 @@ impl Play<'_> {
         });
         self.act(&nobody, "linkLogin", "", link).await;
         let caller = caller_of(&enter().await["tokens"]);
+        let key = json!({ "idempotencyKey": Uuid::from_u128(4) });
+        self.act(&caller, "issuePayerToken", "payerToken { token }", key)
+            .await;
         let methods = "{ me { loginMethods { id kind } } }";
         let methods = self.world.run(&caller, methods, json!({})).await;
         let mut methods = methods["loginMethods"].as_array().unwrap().iter();

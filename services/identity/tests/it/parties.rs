@@ -3,8 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use identity::oidc::IssuerSettings;
 use identity::wechat::MiniProgramSettings;
+use kit::sealed::PrivateKey;
 use reqwest::{Url, redirect};
 use sandbox::{Clock, Config, Sandbox};
 use serde_json::{Value, json};
@@ -23,6 +26,11 @@ pub(crate) struct Parties {
 pub(crate) struct Back {
     pub(crate) state: String,
     pub(crate) code: String,
+}
+
+/// Billing's own half of what payers are sealed to it by.
+pub(crate) fn payer_key() -> PrivateKey {
+    PrivateKey::parse(&STANDARD.encode([7; 32]).into()).unwrap()
 }
 
 impl Parties {
@@ -61,6 +69,7 @@ impl Parties {
             url: format!("{}/", self.url),
             appid: self.kept("mini_programs/50/appid"),
             secret: self.kept("mini_programs/50/secret").into(),
+            payer_key: Some(payer_key().public().text()),
         }
     }
 
