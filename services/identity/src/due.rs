@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::Identity;
 use crate::commands::{
     keys, memberships, notices, roster_work, rosters, second_factor, second_factor_reset,
+    verifications,
 };
 use crate::domain::code::{self, CODE_SECONDS, Code};
 use crate::domain::identifier::Phone;
@@ -23,6 +24,7 @@ use crate::domain::notice::NOTICE_DAYS;
 use crate::publish;
 use crate::store::{
     limits, login_methods, logins, notices as notice_store, people, rosters as roster_store,
+    verifications as verification_store,
 };
 use crate::vault::{Cell, Vault};
 
@@ -41,6 +43,8 @@ pub const ROSTER_EXPIRY: &str = "roster_expiry";
 pub const SECOND_FACTOR: &str = "second_factor";
 /// Ends a reset that no second operator asked for; the subject is its id.
 pub const SECOND_FACTOR_RESET: &str = "second_factor_reset";
+/// Asks whether somebody is who she says; the subject is the verification's id.
+pub const VERIFICATION: &str = "verification";
 /// Reminds of a correction that nobody else has looked at; the subject is the review's id.
 pub const REVIEW: &str = "review";
 
@@ -58,6 +62,8 @@ const CODE_DAYS: i64 = 2;
 /// How long an ended login is kept, so that a copy of its tokens is recognised.
 const LOGIN_DAYS: i64 = 30;
 const ATTEMPT_DAYS: i64 = 8;
+/// How long a verification is kept that did not match, or was not answered.
+const VERIFICATION_DAYS: i64 = 30;
 /// How long an address of a file is remembered after its time.
 const ADDRESS_DAYS: i64 = 1;
 
@@ -108,6 +114,7 @@ impl Work for Jobs {
                 second_factor_reset::expire(ctx, subject(job)?).await?;
                 Ok(After::Done)
             }
+            VERIFICATION => verifications::ask(identity, subject(job)?).await,
             REVIEW => memberships::remind_of_review(ctx, subject(job)?).await,
             SMS_NOTICE => send_notice(identity, job).await,
             NOTICE_EXPIRING => {
@@ -161,6 +168,7 @@ async fn sweep(ctx: &Ctx) -> Result<()> {
             roster_store::sweep(tx, before(ADDRESS_DAYS)).await?;
             login_methods::sweep(tx, tx.now()).await?;
             notice_store::sweep(tx, before(NOTICE_DAYS)).await?;
+            verification_store::sweep(tx, before(VERIFICATION_DAYS)).await?;
             Ok(())
         })
         .await

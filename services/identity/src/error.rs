@@ -199,6 +199,18 @@ refusals! {
     PayerTokenOver "PAYER_TOKEN_OVER" "idempotencyKey"
         "这个付款人凭据已过期，请换一个新的幂等键重新获取。"
         "The token of this key is over; please ask with a new key.";
+    VerificationOff "VERIFICATION_OFF" ""
+        "目前不提供实名核验。"
+        "Nobody is verified here at present.";
+    NetworkTokenInvalid "NETWORK_TOKEN_INVALID" "networkToken"
+        "网证有误；使用网证时无须填写姓名和证件。"
+        "The token of the network identity is wrong, or a name or document was given beside it.";
+    VerificationWaits "VERIFICATION_WAITS" ""
+        "上一次实名核验还没有结果，请稍候。"
+        "The last verification is still being asked; please wait for it.";
+    TooManyVerifications "TOO_MANY_VERIFICATIONS" ""
+        "今日实名核验次数已达上限，请明日再试。"
+        "Too many verifications today; please try again tomorrow.";
     SecondFactorAbsent "SECOND_FACTOR_ABSENT" ""
         "尚未绑定动态口令，或绑定未在时限内完成。"
         "No second factor is set up, or it was not confirmed in time.";

@@ -20,6 +20,7 @@ pub mod signing;
 pub mod store;
 pub mod totp;
 pub mod vault;
+pub mod verifier;
 pub mod verify;
 pub mod wechat;
 
@@ -41,6 +42,7 @@ pub use graphql::{schema, sdl};
 use crate::oidc::IssuerSettings;
 use crate::store::keys::CheckRow;
 use crate::vault::{Cell, Vault, VaultKeys};
+use crate::verifier::VerificationSettings;
 use crate::wechat::MiniProgramSettings;
 
 /// The service's name: its database, its topic `identity.v1`, its subgraph.
@@ -80,6 +82,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "identity_0008",
         sql: include_str!("../migrations/0008_notices.sql"),
     },
+    Migration {
+        name: "identity_0015",
+        sql: include_str!("../migrations/0015_verifications.sql"),
+    },
 ];
 
 /// All that this database needs, in order.
@@ -107,6 +113,9 @@ pub struct Settings {
     /// OIDC issuers by whose word people may sign in.
     #[serde(default)]
     pub oidc: Vec<IssuerSettings>,
+    /// The service that verifies persons; nobody is verified where it is absent.
+    #[serde(default)]
+    pub verification: Option<VerificationSettings>,
     /// The offline root's key file: development only, where keys are published by themselves.
     #[serde(default)]
     pub root_key_file: Option<PathBuf>,

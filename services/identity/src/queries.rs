@@ -7,6 +7,7 @@ pub mod logins;
 pub mod notices;
 pub mod reviews;
 pub mod rosters;
+pub mod verifications;
 
 use chrono::{DateTime, Utc};
 use kit::access::{self, Caller};

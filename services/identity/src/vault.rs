@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 
 use crate::domain::identifier::{Document, Phone};
 use crate::domain::subject::Subject;
+use crate::domain::verification::Claim;
 
 /// The first byte of a ciphertext: the only format so far.
 const FORMAT: u8 = 1;
@@ -245,6 +246,20 @@ impl Vault {
         hmac(
             self.code.as_slice(),
             &[b"recovery code\0", member.as_bytes(), code.as_bytes()],
+        )
+    }
+
+    /// What a 网号 is found by.
+    pub fn blind_network(&self, id: &str) -> [u8; 32] {
+        hmac(self.blind.as_slice(), &[b"network\0", id.as_bytes()])
+    }
+
+    /// What a claim is known by that comes again under the same key.
+    pub fn claim_hash(&self, member: Uuid, claim: &Claim) -> [u8; 32] {
+        let text = claim.text();
+        hmac(
+            self.code.as_slice(),
+            &[b"claim\0", member.as_bytes(), text.as_bytes()],
         )
     }
 

@@ -5,6 +5,7 @@
 //! serial of the platform is a `PUB_KEY_ID_…`.
 
 use crate::error::Error;
+use crate::idcheck::Account;
 use crate::random;
 use crate::signature::{Signing, Verifying};
 use aes_gcm::aead::OsRng;
@@ -47,6 +48,8 @@ pub struct Provisioned {
     pub mini_programs: Vec<PathBuf>,
     /// Folder with the `client_id` and `client_secret` of the OIDC issuer's one client.
     pub oidc: PathBuf,
+    /// Folder with `secret_id` and `secret_key` of the account at the service that verifies persons.
+    pub verification: PathBuf,
 }
 
 /// Makes the keys that are missing under `dir` and leaves the others alone. Blocks for about a
@@ -105,12 +108,20 @@ pub fn provision(dir: &Path) -> Result<Provisioned, Error> {
             SECRET_MODE,
         )
     })?;
+    let verification = dir.join("verification");
+    ensure(&verification, |folder| {
+        let id = format!("AKID{}", random::text(random::ALPHANUMERIC, 32));
+        write(&folder.join("secret_id"), id.as_bytes(), PUBLIC_MODE)?;
+        let key = random::text(random::ALPHANUMERIC, 32);
+        write(&folder.join("secret_key"), key.as_bytes(), SECRET_MODE)
+    })?;
     Ok(Provisioned {
         platform,
         merchants,
         sms_keys,
         mini_programs,
         oidc,
+        verification,
     })
 }
 
@@ -154,6 +165,7 @@ pub(crate) struct Keys {
     /// By their appids.
     pub(crate) mini_programs: BTreeMap<String, MiniProgram>,
     pub(crate) oidc: OidcKeys,
+    pub(crate) verification: Account,
 }
 
 /// What the OIDC issuer signs with, and its one client.
@@ -212,6 +224,10 @@ impl Keys {
             sms,
             mini_programs,
             oidc: load_oidc(&dir.join("oidc"))?,
+            verification: Account {
+                secret_id: read(&dir.join("verification/secret_id"))?,
+                secret_key: read(&dir.join("verification/secret_key"))?,
+            },
         })
     }
 }

@@ -354,6 +354,7 @@ fn identity_settings() -> identity::Settings {
         },
         wechat: None,
         oidc: Vec::new(),
+        verification: None,
         root_key_file: None,
         second_factor_optional: false,
         codes_per_address_hour_max: 1_000,

@@ -20,3 +20,4 @@ pub mod roster;
 pub mod second_factor;
 pub mod subject;
 pub mod uscc;
+pub mod verification;

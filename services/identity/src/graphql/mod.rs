@@ -19,6 +19,7 @@ pub mod roles;
 pub mod roster_mutations;
 pub mod rosters;
 pub mod second_factor;
+pub mod verifications;
 
 use async_graphql::{EmptySubscription, MergedObject, Schema, SchemaBuilder};
 use kit::graphql::Mode;
@@ -55,6 +56,7 @@ pub struct Mutation(
     outside_logins::OutsideLoginMutation,
     oidc_logins::OidcLoginMutation,
     payer_tokens::PayerTokenMutation,
+    verifications::VerificationMutation,
     organisations::OrganisationMutation,
     people::MemberMutation,
     memberships::MembershipMutation,

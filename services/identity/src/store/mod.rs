@@ -18,6 +18,7 @@ pub mod roster_people;
 pub mod roster_rows;
 pub mod rosters;
 pub mod second_factors;
+pub mod verifications;
 
 use kit::Error;
 

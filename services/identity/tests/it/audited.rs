@@ -183,6 +183,12 @@ impl Play<'_> {
 
     async fn consents_and_notices(&self, member: MemberId) {
         let who = self.world.as_member(member);
+        let claim = json!({
+            "name": name(1), "documentType": "RESIDENT_ID", "documentNumber": number(1),
+            "idempotencyKey": Uuid::from_u128(5),
+        });
+        self.act(&who, "verifyIdentity", "verification { state }", claim)
+            .await;
         let key = Uuid::from_u128(2);
         let give = json!({ "purpose": "NOTICE_SMS", "textVersion": 1, "idempotencyKey": key });
         self.act(&who, "giveConsent", "", give).await;
@@ -255,6 +261,7 @@ async fn every_mutation_leaves_its_row() {
     let world = World::with(Settings {
         wechat: Some(parties.mini_program()),
         oidc: vec![parties.issuer("federation")],
+        verification: Some(parties.verification()),
         ..settings(&parties.url)
     });
     let Holder {

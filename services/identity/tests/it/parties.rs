@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use identity::oidc::IssuerSettings;
+use identity::verifier::VerificationSettings;
 use identity::wechat::MiniProgramSettings;
 use kit::sealed::PrivateKey;
 use reqwest::{Url, redirect};
@@ -71,6 +72,22 @@ impl Parties {
             secret: self.kept("mini_programs/50/secret").into(),
             payer_key: Some(payer_key().public().text()),
         }
+    }
+
+    pub(crate) fn verification(&self) -> VerificationSettings {
+        VerificationSettings {
+            url: self.url.clone(),
+            secret_id: self.kept("verification/secret_id"),
+            secret_key: self.kept("verification/secret_key").into(),
+        }
+    }
+
+    /// Tells the service that verifies persons something; its answer.
+    pub(crate) async fn tell(&self, path: &str, told: Value) -> Value {
+        let url = format!("{}/sandbox/{path}", self.url);
+        let answer = self.http.post(url).json(&told).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.status());
+        answer.json().await.unwrap_or(Value::Null)
     }
 
     pub(crate) fn issuer(&self, name: &str) -> IssuerSettings {
