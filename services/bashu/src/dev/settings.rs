@@ -247,6 +247,16 @@ impl World {
         let payer_key = base64_secret(&keys, "payer_key")?.into();
         let payer_key = PrivateKey::parse(&payer_key).context("the payers' key is none")?;
         writeln!(out, "payer_key = {}", quoted(&payer_key.public().text()))?;
+        let verification = sandbox.join("verification");
+        writeln!(
+            out,
+            "\n[identity.verification]\nurl = {}",
+            quoted(&format!("http://{}", self.sandbox()))
+        )?;
+        for name in ["secret_id", "secret_key"] {
+            let value = fs::read_to_string(verification.join(name))?;
+            writeln!(out, "{name} = {}", quoted(value.trim()))?;
+        }
         let key = base64_secret(&keys, "entitlement_key")?;
         writeln!(out, "\n[passes]\nentitlement_key = {}", quoted(&key))?;
         writeln!(out, "\n[billing]")?;
