@@ -361,7 +361,7 @@ mod tests {
     }
 
     impl Parties {
-        fn new(&self) -> NewSealed<'static> {
+        fn fresh(&self) -> NewSealed<'static> {
             NewSealed {
                 union: Union::Chongqing,
                 audience: "billing",
@@ -374,7 +374,13 @@ mod tests {
         }
 
         fn seal(&self) -> String {
-            seal(&self.ids, self.new(), &self.private.public(), &self.signing).unwrap()
+            seal(
+                &self.ids,
+                self.fresh(),
+                &self.private.public(),
+                &self.signing,
+            )
+            .unwrap()
         }
 
         fn opener(&self) -> Opener<'_> {
@@ -393,15 +399,15 @@ mod tests {
         let parties = parties();
         let word = parties.seal();
         let opened = open(&word, parties.opener(), parties.now).unwrap();
-        assert_eq!(opened.text.as_str(), parties.new().text);
-        assert_eq!(opened.member, parties.new().member);
-        assert_eq!(opened.id, parties.new().id);
+        assert_eq!(opened.text.as_str(), parties.fresh().text);
+        assert_eq!(opened.member, parties.fresh().member);
+        assert_eq!(opened.id, parties.fresh().id);
         assert_eq!(opened.expires_at, parties.now + TimeDelta::seconds(LIFE));
         for part in word.split('.') {
             let shown = URL_SAFE_NO_PAD.decode(part).unwrap();
             assert!(!String::from_utf8_lossy(&shown).contains("oUpF8"));
         }
-        assert!(!format!("{opened:?} {:?}", parties.new()).contains("oUpF8"));
+        assert!(!format!("{opened:?} {:?}", parties.fresh()).contains("oUpF8"));
         assert_ne!(word, parties.seal(), "sealed anew, it is another");
         let last = parties.now + TimeDelta::seconds(LIFE - 1);
         assert!(open(&word, parties.opener(), last).is_ok());
@@ -467,7 +473,7 @@ mod tests {
         let stranger = ed25519_dalek::SigningKey::from_bytes(&[6; 32]);
         let stranger = SigningKey::new("k1".to_owned(), &stranger).unwrap();
         let public = parties.private.public();
-        let word = seal(&parties.ids, parties.new(), &public, &stranger).unwrap();
+        let word = seal(&parties.ids, parties.fresh(), &public, &stranger).unwrap();
         assert!(refused(&word, parties.opener()));
     }
 
@@ -509,15 +515,15 @@ mod tests {
         for new in [
             NewSealed {
                 life_seconds: 0,
-                ..parties.new()
+                ..parties.fresh()
             },
             NewSealed {
                 life_seconds: SEALED_SECONDS_MAX + 1,
-                ..parties.new()
+                ..parties.fresh()
             },
             NewSealed {
                 text: &long,
-                ..parties.new()
+                ..parties.fresh()
             },
         ] {
             assert!(

@@ -46,8 +46,18 @@ pub(super) enum Means<'a> {
     Named(&'a std::result::Result<Named, Refusal>),
 }
 
-impl Means<'_> {
-    const fn method(&self) -> Method {
+impl<'a> Means<'a> {
+    /// What names this member; none where she scans.
+    fn named(self, member: Member) -> std::result::Result<Option<&'a Named>, Refusal> {
+        match self {
+            Self::Scan => Ok(None),
+            Self::Named(Ok(named)) if named.is_of(member) => Ok(Some(named)),
+            Self::Named(Ok(_)) => Err(Refusal::PayerTokenInvalid),
+            Self::Named(Err(why)) => Err(*why),
+        }
+    }
+
+    const fn method(self) -> Method {
         match self {
             Self::Scan => Method::WechatNative,
             Self::Named(_) => Method::WechatJsapi,
@@ -139,9 +149,9 @@ async fn begin(tx: &Tx, caller: &Caller, input: PayOrder, means: Means<'_>) -> R
     match once::begin(tx, &request).await? {
         Once::Done(id) => {
             let id = Uuid::from_slice(&id).map_err(|_| Error::internal("a payment's id"))?;
-            let is_named = match means {
-                Means::Named(Ok(named)) => named.use_for(tx, member, id).await?.is_ok(),
-                Means::Named(Err(_)) | Means::Scan => false,
+            let is_named = match means.named(member) {
+                Ok(Some(named)) => named.use_for(tx, id).await?.is_ok(),
+                Ok(None) | Err(_) => false,
             };
             return Ok(Begun {
                 payment: id,
@@ -155,20 +165,17 @@ async fn begin(tx: &Tx, caller: &Caller, input: PayOrder, means: Means<'_>) -> R
     }
     let share = store::open_share(tx, input.order, member.id).await?;
     payable(&held.order, share, tx.now())?;
+    // Before another payment is looked at, which would have to end for this one.
+    let named = means.named(member)?;
     let method = means.method();
     let (id, is_new) = match store::lock_open_payment(tx, input.order).await? {
         Some(open) if open.expires_at > tx.now() && open.method == method => (open.id, false),
         Some(_) => return Err(Refusal::PaymentEnding.into()),
         None => (start(tx, &held, member, share, method).await?, true),
     };
-    let is_named = match means {
-        Means::Named(named) => {
-            let named = named.as_ref().map_err(|why| *why)?;
-            named.use_for(tx, member, id).await??;
-            true
-        }
-        Means::Scan => false,
-    };
+    if let Some(named) = named {
+        named.use_for(tx, id).await??;
+    }
     tx.audit(
         member
             .audit("pay_order", input.order)
@@ -179,7 +186,7 @@ async fn begin(tx: &Tx, caller: &Caller, input: PayOrder, means: Means<'_>) -> R
         payment: id,
         order: held.order,
         is_new,
-        is_named,
+        is_named: named.is_some(),
     })
 }
 

@@ -40,17 +40,17 @@ pub(super) struct Named {
 }
 
 impl Named {
-    /// Uses it for this payment of this member's; refused when it is another member's, or was used
-    /// for another payment.
+    /// Whether it names this member.
+    pub(super) fn is_of(&self, member: Member) -> bool {
+        self.member == member.id
+    }
+
+    /// Uses it for this payment; refused when it was used for another.
     pub(super) async fn use_for(
         &self,
         tx: &Tx,
-        member: Member,
         payment: Uuid,
     ) -> Result<std::result::Result<(), Refusal>> {
-        if self.member != member.id {
-            return Ok(Err(Refusal::PayerTokenInvalid));
-        }
         let token = (self.token, self.expires_at);
         let used = store::use_payer_token(tx, token, payment).await?;
         Ok(if used {

@@ -64,7 +64,7 @@ impl<'a> Identity<'a> {
         program.unwrap().appid.clone()
     }
 
-    fn new<'t>(&self, who: &Caller, text: &'t str) -> NewSealed<'t> {
+    fn fresh<'t>(&self, who: &Caller, text: &'t str) -> NewSealed<'t> {
         NewSealed {
             union: Union::Chongqing,
             audience: "billing",
@@ -83,7 +83,7 @@ impl<'a> Identity<'a> {
 
     /// What `issuePayerToken` gives this member.
     pub(crate) fn token(&self, who: &Caller) -> String {
-        self.seal(self.new(who, &format!("{}\n{OPENID}", self.appid())))
+        self.seal(self.fresh(who, &format!("{}\n{OPENID}", self.appid())))
     }
 }
 
@@ -161,8 +161,13 @@ async fn an_order_is_paid_inside_wechat() {
     let world = World::start().await;
     let identity = Identity::of(&world);
     let order = world.order(&[19_900]).await;
-    let token = identity.token(&payer());
-    let paying = pay(&world, &payer(), order.id, &token, key()).await;
+    let (token, once) = (identity.token(&payer()), key());
+    let lose = json!({
+        "next": 1, "fault": "lose", "path_prefix": "/v3/pay/transactions/jsapi",
+    });
+    world.fault(lose).await;
+    pay(&world, &payer(), order.id, &token, once).await;
+    let paying = pay(&world, &payer(), order.id, &token, once).await;
     let payment = &paying["payment"];
     assert_eq!(payment["state"], "WAITING", "{paying}");
     assert_eq!(payment["method"], "WECHAT_JSAPI");
@@ -199,7 +204,10 @@ async fn an_order_is_paid_inside_wechat() {
             .await
             .contains(&"payment".to_owned())
     );
-    assert!(log.text().contains("pay_order"), "the log was listened to");
+    assert!(
+        log.text().contains("is not prepared yet"),
+        "the log was listened to"
+    );
     for secret in [OPENID, token.as_str()] {
         assert_eq!(tables_with(&world, secret).await, [""; 0]);
         assert!(!log.text().contains(secret));
@@ -259,7 +267,7 @@ async fn a_token_that_is_not_good_pays_nothing() {
     let order = world.order(&[100]).await;
     let (who, once) = (payer(), key());
     let text = format!("{}\n{OPENID}", identity.appid());
-    let new = identity.new(&who, &text);
+    let new = identity.fresh(&who, &text);
     let over = new.issued_at - TimeDelta::seconds(LIFE_SECONDS);
     let (stranger, _) = signing(6);
     let to = PrivateKey::parse(&PAYER_KEY.into()).unwrap().public();
