@@ -48,7 +48,7 @@ pub struct Provisioned {
     pub mini_programs: Vec<PathBuf>,
     /// Folder with the `client_id` and `client_secret` of the OIDC issuer's one client.
     pub oidc: PathBuf,
-    /// Folder with `secret_id` and `secret_key` of the account at the service that verifies persons.
+    /// Folder with `secret_id` and `secret_key` at the service that verifies persons.
     pub verification: PathBuf,
 }
 

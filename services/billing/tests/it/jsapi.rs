@@ -147,8 +147,8 @@ async fn tables_with(world: &World, what: &str) -> Vec<String> {
     found
 }
 
-/// The thin thread: sealed, opened, prepared, called up, paid, notified, refunded, compared with the
-/// bill; and nowhere is it written who she is to WeChat.
+/// The thin thread: sealed, opened, prepared, called up, paid, notified, refunded, compared with
+/// the bill; and nowhere is it written who she is to WeChat.
 #[tokio::test]
 async fn an_order_is_paid_inside_wechat() {
     let log = Log::default();
@@ -258,6 +258,39 @@ fn signed_as_documented(world: &World, call: &Value, appid: &str) {
     assert!(!verifies("prepay_id=another"));
 }
 
+/// Tokens that are not good, what is wrong with each, and what is said to it.
+fn bad_tokens(identity: &Identity<'_>, who: &Caller) -> Vec<(&'static str, String, &'static str)> {
+    let ids = &identity.world.db.ctx.ids;
+    let text = format!("{}\n{OPENID}", identity.appid());
+    let fresh = identity.fresh(who, &text);
+    let (stranger, _) = signing(6);
+    let to = PrivateKey::parse(&PAYER_KEY.into()).unwrap().public();
+    let forged = sealed::seal(ids, fresh, &to, &stranger).unwrap();
+    let other = PrivateKey::parse(&STANDARD.encode([9; 32]).into()).unwrap();
+    let to_another = sealed::seal(ids, fresh, &other.public(), &identity.signing).unwrap();
+    let (elsewhere, nameless) = (format!("wx00\n{OPENID}"), format!("{}\n", identity.appid()));
+    let for_another = NewSealed {
+        audience: "passes",
+        ..fresh
+    };
+    let over = NewSealed {
+        issued_at: fresh.issued_at - TimeDelta::seconds(LIFE_SECONDS),
+        ..fresh
+    };
+    let of = |text| NewSealed { text, ..fresh };
+    let invalid = "PAYER_TOKEN_INVALID";
+    vec![
+        ("missing", String::new(), invalid),
+        ("another's", identity.token(&caller(2)), invalid),
+        ("forged", forged, invalid),
+        ("to another key", to_another, invalid),
+        ("for another service", identity.seal(for_another), invalid),
+        ("of another program", identity.seal(of(&elsewhere)), invalid),
+        ("of nobody", identity.seal(of(&nameless)), invalid),
+        ("over", identity.seal(over), "PAYER_TOKEN_EXPIRED"),
+    ]
+}
+
 /// A token of another member, of another service, of another mini-program, forged, over or missing
 /// pays nothing, and none is kept under the key: the right one then pays.
 #[tokio::test]
@@ -266,59 +299,7 @@ async fn a_token_that_is_not_good_pays_nothing() {
     let identity = Identity::of(&world);
     let order = world.order(&[100]).await;
     let (who, once) = (payer(), key());
-    let text = format!("{}\n{OPENID}", identity.appid());
-    let new = identity.fresh(&who, &text);
-    let over = new.issued_at - TimeDelta::seconds(LIFE_SECONDS);
-    let (stranger, _) = signing(6);
-    let to = PrivateKey::parse(&PAYER_KEY.into()).unwrap().public();
-    let forged = sealed::seal(&world.db.ctx.ids, new, &to, &stranger).unwrap();
-    let own_key = PrivateKey::parse(&STANDARD.encode([9; 32]).into()).unwrap();
-    let to_another =
-        sealed::seal(&world.db.ctx.ids, new, &own_key.public(), &identity.signing).unwrap();
-    let elsewhere = format!("wx00\n{OPENID}");
-    let nameless = format!("{}\n", identity.appid());
-    for (what, token, code) in [
-        ("missing", String::new(), "PAYER_TOKEN_INVALID"),
-        (
-            "another's",
-            identity.token(&caller(2)),
-            "PAYER_TOKEN_INVALID",
-        ),
-        ("forged", forged, "PAYER_TOKEN_INVALID"),
-        ("to another key", to_another, "PAYER_TOKEN_INVALID"),
-        (
-            "for another service",
-            identity.seal(NewSealed {
-                audience: "passes",
-                ..new
-            }),
-            "PAYER_TOKEN_INVALID",
-        ),
-        (
-            "of another mini-program",
-            identity.seal(NewSealed {
-                text: &elsewhere,
-                ..new
-            }),
-            "PAYER_TOKEN_INVALID",
-        ),
-        (
-            "of nobody",
-            identity.seal(NewSealed {
-                text: &nameless,
-                ..new
-            }),
-            "PAYER_TOKEN_INVALID",
-        ),
-        (
-            "over",
-            identity.seal(NewSealed {
-                issued_at: over,
-                ..new
-            }),
-            "PAYER_TOKEN_EXPIRED",
-        ),
-    ] {
+    for (what, token, code) in bad_tokens(&identity, &who) {
         let answer = pay(&world, &who, order.id, &token, once).await;
         let error = &answer["userErrors"][0];
         assert_eq!(error["code"], code, "{what}: {answer}");
@@ -330,20 +311,35 @@ async fn a_token_that_is_not_good_pays_nothing() {
     assert_eq!(world.count("once").await, 0);
     let paying = pay(&world, &who, order.id, &identity.token(&who), once).await;
     assert_eq!(paying["payment"]["state"], "WAITING", "{paying}");
-    // A token has no place where a code is scanned.
+    // One that is not good ends nothing that is open by other means.
+    let other = world.order(&[100]).await;
+    let _number = world.ready(&other).await;
+    let answer = pay(&world, &who, other.id, "none", key()).await;
+    assert_eq!(answer["userErrors"][0]["code"], "PAYER_TOKEN_INVALID");
+    let state = format!("SELECT state FROM payment WHERE order_id = '{}'", other.id);
+    assert_eq!(world.text(&state).await, "waiting");
+}
+
+/// A token has no place where a code is scanned.
+#[tokio::test]
+async fn who_scans_is_not_named() {
+    let world = World::start().await;
+    let identity = Identity::of(&world);
+    let order = world.order(&[100]).await;
     let answer = world
         .graph(
-            &who,
+            &payer(),
             "mutation ($input: PayOrderInput!) { payOrder(input: $input) {
                userErrors { code } } }",
             json!({ "input": {
                 "orderId": GlobalId::of_uuid("Order", order.id).0, "method": "WECHAT_NATIVE",
-                "payerToken": identity.token(&who), "idempotencyKey": key(),
+                "payerToken": identity.token(&payer()), "idempotencyKey": key(),
             }}),
         )
         .await;
     let code = &answer["data"]["payOrder"]["userErrors"][0]["code"];
     assert_eq!(code, "PAYER_TOKEN_INVALID");
+    assert_eq!(world.count("payment").await, 0);
 }
 
 /// A token is good for one payment: with the same key, or another for the same order, it finds that

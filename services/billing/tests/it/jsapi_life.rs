@@ -1,5 +1,5 @@
-//! Payments inside WeChat when something goes wrong: a token wanted twice, an answer that is lost, a
-//! "no", another way of paying, no mini-program, a withdrawn key.
+//! Payments inside WeChat when something goes wrong: a token wanted twice, an answer that is lost,
+//! a "no", another way of paying, no mini-program, a withdrawn key.
 
 use chrono::TimeDelta;
 use kit::token::AccessKey;

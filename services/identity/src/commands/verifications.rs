@@ -1,8 +1,8 @@
 //! Verifying who somebody is: she says it, the service of the state is asked later and outside of
 //! any transaction, and its answer is kept with its time and its source.
 //!
-//! Whatever does not match is one answer and the same work: the service is asked of every claim, also
-//! of one that we could tell is wrong, and all that is looked up is looked up before it is decided.
+//! Whatever does not match is one answer and the same work: the service is asked of every claim,
+//! also of one that we could tell is wrong, and all that is looked up is looked up before it is decided.
 //! Each that does not match counts with the look-ups that failed.
 
 use chrono::TimeDelta;
@@ -118,8 +118,8 @@ async fn begin(
     Ok(id)
 }
 
-/// Asks the service about a claim that waits. It is asked again, ever more rarely, while it does not
-/// answer; after a day it is asked no more.
+/// Asks the service about a claim that waits. It is asked again, ever more rarely, while it does
+/// not answer; after a day it is asked no more.
 ///
 /// # Errors
 /// When the service does not answer: the job is run again.

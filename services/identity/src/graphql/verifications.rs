@@ -117,8 +117,8 @@ pub struct VerificationMutation;
 
 #[Object]
 impl VerificationMutation {
-    /// Has the service of the state asked whether the caller is who she says. What does not match is
-    /// answered alike, whatever was wrong.
+    /// Has the service of the state asked whether the caller is who she says. What does not match
+    /// is answered alike, whatever was wrong.
     async fn verify_identity(
         &self,
         ctx: &Context<'_>,

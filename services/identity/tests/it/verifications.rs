@@ -180,8 +180,8 @@ async fn what_does_not_match_is_one_answer() {
     beside.promises().await;
 }
 
-/// A passport that nobody has is hers once it is verified, and then nobody else's; a second resident
-/// number of one person is none of hers.
+/// A passport that nobody has is hers once it is verified, and then nobody else's; a second
+/// resident number of one person is none of hers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_document_becomes_ones_own() {
     let beside = Beside::start("anew").await;
@@ -252,8 +252,8 @@ async fn a_network_identity_verifies_without_a_number() {
     assert_eq!(taken["state"], "NOT_MATCHED");
 }
 
-/// A service that fails is asked again, ever more rarely, and answers when it is itself again; after
-/// a day nobody waits any longer.
+/// A service that fails is asked again, ever more rarely, and answers when it is itself again;
+/// after a day nobody waits any longer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_that_fails_is_asked_again() {
     let beside = Beside::start("away").await;
@@ -403,13 +403,17 @@ async fn wrong_ones_are_counted() {
     assert_eq!(codes(&over), ["TOO_MANY_VERIFICATIONS"], "{over}");
 }
 
-/// What can be none is refused before anybody is asked; and where nobody is asked nobody is verified.
+/// What can be none is refused before anybody is asked; and where nobody is asked nobody is
+/// verified.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_be_none_is_refused() {
     let beside = Beside::start("none").await;
     let caller = beside.world.as_member(beside.one);
     let token = "0123456789abcdef0123456789abcdef";
-    let of = |kind: &str, number: &str| json!({ "name": name(1), "documentType": kind, "documentNumber": number });
+    let of = |kind: &str, number: &str| {
+        let name = name(1);
+        json!({ "name": name, "documentType": kind, "documentNumber": number })
+    };
     let mut both = document(1, &number(1));
     both["networkToken"] = json!(token);
     let before = beside.asked().await;
