@@ -104,7 +104,8 @@ const KEYLESS: [(&str, &str); 31] = [
     ("setNoticePreference", "sets a value"),
 ];
 /// More of [`KEYLESS`]: of logins and second factors.
-const KEYLESS_OF_LOGINS: [(&str, &str); 12] = [
+const KEYLESS_OF_LOGINS: [(&str, &str); 13] = [
+    ("changePhone", "its codes are good once"),
     ("signOutEverywhere", "a login ends once"),
     ("enrolSecondFactor", "replaces what was not confirmed"),
     ("confirmSecondFactor", "a secret is confirmed once"),

@@ -27,3 +27,18 @@ CREATE TABLE network_identity (
     since  timestamptz NOT NULL
 );
 CREATE INDEX network_identity_member ON network_identity (member);
+
+-- Another phone that a person asks for: both phones were sent a code. One at a time, forgotten when
+-- it is done or over.
+CREATE TABLE phone_change (
+    member     uuid PRIMARY KEY REFERENCES member (id),
+    id         uuid NOT NULL,
+    -- The new phone, sealed under her data key, and what it is found by.
+    phone      bytea NOT NULL,
+    blind      bytea NOT NULL CHECK (octet_length(blind) = 32),
+    new_code   uuid NOT NULL,
+    old_code   uuid NOT NULL,
+    expires_at timestamptz NOT NULL
+);
+CREATE UNIQUE INDEX phone_change_new_code ON phone_change (new_code);
+CREATE UNIQUE INDEX phone_change_old_code ON phone_change (old_code);

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::Identity;
+use crate::commands::phone_changes::change_cell;
 use crate::commands::{
     keys, memberships, notices, roster_work, rosters, second_factor, second_factor_reset,
     verifications,
@@ -23,8 +24,8 @@ use crate::domain::identifier::Phone;
 use crate::domain::notice::NOTICE_DAYS;
 use crate::publish;
 use crate::store::{
-    limits, login_methods, logins, notices as notice_store, people, rosters as roster_store,
-    verifications as verification_store,
+    limits, login_methods, logins, notices as notice_store, people, phone_changes,
+    rosters as roster_store, verifications as verification_store,
 };
 use crate::vault::{Cell, Vault};
 
@@ -169,6 +170,7 @@ async fn sweep(ctx: &Ctx) -> Result<()> {
             login_methods::sweep(tx, tx.now()).await?;
             notice_store::sweep(tx, before(NOTICE_DAYS)).await?;
             verification_store::sweep(tx, before(VERIFICATION_DAYS)).await?;
+            phone_changes::sweep(tx, tx.now()).await?;
             Ok(())
         })
         .await
@@ -253,16 +255,13 @@ async fn load(ctx: &Ctx, vault: &Vault, job: &Job) -> Result<Option<Sms>> {
                 return Ok(None);
             }
             let blind = row.phone()?;
-            let Some((person, phone)) = people::by_phone(tx, &blind).await? else {
+            let Some((phone, template)) = recipient(tx, vault, (row.id, &blind)).await? else {
                 return Ok(None);
             };
-            let key = vault.data_key(person.member, &person.data_key)?;
-            let cell = Cell::new("login_method", "subject", phone.id);
-            let digits = key.open_text(cell, &phone.subject)?;
             let minutes = (CODE_SECONDS / 60).to_string();
             Ok(Some(Sms {
-                phone: Phone::stored(digits),
-                template: "login_code",
+                phone,
+                template,
                 params: serde_json::json!({
                     "code": code::digits(&vault.code_hash(row.id, &blind)),
                     "minutes": minutes,
@@ -270,4 +269,32 @@ async fn load(ctx: &Ctx, vault: &Vault, job: &Job) -> Result<Option<Sms>> {
             }))
         })
         .await
+}
+
+/// Whom a code is sent to, and as what: to a phone that is somebody's, or that somebody wants to
+/// make her own. One that she wants and that is another's already is sent nothing.
+async fn recipient(
+    tx: &Tx,
+    vault: &Vault,
+    (code, blind): (Uuid, &people::Blind),
+) -> Result<Option<(Phone, &'static str)>> {
+    let change = phone_changes::by_code(tx, code).await?;
+    let found = people::by_phone(tx, blind).await?;
+    let (is_new, template) = match &change {
+        Some(change) => (change.is_new, "phone_change"),
+        None => (false, "login_code"),
+    };
+    let digits = match (found, change) {
+        (None, Some(change)) if is_new => {
+            let key = vault.data_key(change.member, &change.data_key)?;
+            key.open_text(change_cell(change.id), &change.phone)?
+        }
+        (Some((person, phone)), _) if !is_new => {
+            let key = vault.data_key(person.member, &person.data_key)?;
+            let cell = Cell::new("login_method", "subject", phone.id);
+            key.open_text(cell, &phone.subject)?
+        }
+        (None | Some(_), _) => return Ok(None),
+    };
+    Ok(Some((Phone::stored(digits), template)))
 }

@@ -211,6 +211,12 @@ refusals! {
     TooManyVerifications "TOO_MANY_VERIFICATIONS" ""
         "今日实名核验次数已达上限，请明日再试。"
         "Too many verifications today; please try again tomorrow.";
+    PhoneUnchanged "PHONE_UNCHANGED" "phone"
+        "新手机号与现在的相同。"
+        "The new phone is the one that you have.";
+    PhoneAbsent "PHONE_ABSENT" ""
+        "尚未登记手机号，请联系工会工作人员办理。"
+        "You have no phone here yet; please ask your union for one.";
     SecondFactorAbsent "SECOND_FACTOR_ABSENT" ""
         "尚未绑定动态口令，或绑定未在时限内完成。"
         "No second factor is set up, or it was not confirmed in time.";

@@ -191,7 +191,9 @@ async fn without_a_mini_program_nobody_pays_in_one() {
     let token = identity.token(&payer());
     let mut without = settings(world.data(), &world.provider, &world.rest);
     let program = without.wechat.mini_program.take().unwrap();
-    let new = |settings| billing::Billing::new(world.db.ctx.clone(), settings, Default::default());
+    let new = |settings: &billing::Settings| {
+        billing::Billing::new(world.db.ctx.clone(), settings, Default::default())
+    };
     let billing = new(&without).unwrap();
     let input = billing::commands::PayOrder {
         order: key().into(),

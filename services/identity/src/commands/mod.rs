@@ -19,6 +19,7 @@ pub mod organisations;
 pub mod outside_logins;
 pub mod payer_tokens;
 pub mod people;
+pub mod phone_changes;
 pub mod roles;
 pub mod roster_commit;
 mod roster_list;

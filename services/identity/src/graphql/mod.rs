@@ -15,6 +15,7 @@ pub mod outside_logins;
 pub mod pass;
 pub mod payer_tokens;
 pub mod people;
+pub mod phone_changes;
 pub mod roles;
 pub mod roster_mutations;
 pub mod rosters;
@@ -56,6 +57,7 @@ pub struct Mutation(
     outside_logins::OutsideLoginMutation,
     oidc_logins::OidcLoginMutation,
     payer_tokens::PayerTokenMutation,
+    phone_changes::PhoneChangeMutation,
     verifications::VerificationMutation,
     organisations::OrganisationMutation,
     people::MemberMutation,

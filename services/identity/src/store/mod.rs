@@ -11,6 +11,7 @@ pub mod memberships;
 pub mod notices;
 pub mod organisations;
 pub mod people;
+pub mod phone_changes;
 pub mod resync;
 pub mod reviews;
 pub mod roles;

@@ -181,6 +181,20 @@ impl Play<'_> {
         assert_eq!(self.world.count(unknown).await, 2, "one of each party");
     }
 
+    /// Another phone, by both.
+    async fn phones(&self) {
+        let (old, new) = (number_of_phone(12), "13700000012");
+        self.world.advance(61);
+        let (_, caller) = self.sign_in(&old).await;
+        self.world.advance(61);
+        let ask = json!({ "phone": new, "idempotencyKey": Uuid::from_u128(6) });
+        self.act(&caller, "requestPhoneChange", "expiresAt", ask)
+            .await;
+        let (old, new) = (self.world.code(&old).await, self.world.code(new).await);
+        let both = json!({ "oldCode": old, "newCode": new });
+        self.act(&caller, "changePhone", "memberId", both).await;
+    }
+
     async fn consents_and_notices(&self, member: MemberId) {
         let who = self.world.as_member(member);
         let claim = json!({
@@ -294,6 +308,7 @@ async fn every_mutation_leaves_its_row() {
     play.logins().await;
     play.second_factors().await;
     play.outside_logins(&parties, &clock).await;
+    play.phones().await;
     play.consents_and_notices(member).await;
     acts.assert_complete();
 }

@@ -27,6 +27,7 @@ mod organisations;
 mod parties;
 mod payer_tokens;
 mod people;
+mod phone_changes;
 mod races;
 mod replica;
 mod resync;

@@ -82,6 +82,19 @@ impl Parties {
         }
     }
 
+    /// The key of the union's SMS account.
+    pub(crate) fn sms_key(&self) -> String {
+        self.kept("sms/50.key").trim().to_owned()
+    }
+
+    /// What a phone was sent.
+    pub(crate) async fn inbox(&self, phone: &str) -> Vec<Value> {
+        let url = format!("{}/sms/inbox?phone={phone}", self.url);
+        let answer = self.http.get(url).send().await.unwrap();
+        let answer: Value = answer.json().await.unwrap();
+        answer["messages"].as_array().unwrap().clone()
+    }
+
     /// Tells the service that verifies persons something; its answer.
     pub(crate) async fn tell(&self, path: &str, told: Value) -> Value {
         let url = format!("{}/sandbox/{path}", self.url);
