@@ -101,9 +101,10 @@ const KEYLESS: [(&str, &str); 31] = [
     ("setNoticePreference", "sets a value"),
 ];
 /// More of [`KEYLESS`]: of logins, second factors and roles that take two.
-const KEYLESS_OF_LOGINS: [(&str, &str); 14] = [
+const KEYLESS_OF_LOGINS: [(&str, &str); 15] = [
     ("confirmRole", "a proposal is confirmed once"),
     ("withdrawRoleProposal", "it is taken back once"),
+    ("changePhone", "its codes are good once"),
     ("signOutEverywhere", "a login ends once"),
     ("enrolSecondFactor", "replaces what was not confirmed"),
     ("confirmSecondFactor", "a secret is confirmed once"),

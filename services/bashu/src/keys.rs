@@ -3,15 +3,18 @@
 //!
 //! The root signs key sets and nothing else; its file belongs on a medium that is not plugged in.
 //! `rotate` needs the running union's configuration, `publish` needs the root as well, `init-root`
-//! neither. `rewrap` needs the KEK that is to be dropped beside the current one.
+//! and `init-payer` neither. `rewrap` needs the KEK that is to be dropped beside the current one.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use identity::commands::{keks, keys as commands};
 use identity::domain::keys::{Purpose, Span, is_due, signing_key};
 use identity::vault::Vault;
 use kit::config::{Config, ConfigError};
+use kit::sealed::PrivateKey;
 use kit::{Ctx, Ids};
 use serde::Serialize;
 
@@ -31,6 +34,8 @@ pub(crate) enum KeysCommand {
         #[arg(long)]
         file: PathBuf,
     },
+    /// 生成账务打开付款人凭据的密钥，并显示要写入配置的两行 / Make billing's key for payers' tokens
+    InitPayer,
     /// 列出签名密钥 / The signing keys
     List,
     /// 生成下一把到期应换的密钥；之后须 publish / Make the next keys that are due
@@ -68,6 +73,7 @@ pub(crate) async fn run(
 ) -> Result<Outcome> {
     match command {
         KeysCommand::InitRoot { file } => init_root(&file, output)?,
+        KeysCommand::InitPayer => init_payer(output)?,
         KeysCommand::List => {
             let (_, ctx) = identity_ctx(operator).await?;
             show(&ctx, &commands::list(&ctx).await?, output)?;
@@ -127,6 +133,24 @@ fn init_root(file: &Path, output: Output) -> Result<()> {
             "keep the file off line; write this line into the configuration:",
         );
         format!("{keep}\nroot_public_key = \"{public}\"")
+    })
+}
+
+/// Both halves of a key that identity seals payers to billing with. It is kept nowhere here.
+fn init_payer(output: Output) -> Result<()> {
+    let private = STANDARD.encode(Ids::random().bytes32());
+    let key = PrivateKey::parse(&private.clone().into()).context("a key of 32 bytes")?;
+    let public = key.public().text();
+    let made = serde_json::json!({ "private": private, "public": public });
+    output.show(&made, |language| {
+        let put = language.choose(
+            "请分别写入账务与身份服务的配置，私钥只给账务：",
+            "write these into the configurations of billing and of identity, each its own:",
+        );
+        format!(
+            "{put}\n[billing.wechat.mini_program]\npayer_key = \"{private}\"\n\
+             [identity.wechat]\npayer_key = \"{public}\""
+        )
     })
 }
 

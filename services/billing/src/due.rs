@@ -10,6 +10,8 @@ use crate::{Billing, commands};
 
 /// Asks the provider for the code of a payment; the subject is the payment's id.
 pub const PREPARE: &str = "prepare";
+/// Ends a payment within WeChat that nobody got through to the provider; the payment's id.
+pub const UNPREPARED: &str = "unprepared";
 /// Asks the provider about a payment of which nothing was heard; the payment's id.
 pub const QUERY: &str = "query";
 /// Ends a payment whose code has expired, its order staying open; the payment's id.
@@ -34,6 +36,7 @@ impl Work for Jobs {
         let Self(billing) = self;
         match job.kind.as_str() {
             PREPARE => commands::prepare(billing, id(job)?).await,
+            UNPREPARED => commands::end_unprepared(billing, id(job)?).await,
             QUERY => commands::query_payment(billing, id(job)?).await,
             EXPIRE => commands::expire_payment(billing, id(job)?).await,
             CLOSE => commands::close_order(billing, OrderId(id(job)?)).await,

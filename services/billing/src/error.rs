@@ -15,12 +15,17 @@ pub enum Refusal {
     OrderClosing,
     /// Too little time is left for the provider to take the payment.
     TooLateToPay,
-    /// JSAPI needs the payer's openid.
+    /// There is no mini-program to pay in.
     MethodUnavailable,
     /// The last payment's code has expired and is being closed at the provider.
     PaymentEnding,
     /// The caller has no open share of it.
     NothingToPay,
+    /// What names the payer is not ours, or not for the caller: both look alike.
+    PayerTokenInvalid,
+    PayerTokenExpired,
+    /// It was used for another payment.
+    PayerTokenUsed,
     /// The day is not over, or lies too far back.
     NoBillForDate,
     /// The money has gone back.
@@ -32,7 +37,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every refusal.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::OrderNotSeenYet,
         Self::AlreadyPaid,
         Self::OrderClosed,
@@ -41,6 +46,9 @@ impl Refusal {
         Self::MethodUnavailable,
         Self::PaymentEnding,
         Self::NothingToPay,
+        Self::PayerTokenInvalid,
+        Self::PayerTokenExpired,
+        Self::PayerTokenUsed,
         Self::NoBillForDate,
         Self::AlreadyRefunded,
         Self::AlreadyExplained,
@@ -58,6 +66,9 @@ impl Refusal {
             Self::MethodUnavailable => "METHOD_UNAVAILABLE",
             Self::PaymentEnding => "PAYMENT_ENDING",
             Self::NothingToPay => "NOTHING_TO_PAY",
+            Self::PayerTokenInvalid => "PAYER_TOKEN_INVALID",
+            Self::PayerTokenExpired => "PAYER_TOKEN_EXPIRED",
+            Self::PayerTokenUsed => "PAYER_TOKEN_USED",
             Self::NoBillForDate => "NO_BILL_FOR_DATE",
             Self::AlreadyRefunded => "ALREADY_REFUNDED",
             Self::AlreadyExplained => "ALREADY_EXPLAINED",
@@ -80,6 +91,9 @@ impl Refusal {
             | Self::PaymentEnding
             | Self::NothingToPay => "orderId",
             Self::MethodUnavailable => "method",
+            Self::PayerTokenInvalid | Self::PayerTokenExpired | Self::PayerTokenUsed => {
+                "payerToken"
+            }
             Self::NoBillForDate => "date",
             Self::AlreadyRefunded => "refundId",
             Self::AlreadyExplained | Self::RefundStillStuck => "discrepancyId",
@@ -108,7 +122,7 @@ impl Refusal {
             ),
             Self::MethodUnavailable => (
                 "暂不支持此支付方式，请使用微信扫码支付。",
-                "This way of paying is not available yet; please pay by WeChat QR code.",
+                "This way of paying is not available; please pay by WeChat QR code.",
             ),
             Self::PaymentEnding => (
                 "上一个付款码正在失效，请稍后重试。",
@@ -117,6 +131,18 @@ impl Refusal {
             Self::NothingToPay => (
                 "该订单没有需要您支付的部分。",
                 "There is nothing in this order for you to pay.",
+            ),
+            Self::PayerTokenInvalid => (
+                "付款人凭据无效，请在微信小程序内重新发起支付。",
+                "What names the payer is not valid; please pay anew inside WeChat.",
+            ),
+            Self::PayerTokenExpired => (
+                "付款人凭据已过期，请重新发起支付。",
+                "What names the payer has expired; please pay anew.",
+            ),
+            Self::PayerTokenUsed => (
+                "付款人凭据已用于另一笔支付，请重新发起支付。",
+                "What names the payer was used for another payment; please pay anew.",
             ),
             Self::NoBillForDate => (
                 "该日期没有可对账的账单。",
@@ -140,7 +166,13 @@ impl Refusal {
     const fn is_transient(self) -> bool {
         matches!(
             self,
-            Self::OrderNotSeenYet | Self::PaymentEnding | Self::RefundStillStuck
+            Self::OrderNotSeenYet
+                | Self::PaymentEnding
+                | Self::RefundStillStuck
+                // About the token, not the payment: the same key may come with another.
+                | Self::PayerTokenInvalid
+                | Self::PayerTokenExpired
+                | Self::PayerTokenUsed
         )
     }
 }

@@ -43,6 +43,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "billing_0002",
         sql: include_str!("../migrations/0002_closed_attempt.sql"),
     },
+    Migration {
+        name: "billing_0003",
+        sql: include_str!("../migrations/0003_jsapi.sql"),
+    },
 ];
 
 /// All that this database needs, in order.

@@ -149,7 +149,8 @@ pub const INVARIANTS: &[Invariant] = &[
               UNION ALL
               SELECT p.out_trade_no, 'waits and is not asked about'
               FROM payment p WHERE (p.state = 'preparing' AND NOT EXISTS (
-                SELECT 1 FROM due d WHERE d.kind = 'prepare' AND d.subject = p.id::text))
+                SELECT 1 FROM due d WHERE d.kind IN ('prepare', 'unprepared')
+                  AND d.subject = p.id::text))
                 OR (p.state = 'waiting' AND NOT EXISTS (
                 SELECT 1 FROM due d WHERE d.kind = 'query' AND d.subject = p.id::text))
               UNION ALL

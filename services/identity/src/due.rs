@@ -14,16 +14,18 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::Identity;
+use crate::commands::phone_changes::change_cell;
 use crate::commands::{
     keys, memberships, notices, role_proposals, roles, roster_work, rosters, second_factor,
-    second_factor_reset,
+    second_factor_reset, verifications,
 };
 use crate::domain::code::{self, CODE_SECONDS, Code};
 use crate::domain::identifier::Phone;
 use crate::domain::notice::NOTICE_DAYS;
 use crate::publish;
 use crate::store::{
-    limits, login_methods, logins, notices as notice_store, people, rosters as roster_store,
+    limits, login_methods, logins, notices as notice_store, people, phone_changes,
+    rosters as roster_store, verifications as verification_store,
 };
 use crate::vault::{Cell, Vault};
 
@@ -42,6 +44,8 @@ pub const ROSTER_EXPIRY: &str = "roster_expiry";
 pub const SECOND_FACTOR: &str = "second_factor";
 /// Ends a reset that no second operator asked for; the subject is its id.
 pub const SECOND_FACTOR_RESET: &str = "second_factor_reset";
+/// Asks whether somebody is who she says; the subject is the verification's id.
+pub const VERIFICATION: &str = "verification";
 /// Reminds of a correction that nobody else has looked at; the subject is the review's id.
 pub const REVIEW: &str = "review";
 /// Withdraws a role whose end has come; the subject is its id.
@@ -63,6 +67,8 @@ const CODE_DAYS: i64 = 2;
 /// How long an ended login is kept, so that a copy of its tokens is recognised.
 const LOGIN_DAYS: i64 = 30;
 const ATTEMPT_DAYS: i64 = 8;
+/// How long a verification is kept that did not match, or was not answered.
+const VERIFICATION_DAYS: i64 = 30;
 /// How long an address of a file is remembered after its time.
 const ADDRESS_DAYS: i64 = 1;
 
@@ -115,6 +121,7 @@ impl Work for Jobs {
             }
             ROLE_END => roles::end_role(ctx, subject(job)?).await,
             ROLE_PROPOSAL => role_proposals::expire(ctx, subject(job)?).await,
+            VERIFICATION => verifications::ask(identity, subject(job)?).await,
             REVIEW => memberships::remind_of_review(ctx, subject(job)?).await,
             SMS_NOTICE => send_notice(identity, job).await,
             NOTICE_EXPIRING => {
@@ -168,6 +175,8 @@ async fn sweep(ctx: &Ctx) -> Result<()> {
             roster_store::sweep(tx, before(ADDRESS_DAYS)).await?;
             login_methods::sweep(tx, tx.now()).await?;
             notice_store::sweep(tx, before(NOTICE_DAYS)).await?;
+            verification_store::sweep(tx, before(VERIFICATION_DAYS)).await?;
+            phone_changes::sweep(tx, tx.now()).await?;
             Ok(())
         })
         .await
@@ -252,16 +261,13 @@ async fn load(ctx: &Ctx, vault: &Vault, job: &Job) -> Result<Option<Sms>> {
                 return Ok(None);
             }
             let blind = row.phone()?;
-            let Some((person, phone)) = people::by_phone(tx, &blind).await? else {
+            let Some((phone, template)) = recipient(tx, vault, (row.id, &blind)).await? else {
                 return Ok(None);
             };
-            let key = vault.data_key(person.member, &person.data_key)?;
-            let cell = Cell::new("login_method", "subject", phone.id);
-            let digits = key.open_text(cell, &phone.subject)?;
             let minutes = (CODE_SECONDS / 60).to_string();
             Ok(Some(Sms {
-                phone: Phone::stored(digits),
-                template: "login_code",
+                phone,
+                template,
                 params: serde_json::json!({
                     "code": code::digits(&vault.code_hash(row.id, &blind)),
                     "minutes": minutes,
@@ -269,4 +275,32 @@ async fn load(ctx: &Ctx, vault: &Vault, job: &Job) -> Result<Option<Sms>> {
             }))
         })
         .await
+}
+
+/// Whom a code is sent to, and as what: to a phone that is somebody's, or that somebody wants to
+/// make her own. One that she wants and that is another's already is sent nothing.
+async fn recipient(
+    tx: &Tx,
+    vault: &Vault,
+    (code, blind): (Uuid, &people::Blind),
+) -> Result<Option<(Phone, &'static str)>> {
+    let change = phone_changes::by_code(tx, code).await?;
+    let found = people::by_phone(tx, blind).await?;
+    let (is_new, template) = match &change {
+        Some(change) => (change.is_new, "phone_change"),
+        None => (false, "login_code"),
+    };
+    let digits = match (found, change) {
+        (None, Some(change)) if is_new => {
+            let key = vault.data_key(change.member, &change.data_key)?;
+            key.open_text(change_cell(change.id), &change.phone)?
+        }
+        (Some((person, phone)), _) if !is_new => {
+            let key = vault.data_key(person.member, &person.data_key)?;
+            let cell = Cell::new("login_method", "subject", phone.id);
+            key.open_text(cell, &phone.subject)?
+        }
+        (None | Some(_), _) => return Ok(None),
+    };
+    Ok(Some((Phone::stored(digits), template)))
 }

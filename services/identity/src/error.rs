@@ -214,6 +214,36 @@ refusals! {
     LoginMethodNotFound "LOGIN_METHOD_NOT_FOUND" "loginMethodId"
         "找不到该登录方式。"
         "There is no such way to sign in.";
+    PayerTokensOff "PAYER_TOKENS_OFF" ""
+        "目前不支持在微信小程序内支付。"
+        "Paying inside WeChat is not offered.";
+    WechatNotLinked "WECHAT_NOT_LINKED" ""
+        "尚未绑定微信，请先用微信登录并绑定。"
+        "Your WeChat is not linked yet; please sign in by it first.";
+    TooManyPayerTokens "TOO_MANY_PAYER_TOKENS" ""
+        "发起支付过于频繁，请稍后再试。"
+        "Too many payments were begun; please try again later.";
+    PayerTokenOver "PAYER_TOKEN_OVER" "idempotencyKey"
+        "这个付款人凭据已过期，请换一个新的幂等键重新获取。"
+        "The token of this key is over; please ask with a new key.";
+    VerificationOff "VERIFICATION_OFF" ""
+        "目前不提供实名核验。"
+        "Nobody is verified here at present.";
+    NetworkTokenInvalid "NETWORK_TOKEN_INVALID" "networkToken"
+        "网证有误；使用网证时无须填写姓名和证件。"
+        "The token of the network identity is wrong, or a name or document was given beside it.";
+    VerificationWaits "VERIFICATION_WAITS" ""
+        "上一次实名核验还没有结果，请稍候。"
+        "The last verification is still being asked; please wait for it.";
+    TooManyVerifications "TOO_MANY_VERIFICATIONS" ""
+        "今日实名核验次数已达上限，请明日再试。"
+        "Too many verifications today; please try again tomorrow.";
+    PhoneUnchanged "PHONE_UNCHANGED" "phone"
+        "新手机号与现在的相同。"
+        "The new phone is the one that you have.";
+    PhoneAbsent "PHONE_ABSENT" ""
+        "尚未登记手机号，请联系工会工作人员办理。"
+        "You have no phone here yet; please ask your union for one.";
     SecondFactorAbsent "SECOND_FACTOR_ABSENT" ""
         "尚未绑定动态口令，或绑定未在时限内完成。"
         "No second factor is set up, or it was not confirmed in time.";

@@ -20,6 +20,7 @@ pub mod signing;
 pub mod store;
 pub mod totp;
 pub mod vault;
+pub mod verifier;
 pub mod verify;
 pub mod wechat;
 
@@ -31,6 +32,7 @@ use ed25519_dalek::SigningKey;
 use kit::config::ConfigError;
 use kit::migrate::{KIT, Migration};
 use kit::replica::{Keys, Roots};
+use kit::sealed::PublicKey;
 use kit::{Ctx, Error, Result};
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -39,6 +41,7 @@ pub use graphql::{schema, sdl};
 
 use crate::oidc::IssuerSettings;
 use crate::vault::{Vault, VaultKeys};
+use crate::verifier::VerificationSettings;
 use crate::wechat::MiniProgramSettings;
 
 /// The service's name: its database, its topic `identity.v1`, its subgraph.
@@ -86,6 +89,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "identity_0010",
         sql: include_str!("../migrations/0010_vault.sql"),
     },
+    Migration {
+        name: "identity_0015",
+        sql: include_str!("../migrations/0015_verifications.sql"),
+    },
 ];
 
 /// All that this database needs, in order.
@@ -117,6 +124,9 @@ pub struct Settings {
     /// OIDC issuers by whose word people may sign in.
     #[serde(default)]
     pub oidc: Vec<IssuerSettings>,
+    /// The service that verifies persons; nobody is verified where it is absent.
+    #[serde(default)]
+    pub verification: Option<VerificationSettings>,
     /// The offline root's key file: development only, where keys are published by themselves.
     #[serde(default)]
     pub root_key_file: Option<PathBuf>,
@@ -157,6 +167,20 @@ const fn codes_per_address() -> i32 {
     120
 }
 
+/// The key of `identity.wechat.payer_key`.
+fn payer_key(settings: &Settings) -> std::result::Result<Option<PublicKey>, ConfigError> {
+    let text = settings
+        .wechat
+        .as_ref()
+        .and_then(|it| it.payer_key.as_deref());
+    text.map(|text| {
+        PublicKey::parse(text).ok_or_else(|| {
+            ConfigError::new("identity.wechat.payer_key", "must be 32 bytes in base64")
+        })
+    })
+    .transpose()
+}
+
 /// The service: cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Identity {
@@ -167,6 +191,8 @@ pub struct Identity {
     pub keys: Keys,
     /// Partitions of the topic, for the heartbeat.
     pub partitions: i32,
+    /// What a payer's openid is sealed to billing with.
+    payer_key: Option<PublicKey>,
     http: reqwest::Client,
 }
 
@@ -190,6 +216,7 @@ impl Identity {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|_| ConfigError::new("identity.sms", "no HTTP client can be made"))?;
+        let payer_key = payer_key(&settings)?;
         let keys = Keys::new(ctx.union, roots);
         Ok(Self {
             ctx,
@@ -197,6 +224,7 @@ impl Identity {
             settings: Arc::new(settings),
             keys,
             partitions,
+            payer_key,
             http,
         })
     }

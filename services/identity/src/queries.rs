@@ -8,6 +8,7 @@ pub mod notices;
 pub mod reviews;
 pub mod role_proposals;
 pub mod rosters;
+pub mod verifications;
 
 use chrono::{DateTime, Utc};
 use kit::access::{self, Caller};

@@ -26,6 +26,7 @@ use self::kek::{KEY_ID_BYTES, Keks, KeyId};
 use self::suite::{Cipher, NONCE_BYTES, Suite};
 use crate::domain::identifier::{Document, Phone};
 use crate::domain::subject::Subject;
+use crate::domain::verification::Claim;
 
 /// Tables whose rows only the role that serves may see: whatever is sealed of a person or finds
 /// her, and the keys.
@@ -265,6 +266,20 @@ impl Vault {
         hmac(
             self.code.as_slice(),
             &[b"recovery code\0", member.as_bytes(), code.as_bytes()],
+        )
+    }
+
+    /// What a 网号 is found by.
+    pub fn blind_network(&self, id: &str) -> [u8; 32] {
+        hmac(self.blind.as_slice(), &[b"network\0", id.as_bytes()])
+    }
+
+    /// What a claim is known by that comes again under the same key.
+    pub fn claim_hash(&self, member: Uuid, claim: &Claim) -> [u8; 32] {
+        let text = claim.text();
+        hmac(
+            self.code.as_slice(),
+            &[b"claim\0", member.as_bytes(), text.as_bytes()],
         )
     }
 

@@ -196,6 +196,14 @@ pub const INVARIANTS: &[Invariant] = &[
                 (SELECT 1 FROM due d WHERE d.kind = w.kind AND d.subject = w.id::text)",
     },
     Invariant {
+        id: "identity.verifications_end",
+        zh: "每项未答复的实名核验都有待办",
+        en: "each verification that waits for its answer is being asked",
+        sql: "SELECT v.id::text AS subject, 'nobody is asked' AS problem FROM verification v
+              WHERE v.state = 'asked' AND NOT EXISTS
+                (SELECT 1 FROM due d WHERE d.kind = 'verification' AND d.subject = v.id::text)",
+    },
+    Invariant {
         id: "identity.keys_announced",
         zh: "公布过的密钥都在最新密钥集公布之前或之时公布",
         en: "no key counts as published in a key set that is not there",

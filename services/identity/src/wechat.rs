@@ -19,6 +19,10 @@ pub struct MiniProgramSettings {
     pub url: String,
     pub appid: String,
     pub secret: SecretString,
+    /// The public half of billing's `wechat.mini_program.payer_key`: who its people are is sealed
+    /// to it, so that they can pay inside WeChat; nobody can where it is absent.
+    #[serde(default)]
+    pub payer_key: Option<String>,
 }
 
 /// How long WeChat may take to answer: less than the gateway waits, so that whoever asked hears of

@@ -29,6 +29,7 @@ pub mod redis;
 pub mod relay;
 pub mod replica;
 pub mod resync;
+pub mod sealed;
 pub mod serve;
 pub mod telemetry;
 #[cfg(feature = "testing")]

@@ -100,7 +100,7 @@ impl AccessKeys {
         Arc::clone(&self.0.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn find(&self, kid: &str, now: DateTime<Utc>) -> Option<AccessKey> {
+    pub(crate) fn find(&self, kid: &str, now: DateTime<Utc>) -> Option<AccessKey> {
         let keys = self.all();
         let in_force = |key: &&AccessKey| key.not_before <= now && now < key.not_after;
         keys.iter()
@@ -195,6 +195,10 @@ impl SigningKey {
 
     pub fn kid(&self) -> &str {
         &self.kid
+    }
+
+    pub(crate) fn encoding(&self) -> &EncodingKey {
+        &self.key
     }
 }
 

@@ -5,6 +5,7 @@
 //! serial of the platform is a `PUB_KEY_ID_…`.
 
 use crate::error::Error;
+use crate::idcheck::Account;
 use crate::random;
 use crate::signature::{Signing, Verifying};
 use aes_gcm::aead::OsRng;
@@ -23,6 +24,8 @@ use std::path::{Path, PathBuf};
 
 /// The unions that get a merchant and an SMS account at first start.
 const UNIONS: [u8; 2] = [50, 51];
+/// In front of the union's number in the mchid of its merchant.
+const MCHID_PREFIX: &str = "19000000";
 /// The provider demands 2048.
 const RSA_BITS: usize = 2048;
 /// An API v3 key is exactly this long.
@@ -45,6 +48,8 @@ pub struct Provisioned {
     pub mini_programs: Vec<PathBuf>,
     /// Folder with the `client_id` and `client_secret` of the OIDC issuer's one client.
     pub oidc: PathBuf,
+    /// Folder with `secret_id` and `secret_key` at the service that verifies persons.
+    pub verification: PathBuf,
 }
 
 /// Makes the keys that are missing under `dir` and leaves the others alone. Blocks for about a
@@ -60,7 +65,7 @@ pub fn provision(dir: &Path) -> Result<Provisioned, Error> {
     make_folder(&dir.join("merchants"))?;
     let mut merchants = Vec::new();
     for union in UNIONS {
-        let folder = dir.join("merchants").join(format!("19000000{union}"));
+        let folder = dir.join("merchants").join(format!("{MCHID_PREFIX}{union}"));
         let appid = format!("wx{union}{}", random::text(random::LOWER_HEX, 14));
         provision_merchant(&folder, &appid)?;
         merchants.push(folder);
@@ -103,12 +108,20 @@ pub fn provision(dir: &Path) -> Result<Provisioned, Error> {
             SECRET_MODE,
         )
     })?;
+    let verification = dir.join("verification");
+    ensure(&verification, |folder| {
+        let id = format!("AKID{}", random::text(random::ALPHANUMERIC, 32));
+        write(&folder.join("secret_id"), id.as_bytes(), PUBLIC_MODE)?;
+        let key = random::text(random::ALPHANUMERIC, 32);
+        write(&folder.join("secret_key"), key.as_bytes(), SECRET_MODE)
+    })?;
     Ok(Provisioned {
         platform,
         merchants,
         sms_keys,
         mini_programs,
         oidc,
+        verification,
     })
 }
 
@@ -128,9 +141,18 @@ pub fn provision_merchant(folder: &Path, appid: &str) -> Result<(), Error> {
 pub(crate) struct Merchant {
     pub(crate) mchid: String,
     pub(crate) appid: String,
+    /// The mini-program that is bound to it beside, of the same union.
+    pub(crate) program_appid: Option<String>,
     pub(crate) serial: String,
     pub(crate) public: Verifying,
     pub(crate) apiv3_key: [u8; APIV3_KEY_BYTES],
+}
+
+impl Merchant {
+    /// Whether it may sell under this name.
+    pub(crate) fn is_bound_to(&self, appid: &str) -> bool {
+        self.appid == appid || self.program_appid.as_deref() == Some(appid)
+    }
 }
 
 /// All keys of the sandbox, as read from its data folder.
@@ -143,6 +165,7 @@ pub(crate) struct Keys {
     /// By their appids.
     pub(crate) mini_programs: BTreeMap<String, MiniProgram>,
     pub(crate) oidc: OidcKeys,
+    pub(crate) verification: Account,
 }
 
 /// What the OIDC issuer signs with, and its one client.
@@ -170,7 +193,7 @@ impl Keys {
             .map_err(|problem| problem.to_string())
             .and_then(|key| Signing::new(&key).ok_or_else(unsound))
             .map_err(|problem| Error::Key { path, problem })?;
-        let mut merchants = BTreeMap::new();
+        let mut merchants = BTreeMap::<String, Merchant>::new();
         for folder in entries(&dir.join("merchants"))? {
             // A folder that was being made when the power went has a dot in its name.
             if let Some(name) = name_of(&folder).filter(|name| !name.contains('.')) {
@@ -185,10 +208,13 @@ impl Keys {
         }
         let mut mini_programs = BTreeMap::new();
         for folder in entries(&dir.join("mini_programs"))? {
-            if name_of(&folder).is_some_and(|name| !name.contains('.')) {
+            if let Some(union) = name_of(&folder).filter(|name| !name.contains('.')) {
                 let secret = read(&folder.join("secret"))?;
-                let _none =
-                    mini_programs.insert(read(&folder.join("appid"))?, MiniProgram { secret });
+                let appid = read(&folder.join("appid"))?;
+                if let Some(merchant) = merchants.get_mut(&format!("{MCHID_PREFIX}{union}")) {
+                    merchant.program_appid = Some(appid.clone());
+                }
+                let _none = mini_programs.insert(appid, MiniProgram { secret });
             }
         }
         Ok(Self {
@@ -198,6 +224,10 @@ impl Keys {
             sms,
             mini_programs,
             oidc: load_oidc(&dir.join("oidc"))?,
+            verification: Account {
+                secret_id: read(&dir.join("verification/secret_id"))?,
+                secret_key: read(&dir.join("verification/secret_key"))?,
+            },
         })
     }
 }
@@ -242,6 +272,7 @@ fn load_merchant(folder: &Path, mchid: &str) -> Result<Merchant, Error> {
     Ok(Merchant {
         mchid: mchid.to_owned(),
         appid: read(&folder.join("appid"))?,
+        program_appid: None,
         serial: read(&folder.join("serial"))?,
         public,
         apiv3_key,

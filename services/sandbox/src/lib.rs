@@ -1,6 +1,6 @@
 //! Stand-ins for the outside parties of Bashu, speaking their real protocols on loopback: WeChat
 //! Pay API v3 for any number of merchants, WeChat's login of mini-programs, an OpenID Connect
-//! issuer, and an SMS operator with an inbox.
+//! issuer, the service that verifies persons, and an SMS operator with an inbox.
 //!
 //! It shares no code with the clients it serves: their mistakes cannot hide in it. It deliberately
 //! has no TLS, no platform certificates, no compressed bills, no fees, no coupons and no combined
@@ -16,6 +16,7 @@ mod delivery;
 mod error;
 mod faults;
 mod guard;
+mod idcheck;
 mod journal;
 mod keys;
 mod notifications;
@@ -125,6 +126,7 @@ pub(crate) struct Inner {
     sms: Mutex<SmsBox>,
     wechat_codes: Mutex<wechat_login::Codes>,
     oidc: Mutex<oidc::Issuer>,
+    people: Mutex<idcheck::People>,
     bill_files: Mutex<HashMap<String, statements::BillFile>>,
     wake: Notify,
     page_token: String,
@@ -166,6 +168,7 @@ impl Sandbox {
             sms: Mutex::default(),
             wechat_codes: Mutex::default(),
             oidc: Mutex::default(),
+            people: Mutex::default(),
             bill_files: Mutex::default(),
             wake: Notify::new(),
             page_token: random::text(random::ALPHANUMERIC, 32),
@@ -201,6 +204,7 @@ impl Sandbox {
             .merge(page::routes())
             .merge(wechat_login::routes())
             .merge(oidc::routes())
+            .merge(idcheck::routes())
             .fallback(|| async { Refusal::no_resource("无此接口 (no such endpoint)") })
             .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
             .with_state(self.clone())

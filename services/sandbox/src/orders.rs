@@ -134,7 +134,7 @@ impl Terms {
                 "商户号与签名不符 (mchid is not the signer's)",
             ));
         }
-        if wire.appid != merchant.appid {
+        if !merchant.is_bound_to(&wire.appid) {
             return Err(Refusal::new(
                 StatusCode::BAD_REQUEST,
                 "APPID_MCHID_NOT_MATCH",

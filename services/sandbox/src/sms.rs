@@ -36,6 +36,13 @@ const TEMPLATES: &[Template] = &[
         en: "[Bashu] Your login code is {code}, valid for {minutes} minutes. Tell nobody.",
     },
     Template {
+        name: "phone_change",
+        params: &["code", "minutes"],
+        zh: "【百万职工游巴蜀】您正在更换登录手机号,验证码{code},{minutes}分钟内有效。如非本人操作,请勿告知他人。",
+        en: "[Bashu] Changing the phone of your account: code {code}, for {minutes} minutes. \
+             Not you? Tell nobody.",
+    },
+    Template {
         name: "new_login",
         params: &["device"],
         zh: "【百万职工游巴蜀】您的账号在新设备{device}上登录。如非本人操作,请尽快退出该登录。",

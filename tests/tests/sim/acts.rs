@@ -9,7 +9,6 @@ use admission::domain::redemption::Redemption;
 use admission::domain::scan::ScanId;
 use admission::gate_key::{self, Assertion};
 use billing::commands::{PayOrder, cancel_order, pay_order};
-use billing::domain::Method;
 use credential::rules::{Decision, Direction, DocumentReading};
 use identity::commands::roles::{Asked, grant_role, withdraw_role};
 use identity::domain::role::{Of, Role};
@@ -218,11 +217,7 @@ async fn run(world: &World<'_>, town: &Town, act: &Act, key: Uuid) -> Result<Ans
             Ok(Answer::done(product.0))
         }
         Act::Pay { buyer, order } => {
-            let input = PayOrder {
-                order: *order,
-                method: Method::WechatNative,
-                key,
-            };
+            let input = PayOrder { order: *order, key };
             let paying = pay_order(&world.union.billing, &town.buyers[*buyer], input).await?;
             Ok(Answer::done(paying.payment))
         }

@@ -355,6 +355,7 @@ fn identity_settings() -> identity::Settings {
         },
         wechat: None,
         oidc: Vec::new(),
+        verification: None,
         root_key_file: None,
         second_factor_optional: false,
         codes_per_address_hour_max: 1_000,
@@ -383,6 +384,7 @@ fn billing_settings(data: &Path, provider: &str, ours: &str) -> billing::Setting
             platform_key: file(data.join("platform/public_key.pem")),
             apiv3_key: file(merchant.join("apiv3_key")).into(),
             notify_url: ours.to_owned(),
+            mini_program: None,
         },
     }
 }

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kit::config::Config;
+use kit::sealed::PrivateKey;
 use kit::types::Union;
 
 use super::DevArgs;
@@ -243,6 +244,19 @@ impl World {
             let value = fs::read_to_string(program.join(name))?;
             writeln!(out, "{name} = {}", quoted(value.trim()))?;
         }
+        let payer_key = base64_secret(&keys, "payer_key")?.into();
+        let payer_key = PrivateKey::parse(&payer_key).context("the payers' key is none")?;
+        writeln!(out, "payer_key = {}", quoted(&payer_key.public().text()))?;
+        let verification = sandbox.join("verification");
+        writeln!(
+            out,
+            "\n[identity.verification]\nurl = {}",
+            quoted(&format!("http://{}", self.sandbox()))
+        )?;
+        for name in ["secret_id", "secret_key"] {
+            let value = fs::read_to_string(verification.join(name))?;
+            writeln!(out, "{name} = {}", quoted(value.trim()))?;
+        }
         let key = base64_secret(&keys, "entitlement_key")?;
         writeln!(out, "\n[passes]\nentitlement_key = {}", quoted(&key))?;
         writeln!(out, "\n[billing]")?;
@@ -281,6 +295,11 @@ impl World {
         for (name, value) in rows {
             writeln!(out, "{name} = {}", quoted(&value))?;
         }
+        let program = sandbox.join("mini_programs").join(union.to_string());
+        let key = base64_secret(&self.keys(union), "payer_key")?;
+        writeln!(out, "\n[billing.wechat.mini_program]")?;
+        writeln!(out, "appid = {}", quoted(&read(program.join("appid"))?))?;
+        writeln!(out, "payer_key = {}", quoted(&key))?;
         Ok(())
     }
 

@@ -202,6 +202,7 @@ async fn finish(tx: &Tx, union: kit::types::Union, id: OrderId) -> Result<()> {
 async fn close_payment(tx: &Tx, payment: Payment) -> Result<()> {
     kit::due::cancel(tx, due::QUERY, &payment.id.to_string()).await?;
     kit::due::cancel(tx, due::PREPARE, &payment.id.to_string()).await?;
+    kit::due::cancel(tx, due::UNPREPARED, &payment.id.to_string()).await?;
     kit::due::cancel(tx, due::EXPIRE, &payment.id.to_string()).await?;
     store::save_payment(
         tx,

@@ -1,12 +1,13 @@
 //! What can be done to orders and money: each command one transaction, in the order authorise,
 //! load (locked), once, decide, save, emit. Calls to the provider stand between transactions,
-//! made by due work alone.
+//! made by due work alone, but for the one that tells it who pays inside WeChat.
 
 mod close;
 mod ends;
 mod explain;
 mod notify;
 mod pay;
+mod pay_jsapi;
 mod reconcile;
 mod refund;
 mod refunding;
@@ -18,6 +19,7 @@ pub use ends::{hold_lapsed, line_returned, refuse_fulfilment};
 pub use explain::{REASON_CHARS_MAX, Reason, explain_discrepancy};
 pub use notify::{Received, payment_notified, refund_notified};
 pub use pay::{PayOrder, Paying, pay_order, prepare, wait_for_code};
+pub use pay_jsapi::{end_unprepared, pay_in_wechat};
 pub use reconcile::{ask as ask_reconcile, compare_day, run as reconcile};
 pub use refunding::{ask_refund, query_refund, retry_refund};
 pub use request::{LINES_MAX, Requested, request_orders};

@@ -112,7 +112,7 @@ pub async fn payment_notified(
         ..notice
     };
     let merchant = billing.wechat.merchant();
-    let ours = transaction.mchid == merchant.mchid && transaction.appid == merchant.appid;
+    let ours = merchant.is_ours(&transaction.mchid, &transaction.appid);
     let union = billing.ctx.union;
     let received = billing
         .ctx

@@ -5,6 +5,7 @@
 mod ledger;
 mod number;
 mod order;
+mod payer;
 mod payment;
 mod reconcile;
 mod refund;
@@ -17,8 +18,9 @@ pub use order::{
     AlreadyEnded, CloseReason, Line, Order, OrderState, Overdrawn, Payer, Received, Share,
     ShareState, Source, request_total, spread,
 };
+pub use payer::Openid;
 pub use payment::{
-    Method, PAYMENT_MINUTES_MAX, Payment, PaymentState, next_query, next_refund_query,
+    CallUp, Method, PAYMENT_MINUTES_MAX, Payment, PaymentState, next_query, next_refund_query,
 };
 pub use reconcile::{
     BillEntry, BillKind, Difference, DifferenceKind, OwnEntry, RowProblem, Settled, UnreadRow,

@@ -21,18 +21,32 @@ const REFUND_QUERY_SECONDS_LAST: i64 = 3_600;
 pub enum Method {
     /// A QR code for WeChat's scanner.
     WechatNative,
+    /// Inside WeChat, by whom a mini-program has as its user.
+    WechatJsapi,
 }
 
 impl Method {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::WechatNative => "wechat_native",
+            Self::WechatJsapi => "wechat_jsapi",
         }
     }
 
     pub fn parse(text: &str) -> Option<Self> {
-        Some(Self::WechatNative).filter(|method| method.as_str() == text)
+        [Self::WechatNative, Self::WechatJsapi]
+            .into_iter()
+            .find(|method| method.as_str() == text)
     }
+}
+
+/// What a payment is called up with, as the provider gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallUp {
+    /// What a QR code shows.
+    CodeUrl(String),
+    /// What WeChat itself calls up; good for nobody but the payer that it was made for.
+    PrepayId(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +55,7 @@ pub enum PaymentState {
     Preparing,
     /// The payer can pay.
     Waiting {
-        code_url: String,
+        call_up: CallUp,
         prepared_at: DateTime<Utc>,
     },
     /// It paid the order.

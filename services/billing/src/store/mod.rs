@@ -5,6 +5,7 @@ mod book;
 mod lines;
 mod notices;
 mod orders;
+mod payer_tokens;
 mod payments;
 mod reconcile;
 mod refunds;
@@ -22,6 +23,7 @@ pub use orders::{
     NewOrder, Seen, insert_orders, is_payer, lock_order, lock_orders_after, next_serials,
     order_of_number, save_order, seen, visible,
 };
+pub use payer_tokens::use_payer_token;
 pub use payments::{
     NewReceipt, Receipt, ReceiptKind, insert_payment, insert_receipt, lock_open_payment,
     lock_payment, payment, payment_by_number, receipt, receipt_for_order, save_payment,

@@ -7,7 +7,7 @@ use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
 use super::{amount, broken};
-use crate::domain::{Method, Payment, PaymentState};
+use crate::domain::{CallUp, Method, Payment, PaymentState};
 
 #[derive(Clone, Debug, FromQueryResult)]
 pub(crate) struct PaymentRow {
@@ -19,6 +19,7 @@ pub(crate) struct PaymentRow {
     out_trade_no: String,
     state: String,
     code_url: Option<String>,
+    prepay_id: Option<String>,
     failure: Option<String>,
     created_at: DateTime<Utc>,
     expires_at: DateTime<Utc>,
@@ -27,14 +28,16 @@ pub(crate) struct PaymentRow {
 
 /// Every column of a payment, for `FROM payment p`.
 pub(crate) const PAYMENT: &str = "p.id, p.order_id, p.payer, p.method, p.fen, p.out_trade_no,
-    p.state, p.code_url, p.failure, p.created_at, p.expires_at, p.prepared_at";
+    p.state, p.code_url, p.prepay_id, p.failure, p.created_at, p.expires_at, p.prepared_at";
 
 impl PaymentRow {
     pub(crate) fn payment(self) -> Result<Payment> {
-        let state = match (self.state.as_str(), self.code_url, self.prepared_at) {
+        let code_url = self.code_url.map(CallUp::CodeUrl);
+        let call_up = code_url.or_else(|| self.prepay_id.map(CallUp::PrepayId));
+        let state = match (self.state.as_str(), call_up, self.prepared_at) {
             ("preparing", _, _) => PaymentState::Preparing,
-            ("waiting", Some(code_url), Some(prepared_at)) => PaymentState::Waiting {
-                code_url,
+            ("waiting", Some(call_up), Some(prepared_at)) => PaymentState::Waiting {
+                call_up,
                 prepared_at,
             },
             ("succeeded", _, _) => PaymentState::Succeeded,
@@ -131,13 +134,18 @@ pub async fn insert_payment(tx: &Tx, payment: &Payment) -> Result<()> {
 /// # Errors
 /// When the database fails or a constraint says no.
 pub async fn save_payment(tx: &Tx, payment: &Payment) -> Result<()> {
-    let (mut code_url, mut prepared_at, mut failure) = (None, None, None);
+    let (mut code_url, mut prepay_id) = (None, None);
+    let (mut prepared_at, mut failure) = (None, None);
     match &payment.state {
         PaymentState::Waiting {
-            code_url: code,
+            call_up,
             prepared_at: at,
         } => {
-            (code_url, prepared_at) = (Some(code.clone()), Some(*at));
+            prepared_at = Some(*at);
+            match call_up {
+                CallUp::CodeUrl(code) => code_url = Some(code.clone()),
+                CallUp::PrepayId(id) => prepay_id = Some(id.clone()),
+            }
         }
         PaymentState::Failed { code } => failure = Some(code.clone()),
         PaymentState::Preparing
@@ -149,7 +157,7 @@ pub async fn save_payment(tx: &Tx, payment: &Payment) -> Result<()> {
     tx.execute(
         "UPDATE payment SET state = $2, code_url = COALESCE($3, code_url),
            prepared_at = COALESCE($4, prepared_at), failure = COALESCE($5, failure),
-           ended_at = $6
+           ended_at = $6, prepay_id = COALESCE($7, prepay_id)
          WHERE id = $1",
         [
             payment.id.into(),
@@ -158,6 +166,7 @@ pub async fn save_payment(tx: &Tx, payment: &Payment) -> Result<()> {
             prepared_at.into(),
             failure.into(),
             ended_at.into(),
+            prepay_id.into(),
         ],
     )
     .await?;

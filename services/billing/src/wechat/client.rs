@@ -82,9 +82,9 @@ impl From<Failure> for kit::Error {
     }
 }
 
-/// An order to be placed for a QR code.
+/// An order to be placed.
 #[derive(Clone, Debug)]
-pub struct NativeOrder {
+pub struct NewOrder {
     pub out_trade_no: String,
     /// What the payer reads.
     pub description: String,
@@ -112,7 +112,7 @@ pub struct Client {
 }
 
 /// A verified answer.
-struct Answer {
+pub(super) struct Answer {
     status: StatusCode,
     body: Vec<u8>,
 }
@@ -146,33 +146,46 @@ impl Client {
         &self.merchant
     }
 
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(super) fn ids(&self) -> &Ids {
+        &self.ids
+    }
+
     /// Places an order; the address for its QR code. The same order placed again is the same.
     ///
     /// # Errors
     /// As [`Failure`].
-    pub async fn native(&self, order: &NativeOrder) -> Result<String, Failure> {
+    pub async fn native(&self, order: &NewOrder) -> Result<String, Failure> {
         #[derive(Deserialize)]
         struct Body {
             code_url: String,
         }
+        let body = self.order_body(order, &self.merchant.appid);
+        let answer = self
+            .call(Method::POST, "/v3/pay/transactions/native", Some(&body))
+            .await?;
+        read::<Body>(&answer).map(|body| body.code_url)
+    }
+
+    /// What every order says, however it is paid.
+    pub(super) fn order_body(&self, order: &NewOrder, appid: &str) -> Value {
         let description: String = order
             .description
             .chars()
             .take(DESCRIPTION_CHARS_MAX)
             .collect();
-        let body = json!({
-            "appid": self.merchant.appid,
+        json!({
+            "appid": appid,
             "mchid": self.merchant.mchid,
             "description": description,
             "out_trade_no": order.out_trade_no,
             "time_expire": rfc3339(order.expires_at),
             "notify_url": format!("{}/wechat/notify/payment", self.merchant.notify_url),
             "amount": { "total": order.total.get(), "currency": "CNY" },
-        });
-        let answer = self
-            .call(Method::POST, "/v3/pay/transactions/native", Some(&body))
-            .await?;
-        read::<Body>(&answer).map(|body| body.code_url)
+        })
     }
 
     /// What became of an order.
@@ -186,8 +199,9 @@ impl Client {
         );
         let transaction: Transaction = read(&self.call(Method::GET, &target, None).await?)?;
         let asked = transaction.out_trade_no == out_trade_no
-            && transaction.mchid == self.merchant.mchid
-            && transaction.appid == self.merchant.appid;
+            && self
+                .merchant
+                .is_ours(&transaction.mchid, &transaction.appid);
         if asked {
             Ok(transaction)
         } else {
@@ -294,7 +308,7 @@ impl Client {
         Ok(Some((bytes, hash)))
     }
 
-    async fn call(
+    pub(super) async fn call(
         &self,
         method: Method,
         target: &str,
@@ -395,7 +409,7 @@ async fn read_body(response: reqwest::Response, bytes_max: usize) -> Result<Vec<
     Ok(bytes)
 }
 
-fn read<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<T, Failure> {
+pub(super) fn read<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<T, Failure> {
     if answer.status != StatusCode::OK {
         return Err(Failure::Unreadable);
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use kit::config::ConfigError;
+use kit::sealed::PrivateKey as PrivateWordKey;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
@@ -35,6 +36,28 @@ pub struct WechatSettings {
     pub apiv3_key: SecretString,
     /// In front of `/wechat/notify/…`, where the provider reaches this service.
     pub notify_url: String,
+    /// The mini-program in which members pay inside WeChat; nobody does where it is absent.
+    #[serde(default)]
+    pub mini_program: Option<MiniProgramSettings>,
+}
+
+/// `[billing.wechat.mini_program]`. Each value may name a file, as those of `[billing.wechat]`.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MiniProgramSettings {
+    /// Bound to the merchant at the provider; identity signs members in by the same.
+    pub appid: String,
+    /// Opens what identity seals to billing: 32 random bytes in base64. Its public half is
+    /// identity's `wechat.payer_key`.
+    pub payer_key: SecretString,
+}
+
+impl fmt::Debug for MiniProgramSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MiniProgramSettings")
+            .field("appid", &self.appid)
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for WechatSettings {
@@ -58,6 +81,15 @@ pub struct Merchant {
     pub apiv3_key: ApiV3Key,
     /// Without a slash at its end; the route follows.
     pub notify_url: String,
+    pub mini_program: Option<MiniProgram>,
+}
+
+/// The mini-program in which members pay inside WeChat.
+#[derive(Debug)]
+pub struct MiniProgram {
+    pub appid: String,
+    /// Opens what names a payer.
+    pub payer_key: PrivateWordKey,
 }
 
 fn bad(field: &str, reason: &str) -> ConfigError {
@@ -105,6 +137,29 @@ fn address(field: &str, text: &str) -> Result<reqwest::Url, ConfigError> {
     }
 }
 
+/// A value of letters and digits.
+fn alphanumeric(field: &'static str, text: &str) -> Result<String, ConfigError> {
+    let text = value(field, text)?;
+    let fits = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    if fits {
+        Ok(text)
+    } else {
+        Err(bad(field, "must be letters and digits"))
+    }
+}
+
+impl MiniProgram {
+    fn load(settings: &MiniProgramSettings) -> Result<Self, ConfigError> {
+        let field = "mini_program.payer_key";
+        let key = value(field, settings.payer_key.expose_secret())?;
+        Ok(Self {
+            appid: alphanumeric("mini_program.appid", &settings.appid)?,
+            payer_key: PrivateWordKey::parse(&key.into())
+                .ok_or_else(|| bad(field, "must be 32 bytes in base64"))?,
+        })
+    }
+}
+
 impl Merchant {
     /// Reads the files that the settings name and checks everything that can be checked.
     ///
@@ -119,15 +174,6 @@ impl Merchant {
         if !(8..=10).contains(&mchid.len()) || !mchid.bytes().all(|b| b.is_ascii_digit()) {
             return Err(bad("mchid", "must be 8 to 10 digits"));
         }
-        let alphanumeric = |field: &'static str, text: &str| {
-            let text = value(field, text)?;
-            let fits = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric());
-            if fits {
-                Ok(text)
-            } else {
-                Err(bad(field, "must be letters and digits"))
-            }
-        };
         let key = value("merchant_key", settings.merchant_key.expose_secret())?;
         let platform_serial = value("platform_serial", &settings.platform_serial)?;
         let platform_key = value("platform_key", &settings.platform_key)?;
@@ -148,6 +194,18 @@ impl Merchant {
             apiv3_key: ApiV3Key::new(apiv3_key.as_bytes())
                 .ok_or_else(|| bad("apiv3_key", "must be exactly 32 bytes"))?,
             notify_url: notify_url.trim_end_matches('/').to_owned(),
+            mini_program: settings
+                .mini_program
+                .as_ref()
+                .map(MiniProgram::load)
+                .transpose()?,
         })
+    }
+
+    /// Whether the provider speaks of us: of our account, and of a name that it is bound to.
+    pub fn is_ours(&self, mchid: &str, appid: &str) -> bool {
+        let program = self.mini_program.as_ref();
+        mchid == self.mchid
+            && (appid == self.appid || program.is_some_and(|program| appid == program.appid))
     }
 }

@@ -2,21 +2,21 @@
 //!
 //! Every answer and notification is verified on its raw bytes before anything parses it. Nothing
 //! here is called inside a transaction, knows an order of ours, or keeps a payer's identity: the
-//! types read from the provider have no field for it.
+//! types read from the provider have no field for it, and what is told to it is told at once.
 
 mod bill;
 mod cipher;
 mod client;
+mod jsapi;
 mod merchant;
 mod message;
 mod signature;
 
 pub use bill::{Bill, BillError, Summary, parse as parse_bill};
 pub use cipher::{API_V3_KEY_BYTES, ApiV3Key, Sealed};
-pub use client::{
-    ANSWER_BYTES_MAX, Client, Failure, NativeOrder, REQUEST_SECONDS_MAX, RefundRequest,
-};
-pub use merchant::{Merchant, WechatSettings};
+pub use client::{ANSWER_BYTES_MAX, Client, Failure, NewOrder, REQUEST_SECONDS_MAX, RefundRequest};
+pub use jsapi::{PayCall, SIGN_TYPE};
+pub use merchant::{Merchant, MiniProgram, MiniProgramSettings, WechatSettings};
 pub use message::{
     Notification, RefundAnswer, RefundNotice, RefundStatus, TradeState, Transaction,
 };

@@ -12,6 +12,8 @@ mod books;
 mod closed;
 mod closing;
 mod explaining;
+mod jsapi;
+mod jsapi_life;
 mod notices;
 mod orders;
 mod paying;

@@ -173,7 +173,7 @@ async fn what_cannot_be_paid_says_why() {
         )
         .await;
     let error = &jsapi["data"]["payOrder"]["userErrors"][0];
-    assert_eq!(error["code"], "METHOD_UNAVAILABLE");
+    assert_eq!(error["code"], "PAYER_TOKEN_INVALID", "who pays is not said");
     world.advance(TimeDelta::minutes(16));
     world
         .until("closed", async || {

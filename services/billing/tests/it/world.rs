@@ -8,7 +8,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_graphql::{Request, Variables};
-use billing::domain::Method;
 use billing::graphql::BillingSchema;
 use billing::{ALL_MIGRATIONS, Billing, NAME, Settings, WechatSettings, due};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -30,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 pub(crate) const MCHID: &str = "1900000050";
+/// Opens what identity seals to billing.
+pub(crate) const PAYER_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Keys are made once and kept between runs; each test works on a copy.
@@ -130,6 +131,10 @@ pub(crate) fn settings(data: &Path, provider: &str, notify_url: &str) -> Setting
             platform_key: file(data.join("platform/public_key.pem")),
             apiv3_key: file(merchant.join("apiv3_key")).into(),
             notify_url: notify_url.to_owned(),
+            mini_program: Some(billing::wechat::MiniProgramSettings {
+                appid: file(data.join("mini_programs/50/appid")),
+                payer_key: PAYER_KEY.into(),
+            }),
         },
     }
 }
@@ -442,7 +447,6 @@ impl Drop for World {
 pub(crate) fn pay(order: Uuid, key: Uuid) -> billing::commands::PayOrder {
     billing::commands::PayOrder {
         order: order.into(),
-        method: Method::WechatNative,
         key,
     }
 }

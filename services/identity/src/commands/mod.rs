@@ -18,8 +18,10 @@ pub mod oidc_logins;
 pub mod operator;
 pub mod organisations;
 pub mod outside_logins;
+pub mod payer_tokens;
 pub mod people;
 pub mod role_proposals;
+pub mod phone_changes;
 pub mod roles;
 pub mod roster_commit;
 mod roster_list;
@@ -28,6 +30,7 @@ pub mod rosters;
 pub mod second_factor;
 pub mod second_factor_reset;
 pub mod tokens;
+pub mod verifications;
 
 use chrono::TimeDelta;
 use kit::{Result, Tx};
@@ -81,6 +84,12 @@ impl Failures {
     pub(crate) async fn count_all(&self, tx: &Tx, failed: usize) -> Result<bool> {
         metrics::counter!("bashu_identity_look_ups_failed_total").increment(failed as u64);
         let failed = i32::try_from(failed).unwrap_or(FAILURES_PER_HOUR_MAX + 1);
-        Ok(self.counter().add(tx, failed).await? <= FAILURES_PER_HOUR_MAX)
+        let in_hour = self.counter().add(tx, failed).await?;
+        if in_hour >= FAILURES_PER_HOUR_MAX && in_hour - failed < FAILURES_PER_HOUR_MAX {
+            metrics::counter!("bashu_identity_look_ups_locked_total").increment(1);
+            let Self(member) = self;
+            tracing::error!(%member, "too many did not match: look-ups are locked for the hour");
+        }
+        Ok(in_hour <= FAILURES_PER_HOUR_MAX)
     }
 }

@@ -21,3 +21,4 @@ pub mod roster;
 pub mod second_factor;
 pub mod subject;
 pub mod uscc;
+pub mod verification;

@@ -15,6 +15,7 @@ use super::organisations::Organisation;
 use super::outside_logins::LoginMethod;
 use super::roles::RoleHolding;
 use super::second_factor::SecondFactor;
+use super::verifications::IdentityVerification;
 use crate::domain::identifier::Phone;
 use crate::domain::membership::Standing;
 use crate::queries::logins::LoginView;
@@ -137,6 +138,26 @@ impl Member {
         let rows = queries::logins::methods_of(&identity.ctx, self.0.id).await?;
         let methods = rows.into_iter().map(LoginMethod::read);
         Ok(Some(methods.collect::<kit::Result<Vec<LoginMethod>>>()?))
+    }
+
+    /// Who one was verified to be, the last time it matched; nobody else's.
+    async fn verified_identity(&self, ctx: &Context<'_>) -> Result<Option<IdentityVerification>> {
+        let (identity, _) = request(ctx)?;
+        if !self.0.is_self {
+            return Ok(None);
+        }
+        let row = queries::verifications::matched(&identity.ctx, self.0.id).await?;
+        Ok(row.map(IdentityVerification::read).transpose()?)
+    }
+
+    /// One's own last verification, whatever came of it; nobody else's.
+    async fn last_verification(&self, ctx: &Context<'_>) -> Result<Option<IdentityVerification>> {
+        let (identity, _) = request(ctx)?;
+        if !self.0.is_self {
+            return Ok(None);
+        }
+        let row = queries::verifications::last(&identity.ctx, self.0.id).await?;
+        Ok(row.map(IdentityVerification::read).transpose()?)
     }
 
     /// One's own second factor; null where none is set up, and nobody else's.

@@ -13,12 +13,15 @@ pub mod oidc_logins;
 pub mod organisations;
 pub mod outside_logins;
 pub mod pass;
+pub mod payer_tokens;
 pub mod people;
 pub mod role_proposals;
+pub mod phone_changes;
 pub mod roles;
 pub mod roster_mutations;
 pub mod rosters;
 pub mod second_factor;
+pub mod verifications;
 
 use async_graphql::{EmptySubscription, MergedObject, Schema, SchemaBuilder};
 use kit::graphql::Mode;
@@ -56,6 +59,9 @@ pub struct Mutation(
     second_factor::SecondFactorMutation,
     outside_logins::OutsideLoginMutation,
     oidc_logins::OidcLoginMutation,
+    payer_tokens::PayerTokenMutation,
+    phone_changes::PhoneChangeMutation,
+    verifications::VerificationMutation,
     organisations::OrganisationMutation,
     people::MemberMutation,
     memberships::MembershipMutation,

@@ -103,6 +103,28 @@ pub async fn remove_all(tx: &Tx, member: MemberId) -> Result<u64> {
     .await
 }
 
+/// Who a person is to a mini-program, sealed under her data key.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct WechatRow {
+    pub id: Uuid,
+    pub data_key: Vec<u8>,
+    pub subject: Vec<u8>,
+}
+
+/// Who a person is to WeChat's mini-programs, the last that she linked first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn wechat_of(tx: &Tx, member: MemberId, limit: i64) -> Result<Vec<WechatRow>> {
+    tx.all(
+        "SELECT l.id, p.data_key, l.subject FROM login_method l JOIN person p USING (member)
+         WHERE l.member = $1 AND l.kind = 'wechat'
+         ORDER BY l.created_at DESC, l.id DESC LIMIT $2",
+        [member.0.into(), limit.into()],
+    )
+    .await
+}
+
 /// Takes a way to sign in away that is no phone; whether it was there.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ pub mod memberships;
 pub mod notices;
 pub mod organisations;
 pub mod people;
+pub mod phone_changes;
 pub mod resync;
 pub mod reviews;
 pub mod role_proposals;
@@ -20,6 +21,7 @@ pub mod roster_people;
 pub mod roster_rows;
 pub mod rosters;
 pub mod second_factors;
+pub mod verifications;
 
 use kit::Error;
 

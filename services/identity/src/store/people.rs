@@ -261,6 +261,19 @@ pub async fn remove_login_methods(tx: &Tx, member: MemberId) -> Result<()> {
     Ok(())
 }
 
+/// Takes a person's phone away.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remove_phone(tx: &Tx, member: MemberId) -> Result<()> {
+    tx.execute(
+        "DELETE FROM login_method WHERE member = $1 AND kind = 'phone'",
+        [member.0.into()],
+    )
+    .await?;
+    Ok(())
+}
+
 /// An active person, locked so that she stays so.
 ///
 /// # Errors

@@ -174,6 +174,9 @@ impl Play<'_> {
         });
         self.act(&nobody, "linkLogin", "", link).await;
         let caller = caller_of(&enter().await["tokens"]);
+        let key = json!({ "idempotencyKey": Uuid::from_u128(4) });
+        self.act(&caller, "issuePayerToken", "payerToken { token }", key)
+            .await;
         let methods = "{ me { loginMethods { id kind } } }";
         let methods = self.world.run(&caller, methods, json!({})).await;
         let mut methods = methods["loginMethods"].as_array().unwrap().iter();
@@ -196,8 +199,28 @@ impl Play<'_> {
         assert_eq!(self.world.count(unknown).await, 2, "one of each party");
     }
 
+    /// Another phone, by both.
+    async fn phones(&self) {
+        let (old, new) = (number_of_phone(12), "13700000012");
+        self.world.advance(61);
+        let (_, caller) = self.sign_in(&old).await;
+        self.world.advance(61);
+        let ask = json!({ "phone": new, "idempotencyKey": Uuid::from_u128(6) });
+        self.act(&caller, "requestPhoneChange", "expiresAt", ask)
+            .await;
+        let (old, new) = (self.world.code(&old).await, self.world.code(new).await);
+        let both = json!({ "oldCode": old, "newCode": new });
+        self.act(&caller, "changePhone", "memberId", both).await;
+    }
+
     async fn consents_and_notices(&self, member: MemberId) {
         let who = self.world.as_member(member);
+        let claim = json!({
+            "name": name(1), "documentType": "RESIDENT_ID", "documentNumber": number(1),
+            "idempotencyKey": Uuid::from_u128(5),
+        });
+        self.act(&who, "verifyIdentity", "verification { state }", claim)
+            .await;
         let key = Uuid::from_u128(2);
         let give = json!({ "purpose": "NOTICE_SMS", "textVersion": 1, "idempotencyKey": key });
         self.act(&who, "giveConsent", "", give).await;
@@ -270,6 +293,7 @@ async fn every_mutation_leaves_its_row() {
     let world = World::with(Settings {
         wechat: Some(parties.mini_program()),
         oidc: vec![parties.issuer("federation")],
+        verification: Some(parties.verification()),
         ..settings(&parties.url)
     });
     let Holder {
@@ -302,6 +326,7 @@ async fn every_mutation_leaves_its_row() {
     play.logins().await;
     play.second_factors().await;
     play.outside_logins(&parties, &clock).await;
+    play.phones().await;
     play.consents_and_notices(member).await;
     acts.assert_complete();
 }

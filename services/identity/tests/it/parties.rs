@@ -3,8 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use identity::oidc::IssuerSettings;
+use identity::verifier::VerificationSettings;
 use identity::wechat::MiniProgramSettings;
+use kit::sealed::PrivateKey;
 use reqwest::{Url, redirect};
 use sandbox::{Clock, Config, Sandbox};
 use serde_json::{Value, json};
@@ -23,6 +27,11 @@ pub(crate) struct Parties {
 pub(crate) struct Back {
     pub(crate) state: String,
     pub(crate) code: String,
+}
+
+/// Billing's own half of what payers are sealed to it by.
+pub(crate) fn payer_key() -> PrivateKey {
+    PrivateKey::parse(&STANDARD.encode([7; 32]).into()).unwrap()
 }
 
 impl Parties {
@@ -61,7 +70,37 @@ impl Parties {
             url: format!("{}/", self.url),
             appid: self.kept("mini_programs/50/appid"),
             secret: self.kept("mini_programs/50/secret").into(),
+            payer_key: Some(payer_key().public().text()),
         }
+    }
+
+    pub(crate) fn verification(&self) -> VerificationSettings {
+        VerificationSettings {
+            url: self.url.clone(),
+            secret_id: self.kept("verification/secret_id"),
+            secret_key: self.kept("verification/secret_key").into(),
+        }
+    }
+
+    /// The key of the union's SMS account.
+    pub(crate) fn sms_key(&self) -> String {
+        self.kept("sms/50.key").trim().to_owned()
+    }
+
+    /// What a phone was sent.
+    pub(crate) async fn inbox(&self, phone: &str) -> Vec<Value> {
+        let url = format!("{}/sms/inbox?phone={phone}", self.url);
+        let answer = self.http.get(url).send().await.unwrap();
+        let answer: Value = answer.json().await.unwrap();
+        answer["messages"].as_array().unwrap().clone()
+    }
+
+    /// Tells the service that verifies persons something; its answer.
+    pub(crate) async fn tell(&self, path: &str, told: Value) -> Value {
+        let url = format!("{}/sandbox/{path}", self.url);
+        let answer = self.http.post(url).json(&told).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.status());
+        answer.json().await.unwrap_or(Value::Null)
     }
 
     pub(crate) fn issuer(&self, name: &str) -> IssuerSettings {

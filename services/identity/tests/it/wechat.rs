@@ -213,6 +213,7 @@ async fn where_there_is_none_nobody_signs_in_so() {
         url: "http://127.0.0.1:9".to_owned(),
         appid: "wx50".to_owned(),
         secret: "secret".into(),
+        payer_key: None,
     };
     let world = World::with(Settings {
         wechat: Some(wechat),

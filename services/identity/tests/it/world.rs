@@ -67,6 +67,7 @@ pub(crate) fn settings(sms_url: &str) -> Settings {
         },
         wechat: None,
         oidc: Vec::new(),
+        verification: None,
         root_key_file: None,
         second_factor_optional: false,
         codes_per_address_hour_max: 1_000,

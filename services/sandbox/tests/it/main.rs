@@ -11,6 +11,7 @@
 
 mod bills;
 mod harness;
+mod idcheck;
 mod notifications;
 mod oidc;
 mod orders;

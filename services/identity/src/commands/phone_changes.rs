@@ -1,0 +1,223 @@
+//! Another phone, by a person herself: both phones are sent a code, and both codes are shown. Who
+//! has only a token, or only one of the phones, changes nothing.
+//!
+//! The codes are login codes, with their limits and their wrong guesses: to the old phone one that
+//! would sign in as well, to the new phone one that signs nobody in. A phone that is another's is
+//! sent nothing, and nobody is told so.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use kit::access::{self, Caller, Member};
+use kit::due::NewDue;
+use kit::once::{self, Once, Request};
+use kit::types::MemberId;
+use kit::{Error, Result, Tx};
+use subtle::ConstantTimeEq;
+use uuid::Uuid;
+
+use super::logins::{proven, withdraw_all};
+use super::people::seal_phone;
+use super::settled;
+use crate::domain::code::{self, CODE_SECONDS, Guess};
+use crate::domain::identifier::Phone;
+use crate::error::Refusal;
+use crate::store::limits::Counter;
+use crate::store::logins::{self as codes, CodeRow, Reason};
+use crate::store::people::{self, Blind};
+use crate::store::phone_changes::{self as store, ChangeRow};
+use crate::store::second_factors;
+use crate::vault::{Cell, SealingKey};
+use crate::{Identity, due};
+
+/// Changes of phone that one person may ask for in a day.
+pub const PHONE_CHANGES_PER_DAY_MAX: i32 = 5;
+
+/// `requestPhoneChange`: both phones are sent a code; until when they are good.
+///
+/// # Errors
+/// Unauthenticated; refused where her second factor was not shown, the phone is the one she has, or
+/// codes were asked for too often.
+pub async fn request_phone_change(
+    identity: &Identity,
+    caller: &Caller,
+    new: &Phone,
+    key: Uuid,
+) -> Result<DateTime<Utc>> {
+    let blind = identity.vault.blind_phone(new);
+    identity
+        .ctx
+        .db
+        .tx("request_phone_change", async |tx| {
+            let member = access::member(tx, caller).await?;
+            if second_factors::confirmed(tx, member.id).await?.is_some() {
+                access::stepped_up(tx, caller)?;
+            }
+            let (data_key, old) = own_phone(identity, tx, member.id).await?;
+            let request = Request {
+                caller: member.id.0,
+                key,
+                // Of the keyed hash: the hash of a phone alone would tell it.
+                hash: once::hash("request_phone_change", &[&hex::encode(blind)]),
+            };
+            match once::begin(tx, &request).await? {
+                Once::First => {}
+                Once::Done(outcome) => return expiry(&outcome),
+                Once::Refused(code) => {
+                    return Err(Refusal::from_code(&code)
+                        .ok_or_else(|| Error::internal("a refusal of no known code"))?
+                        .into());
+                }
+            }
+            if old.as_str() == new.as_str() {
+                return Err(Refusal::PhoneUnchanged.into());
+            }
+            ask(identity, tx, member, (&data_key, &old, new)).await
+        })
+        .await
+}
+
+async fn ask(
+    identity: &Identity,
+    tx: &Tx,
+    member: Member,
+    (data_key, old, new): (&SealingKey, &Phone, &Phone),
+) -> Result<DateTime<Utc>> {
+    let too_many = || kit::Refusal::from(Refusal::TooManyCodes).transient();
+    let in_day = Counter {
+        scope: "phone_change_day",
+        subject: member.id.0.as_bytes(),
+        window: TimeDelta::days(1),
+    };
+    if in_day.add(tx, 1).await? > PHONE_CHANGES_PER_DAY_MAX {
+        return Err(too_many().into());
+    }
+    let blinds = [old, new].map(|phone| identity.vault.blind_phone(phone));
+    let mut sent = [Uuid::nil(); 2];
+    for (blind, id) in blinds.iter().zip(&mut sent) {
+        let mut row = codes::lock_or_make_code(tx, blind).await?;
+        row.asked_at = code::ask(&row.asked_at, tx.now()).map_err(|_| too_many())?;
+        row.id = tx.uuid();
+        row.created_at = tx.now();
+        row.wrong = 0;
+        row.used_at = None;
+        codes::save_code(tx, &row).await?;
+        tx.plan(NewDue::new(due::SMS_LOGIN_CODE, row.id, tx.now()));
+        *id = row.id;
+    }
+    let id = tx.uuid();
+    let row = ChangeRow {
+        id,
+        member: member.id.0,
+        phone: data_key.seal(tx.ids(), change_cell(id), new.as_str().as_bytes())?,
+        old_code: sent[0],
+        new_code: sent[1],
+        expires_at: tx.now() + TimeDelta::seconds(CODE_SECONDS),
+    };
+    store::ask(tx, &row, &blinds[1]).await?;
+    tx.audit(member.audit("request_phone_change", id));
+    once::finish(tx, &row.expires_at.timestamp_millis().to_be_bytes())?;
+    Ok(row.expires_at)
+}
+
+/// An outcome as it was written: until when the codes are good.
+fn expiry(outcome: &[u8]) -> Result<DateTime<Utc>> {
+    let millis = outcome.try_into().map(i64::from_be_bytes);
+    let instant = millis.ok().and_then(DateTime::from_timestamp_millis);
+    instant.ok_or_else(|| Error::internal("a change of phone has no end"))
+}
+
+/// `changePhone`: the codes of both phones are shown, and the new one is hers from now on. All her
+/// other logins end.
+///
+/// # Errors
+/// Unauthenticated; refused when a code is wrong, over, used or guessed at too often, no change was
+/// asked for, or the phone is another's.
+pub async fn change_phone(
+    identity: &Identity,
+    caller: &Caller,
+    (old_code, new_code): (&str, &str),
+) -> Result<MemberId> {
+    let result = identity
+        .ctx
+        .db
+        .tx("change_phone", async |tx| {
+            let member = access::member(tx, caller).await?;
+            let (data_key, old) = own_phone(identity, tx, member.id).await?;
+            let Some(change) = store::lock(tx, member.id).await? else {
+                return Ok(Err(Refusal::CodeExpired));
+            };
+            let digits = data_key.open_text(change_cell(change.id), &change.phone)?;
+            let new = Phone::stored(digits);
+            // The new one first: a wrong guess at it leaves the old one's code as it is.
+            let shown = match shown(identity, tx, (&new, change.new_code), new_code).await? {
+                Ok(shown) => shown,
+                Err(why) => return Ok(Err(why)),
+            };
+            if let Err(why) = proven(tx, &identity.vault, &old, old_code).await? {
+                return Ok(Err(why));
+            }
+            let used_at = Some(tx.now());
+            codes::save_code(tx, &CodeRow { used_at, ..shown }).await?;
+            people::remove_phone(tx, member.id).await?;
+            let row = seal_phone(tx, &identity.vault, &data_key, member.id.0, &new)?;
+            people::insert_phones(tx, vec![row]).await?;
+            store::remove(tx, member.id).await?;
+            let kept = Some(member.login);
+            let ended = withdraw_all(tx, member.id, kept, Reason::PhoneChanged).await?;
+            tx.audit(
+                member
+                    .audit("change_phone", member.id)
+                    .detail(serde_json::json!({ "logins": ended })),
+            );
+            Ok(Ok(member.id))
+        })
+        .await;
+    match settled(result) {
+        Err(error) if error.constraint().as_deref() == Some("login_method_blind_unique") => {
+            Err(Refusal::PersonNotMatched.into())
+        }
+        other => other,
+    }
+}
+
+/// Whether this is the code that the new phone was sent for this change. It stays good until both
+/// are right: what uses it up is the change.
+async fn shown(
+    identity: &Identity,
+    tx: &Tx,
+    (phone, sent): (&Phone, Uuid),
+    given: &str,
+) -> Result<std::result::Result<CodeRow, Refusal>> {
+    let blind: Blind = identity.vault.blind_phone(phone);
+    let right = code::digits(&identity.vault.code_hash(sent, &blind));
+    let same = right.as_bytes().ct_eq(given.as_bytes()).into();
+    let row = codes::lock_code(tx, &blind).await?;
+    let Some(mut row) = row.filter(|row| row.id == sent) else {
+        return Ok(Err(Refusal::CodeExpired));
+    };
+    match row.code().guess(same, tx.now()) {
+        Guess::Refused(why) => Ok(Err(why)),
+        Guess::Wrong(count) => {
+            row.wrong = count;
+            codes::save_code(tx, &row).await?;
+            Ok(Err(Refusal::CodeWrong))
+        }
+        Guess::Right => Ok(Ok(row)),
+    }
+}
+
+/// The phone that a person signs in with, and her data key.
+async fn own_phone(identity: &Identity, tx: &Tx, member: MemberId) -> Result<(SealingKey, Phone)> {
+    let person = people::active(tx, member).await?;
+    let person = person.ok_or(Refusal::MemberNotFound)?;
+    let phone = people::phone(tx, member).await?;
+    let phone = phone.ok_or(Refusal::PhoneAbsent)?;
+    let key = identity.vault.data_key(person.member, &person.data_key)?;
+    let cell = Cell::new("login_method", "subject", phone.id);
+    let digits = key.open_text(cell, &phone.subject)?;
+    Ok((key, Phone::stored(digits)))
+}
+
+/// What the new phone of a change is sealed as.
+pub(crate) const fn change_cell(change: Uuid) -> Cell {
+    Cell::new("phone_change", "phone", change)
+}
