@@ -17,6 +17,7 @@ pub mod queries;
 pub mod rest;
 pub mod roster;
 pub mod signing;
+pub mod spelling;
 pub mod store;
 pub mod totp;
 pub mod vault;
@@ -78,6 +79,10 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration {
         name: "identity_0008",
         sql: include_str!("../migrations/0008_notices.sql"),
+    },
+    Migration {
+        name: "identity_0011",
+        sql: include_str!("../migrations/0011_search.sql"),
     },
 ];
 

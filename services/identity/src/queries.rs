@@ -7,6 +7,7 @@ pub mod logins;
 pub mod notices;
 pub mod reviews;
 pub mod rosters;
+pub mod search;
 
 use chrono::{DateTime, Utc};
 use kit::access::{self, Caller};
@@ -25,7 +26,7 @@ use crate::domain::organisation::Organisation;
 use crate::store::organisations::{COLUMNS, Row as OrganisationRow};
 use crate::store::people::{self, MEMBERSHIP_COLUMNS, MembershipRow};
 use crate::store::roles::{self, Held};
-use crate::vault::{Cell, Vault};
+use crate::vault::{Cell, SealingKey, Vault};
 
 /// Roles of one person that are shown, at most: nobody holds more.
 const ROLES_MAX: i64 = 100;
@@ -84,7 +85,12 @@ pub async fn member(
         .await
 }
 
-async fn may_see(tx: &Tx, reader: access::Member, id: MemberId) -> Result<bool> {
+/// Whether somebody may see another person at all: an operator, or an officer over an organisation
+/// that she is in.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn may_see(tx: &Tx, reader: access::Member, id: MemberId) -> Result<bool> {
     #[derive(FromQueryResult)]
     struct Found {
         found: bool,
@@ -127,12 +133,7 @@ async fn profile(tx: &Tx, vault: &Vault, id: MemberId, is_self: bool) -> Result<
     };
     let document = match people::documents(tx, id).await?.into_iter().next() {
         None => None,
-        Some(row) => {
-            let number = key.open_text(Cell::new("document", "number", row.id), &row.number)?;
-            let kind = DocumentKind::from_code(row.kind)
-                .ok_or_else(|| Error::internal("a document of an unknown kind"))?;
-            Some(Document::stored(kind, number))
-        }
+        Some(row) => Some(read_document(&key, row.id, row.kind, &row.number)?),
     };
     let name = stored_name(vault, &row)?;
     Ok(Some(Profile {
@@ -143,6 +144,13 @@ async fn profile(tx: &Tx, vault: &Vault, id: MemberId, is_self: bool) -> Result<
         created_at: created.created_at,
         is_self,
     }))
+}
+
+fn read_document(key: &SealingKey, id: Uuid, kind: i16, number: &[u8]) -> Result<Document> {
+    let number = key.open_text(Cell::new("document", "number", id), number)?;
+    let kind = DocumentKind::from_code(kind)
+        .ok_or_else(|| Error::internal("a document of an unknown kind"))?;
+    Ok(Document::stored(kind, number))
 }
 
 /// A membership with the organisation it is in.

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::domain::identifier::{Document, Phone};
+use crate::domain::search::Term;
 use crate::domain::subject::Subject;
 
 /// The first byte of a ciphertext: the only format so far.
@@ -212,6 +213,18 @@ impl Vault {
             self.blind.as_slice(),
             &[b"phone\0", phone.as_str().as_bytes()],
         )
+    }
+
+    /// What a beginning of a name, or all of it, is found by: the first 64 bits, so that the index
+    /// of all of them stays small.
+    pub fn blind_term(&self, term: &Term) -> i64 {
+        let kind = [term.kind().code()];
+        let hash = hmac(
+            self.blind.as_slice(),
+            &[b"search\0", &kind, term.text().as_bytes()],
+        );
+        let [a, b, c, d, e, f, g, h, ..] = hash;
+        i64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 
     /// What is found by whom another party names.

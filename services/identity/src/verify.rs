@@ -34,6 +34,14 @@ pub const INVARIANTS: &[Invariant] = &[
               WHERE (m.state = 'active') <> (p.member IS NOT NULL)",
     },
     Invariant {
+        id: "identity.people_are_found",
+        zh: "按现行规则建立索引的人都有检索词",
+        en: "who counts as indexed by name has terms to be found by, and nobody else has any",
+        sql: "SELECT p.member::text AS subject, 'of version ' || p.search_version AS problem
+              FROM person p WHERE (p.search_version > 0) <> EXISTS
+                (SELECT 1 FROM search_term s WHERE s.member = p.member)",
+    },
+    Invariant {
         id: "identity.operators_at_root",
         zh: "运维角色只在本级总工会授予",
         en: "operators are held at the root alone",

@@ -23,6 +23,8 @@ pub mod roster_commit;
 mod roster_list;
 pub mod roster_work;
 pub mod rosters;
+pub mod search_terms;
+pub mod searches;
 pub mod second_factor;
 pub mod second_factor_reset;
 pub mod tokens;

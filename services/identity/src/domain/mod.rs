@@ -1,5 +1,5 @@
 //! What identity decides, as pure functions: identifiers and names, the organisation tree, roles,
-//! rosters, consents, notices, login codes, refresh tokens, second factors, signing keys, and what a
+//! rosters, searches, consents, notices, login codes, refresh tokens, second factors, signing keys, and what a
 //! credential says.
 //!
 //! Nothing here reads a clock, a database or a key; time and loaded rows come in as values.
@@ -17,6 +17,7 @@ pub mod origin;
 pub mod review;
 pub mod role;
 pub mod roster;
+pub mod search;
 pub mod second_factor;
 pub mod subject;
 pub mod uscc;

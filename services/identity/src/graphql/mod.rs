@@ -17,6 +17,7 @@ pub mod people;
 pub mod roles;
 pub mod roster_mutations;
 pub mod rosters;
+pub mod search;
 pub mod second_factor;
 
 use async_graphql::{EmptySubscription, MergedObject, Schema, SchemaBuilder};
@@ -43,6 +44,7 @@ pub struct Query(
     memberships::ReviewQuery,
     organisations::OrganisationQuery,
     rosters::RosterQuery,
+    search::SearchQuery,
     node::NodeQuery,
 );
 
@@ -55,6 +57,7 @@ pub struct Mutation(
     oidc_logins::OidcLoginMutation,
     organisations::OrganisationMutation,
     people::MemberMutation,
+    search::SearchMutation,
     memberships::MembershipMutation,
     roles::RoleMutation,
     roster_mutations::RosterMutation,

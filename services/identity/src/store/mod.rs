@@ -17,6 +17,7 @@ pub mod roles;
 pub mod roster_people;
 pub mod roster_rows;
 pub mod rosters;
+pub mod search;
 pub mod second_factors;
 
 use kit::Error;

@@ -9,8 +9,9 @@ use kit::{Result, Tx};
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
-use super::broken;
+use super::{broken, search};
 use crate::domain::membership::{Membership, Standing};
+use crate::domain::search::SEARCH_VERSION;
 
 /// Thirty-two bytes that a number is found by.
 pub type Blind = [u8; 32];
@@ -29,6 +30,8 @@ pub struct NewPersonRow {
     pub person: PersonRow,
     pub document: Option<NewDocumentRow>,
     pub phone: Option<NewPhoneRow>,
+    /// What she is found by, see `store::search`.
+    pub terms: Vec<i64>,
 }
 
 /// A document to be added, its number sealed.
@@ -168,11 +171,18 @@ pub async fn insert(tx: &Tx, people: &[NewPersonRow]) -> Result<()> {
     )
     .await?;
     tx.execute(
-        "INSERT INTO person (member, data_key, name)
-         SELECT * FROM UNNEST($1::uuid[], $2::bytea[], $3::bytea[])",
-        [ids.into(), data_keys.into(), names.into()],
+        "INSERT INTO person (member, data_key, name, search_version)
+         SELECT m, k, n, $4 FROM UNNEST($1::uuid[], $2::bytea[], $3::bytea[]) AS t (m, k, n)",
+        [
+            ids.into(),
+            data_keys.into(),
+            names.into(),
+            SEARCH_VERSION.into(),
+        ],
     )
     .await?;
+    let terms = people.iter().map(|new| (new.person.member, &new.terms));
+    search::insert(tx, terms).await?;
     insert_documents(tx, people).await?;
     let phones: Vec<NewPhoneRow> = people.iter().filter_map(|new| new.phone.clone()).collect();
     insert_phones(tx, phones).await
