@@ -14,7 +14,7 @@ use crate::vault::Vault;
 pub const CHUNK_ROWS: i64 = 500;
 
 /// What a person of this name is found by.
-pub(crate) fn terms_of(vault: &Vault, name: &PersonName) -> Vec<i64> {
+pub fn terms_of(vault: &Vault, name: &PersonName) -> Vec<i64> {
     let terms = terms(name, &readings(name));
     terms.iter().map(|term| vault.blind_term(term)).collect()
 }

@@ -57,6 +57,8 @@ impl Play<'_> {
         let member = added["membership"]["member"]["id"].clone();
         let list = json!({ "organisationId": union, "people": [person(12), person(13)] });
         self.act(officer, "addMemberships", "", list).await;
+        let show = json!({ "memberId": member, "purpose": "CORRECT" });
+        self.act(officer, "showMember", "", show).await;
         let phone = json!({ "memberId": member, "phone": "13700000001" });
         self.act(&operator, "setPhone", "", phone).await;
         let grant = json!({ "memberId": member, "organisationId": union, "role": "AUDITOR" });

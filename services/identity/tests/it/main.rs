@@ -32,6 +32,7 @@ mod resync;
 mod reviews;
 mod rosters;
 mod rosters_guarded;
+mod search;
 mod second_factor;
 mod second_factor_life;
 mod second_factor_races;

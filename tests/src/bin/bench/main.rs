@@ -10,6 +10,7 @@ mod figure;
 mod growth;
 mod join;
 mod limits;
+mod member;
 mod memory;
 mod observe;
 mod page;
@@ -56,7 +57,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = ".dev/bin/release/bashu-gateway")]
     gateway: std::path::PathBuf,
     /// Parts to run, all of them when none is named: limits, redeem, buy, pay, memory, growth,
-    /// relay, join, verify
+    /// relay, join, verify, member
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Seconds of each measured run
@@ -74,8 +75,8 @@ pub(crate) struct Args {
 }
 
 /// The parts, in the order in which they run: what fills tables comes last.
-const PARTS: [&str; 9] = [
-    "limits", "verify", "join", "redeem", "buy", "pay", "memory", "relay", "growth",
+const PARTS: [&str; 10] = [
+    "limits", "verify", "join", "redeem", "buy", "pay", "memory", "relay", "growth", "member",
 ];
 /// The parts that ask no service of the union anything.
 const ALONE: [&str; 4] = ["limits", "verify", "join", "relay"];
@@ -225,6 +226,7 @@ async fn one(bench: &Bench, part: &str) -> Result<Vec<Figure>> {
         "pay" => pay::run(bench).await,
         "relay" => relay::run(bench).await,
         "join" => join::run(bench).await,
-        _ => growth::run(bench).await,
+        "growth" => growth::run(bench).await,
+        _ => member::run(bench).await,
     }
 }
