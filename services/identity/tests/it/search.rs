@@ -156,7 +156,7 @@ async fn nobody_else_s_people_are_found() {
     }
     let membership = "SELECT id::text AS name FROM membership WHERE member = ";
     let id = world.names(&format!("{membership} '{zhang}'")).await;
-    let id = GlobalId::of_uuid("Membership", id[0].parse().unwrap()).to_string();
+    let id = GlobalId::of_uuid("Membership", id[0].parse::<Uuid>().unwrap()).to_string();
     let input = json!({ "membershipId": id, "how": "LEFT" });
     let ended = world.mutate(&officer, "endMembership", "", input).await;
     assert_eq!(codes(&ended), [""; 0]);
