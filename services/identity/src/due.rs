@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::Identity;
 use crate::commands::{
-    keys, memberships, notices, roster_work, rosters, search_terms, second_factor,
+    keys, memberships, merges, notices, roster_work, rosters, search_terms, second_factor,
     second_factor_reset,
 };
 use crate::domain::code::{self, CODE_SECONDS, Code};
@@ -52,6 +52,9 @@ pub const NOTICE_EXPIRING: &str = "notice_expiring";
 
 /// Makes what people are found by, for those who have none yet.
 pub const SEARCH_TERMS: &str = "search_terms";
+
+/// Ends a merge that no second operator asked for; the subject is its id.
+pub const MERGE_EXPIRY: &str = "merge_expiry";
 
 /// How often identity says that it is there, in seconds. Others refuse offices after a minute.
 pub const HEARTBEAT_SECONDS: u64 = 5;
@@ -97,6 +100,10 @@ impl Work for Jobs {
                 Ok(After::At(
                     ctx.clock.now() + TimeDelta::seconds(SWEEP_SECONDS),
                 ))
+            }
+            MERGE_EXPIRY => {
+                merges::expire(ctx, subject(job)?).await?;
+                Ok(After::Done)
             }
             SEARCH_TERMS => {
                 let made = search_terms::make_terms(ctx, &identity.vault).await?;

@@ -202,6 +202,30 @@ refusals! {
     ResetOfOwn "RESET_OF_OWN" "memberId"
         "不能重置自己的动态口令，须由另外两名运维人员办理。"
         "One's own second factor is reset by two other operators.";
+    MergeOfOne "MERGE_OF_ONE" "mergedId"
+        "两条档案是同一条，无需合并。"
+        "Both are the same record.";
+    MergeOfOwn "MERGE_OF_OWN" "mergedId"
+        "不能合并或拆分自己的档案，须由另外两名运维人员办理。"
+        "One's own record is merged and split by other operators.";
+    MergePending "MERGE_PENDING" "mergedId"
+        "该档案已申请并入另一档案，正待另一名运维人员确认。"
+        "A merge of this record into another one waits already.";
+    MergedBefore "MERGED_BEFORE" "mergedId"
+        "已有其他档案并入该档案，请以它为保留档案。"
+        "Others were merged into this record; let it be the one that stays.";
+    HoldsRole "HOLDS_ROLE" "mergedId"
+        "该档案仍担任角色，请先撤销。"
+        "This record still holds roles; please withdraw them first.";
+    DocumentsDiffer "DOCUMENTS_DIFFER" "mergedId"
+        "两条档案各有同类证件，不是同一人，或其中一个号码有误。"
+        "Both have a document of one kind: two people, or one number is wrong.";
+    MergeNotFound "MERGE_NOT_FOUND" "mergedId"
+        "该档案没有合并，或已经拆分。"
+        "This record was not merged, or is split again.";
+    UndoOver "UNDO_OVER" "mergedId"
+        "合并已超过三十天，不能撤销。"
+        "The merge was more than thirty days ago and stays.";
     NothingUsable "NOTHING_USABLE" ""
         "该会员目前没有可用的年票或凭证。"
         "The member has no pass or other right that can be used now.";

@@ -84,6 +84,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "identity_0011",
         sql: include_str!("../migrations/0011_search.sql"),
     },
+    Migration {
+        name: "identity_0012",
+        sql: include_str!("../migrations/0012_merges.sql"),
+    },
 ];
 
 /// All that this database needs, in order.

@@ -12,6 +12,7 @@ pub mod logins;
 pub(crate) mod matching;
 pub mod members;
 pub mod memberships;
+pub mod merges;
 pub mod notices;
 pub mod oidc_logins;
 pub mod operator;

@@ -1,6 +1,6 @@
 //! What identity decides, as pure functions: identifiers and names, the organisation tree, roles,
-//! rosters, searches, consents, notices, login codes, refresh tokens, second factors, signing keys, and what a
-//! credential says.
+//! rosters, searches, merges, consents, notices, login codes, refresh tokens, second factors,
+//! signing keys, and what a credential says.
 //!
 //! Nothing here reads a clock, a database or a key; time and loaded rows come in as values.
 
@@ -9,6 +9,7 @@ pub mod consent;
 pub mod identifier;
 pub mod keys;
 pub mod membership;
+pub mod merge;
 pub mod mint;
 pub mod name;
 pub mod notice;

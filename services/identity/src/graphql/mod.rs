@@ -7,6 +7,7 @@ pub mod input;
 pub mod logins;
 pub mod members;
 pub mod memberships;
+pub mod merges;
 pub mod node;
 pub mod notices;
 pub mod oidc_logins;
@@ -58,6 +59,7 @@ pub struct Mutation(
     organisations::OrganisationMutation,
     people::MemberMutation,
     search::SearchMutation,
+    merges::MergeMutation,
     memberships::MembershipMutation,
     roles::RoleMutation,
     roster_mutations::RosterMutation,

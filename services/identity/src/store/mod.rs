@@ -8,6 +8,7 @@ pub mod limits;
 pub mod login_methods;
 pub mod logins;
 pub mod memberships;
+pub mod merges;
 pub mod notices;
 pub mod organisations;
 pub mod people;

@@ -116,14 +116,15 @@ struct FoundPhone {
     member: Uuid,
 }
 
-/// Whose phones these are.
+/// Whose phones these are; that of a record that was merged is who she is now.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn by_phones(tx: &Tx, blinds: &[Blind]) -> Result<HashMap<Blind, Uuid>> {
     let rows = tx
         .all::<FoundPhone>(
-            "SELECT blind, member FROM login_method WHERE blind = ANY ($1)",
+            "SELECT l.blind, COALESCE(m.merged_into, m.id) AS member
+             FROM login_method l JOIN member m ON m.id = l.member WHERE l.blind = ANY ($1)",
             [vectors(blinds).into()],
         )
         .await?;
@@ -279,6 +280,18 @@ pub async fn active(tx: &Tx, member: MemberId) -> Result<Option<PersonRow>> {
     tx.one(
         "SELECT p.member, p.data_key, p.name FROM person p JOIN member m ON m.id = p.member
          WHERE m.id = $1 AND m.state = 'active' FOR SHARE OF m",
+        [member.0.into()],
+    )
+    .await
+}
+
+/// A person as the vault keeps her, whatever her state; nothing is locked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn kept(tx: &Tx, member: MemberId) -> Result<Option<PersonRow>> {
+    tx.one(
+        "SELECT member, data_key, name FROM person WHERE member = $1",
         [member.0.into()],
     )
     .await

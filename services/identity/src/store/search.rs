@@ -126,8 +126,9 @@ pub async fn in_subtree(
 /// When the database fails.
 pub async fn outdated(tx: &Tx, version: i16, limit: i64) -> Result<Vec<PersonRow>> {
     tx.all(
-        "SELECT member, data_key, name FROM person WHERE search_version < $1
-         ORDER BY search_version, member LIMIT $2 FOR UPDATE SKIP LOCKED",
+        "SELECT p.member, p.data_key, p.name FROM person p JOIN member m ON m.id = p.member
+         WHERE p.search_version < $1 AND m.state = 'active'
+         ORDER BY p.search_version, p.member LIMIT $2 FOR UPDATE OF p SKIP LOCKED",
         [version.into(), limit.into()],
     )
     .await
@@ -157,10 +158,7 @@ pub async fn replace(tx: &Tx, version: i16, people: &[(Uuid, Vec<i64>)]) -> Resu
 ///
 /// # Errors
 /// When the database fails.
-pub async fn insert<'a>(
-    tx: &Tx,
-    people: impl Iterator<Item = (Uuid, &'a Vec<i64>)>,
-) -> Result<()> {
+pub async fn insert<'a>(tx: &Tx, people: impl Iterator<Item = (Uuid, &'a Vec<i64>)>) -> Result<()> {
     let mut rows: Vec<(i64, Uuid)> = people
         .flat_map(|(member, terms)| terms.iter().map(move |term| (*term, member)))
         .collect();

@@ -83,6 +83,31 @@ impl Play<'_> {
         self.act(officer, "endMembership", "", end).await;
     }
 
+    /// Two records of one person, merged by two operators and split again.
+    async fn merges(&self, union: &str) {
+        let operator = self.world.as_operator();
+        let second = self.world.person(union, 41).await;
+        let root = GlobalId::of_uuid("Organisation", self.world.root_id().0).to_string();
+        let _ = self.world.grant(second, &root, "OPERATOR").await;
+        let second = self.world.as_member(second);
+        let mut records = Vec::new();
+        for (kind, number) in [("PASSPORT", "E12345678"), ("RESIDENT_ID", &number(42))] {
+            let person = json!({ "name": name(42), "documentType": kind,
+                "documentNumber": number });
+            let input = json!({ "organisationId": union, "person": person });
+            let selection = "membership { member { id } }";
+            let made = self.act(&operator, "addMembership", selection, input).await;
+            records.push(made["membership"]["member"]["id"].clone());
+        }
+        let merge = json!({ "survivorId": records[0], "mergedId": records[1],
+            "documentType": "PASSPORT", "documentNumber": "E12345678" });
+        for by in [&operator, &second] {
+            self.act(by, "mergeMembers", "", merge.clone()).await;
+        }
+        let split = json!({ "mergedId": records[1] });
+        self.act(&operator, "splitMembers", "", split).await;
+    }
+
     async fn rosters(&self, union: &str, officer: &Caller) {
         let begun = begin(self.world, officer, union, "LIST");
         let begun = self.acts.left_by("importRoster", begun).await;
@@ -282,6 +307,7 @@ async fn every_mutation_leaves_its_row() {
     play.organisations().await;
     play.people(&union, &officer).await;
     play.memberships(&union, &officer).await;
+    play.merges(&union).await;
     play.rosters(&union, &officer).await;
     play.logins().await;
     play.second_factors().await;
