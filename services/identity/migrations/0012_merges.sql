@@ -28,3 +28,33 @@ CREATE TABLE member_merge (
 CREATE UNIQUE INDEX member_merge_one_open ON member_merge (merged)
     WHERE state IN ('asked', 'done');
 CREATE INDEX member_merged_into ON member (merged_into) WHERE merged_into IS NOT NULL;
+
+-- Memberships that are asked for: by a person for herself, or by an office that lets her go to
+-- another organisation. Somebody else than who asked decides.
+CREATE TABLE membership_application (
+    id           uuid PRIMARY KEY,
+    member       uuid NOT NULL REFERENCES member (id),
+    organisation uuid NOT NULL REFERENCES organisation (id),
+    -- The membership that ends where the new one begins; null: she joins.
+    leaves       uuid REFERENCES membership (id),
+    asked_by     uuid NOT NULL REFERENCES member (id),
+    asked_at     timestamptz NOT NULL,
+    state        text NOT NULL
+        CHECK (state IN ('waiting', 'approved', 'refused', 'withdrawn', 'expired')),
+    decided_by   uuid REFERENCES member (id),
+    decided_at   timestamptz,
+    -- What came of it.
+    membership   uuid REFERENCES membership (id),
+    CONSTRAINT membership_application_decided CHECK (
+        (state IN ('approved', 'refused', 'withdrawn')) = (decided_by IS NOT NULL)
+        AND (decided_by IS NULL) = (decided_at IS NULL)
+        AND (state = 'approved') = (membership IS NOT NULL)),
+    CONSTRAINT membership_application_by_another CHECK (
+        state NOT IN ('approved', 'refused') OR decided_by <> asked_by),
+    CONSTRAINT membership_application_hers CHECK (leaves IS NOT NULL OR asked_by = member)
+);
+CREATE UNIQUE INDEX membership_application_one_waiting
+    ON membership_application (member, organisation) WHERE state = 'waiting';
+CREATE INDEX membership_application_queue ON membership_application (organisation, asked_at, id)
+    WHERE state = 'waiting';
+CREATE INDEX membership_application_member ON membership_application (member, asked_at, id);

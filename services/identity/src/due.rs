@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use crate::Identity;
 use crate::commands::{
-    keys, memberships, merges, notices, roster_work, rosters, search_terms, second_factor,
-    second_factor_reset,
+    applications, keys, memberships, merges, notices, roster_work, rosters, search_terms,
+    second_factor, second_factor_reset,
 };
 use crate::domain::code::{self, CODE_SECONDS, Code};
 use crate::domain::identifier::Phone;
@@ -53,6 +53,8 @@ pub const NOTICE_EXPIRING: &str = "notice_expiring";
 /// Makes what people are found by, for those who have none yet.
 pub const SEARCH_TERMS: &str = "search_terms";
 
+/// Ends an application that nobody decided; the subject is its id.
+pub const APPLICATION: &str = "membership_application";
 /// Ends a merge that no second operator asked for; the subject is its id.
 pub const MERGE_EXPIRY: &str = "merge_expiry";
 
@@ -100,6 +102,10 @@ impl Work for Jobs {
                 Ok(After::At(
                     ctx.clock.now() + TimeDelta::seconds(SWEEP_SECONDS),
                 ))
+            }
+            APPLICATION => {
+                applications::expire(ctx, subject(job)?).await?;
+                Ok(After::Done)
             }
             MERGE_EXPIRY => {
                 merges::expire(ctx, subject(job)?).await?;

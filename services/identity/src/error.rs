@@ -202,6 +202,27 @@ refusals! {
     ResetOfOwn "RESET_OF_OWN" "memberId"
         "不能重置自己的动态口令，须由另外两名运维人员办理。"
         "One's own second factor is reset by two other operators.";
+    KindHasNoMembers "KIND_HAS_NO_MEMBERS" "organisationId"
+        "只有基层工会及其分会、小组发展会员。"
+        "People are members of grassroots unions and of their groups.";
+    AlreadyMember "ALREADY_MEMBER" "organisationId"
+        "该职工已是该组织的会员。"
+        "The person is a member of this organisation already.";
+    ApplicationWaits "APPLICATION_WAITS" "organisationId"
+        "该职工加入该组织的另一项申请尚未处理。"
+        "Another application of the person to this organisation waits.";
+    TooManyApplications "TOO_MANY_APPLICATIONS" ""
+        "最多同时有三项待处理的入会申请。"
+        "No more than three applications can wait at the same time.";
+    ApplicationNotFound "APPLICATION_NOT_FOUND" "applicationId"
+        "找不到该申请。"
+        "There is no such application.";
+    ApplicationOver "APPLICATION_OVER" "applicationId"
+        "该申请已处理、撤回或过期。"
+        "The application is decided, withdrawn or over.";
+    ApplicationOfOwn "APPLICATION_OF_OWN" "applicationId"
+        "申请须由他人审批。"
+        "An application is decided by somebody else than who asked.";
     MergeOfOne "MERGE_OF_ONE" "mergedId"
         "两条档案是同一条，无需合并。"
         "Both are the same record.";

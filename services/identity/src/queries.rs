@@ -2,6 +2,7 @@
 //!
 //! The owner comes first in every query; who may not see a thing finds it absent.
 
+pub mod applications;
 pub mod consents;
 pub mod logins;
 pub mod notices;
@@ -86,7 +87,7 @@ pub async fn member(
 }
 
 /// Whether somebody may see another person at all: an operator, or an officer over an organisation
-/// that she is in.
+/// that she is in or applies to.
 ///
 /// # Errors
 /// When the database fails.
@@ -101,7 +102,12 @@ pub(crate) async fn may_see(tx: &Tx, reader: access::Member, id: MemberId) -> Re
                SELECT 1 FROM role r WHERE r.member = $1 AND r.withdrawn_at IS NULL AND (
                  r.role = 'operator' OR (r.role = 'officer' AND EXISTS (
                    SELECT 1 FROM membership m JOIN organisation o ON o.id = m.organisation
-                   WHERE m.member = $2 AND m.until IS NULL AND r.organisation = ANY (o.path))))
+                   WHERE m.member = $2 AND m.until IS NULL AND r.organisation = ANY (o.path)))
+                 OR (r.role = 'officer' AND EXISTS (
+                   SELECT 1 FROM membership_application a
+                   JOIN organisation o ON o.id = a.organisation
+                   WHERE a.member = $2 AND a.state = 'waiting'
+                     AND r.organisation = ANY (o.path))))
              ) AS found",
             [reader.id.0.into(), id.0.into()],
         )

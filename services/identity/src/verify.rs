@@ -42,6 +42,23 @@ pub const INVARIANTS: &[Invariant] = &[
                 (SELECT 1 FROM search_term s WHERE s.member = p.member)",
     },
     Invariant {
+        id: "identity.applications_end",
+        zh: "每项待处理的入会申请都有定时终结",
+        en: "each application for a membership that waits has a timer",
+        sql: "SELECT a.id::text AS subject, 'no timer ends it' AS problem
+              FROM membership_application a WHERE a.state = 'waiting' AND NOT EXISTS
+                (SELECT 1 FROM due d
+                 WHERE d.kind = 'membership_application' AND d.subject = a.id::text)",
+    },
+    Invariant {
+        id: "identity.approved_are_members",
+        zh: "获批的申请都产生了该组织的会籍",
+        en: "every approved application made a membership of its organisation",
+        sql: "SELECT a.id::text AS subject, 'its membership is elsewhere' AS problem
+              FROM membership_application a LEFT JOIN membership m ON m.id = a.membership
+              WHERE a.state = 'approved' AND m.organisation IS DISTINCT FROM a.organisation",
+    },
+    Invariant {
         id: "identity.merges_are_flat",
         zh: "档案只并入未被合并的档案",
         en: "no record is merged into one that is merged itself",

@@ -4,6 +4,7 @@
 //! A refusal that must be counted (a wrong code, a person that does not match) is committed: the
 //! transaction answers `Ok(Err(refusal))`, which [`settled`] turns into the refusal afterwards.
 
+pub mod applications;
 pub mod codes;
 pub mod consents;
 pub mod credentials;

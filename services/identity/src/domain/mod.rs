@@ -4,6 +4,7 @@
 //!
 //! Nothing here reads a clock, a database or a key; time and loaded rows come in as values.
 
+pub mod application;
 pub mod code;
 pub mod consent;
 pub mod identifier;

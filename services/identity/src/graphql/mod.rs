@@ -2,6 +2,7 @@
 //!
 //! Input becomes values that cannot be invalid here; what they mean is decided behind it.
 
+pub mod applications;
 pub mod consents;
 pub mod input;
 pub mod logins;
@@ -46,6 +47,7 @@ pub struct Query(
     organisations::OrganisationQuery,
     rosters::RosterQuery,
     search::SearchQuery,
+    applications::ApplicationQuery,
     node::NodeQuery,
 );
 
@@ -60,6 +62,7 @@ pub struct Mutation(
     people::MemberMutation,
     search::SearchMutation,
     merges::MergeMutation,
+    applications::ApplicationMutation,
     memberships::MembershipMutation,
     roles::RoleMutation,
     roster_mutations::RosterMutation,

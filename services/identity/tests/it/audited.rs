@@ -91,7 +91,10 @@ impl Play<'_> {
         let _ = self.world.grant(second, &root, "OPERATOR").await;
         let second = self.world.as_member(second);
         let mut records = Vec::new();
-        for (kind, number) in [("PASSPORT", "E12345678"), ("RESIDENT_ID", &number(42))] {
+        for (kind, number) in [
+            ("PASSPORT", "E12345678"),
+            ("RESIDENT_ID", number(42).as_str()),
+        ] {
             let person = json!({ "name": name(42), "documentType": kind,
                 "documentNumber": number });
             let input = json!({ "organisationId": union, "person": person });
@@ -106,6 +109,30 @@ impl Play<'_> {
         }
         let split = json!({ "mergedId": records[1] });
         self.act(&operator, "splitMembers", "", split).await;
+    }
+
+    /// Applications, decided and taken back, and a transfer.
+    async fn applications(&self, union: &str, officer: &Caller) {
+        let to = self
+            .world
+            .organisation("GRASSROOTS", "另一个基层工会")
+            .await;
+        let member = self.world.person(union, 44).await;
+        let herself = self.world.as_member(member);
+        let apply = |key| json!({ "organisationId": to, "idempotencyKey": Uuid::from_u128(key) });
+        let selection = "application { id }";
+        let asked = self.act(&herself, "applyForMembership", selection, apply(31));
+        let asked = asked.await["application"]["id"].clone();
+        let back = json!({ "applicationId": asked, "idempotencyKey": Uuid::from_u128(32) });
+        self.act(&herself, "withdrawApplication", "", back).await;
+        let query = "{ me { memberships(first: 1) { nodes { id } } } }";
+        let own = self.world.run(&herself, query, json!({})).await;
+        let offer = json!({ "membershipId": own["memberships"]["nodes"][0]["id"],
+            "organisationId": to, "idempotencyKey": Uuid::from_u128(33) });
+        let offered = self.act(officer, "offerTransfer", selection, offer).await;
+        let decide = json!({ "applicationId": offered["application"]["id"], "approve": true,
+            "idempotencyKey": Uuid::from_u128(34) });
+        self.act(&herself, "decideApplication", "", decide).await;
     }
 
     async fn rosters(&self, union: &str, officer: &Caller) {
@@ -308,6 +335,7 @@ async fn every_mutation_leaves_its_row() {
     play.people(&union, &officer).await;
     play.memberships(&union, &officer).await;
     play.merges(&union).await;
+    play.applications(&union, &officer).await;
     play.rosters(&union, &officer).await;
     play.logins().await;
     play.second_factors().await;

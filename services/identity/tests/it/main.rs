@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod applications;
 mod audited;
 mod consents;
 mod credentials;

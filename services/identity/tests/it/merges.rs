@@ -120,6 +120,10 @@ impl Cast {
     }
 }
 
+fn named(name: &str, kind: &str, number: &str) -> Value {
+    json!({ "name": name, "documentType": kind, "documentNumber": number })
+}
+
 async fn merge(world: &World, by: &Caller, pair: Pair, passport: &str) -> Value {
     let input = json!({
         "survivorId": global(pair.survivor), "mergedId": global(pair.merged),
@@ -174,7 +178,7 @@ async fn two_records_become_one_person() {
     assert_eq!((last.state(), last.version), (State::Merged, 2));
     assert_eq!(last.merged_into, cast.survivor.0.as_bytes());
     // Whoever adds her by either document adds the same person.
-    for (kind, number) in [("PASSPORT", PASSPORT), ("RESIDENT_ID", &number(71))] {
+    for (kind, number) in [("PASSPORT", PASSPORT), ("RESIDENT_ID", number(71).as_str())] {
         let known = json!({ "name": NAME, "documentType": kind, "documentNumber": number });
         assert_eq!(add(world, &cast.other, &known).await, cast.survivor);
     }
@@ -275,7 +279,6 @@ async fn what_differs_is_not_merged() {
     assert_eq!(codes(&wrong), ["PERSON_NOT_MATCHED"]);
     let failed = "SELECT count::bigint AS count FROM attempt WHERE scope = 'person_not_matched'";
     assert_eq!(world.count(failed).await, 1);
-    let named = |name: &str, kind: &str, number: &str| json!({ "name": name, "documentType": kind, "documentNumber": number });
     let same_kind = named(NAME, "PASSPORT", "E87654321");
     let third = add(world, &cast.union, &same_kind).await;
     let pair = |survivor, merged| Pair { survivor, merged };
