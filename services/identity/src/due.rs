@@ -16,8 +16,8 @@ use uuid::Uuid;
 use crate::Identity;
 use crate::commands::phone_changes::change_cell;
 use crate::commands::{
-    keys, memberships, notices, role_proposals, roles, roster_work, rosters, second_factor,
-    second_factor_reset, verifications,
+    applications, keys, memberships, merges, notices, role_proposals, roles, roster_work, rosters,
+    search_terms, second_factor, second_factor_reset, verifications,
 };
 use crate::domain::code::{self, CODE_SECONDS, Code};
 use crate::domain::identifier::Phone;
@@ -58,10 +58,20 @@ pub const SMS_NOTICE: &str = "sms_notice";
 /// Reminds of a pass that ends soon; the subject is its id.
 pub const NOTICE_EXPIRING: &str = "notice_expiring";
 
+/// Makes what people are found by, for those who have none yet.
+pub const SEARCH_TERMS: &str = "search_terms";
+
+/// Ends an application that nobody decided; the subject is its id.
+pub const APPLICATION: &str = "membership_application";
+/// Ends a merge that no second operator asked for; the subject is its id.
+pub const MERGE_EXPIRY: &str = "merge_expiry";
+
 /// How often identity says that it is there, in seconds. Others refuse offices after a minute.
 pub const HEARTBEAT_SECONDS: u64 = 5;
 const KEYS_SECONDS: i64 = 3_600;
 const SWEEP_SECONDS: i64 = 3_600;
+/// How often is looked for people without terms: an older process beside this one makes some.
+const SEARCH_TERMS_SECONDS: i64 = 3_600;
 /// How long a code's row is kept after it was made: as long as its limits reach.
 const CODE_DAYS: i64 = 2;
 /// How long an ended login is kept, so that a copy of its tokens is recognised.
@@ -74,7 +84,7 @@ const ADDRESS_DAYS: i64 = 1;
 
 /// Plans what recurs; harmless when it is planned already.
 pub fn plan(tx: &Tx) {
-    for kind in [KEYS, SWEEP] {
+    for kind in [KEYS, SWEEP, SEARCH_TERMS] {
         tx.plan(NewDue::new(kind, "identity", tx.now()));
     }
 }
@@ -102,6 +112,20 @@ impl Work for Jobs {
                 Ok(After::At(
                     ctx.clock.now() + TimeDelta::seconds(SWEEP_SECONDS),
                 ))
+            }
+            APPLICATION => {
+                applications::expire(ctx, subject(job)?).await?;
+                Ok(After::Done)
+            }
+            MERGE_EXPIRY => {
+                merges::expire(ctx, subject(job)?).await?;
+                Ok(After::Done)
+            }
+            SEARCH_TERMS => {
+                let made = search_terms::make_terms(ctx, &identity.vault).await?;
+                let is_more = made == search_terms::CHUNK_ROWS;
+                let pause = if is_more { 0 } else { SEARCH_TERMS_SECONDS };
+                Ok(After::At(ctx.clock.now() + TimeDelta::seconds(pause)))
             }
             ROSTER => {
                 roster_work::run(identity, subject(job)?).await?;

@@ -262,6 +262,51 @@ refusals! {
     OperatorTooNew "OPERATOR_TOO_NEW" "memberId"
         "担任运维满七天后才能办理动态口令重置。"
         "Who resets a second factor must have been an operator for seven days before.";
+    KindHasNoMembers "KIND_HAS_NO_MEMBERS" "organisationId"
+        "只有基层工会及其分会、小组发展会员。"
+        "People are members of grassroots unions and of their groups.";
+    AlreadyMember "ALREADY_MEMBER" "organisationId"
+        "该职工已是该组织的会员。"
+        "The person is a member of this organisation already.";
+    ApplicationWaits "APPLICATION_WAITS" "organisationId"
+        "该职工加入该组织的另一项申请尚未处理。"
+        "Another application of the person to this organisation waits.";
+    TooManyApplications "TOO_MANY_APPLICATIONS" ""
+        "最多同时有三项待处理的入会申请。"
+        "No more than three applications can wait at the same time.";
+    ApplicationNotFound "APPLICATION_NOT_FOUND" "applicationId"
+        "找不到该申请。"
+        "There is no such application.";
+    ApplicationOver "APPLICATION_OVER" "applicationId"
+        "该申请已处理、撤回或过期。"
+        "The application is decided, withdrawn or over.";
+    ApplicationOfOwn "APPLICATION_OF_OWN" "applicationId"
+        "申请须由他人审批。"
+        "An application is decided by somebody else than who asked.";
+    MergeOfOne "MERGE_OF_ONE" "mergedId"
+        "两条档案是同一条，无需合并。"
+        "Both are the same record.";
+    MergeOfOwn "MERGE_OF_OWN" "mergedId"
+        "不能合并或拆分自己的档案，须由另外两名运维人员办理。"
+        "One's own record is merged and split by other operators.";
+    MergePending "MERGE_PENDING" "mergedId"
+        "该档案已申请并入另一档案，正待另一名运维人员确认。"
+        "A merge of this record into another one waits already.";
+    MergedBefore "MERGED_BEFORE" "mergedId"
+        "已有其他档案并入该档案，请以它为保留档案。"
+        "Others were merged into this record; let it be the one that stays.";
+    HoldsRole "HOLDS_ROLE" "mergedId"
+        "该档案仍担任角色，请先撤销。"
+        "This record still holds roles; please withdraw them first.";
+    DocumentsDiffer "DOCUMENTS_DIFFER" "mergedId"
+        "两条档案各有同类证件，不是同一人，或其中一个号码有误。"
+        "Both have a document of one kind: two people, or one number is wrong.";
+    MergeNotFound "MERGE_NOT_FOUND" "mergedId"
+        "该档案没有合并，或已经拆分。"
+        "This record was not merged, or is split again.";
+    UndoOver "UNDO_OVER" "mergedId"
+        "合并已超过三十天，不能撤销。"
+        "The merge was more than thirty days ago and stays.";
     NothingUsable "NOTHING_USABLE" ""
         "该会员目前没有可用的年票或凭证。"
         "The member has no pass or other right that can be used now.";

@@ -17,6 +17,7 @@ pub mod queries;
 pub mod rest;
 pub mod roster;
 pub mod signing;
+pub mod spelling;
 pub mod store;
 pub mod totp;
 pub mod vault;
@@ -92,6 +93,14 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration {
         name: "identity_0015",
         sql: include_str!("../migrations/0015_verifications.sql"),
+    },
+    Migration {
+        name: "identity_0011",
+        sql: include_str!("../migrations/0011_search.sql"),
+    },
+    Migration {
+        name: "identity_0012",
+        sql: include_str!("../migrations/0012_merges.sql"),
     },
 ];
 

@@ -2,12 +2,14 @@
 //!
 //! The owner comes first in every query; who may not see a thing finds it absent.
 
+pub mod applications;
 pub mod consents;
 pub mod logins;
 pub mod notices;
 pub mod reviews;
 pub mod role_proposals;
 pub mod rosters;
+pub mod search;
 pub mod verifications;
 
 use chrono::{DateTime, Utc};
@@ -27,7 +29,7 @@ use crate::domain::organisation::Organisation;
 use crate::store::organisations::{COLUMNS, Row as OrganisationRow};
 use crate::store::people::{self, MEMBERSHIP_COLUMNS, MembershipRow};
 use crate::store::roles::{self, Held};
-use crate::vault::{Cell, Vault};
+use crate::vault::{Cell, SealingKey, Vault};
 
 /// Roles of one person that are shown, at most: nobody holds more.
 const ROLES_MAX: i64 = 100;
@@ -86,7 +88,12 @@ pub async fn member(
         .await
 }
 
-async fn may_see(tx: &Tx, reader: access::Member, id: MemberId) -> Result<bool> {
+/// Whether somebody may see another person at all: an operator, or an officer over an organisation
+/// that she is in or applies to.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn may_see(tx: &Tx, reader: access::Member, id: MemberId) -> Result<bool> {
     #[derive(FromQueryResult)]
     struct Found {
         found: bool,
@@ -98,7 +105,12 @@ async fn may_see(tx: &Tx, reader: access::Member, id: MemberId) -> Result<bool> 
                  AND (r.ends_at IS NULL OR r.ends_at > $3) AND (
                  r.role = 'operator' OR (r.role = 'officer' AND EXISTS (
                    SELECT 1 FROM membership m JOIN organisation o ON o.id = m.organisation
-                   WHERE m.member = $2 AND m.until IS NULL AND r.organisation = ANY (o.path))))
+                   WHERE m.member = $2 AND m.until IS NULL AND r.organisation = ANY (o.path)))
+                 OR (r.role = 'officer' AND EXISTS (
+                   SELECT 1 FROM membership_application a
+                   JOIN organisation o ON o.id = a.organisation
+                   WHERE a.member = $2 AND a.state = 'waiting'
+                     AND r.organisation = ANY (o.path))))
              ) AS found",
             [reader.id.0.into(), id.0.into(), tx.now().into()],
         )
@@ -130,12 +142,7 @@ async fn profile(tx: &Tx, vault: &Vault, id: MemberId, is_self: bool) -> Result<
     };
     let document = match people::documents(tx, id).await?.into_iter().next() {
         None => None,
-        Some(row) => {
-            let number = key.open_text(Cell::new("document", "number", row.id), &row.number)?;
-            let kind = DocumentKind::from_code(row.kind)
-                .ok_or_else(|| Error::internal("a document of an unknown kind"))?;
-            Some(Document::stored(kind, number))
-        }
+        Some(row) => Some(read_document(&key, row.id, row.kind, &row.number)?),
     };
     let name = stored_name(vault, &row)?;
     Ok(Some(Profile {
@@ -146,6 +153,13 @@ async fn profile(tx: &Tx, vault: &Vault, id: MemberId, is_self: bool) -> Result<
         created_at: created.created_at,
         is_self,
     }))
+}
+
+fn read_document(key: &SealingKey, id: Uuid, kind: i16, number: &[u8]) -> Result<Document> {
+    let number = key.open_text(Cell::new("document", "number", id), number)?;
+    let kind = DocumentKind::from_code(kind)
+        .ok_or_else(|| Error::internal("a document of an unknown kind"))?;
+    Ok(Document::stored(kind, number))
 }
 
 /// A membership with the organisation it is in.

@@ -25,6 +25,7 @@ use self::blind::{BlindIndex, Sought};
 use self::kek::{KEY_ID_BYTES, Keks, KeyId};
 use self::suite::{Cipher, NONCE_BYTES, Suite};
 use crate::domain::identifier::{Document, Phone};
+use crate::domain::search::Term;
 use crate::domain::subject::Subject;
 use crate::domain::verification::Claim;
 
@@ -235,6 +236,18 @@ impl Vault {
     /// As [`Vault::blind_document`].
     pub fn blind_phone(&self, phone: &Phone) -> Result<[u8; 32]> {
         self.blind.hash(Sought::Phone(phone))
+    }
+
+    /// What a beginning of a name, or all of it, is found by: the first 64 bits, so that the index
+    /// of all of them stays small.
+    pub fn blind_term(&self, term: &Term) -> i64 {
+        let kind = [term.kind().code()];
+        let hash = hmac(
+            self.blind.as_slice(),
+            &[b"search\0", &kind, term.text().as_bytes()],
+        );
+        let [a, b, c, d, e, f, g, h, ..] = hash;
+        i64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 
     /// What is found by whom another party names.

@@ -27,11 +27,69 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         id: "identity.person_has_vault",
-        zh: "在册会员都有加密档案",
-        en: "every active member has a sealed record, and no other has",
+        zh: "在册或已并入他人的会员都有加密档案",
+        en: "every member who is active or merged has a sealed record, and no other has",
         sql: "SELECT m.id::text AS subject, 'state ' || m.state AS problem
               FROM member m LEFT JOIN person p ON p.member = m.id
-              WHERE (m.state = 'active') <> (p.member IS NOT NULL)",
+              WHERE (m.state <> 'erased') <> (p.member IS NOT NULL)",
+    },
+    Invariant {
+        id: "identity.people_are_found",
+        zh: "按现行规则建立索引的人都有检索词",
+        en: "who counts as indexed by name has terms to be found by, and nobody else has any",
+        sql: "SELECT p.member::text AS subject, 'of version ' || p.search_version AS problem
+              FROM person p WHERE (p.search_version > 0) <> EXISTS
+                (SELECT 1 FROM search_term s WHERE s.member = p.member)",
+    },
+    Invariant {
+        id: "identity.applications_end",
+        zh: "每项待处理的入会申请都有定时终结",
+        en: "each application for a membership that waits has a timer",
+        sql: "SELECT a.id::text AS subject, 'no timer ends it' AS problem
+              FROM membership_application a WHERE a.state = 'waiting' AND NOT EXISTS
+                (SELECT 1 FROM due d
+                 WHERE d.kind = 'membership_application' AND d.subject = a.id::text)",
+    },
+    Invariant {
+        id: "identity.approved_are_members",
+        zh: "获批的申请都产生了该组织的会籍",
+        en: "every approved application made a membership of its organisation",
+        sql: "SELECT a.id::text AS subject, 'its membership is elsewhere' AS problem
+              FROM membership_application a LEFT JOIN membership m ON m.id = a.membership
+              WHERE a.state = 'approved' AND m.organisation IS DISTINCT FROM a.organisation",
+    },
+    Invariant {
+        id: "identity.merges_are_flat",
+        zh: "档案只并入未被合并的档案",
+        en: "no record is merged into one that is merged itself",
+        sql: "SELECT m.id::text AS subject, 'into ' || s.id || ', itself merged' AS problem
+              FROM member m JOIN member s ON s.id = m.merged_into WHERE s.state = 'merged'",
+    },
+    Invariant {
+        id: "identity.merges_by_two",
+        zh: "每次合并都由两人办理且可追溯，并入的档案没有角色、登录和检索词",
+        en: "two operators made each merge, and a merged record has no role, login or search term",
+        sql: "SELECT m.id::text AS subject, 'no merge, or more than it may have' AS problem
+              FROM member m WHERE m.state = 'merged' AND (NOT EXISTS (
+                  SELECT 1 FROM member_merge g WHERE g.merged = m.id AND g.state = 'done'
+                    AND g.survivor = m.merged_into)
+                OR EXISTS (SELECT 1 FROM role r
+                           WHERE r.member = m.id AND r.withdrawn_at IS NULL)
+                OR EXISTS (SELECT 1 FROM login l
+                           WHERE l.member = m.id AND l.withdrawn_at IS NULL)
+                OR EXISTS (SELECT 1 FROM search_term t WHERE t.member = m.id))
+              UNION ALL
+              SELECT g.id::text, 'done, and its record is not merged' FROM member_merge g
+              JOIN member m ON m.id = g.merged WHERE g.state = 'done'
+                AND m.merged_into IS DISTINCT FROM g.survivor",
+    },
+    Invariant {
+        id: "identity.merges_end",
+        zh: "每项未决的合并都有定时终结",
+        en: "each merge that waits has a timer",
+        sql: "SELECT g.id::text AS subject, 'no timer ends it' AS problem FROM member_merge g
+              WHERE g.state = 'asked' AND NOT EXISTS
+                (SELECT 1 FROM due d WHERE d.kind = 'merge_expiry' AND d.subject = g.id::text)",
     },
     Invariant {
         id: "identity.operators_at_root",

@@ -7,7 +7,7 @@
 
 use kit::access::{self, Caller};
 use kit::once::{self, Once, Request};
-use kit::types::{EntitlementId, MemberId, Processing};
+use kit::types::{EntitlementId, LoginId, MemberId, Processing};
 use kit::{Ctx, Error, Result, Tx};
 use uuid::Uuid;
 
@@ -119,6 +119,28 @@ fn decide(
             Ok(consent::give(before, new, text_version, text)?)
         }
     }
+}
+
+/// Takes all that a person agreed to back, because her record was merged into another one: what she
+/// agreed to as one does not hold for the other, and as the first she cannot take it back any more.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn withdraw_all(tx: &Tx, member: MemberId, by: LoginId) -> Result<()> {
+    let entitlements = store::entitlements_of(tx, member).await?;
+    let texts = store::texts(tx).await?;
+    for said in store::of_member(tx, member).await? {
+        let Some(after) = said.withdraw() else {
+            continue;
+        };
+        let text = texts
+            .iter()
+            .find(|it| (it.processing, it.version) == (after.processing, after.text_version))
+            .ok_or_else(|| Error::internal("a consent to a text that is gone"))?;
+        store::save(tx, &after, text, by).await?;
+        tell(tx, &after, &entitlements);
+    }
+    Ok(())
 }
 
 fn tell(tx: &Tx, consent: &Consent, entitlements: &[EntitlementId]) {

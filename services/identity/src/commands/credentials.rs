@@ -69,9 +69,12 @@ pub async fn mint(
                 Err(error) => return Err(error),
             };
             let entitlement = entitlements::load(tx, id).await?;
-            let Some(entitlement) = entitlement.filter(|it| it.member == member.id) else {
+            let Some(entitlement) = entitlement else {
                 return Ok(None);
             };
+            if !entitlements::is_of(tx, entitlement.member, member.id).await? {
+                return Ok(None);
+            }
             let Some(person) = people::active(tx, member.id).await? else {
                 return Ok(None);
             };

@@ -4,6 +4,7 @@
 //! A refusal that must be counted (a wrong code, a person that does not match) is committed: the
 //! transaction answers `Ok(Err(refusal))`, which [`settled`] turns into the refusal afterwards.
 
+pub mod applications;
 pub mod codes;
 pub mod consents;
 pub mod credentials;
@@ -13,6 +14,7 @@ pub mod logins;
 pub(crate) mod matching;
 pub mod members;
 pub mod memberships;
+pub mod merges;
 pub mod notices;
 pub mod oidc_logins;
 pub mod operator;
@@ -27,6 +29,8 @@ pub mod roster_commit;
 mod roster_list;
 pub mod roster_work;
 pub mod rosters;
+pub mod search_terms;
+pub mod searches;
 pub mod second_factor;
 pub mod second_factor_reset;
 pub mod tokens;

@@ -15,6 +15,7 @@ use kit::{Ctx, Error, Result, Tx};
 use uuid::Uuid;
 
 use super::matching::{Blinds, Comparisons, given, same_text, stored_name};
+use super::search_terms::terms_of;
 use super::{may_look_up, settled};
 use crate::domain::identifier::{Document, Phone};
 use crate::domain::membership::{self, Membership, Standing};
@@ -466,6 +467,7 @@ pub(crate) fn seal_person(tx: &Tx, vault: &Vault, new: &NewPerson) -> Result<New
         },
         document,
         phone,
+        terms: terms_of(vault, &new.name),
     })
 }
 

@@ -1,14 +1,16 @@
 //! What identity decides, as pure functions: identifiers and names, the organisation tree, roles,
-//! rosters, consents, notices, login codes, refresh tokens, second factors, signing keys, and what
-//! a credential says.
+//! rosters, searches, merges, consents, notices, login codes, refresh tokens, second factors,
+//! signing keys, and what a credential says.
 //!
 //! Nothing here reads a clock, a database or a key; time and loaded rows come in as values.
 
+pub mod application;
 pub mod code;
 pub mod consent;
 pub mod identifier;
 pub mod keys;
 pub mod membership;
+pub mod merge;
 pub mod mint;
 pub mod name;
 pub mod notice;
@@ -18,6 +20,7 @@ pub mod proposal;
 pub mod review;
 pub mod role;
 pub mod roster;
+pub mod search;
 pub mod second_factor;
 pub mod subject;
 pub mod uscc;

@@ -2,11 +2,13 @@
 //!
 //! Input becomes values that cannot be invalid here; what they mean is decided behind it.
 
+pub mod applications;
 pub mod consents;
 pub mod input;
 pub mod logins;
 pub mod members;
 pub mod memberships;
+pub mod merges;
 pub mod node;
 pub mod notices;
 pub mod oidc_logins;
@@ -20,6 +22,7 @@ pub mod phone_changes;
 pub mod roles;
 pub mod roster_mutations;
 pub mod rosters;
+pub mod search;
 pub mod second_factor;
 pub mod verifications;
 
@@ -49,6 +52,8 @@ pub struct Query(
     role_proposals::RoleProposalQuery,
     organisations::OrganisationQuery,
     rosters::RosterQuery,
+    search::SearchQuery,
+    applications::ApplicationQuery,
     node::NodeQuery,
 );
 
@@ -64,6 +69,9 @@ pub struct Mutation(
     verifications::VerificationMutation,
     organisations::OrganisationMutation,
     people::MemberMutation,
+    search::SearchMutation,
+    merges::MergeMutation,
+    applications::ApplicationMutation,
     memberships::MembershipMutation,
     roles::RoleMutation,
     role_proposals::RoleProposalMutation,

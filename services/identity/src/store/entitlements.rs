@@ -88,14 +88,37 @@ pub async fn load(tx: &Tx, id: EntitlementId) -> Result<Option<Entitlement>> {
         .transpose()
 }
 
-/// A person's entitlements, `count` at most, those that end last first.
+/// Whether an entitlement of `holder` is this member's: she herself, or merged into her.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_of(tx: &Tx, holder: MemberId, member: MemberId) -> Result<bool> {
+    #[derive(FromQueryResult)]
+    struct Found {
+        found: bool,
+    }
+    if holder == member {
+        return Ok(true);
+    }
+    let row = tx
+        .one::<Found>(
+            "SELECT EXISTS (SELECT 1 FROM member WHERE id = $1 AND merged_into = $2) AS found",
+            [holder.0.into(), member.0.into()],
+        )
+        .await?;
+    Ok(row.is_some_and(|row| row.found))
+}
+
+/// A person's entitlements, those of records merged into hers included, `count` at most, those
+/// that end last first.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn of_member(tx: &Tx, member: MemberId, count: i64) -> Result<Vec<Entitlement>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM entitlement
-         WHERE member = $1 AND state = 'active' AND NOT blocked
+         WHERE member IN (SELECT m.id FROM member m WHERE m.id = $1 OR m.merged_into = $1)
+           AND state = 'active' AND NOT blocked
          ORDER BY valid_until DESC, id LIMIT $2"
     );
     let rows = tx.all::<Row>(&sql, [member.0.into(), count.into()]).await?;

@@ -1,6 +1,7 @@
 //! Rows: what each statement reads and writes, by aggregate. Rows become domain values here and
 //! nowhere else; nothing here decides.
 
+pub mod applications;
 pub mod consents;
 pub mod entitlements;
 pub mod keks;
@@ -9,6 +10,7 @@ pub mod limits;
 pub mod login_methods;
 pub mod logins;
 pub mod memberships;
+pub mod merges;
 pub mod notices;
 pub mod organisations;
 pub mod people;
@@ -20,6 +22,7 @@ pub mod roles;
 pub mod roster_people;
 pub mod roster_rows;
 pub mod rosters;
+pub mod search;
 pub mod second_factors;
 pub mod verifications;
 

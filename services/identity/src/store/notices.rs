@@ -218,11 +218,14 @@ pub async fn insert(tx: &Tx, notices: &[NewNotice]) -> Result<BTreeSet<Uuid>> {
     let rows = tx
         .all::<Id>(
             "INSERT INTO notice (id, member, kind, params, created_at, sms)
-             SELECT t.i, t.m, t.k, t.p::jsonb, $6, t.s
+             SELECT t.i, COALESCE(s.id, t.m), t.k, t.p::jsonb, $6, t.s
              FROM UNNEST($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[])
                AS t (i, m, k, p, s)
-             JOIN member ON member.id = t.m AND member.state = 'active'
-             WHERE NOT EXISTS (SELECT 1 FROM notice_told d WHERE d.id = t.i)
+             JOIN member m ON m.id = t.m
+             -- What others say of a record that was merged is told to who she is.
+             LEFT JOIN member s ON s.id = m.merged_into
+             WHERE COALESCE(s.state, m.state) = 'active'
+               AND NOT EXISTS (SELECT 1 FROM notice_told d WHERE d.id = t.i)
              ORDER BY t.i
              ON CONFLICT (id) DO NOTHING RETURNING id",
             [

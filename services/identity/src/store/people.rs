@@ -9,8 +9,9 @@ use kit::{Result, Tx};
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
-use super::broken;
+use super::{broken, search};
 use crate::domain::membership::{Membership, Standing};
+use crate::domain::search::SEARCH_VERSION;
 
 /// Thirty-two bytes that a number is found by.
 pub type Blind = [u8; 32];
@@ -29,6 +30,8 @@ pub struct NewPersonRow {
     pub person: PersonRow,
     pub document: Option<NewDocumentRow>,
     pub phone: Option<NewPhoneRow>,
+    /// What she is found by, see `store::search`.
+    pub terms: Vec<i64>,
 }
 
 /// A document to be added, its number sealed.
@@ -113,14 +116,15 @@ struct FoundPhone {
     member: Uuid,
 }
 
-/// Whose phones these are.
+/// Whose phones these are; that of a record that was merged is who she is now.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn by_phones(tx: &Tx, blinds: &[Blind]) -> Result<HashMap<Blind, Uuid>> {
     let rows = tx
         .all::<FoundPhone>(
-            "SELECT blind, member FROM login_method WHERE blind = ANY ($1)",
+            "SELECT l.blind, COALESCE(m.merged_into, m.id) AS member
+             FROM login_method l JOIN member m ON m.id = l.member WHERE l.blind = ANY ($1)",
             [vectors(blinds).into()],
         )
         .await?;
@@ -168,11 +172,18 @@ pub async fn insert(tx: &Tx, people: &[NewPersonRow]) -> Result<()> {
     )
     .await?;
     tx.execute(
-        "INSERT INTO person (member, data_key, name)
-         SELECT * FROM UNNEST($1::uuid[], $2::bytea[], $3::bytea[])",
-        [ids.into(), data_keys.into(), names.into()],
+        "INSERT INTO person (member, data_key, name, search_version)
+         SELECT m, k, n, $4 FROM UNNEST($1::uuid[], $2::bytea[], $3::bytea[]) AS t (m, k, n)",
+        [
+            ids.into(),
+            data_keys.into(),
+            names.into(),
+            SEARCH_VERSION.into(),
+        ],
     )
     .await?;
+    let terms = people.iter().map(|new| (new.person.member, &new.terms));
+    search::insert(tx, terms).await?;
     insert_documents(tx, people).await?;
     let phones: Vec<NewPhoneRow> = people.iter().filter_map(|new| new.phone.clone()).collect();
     insert_phones(tx, phones).await
@@ -282,6 +293,18 @@ pub async fn active(tx: &Tx, member: MemberId) -> Result<Option<PersonRow>> {
     tx.one(
         "SELECT p.member, p.data_key, p.name FROM person p JOIN member m ON m.id = p.member
          WHERE m.id = $1 AND m.state = 'active' FOR SHARE OF m",
+        [member.0.into()],
+    )
+    .await
+}
+
+/// A person as the vault keeps her, whatever her state; nothing is locked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn kept(tx: &Tx, member: MemberId) -> Result<Option<PersonRow>> {
+    tx.one(
+        "SELECT member, data_key, name FROM person WHERE member = $1",
         [member.0.into()],
     )
     .await

@@ -87,8 +87,9 @@ pub async fn by_phones(tx: &Tx, blinds: &[Blind]) -> Result<HashMap<Blind, Perso
     let rows = tx
         .all::<Found>(
             "SELECT l.blind, p.member, p.data_key, p.name
-             FROM login_method l JOIN person p ON p.member = l.member
-             JOIN member m ON m.id = l.member
+             FROM login_method l JOIN member o ON o.id = l.member
+             JOIN member m ON m.id = COALESCE(o.merged_into, o.id)
+             JOIN person p ON p.member = m.id
              WHERE l.kind = 'phone' AND l.blind = ANY ($1) AND m.state = 'active'",
             [wanted.into()],
         )

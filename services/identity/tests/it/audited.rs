@@ -57,6 +57,8 @@ impl Play<'_> {
         let member = added["membership"]["member"]["id"].clone();
         let list = json!({ "organisationId": union, "people": [person(12), person(13)] });
         self.act(officer, "addMemberships", "", list).await;
+        let show = json!({ "memberId": member, "purpose": "CORRECT" });
+        self.act(officer, "showMember", "", show).await;
         let phone = json!({ "memberId": member, "phone": "13700000001" });
         self.act(&operator, "setPhone", "", phone).await;
         let grant = json!({ "memberId": member, "organisationId": union, "role": "AUDITOR" });
@@ -97,6 +99,58 @@ impl Play<'_> {
         self.act(&above, "closeMembershipReview", "", close).await;
         let end = json!({ "membershipId": id, "how": "LEFT", "date": "2026-03-20" });
         self.act(officer, "endMembership", "", end).await;
+    }
+
+    /// Two records of one person, merged by two operators and split again.
+    async fn merges(&self, union: &str) {
+        let operator = self.world.as_operator();
+        let second = self.world.person(union, 41).await;
+        let root = GlobalId::of_uuid("Organisation", self.world.root_id().0).to_string();
+        let _ = self.world.grant(second, &root, "OPERATOR").await;
+        let second = self.world.as_member(second);
+        let mut records = Vec::new();
+        for (kind, number) in [
+            ("PASSPORT", "E12345678"),
+            ("RESIDENT_ID", number(42).as_str()),
+        ] {
+            let person = json!({ "name": name(42), "documentType": kind,
+                "documentNumber": number });
+            let input = json!({ "organisationId": union, "person": person });
+            let selection = "membership { member { id } }";
+            let made = self.act(&operator, "addMembership", selection, input).await;
+            records.push(made["membership"]["member"]["id"].clone());
+        }
+        let merge = json!({ "survivorId": records[0], "mergedId": records[1],
+            "documentType": "PASSPORT", "documentNumber": "E12345678" });
+        for by in [&operator, &second] {
+            self.act(by, "mergeMembers", "", merge.clone()).await;
+        }
+        let split = json!({ "mergedId": records[1] });
+        self.act(&operator, "splitMembers", "", split).await;
+    }
+
+    /// Applications, decided and taken back, and a transfer.
+    async fn applications(&self, union: &str, officer: &Caller) {
+        let to = self
+            .world
+            .organisation("GRASSROOTS", "另一个基层工会")
+            .await;
+        let member = self.world.person(union, 44).await;
+        let herself = self.world.as_member(member);
+        let apply = |key| json!({ "organisationId": to, "idempotencyKey": Uuid::from_u128(key) });
+        let selection = "application { id }";
+        let asked = self.act(&herself, "applyForMembership", selection, apply(31));
+        let asked = asked.await["application"]["id"].clone();
+        let back = json!({ "applicationId": asked, "idempotencyKey": Uuid::from_u128(32) });
+        self.act(&herself, "withdrawApplication", "", back).await;
+        let query = "{ me { memberships(first: 1) { nodes { id } } } }";
+        let own = self.world.run(&herself, query, json!({})).await;
+        let offer = json!({ "membershipId": own["memberships"]["nodes"][0]["id"],
+            "organisationId": to, "idempotencyKey": Uuid::from_u128(33) });
+        let offered = self.act(officer, "offerTransfer", selection, offer).await;
+        let decide = json!({ "applicationId": offered["application"]["id"], "approve": true,
+            "idempotencyKey": Uuid::from_u128(34) });
+        self.act(&herself, "decideApplication", "", decide).await;
     }
 
     async fn rosters(&self, union: &str, officer: &Caller) {
@@ -322,6 +376,8 @@ async fn every_mutation_leaves_its_row() {
     play.organisations().await;
     play.people(&union, &officer).await;
     play.memberships(&union, &officer).await;
+    play.merges(&union).await;
+    play.applications(&union, &officer).await;
     play.rosters(&union, &officer).await;
     play.logins().await;
     play.second_factors().await;

@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod applications;
 mod audited;
 mod consents;
 mod credentials;
@@ -20,6 +21,7 @@ mod leaving;
 mod limits;
 mod logins;
 mod memberships;
+mod merges;
 mod notices;
 mod notices_sms;
 mod officers;
@@ -38,6 +40,7 @@ mod role_proposals;
 mod role_races;
 mod rosters;
 mod rosters_guarded;
+mod search;
 mod second_factor;
 mod second_factor_life;
 mod second_factor_races;
@@ -49,3 +52,4 @@ mod vectors;
 mod verifications;
 mod wechat;
 mod world;
+mod zz_sdl;

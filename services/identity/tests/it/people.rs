@@ -255,6 +255,7 @@ async fn without_its_constraint_a_person_would_be_two() {
                 blind,
             }),
             phone: None,
+            terms: vec![1],
         }
     };
     world

@@ -34,6 +34,7 @@ fn figures(part: &str) -> &'static [Asked] {
             ("relay.p99_ms", "ms", Better::Lower),
         ],
         "growth" => &[("redeem.growth", "×", Better::Lower)],
+        "member" => &[("member.search_p99_ms", "ms", Better::Lower)],
         _ => &[],
     }
 }

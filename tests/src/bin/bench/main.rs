@@ -11,6 +11,7 @@ mod growth;
 mod join;
 mod limits;
 mod login;
+mod member;
 mod memory;
 mod observe;
 mod page;
@@ -61,7 +62,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = ".dev/bin/release/bashu-gateway")]
     gateway: std::path::PathBuf,
     /// Parts to run, all of them when none is named: limits, redeem, buy, pay, memory, growth,
-    /// relay, join, verify, vault, keys, login, roster
+    /// relay, join, verify, vault, keys, login, roster, member
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Seconds of each measured run
@@ -79,9 +80,9 @@ pub(crate) struct Args {
 }
 
 /// The parts, in the order in which they run: what fills tables comes last.
-const PARTS: [&str; 13] = [
+const PARTS: [&str; 14] = [
     "limits", "verify", "vault", "join", "redeem", "buy", "pay", "memory", "login", "roster",
-    "relay", "keys", "growth",
+    "relay", "keys", "growth", "member",
 ];
 /// The parts that ask no service of the union anything.
 const ALONE: [&str; 6] = ["limits", "verify", "vault", "join", "relay", "keys"];
@@ -235,6 +236,7 @@ async fn one(bench: &Bench, part: &str) -> Result<Vec<Figure>> {
         "pay" => pay::run(bench).await,
         "relay" => relay::run(bench).await,
         "join" => join::run(bench).await,
-        _ => growth::run(bench).await,
+        "growth" => growth::run(bench).await,
+        _ => member::run(bench).await,
     }
 }

@@ -62,8 +62,7 @@ impl Keys {
     /// When identity has no key that signs.
     pub(crate) async fn open(bench: &Bench) -> Result<Self> {
         let config = bench.config();
-        let settings: identity::Settings = config.section("identity")?;
-        let vault = settings.vault()?;
+        let vault = vault(bench)?;
         let ids = Ids::random();
         let options = config.postgres.options(identity::NAME);
         let db = Db::connect(options, Clock::System, ids.clone()).await?;
@@ -179,6 +178,20 @@ impl Keys {
             .with_context(|| format!("{service} does not answer"))?;
         payload(answer.json().await?)
     }
+}
+
+/// Identity's vault, with the world's own keys.
+///
+/// # Errors
+/// When the configuration lacks them.
+pub(crate) fn vault(bench: &Bench) -> Result<Vault> {
+    let settings: identity::Settings = bench.config().section("identity")?;
+    Ok(Vault::new(VaultKeys {
+        kek: &settings.kek,
+        blind_index_key: &settings.blind_index_key,
+        code_key: &settings.code_key,
+        idtag_key: &settings.idtag_key,
+    })?)
 }
 
 /// The payload of the only field of an answer.

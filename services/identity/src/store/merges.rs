@@ -1,0 +1,287 @@
+//! Rows of `member_merge`, and what a merge changes of the two records.
+
+use chrono::{DateTime, Utc};
+use kit::types::MemberId;
+use kit::{Result, Tx};
+use sea_orm::FromQueryResult;
+use uuid::Uuid;
+
+use super::people::{MEMBERSHIP_COLUMNS, MembershipRow};
+use crate::domain::membership::Membership;
+use crate::domain::merge::Pair;
+
+/// A member's state, with her version.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct MemberRow {
+    pub id: Uuid,
+    pub version: i64,
+    pub state: String,
+    pub merged_into: Option<Uuid>,
+}
+
+impl MemberRow {
+    pub fn is_active(&self) -> bool {
+        self.state == "active"
+    }
+}
+
+/// These members, locked to be changed, in the order of their ids: whoever else merges one of
+/// them, or grants her something, waits.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock_members(tx: &Tx, pair: Pair) -> Result<Vec<MemberRow>> {
+    tx.all(
+        "SELECT id, version, state, merged_into FROM member WHERE id IN ($1, $2)
+         ORDER BY id FOR UPDATE",
+        [pair.survivor.0.into(), pair.merged.0.into()],
+    )
+    .await
+}
+
+/// Whether somebody was merged into this member.
+///
+/// # Errors
+/// When the database fails.
+pub async fn has_merged(tx: &Tx, member: MemberId) -> Result<bool> {
+    found(
+        tx,
+        "SELECT EXISTS (SELECT 1 FROM member WHERE merged_into = $1) AS found",
+        member,
+    )
+    .await
+}
+
+/// Whether this member holds any role.
+///
+/// # Errors
+/// When the database fails.
+pub async fn holds_role(tx: &Tx, member: MemberId) -> Result<bool> {
+    found(
+        tx,
+        "SELECT EXISTS (SELECT 1 FROM role WHERE member = $1 AND withdrawn_at IS NULL) AS found",
+        member,
+    )
+    .await
+}
+
+async fn found(tx: &Tx, sql: &str, member: MemberId) -> Result<bool> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        found: bool,
+    }
+    let row = tx.one::<Row>(sql, [member.0.into()]).await?;
+    Ok(row.is_some_and(|row| row.found))
+}
+
+/// A merge that waits or is done.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct MergeRow {
+    pub id: Uuid,
+    pub survivor: Uuid,
+    pub asked_by: Uuid,
+    pub expires_at: DateTime<Utc>,
+    pub done_at: Option<DateTime<Utc>>,
+    pub documents: Vec<Uuid>,
+    pub methods: Vec<Uuid>,
+    pub memberships: Vec<Uuid>,
+}
+
+/// The merge of this record into another one that waits or is done. Nothing is locked: the two
+/// members are.
+///
+/// # Errors
+/// When the database fails.
+pub async fn open(tx: &Tx, merged: MemberId) -> Result<Option<MergeRow>> {
+    tx.one(
+        "SELECT id, survivor, asked_by, expires_at, done_at, documents, methods, memberships
+         FROM member_merge WHERE merged = $1 AND state IN ('asked', 'done')",
+        [merged.0.into()],
+    )
+    .await
+}
+
+/// Adds a merge that waits.
+///
+/// # Errors
+/// When the database fails, or against `member_merge_one_open`.
+pub async fn insert(
+    tx: &Tx,
+    id: Uuid,
+    pair: Pair,
+    (by, expires_at): (MemberId, DateTime<Utc>),
+) -> Result<()> {
+    tx.execute(
+        "INSERT INTO member_merge (id, survivor, merged, state, asked_by, asked_at, expires_at)
+         VALUES ($1, $2, $3, 'asked', $4, $5, $6)",
+        [
+            id.into(),
+            pair.survivor.0.into(),
+            pair.merged.0.into(),
+            by.0.into(),
+            tx.now().into(),
+            expires_at.into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// What went over with a merge.
+#[derive(Clone, Debug, Default)]
+pub struct Moved {
+    pub documents: Vec<Uuid>,
+    pub methods: Vec<Uuid>,
+    pub memberships: Vec<Uuid>,
+}
+
+/// Writes that a second operator asked for a merge too, and what went over.
+///
+/// # Errors
+/// When the database fails, or against `member_merge_by_two`.
+pub async fn finish(tx: &Tx, id: Uuid, by: MemberId, moved: Moved) -> Result<()> {
+    tx.execute(
+        "UPDATE member_merge SET state = 'done', done_by = $2, done_at = $3, documents = $4,
+           methods = $5, memberships = $6 WHERE id = $1",
+        [
+            id.into(),
+            by.0.into(),
+            tx.now().into(),
+            moved.documents.into(),
+            moved.methods.into(),
+            moved.memberships.into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Ends a merge that nobody else asked for in time; how many that were.
+///
+/// # Errors
+/// When the database fails.
+pub async fn expire(tx: &Tx, id: Uuid) -> Result<u64> {
+    tx.execute(
+        "UPDATE member_merge SET state = 'expired'
+         WHERE id = $1 AND state = 'asked' AND expires_at <= $2",
+        [id.into(), tx.now().into()],
+    )
+    .await
+}
+
+/// Writes that a merge was undone.
+///
+/// # Errors
+/// When the database fails.
+pub async fn undo(tx: &Tx, id: Uuid, by: MemberId) -> Result<()> {
+    tx.execute(
+        "UPDATE member_merge SET state = 'undone', undone_by = $2, undone_at = $3 WHERE id = $1",
+        [id.into(), by.0.into(), tx.now().into()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Makes a record a name of another one, or a record of its own again, in a new version.
+///
+/// # Errors
+/// When the database fails.
+pub async fn save_member(
+    tx: &Tx,
+    member: MemberId,
+    version: i64,
+    into: Option<MemberId>,
+) -> Result<()> {
+    let state = if into.is_some() { "merged" } else { "active" };
+    tx.execute(
+        "UPDATE member SET version = $2, state = $3, merged_into = $4 WHERE id = $1",
+        [
+            member.0.into(),
+            version.into(),
+            state.into(),
+            into.map(|it| it.0).into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// All memberships of a person, locked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn memberships(tx: &Tx, member: MemberId) -> Result<Vec<Membership>> {
+    let sql = format!(
+        "SELECT {MEMBERSHIP_COLUMNS} FROM membership WHERE member = $1 ORDER BY id FOR UPDATE"
+    );
+    let rows = tx.all::<MembershipRow>(&sql, [member.0.into()]).await?;
+    rows.into_iter().map(MembershipRow::read).collect()
+}
+
+/// Gives a membership in its new version to another record.
+///
+/// # Errors
+/// When the database fails, or against `membership_open_unique`.
+pub async fn move_membership(tx: &Tx, membership: &Membership) -> Result<()> {
+    tx.execute(
+        "UPDATE membership SET member = $2, version = $3 WHERE id = $1",
+        [
+            membership.id.into(),
+            membership.member.0.into(),
+            membership.version.into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// A sealed cell of a person: the number of a document, or what she signs in by.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct SealedRow {
+    pub id: Uuid,
+    /// Of a document its number, of a way to sign in its name.
+    pub kind: String,
+    pub sealed: Vec<u8>,
+}
+
+/// Where a sealed cell is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Document,
+    LoginMethod,
+}
+
+impl Place {
+    /// The table and the column of the cell.
+    pub const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Document => ("document", "number"),
+            Self::LoginMethod => ("login_method", "subject"),
+        }
+    }
+}
+
+/// The sealed cells of a person, locked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn sealed(tx: &Tx, place: Place, member: MemberId) -> Result<Vec<SealedRow>> {
+    let (table, column) = place.names();
+    let sql = format!(
+        "SELECT id, kind::text AS kind, {column} AS sealed FROM {table} WHERE member = $1
+         ORDER BY created_at, id FOR UPDATE"
+    );
+    tx.all(&sql, [member.0.into()]).await
+}
+
+/// Gives a cell, sealed anew, to another record.
+///
+/// # Errors
+/// When the database fails, or against `login_method_one_phone`.
+pub async fn give(tx: &Tx, place: Place, (id, to): (Uuid, MemberId), bytes: Vec<u8>) -> Result<()> {
+    let (table, column) = place.names();
+    let sql = format!("UPDATE {table} SET member = $2, {column} = $3 WHERE id = $1");
+    tx.execute(&sql, [id.into(), to.0.into(), bytes.into()])
+        .await?;
+    Ok(())
+}
