@@ -2,8 +2,9 @@
 
 use std::error::Error;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "bashu/audit.proto",
+    "bashu/person.proto",
     "bashu/entitlement.proto",
     "bashu/identity.proto",
     "bashu/passes.proto",

@@ -43,6 +43,10 @@ pub const REPLICA: &[Migration] = &[
         name: "kit_0005_consents",
         sql: include_str!("../migrations/0005_consents.sql"),
     },
+    Migration {
+        name: "kit_0006_persons",
+        sql: include_str!("../migrations/0006_persons.sql"),
+    },
 ];
 
 /// The role that serves: it may read and write rows, never change tables.

@@ -25,6 +25,8 @@ pub enum Refusal {
     AlreadyRenewed,
     /// As far as is known here: her membership may be on its way.
     NotAMember,
+    /// Until that has come to its end, one way or the other.
+    ErasureUnderWay,
     // What may be done to a pass.
     AwaitingPayment,
     AlreadyActive,
@@ -92,7 +94,9 @@ impl Refusal {
     pub const fn is_transient(self) -> bool {
         matches!(
             self,
-            Self::NotAMember | Self::ReissuedTooOften | Self::CancelledTooOften
+            Self::NotAMember
+                | Self::ErasureUnderWay
+                | Self::ReissuedTooOften | Self::CancelledTooOften
         )
     }
 

@@ -143,6 +143,8 @@ kit::payload! {
         RefundTooLate,
         /// Its terms refund nothing.
         NotRefundable,
+        /// She is being forgotten, as she asked.
+        ErasureUnderWay,
     }
 }
 
