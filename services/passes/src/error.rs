@@ -96,7 +96,8 @@ impl Refusal {
             self,
             Self::NotAMember
                 | Self::ErasureUnderWay
-                | Self::ReissuedTooOften | Self::CancelledTooOften
+                | Self::ReissuedTooOften
+                | Self::CancelledTooOften
         )
     }
 
@@ -248,6 +249,13 @@ const TABLE: [Row; 40] = [
         field: "productId",
         zh: "年票只售予工会会员；如刚刚入会，请稍后重试。",
         en: "Passes are sold to union members; if you have just joined, please try again shortly.",
+    },
+    Row {
+        refusal: Refusal::ErasureUnderWay,
+        code: "ERASURE_UNDER_WAY",
+        field: "",
+        zh: "您申请的账号注销正在办理，暂不能购票或退票；如需继续，请先撤回注销申请。",
+        en: "Your data is being erased as you asked; to go on, please recall that first.",
     },
     Row {
         refusal: Refusal::AwaitingPayment,

@@ -96,6 +96,8 @@ kit::payload! {
         AlreadyRenewed,
         /// As far as is known, the caller is no member of a union today; it may be asked again.
         NotAMember,
+        /// She is being forgotten, as she asked.
+        ErasureUnderWay,
     }
 }
 
