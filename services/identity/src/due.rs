@@ -1,13 +1,13 @@
 //! What identity does by itself and later: sends codes and notices by SMS, keeps the signing keys
-//! fresh, reminds of passes that end, forgets what is over, reminds of what waits for a person. Signs
-//! of life have a loop of their own, so that a provider that hangs does not hold them up.
+//! fresh, reminds of passes that end, forgets what is over and who wishes so, reminds of what waits for
+//! a person. Signs of life have a loop of their own, so that a provider that hangs does not hold them up.
 
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use kit::bus::keys_of_all_partitions;
 use kit::due::{After, Job, NewDue, Work};
-use kit::types::EntitlementId;
+use kit::types::{EntitlementId, MemberId};
 use kit::{Ctx, Error, Result, Tx};
 use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
@@ -15,14 +15,14 @@ use uuid::Uuid;
 
 use crate::Identity;
 use crate::commands::{
-    keys, memberships, notices, roster_work, rosters, second_factor, second_factor_reset,
+    erasures, exports, keys, memberships, notices, roster_work, rosters, second_factor, second_factor_reset,
 };
 use crate::domain::code::{self, CODE_SECONDS, Code};
 use crate::domain::identifier::Phone;
 use crate::domain::notice::NOTICE_DAYS;
 use crate::publish;
 use crate::store::{
-    limits, login_methods, logins, notices as notice_store, people, rosters as roster_store,
+    exports as export_store, limits, login_methods, logins, notices as notice_store, people, rosters as roster_store,
 };
 use crate::vault::{Cell, Vault};
 
@@ -43,6 +43,12 @@ pub const SECOND_FACTOR: &str = "second_factor";
 pub const SECOND_FACTOR_RESET: &str = "second_factor_reset";
 /// Reminds of a correction that nobody else has looked at; the subject is the review's id.
 pub const REVIEW: &str = "review";
+
+/// Asks services again for what they have of a person, and forgets her copy when its time is over;
+/// the subject is the export's id.
+pub const EXPORT: &str = "export";
+/// Carries out a person's wish to be forgotten; the subject is her id.
+pub const ERASURE: &str = "erasure";
 
 /// Sends a notice by SMS; the subject is its id.
 pub const SMS_NOTICE: &str = "sms_notice";
@@ -109,6 +115,8 @@ impl Work for Jobs {
                 Ok(After::Done)
             }
             REVIEW => memberships::remind_of_review(ctx, subject(job)?).await,
+            EXPORT => exports::run(ctx, subject(job)?).await,
+            ERASURE => erasures::run(ctx, MemberId(subject(job)?)).await,
             SMS_NOTICE => send_notice(identity, job).await,
             NOTICE_EXPIRING => {
                 let pass = job.subject.parse::<EntitlementId>();
@@ -159,6 +167,7 @@ async fn sweep(ctx: &Ctx) -> Result<()> {
             logins::sweep(tx, before(CODE_DAYS), before(LOGIN_DAYS)).await?;
             limits::sweep(tx, before(ATTEMPT_DAYS)).await?;
             roster_store::sweep(tx, before(ADDRESS_DAYS)).await?;
+            export_store::sweep(tx, before(ADDRESS_DAYS)).await?;
             login_methods::sweep(tx, tx.now()).await?;
             notice_store::sweep(tx, before(NOTICE_DAYS)).await?;
             Ok(())

@@ -10,6 +10,7 @@ pub mod consumers;
 pub mod domain;
 pub mod due;
 pub mod error;
+pub mod export_file;
 pub mod graphql;
 pub mod oidc;
 pub mod publish;
@@ -39,7 +40,7 @@ pub use graphql::{schema, sdl};
 
 use crate::oidc::IssuerSettings;
 use crate::store::keys::CheckRow;
-use crate::vault::{Cell, Vault, VaultKeys};
+use crate::vault::{Cell, Vault};
 use crate::wechat::MiniProgramSettings;
 
 /// The service's name: its database, its topic `identity.v1`, its subgraph.
@@ -78,6 +79,10 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration {
         name: "identity_0008",
         sql: include_str!("../migrations/0008_notices.sql"),
+    },
+    Migration {
+        name: "identity_0013",
+        sql: include_str!("../migrations/0013_person_rights.sql"),
     },
 ];
 
@@ -155,12 +160,7 @@ impl Identity {
         roots: Roots,
         partitions: i32,
     ) -> std::result::Result<Self, ConfigError> {
-        let vault = Vault::new(VaultKeys {
-            kek: &settings.kek,
-            blind_index_key: &settings.blind_index_key,
-            code_key: &settings.code_key,
-            idtag_key: &settings.idtag_key,
-        })?;
+        let vault = Vault::of(&settings)?;
         let http = reqwest::Client::builder()
             .timeout(SMS_TIMEOUT)
             .no_proxy()
@@ -244,6 +244,13 @@ impl Identity {
             .map_err(|_| Error::internal("identity.root_key_file cannot be read"))
     }
 
+    /// What it does with what services answer about a person.
+    pub fn persons(&self) -> consumers::persons::Persons {
+        consumers::persons::Persons {
+            vault: self.vault.clone(),
+        }
+    }
+
     /// As the process runs it: GraphQL, REST, due work, relay, consumer and keys.
     pub fn service(
         &self,
@@ -262,6 +269,7 @@ impl Identity {
             .graphql(kit::graphql::router(schema(self, mode), edge))
             .rest(rest::routes(self), kit::http::REST_BODY_BYTES_MAX)
             .rest(rest::rosters::routes(self), roster::FILE_BYTES_MAX)
+            .rest(rest::exports::routes(self), kit::http::REST_BODY_BYTES_MAX)
             .due(due::Jobs(self.clone()))
             .migrations(ALL_MIGRATIONS)
             .keys(&self.keys)
@@ -271,5 +279,6 @@ impl Identity {
             .relay(bus)
             .consume(bus, consumers::Entitlements)
             .consume(bus, consumers::notices::Notices)
+            .consume(bus, self.persons())
     }
 }

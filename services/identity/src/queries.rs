@@ -6,6 +6,7 @@ pub mod consents;
 pub mod logins;
 pub mod notices;
 pub mod reviews;
+pub mod rights;
 pub mod rosters;
 
 use chrono::{DateTime, Utc};

@@ -20,6 +20,7 @@ use sha2::Sha256;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use crate::Settings;
 use crate::domain::identifier::{Document, Phone};
 use crate::domain::subject::Subject;
 
@@ -185,6 +186,19 @@ impl Vault {
             blind,
             code,
             idtag,
+        })
+    }
+
+    /// The vault with the keys of the settings.
+    ///
+    /// # Errors
+    /// As [`Vault::new`].
+    pub fn of(settings: &Settings) -> std::result::Result<Self, ConfigError> {
+        Self::new(VaultKeys {
+            kek: &settings.kek,
+            blind_index_key: &settings.blind_index_key,
+            code_key: &settings.code_key,
+            idtag_key: &settings.idtag_key,
         })
     }
 

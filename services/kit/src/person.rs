@@ -212,7 +212,7 @@ fn ids(bytes: &[Vec<u8>]) -> Result<Vec<Uuid>> {
 
 /// JSON arrays of the rows in their order, each within [`PART_BYTES_MAX`]; one at least. A row that
 /// alone is longer is left out, as those beyond [`DATA_ROWS_MAX`] are, and that is said.
-fn parts(mut rows: Vec<Kept>) -> Vec<Vec<u8>> {
+pub fn parts(mut rows: Vec<Kept>) -> Vec<Vec<u8>> {
     let mut left_out = rows.len() > DATA_ROWS_MAX;
     rows.truncate(DATA_ROWS_MAX);
     let (mut parts, mut open) = (Vec::new(), String::new());

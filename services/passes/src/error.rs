@@ -151,7 +151,7 @@ pub fn on_constraint(error: kit::Error) -> kit::Error {
     }
 }
 
-const TABLE: [Row; 40] = [
+const TABLE: [Row; 41] = [
     Row {
         refusal: Refusal::NoDraft,
         code: "NO_DRAFT",

@@ -7,6 +7,8 @@
 pub mod codes;
 pub mod consents;
 pub mod credentials;
+pub mod erasures;
+pub mod exports;
 pub mod keys;
 pub mod logins;
 pub(crate) mod matching;
@@ -18,6 +20,7 @@ pub mod operator;
 pub mod organisations;
 pub mod outside_logins;
 pub mod people;
+mod proof;
 pub mod roles;
 pub mod roster_commit;
 mod roster_list;

@@ -4,7 +4,7 @@
 //! organisation is called is looked up when it is read.
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use kit::types::{EntitlementId, OrderId, OrganisationId, SHANGHAI_OFFSET_SECONDS, day_start};
+use kit::types::{EntitlementId, MemberId, OrderId, OrganisationId, SHANGHAI_OFFSET_SECONDS, day_start};
 use uuid::Uuid;
 
 use super::role::Role;
@@ -65,6 +65,10 @@ pub enum Notice {
     },
     /// Somebody signed in as her, when she was signed in elsewhere before.
     NewLogin { login: Uuid, at: DateTime<Utc> },
+    /// A copy of her data is ready.
+    ExportReady { export: Uuid },
+    /// Something keeps her from being forgotten.
+    ErasureHeld { member: MemberId },
 }
 
 /// Which of them.
@@ -78,10 +82,12 @@ pub enum Kind {
     OnRoster,
     RoleGranted,
     NewLogin,
+    ExportReady,
+    ErasureHeld,
 }
 
 impl Kind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Bought,
         Self::Activated,
         Self::Expiring,
@@ -90,6 +96,8 @@ impl Kind {
         Self::OnRoster,
         Self::RoleGranted,
         Self::NewLogin,
+        Self::ExportReady,
+        Self::ErasureHeld,
     ];
 
     /// As it is stored.
@@ -103,6 +111,8 @@ impl Kind {
             Self::OnRoster => "on_roster",
             Self::RoleGranted => "role_granted",
             Self::NewLogin => "new_login",
+            Self::ExportReady => "export_ready",
+            Self::ErasureHeld => "erasure_held",
         }
     }
 
@@ -121,7 +131,9 @@ impl Kind {
             | Self::Expiring
             | Self::OnRoster
             | Self::RoleGranted
-            | Self::NewLogin => None,
+            | Self::NewLogin
+            | Self::ExportReady
+            | Self::ErasureHeld => None,
         }
     }
 
@@ -170,6 +182,8 @@ impl Notice {
             Self::OnRoster { .. } => Kind::OnRoster,
             Self::RoleGranted { .. } => Kind::RoleGranted,
             Self::NewLogin { .. } => Kind::NewLogin,
+            Self::ExportReady { .. } => Kind::ExportReady,
+            Self::ErasureHeld { .. } => Kind::ErasureHeld,
         }
     }
 
@@ -228,6 +242,17 @@ impl Notice {
                     ),
                 )
             }
+            Self::ExportReady { .. } => (
+                "您申请的个人信息副本已就绪，请在七天内下载。".to_owned(),
+                "The copy of your data is ready; please fetch it within seven days.".to_owned(),
+            ),
+            Self::ErasureHeld { .. } => (
+                "您的账号暂时不能注销：有事项尚未了结，详情见注销申请。了结后将自动继续办理。"
+                    .to_owned(),
+                "You cannot be forgotten yet: something is still open, as your request shows. It \
+                 goes on by itself when that has ended."
+                    .to_owned(),
+            ),
         }
     }
 
@@ -246,7 +271,9 @@ impl Notice {
             | Self::Expiring { .. }
             | Self::OnRoster { .. }
             | Self::RoleGranted { .. }
-            | Self::NewLogin { .. } => Vec::new(),
+            | Self::NewLogin { .. }
+            | Self::ExportReady { .. }
+            | Self::ErasureHeld { .. } => Vec::new(),
         }
     }
 }
@@ -337,6 +364,12 @@ mod tests {
             Notice::NewLogin {
                 login: Uuid::from_u128(1),
                 at: DateTime::UNIX_EPOCH,
+            },
+            Notice::ExportReady {
+                export: Uuid::from_u128(2),
+            },
+            Notice::ErasureHeld {
+                member: MemberId(Uuid::from_u128(3)),
             },
         ]
     }

@@ -14,6 +14,7 @@ pub mod organisations;
 pub mod outside_logins;
 pub mod pass;
 pub mod people;
+pub mod rights;
 pub mod roles;
 pub mod roster_mutations;
 pub mod rosters;
@@ -33,6 +34,7 @@ pub use node::Node;
 pub use notices::Notice;
 pub use organisations::{Organisation, OrganisationKind};
 pub use pass::{Credential, Pass};
+pub use rights::{DataExport, Erasure};
 pub use roles::{RoleHolding, RoleName};
 pub use rosters::{RosterImport, RosterRow};
 
@@ -61,6 +63,7 @@ pub struct Mutation(
     pass::CredentialMutation,
     consents::ConsentMutation,
     notices::NoticeMutation,
+    rights::RightsMutation,
 );
 
 /// The schema as it is served.

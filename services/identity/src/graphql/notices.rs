@@ -34,6 +34,10 @@ pub enum NoticeKind {
     RoleGranted,
     /// Somebody signed in.
     NewLogin,
+    /// A copy of one's data is ready.
+    ExportReady,
+    /// Something keeps one from being forgotten.
+    ErasureHeld,
 }
 
 /// Something that one is told of. It is kept for 180 days.
@@ -60,7 +64,8 @@ impl Notice {
         Ok(caller.language.choose(&zh, &en).to_owned())
     }
 
-    /// The order, pass, organisation or login that it is about, for `node(id)`.
+    /// The order, pass, organisation, login or member that it is about, for `node(id)`; or the copy
+    /// of one's data.
     async fn about_id(&self) -> ID {
         match &self.0.kept.notice {
             Told::Bought { order, .. } | Told::Refunded { order, .. } => {
@@ -73,6 +78,8 @@ impl Notice {
                 GlobalId::of_uuid("Organisation", organisation.0)
             }
             Told::NewLogin { login, .. } => GlobalId::of_uuid("Login", *login),
+            Told::ExportReady { export } => GlobalId::of_uuid("DataExport", *export),
+            Told::ErasureHeld { member } => GlobalId::of_uuid("Member", member.0),
         }
     }
 

@@ -112,7 +112,8 @@ pub struct Part {
     pub sealed: Vec<u8>,
 }
 
-/// Keeps a part, unless it is there. Parts of an earlier answer of the same service go.
+/// Keeps a part, unless it or one of a later answer is there. Parts of an earlier answer of the same
+/// service go.
 ///
 /// # Errors
 /// When the database fails.
@@ -128,7 +129,8 @@ pub async fn put_part(tx: &Tx, part: &Part) -> Result<()> {
     .await?;
     tx.execute(
         "INSERT INTO export_part (id, export, service, version, part, parts, sealed)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         SELECT $1, $2, $3, $4, $5, $6, $7 WHERE NOT EXISTS (SELECT 1 FROM export_part n
+           WHERE n.export = $2 AND n.service = $3 AND n.version > $4)
          ON CONFLICT (export, service, version, part) DO NOTHING",
         [
             part.id.into(),

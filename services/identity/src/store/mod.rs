@@ -3,6 +3,8 @@
 
 pub mod consents;
 pub mod entitlements;
+pub mod erasures;
+pub mod exports;
 pub mod keys;
 pub mod limits;
 pub mod login_methods;

@@ -113,6 +113,8 @@ fn params(notice: &Notice) -> Value {
             json!({ "organisation": organisation.0, "role": role.as_str() })
         }
         Notice::NewLogin { login, at } => json!({ "login": login, "at": at.timestamp_millis() }),
+        Notice::ExportReady { export } => json!({ "export": export }),
+        Notice::ErasureHeld { member } => json!({ "member": member.0 }),
     }
 }
 
@@ -165,6 +167,12 @@ fn notice(kind: Kind, params: &Value) -> Option<Notice> {
         Kind::NewLogin => Notice::NewLogin {
             login: id("login")?,
             at: DateTime::from_timestamp_millis(number("at")?)?,
+        },
+        Kind::ExportReady => Notice::ExportReady {
+            export: id("export")?,
+        },
+        Kind::ErasureHeld => Notice::ErasureHeld {
+            member: MemberId(id("member")?),
         },
     })
 }
@@ -407,7 +415,9 @@ const fn named(notice: &Notice) -> Option<Uuid> {
         Notice::OnRoster { organisation, .. } | Notice::RoleGranted { organisation, .. } => {
             Some(organisation.0)
         }
-        Notice::Bought { .. } | Notice::Refunded { .. } | Notice::NewLogin { .. } => None,
+        Notice::Bought { .. } | Notice::Refunded { .. } | Notice::NewLogin { .. }
+        | Notice::ExportReady { .. }
+        | Notice::ErasureHeld { .. } => None,
     }
 }
 
