@@ -191,6 +191,20 @@ impl Play<'_> {
         self.act(&who, "setNoticePreference", "", without).await;
     }
 
+    async fn rights(&self, member: MemberId) {
+        let who = self.world.as_member(member);
+        let key = json!({ "idempotencyKey": Uuid::from_u128(4) });
+        let made = self.act(&who, "exportMyData", "export { id }", key).await;
+        let id = made["export"]["id"].clone();
+        crate::exports::answer_all(self.world, member, &id).await;
+        let file = json!({ "exportId": id, "format": "JSON" });
+        self.act(&who, "downloadMyData", "download { path }", file)
+            .await;
+        let key = json!({ "idempotencyKey": Uuid::from_u128(5) });
+        self.act(&who, "eraseMe", "", key).await;
+        self.bare(&who, "recallErasure", "").await;
+    }
+
     /// A mutation that has no input.
     async fn bare(&self, by: &Caller, mutation: &str, selection: &str) -> Value {
         let text = format!("mutation {{ {mutation} {{ {selection} userErrors {{ code }} }} }}");
@@ -285,6 +299,7 @@ async fn every_mutation_leaves_its_row() {
     play.second_factors().await;
     play.outside_logins(&parties, &clock).await;
     play.consents_and_notices(member).await;
+    play.rights(member).await;
     acts.assert_complete();
 }
 
