@@ -15,6 +15,7 @@ mod explaining;
 mod notices;
 mod orders;
 mod paying;
+mod persons;
 mod provider;
 mod races;
 mod refunds;
