@@ -15,14 +15,16 @@ use uuid::Uuid;
 
 use crate::Identity;
 use crate::commands::{
-    erasures, exports, keys, memberships, notices, roster_work, rosters, second_factor, second_factor_reset,
+    erasures, exports, keys, memberships, notices, roster_work, rosters, second_factor,
+    second_factor_reset,
 };
 use crate::domain::code::{self, CODE_SECONDS, Code};
 use crate::domain::identifier::Phone;
 use crate::domain::notice::NOTICE_DAYS;
 use crate::publish;
 use crate::store::{
-    exports as export_store, limits, login_methods, logins, notices as notice_store, people, rosters as roster_store,
+    exports as export_store, limits, login_methods, logins, notices as notice_store, people,
+    rosters as roster_store,
 };
 use crate::vault::{Cell, Vault};
 

@@ -151,10 +151,7 @@ fn sheet_name(number: u32, section: &Section, language: Language) -> String {
     };
     let allowed = |c: &char| !matches!(c, '[' | ']' | ':' | '*' | '?' | '/' | '\\' | '\'');
     let name = format!("{number} {name}");
-    name.chars()
-        .filter(allowed)
-        .take(SHEET_CHARS_MAX)
-        .collect()
+    name.chars().filter(allowed).take(SHEET_CHARS_MAX).collect()
 }
 
 fn cell(value: &Value) -> String {

@@ -75,7 +75,10 @@ async fn staff_are_told_their_shifts_and_forgotten_at_work() {
         state: State::Closing.into(),
     };
     let answer: PersonHeld = hear(&world, &told).await;
-    assert_eq!((answer.service.as_str(), answer.holds), ("admission", vec![]));
+    assert_eq!(
+        (answer.service.as_str(), answer.holds),
+        ("admission", vec![])
+    );
     let erased = PersonErased {
         member_id: id.clone(),
         version: 3,

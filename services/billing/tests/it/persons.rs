@@ -29,7 +29,13 @@ async fn last<M: Message + Name + Default>(world: &World) -> M {
         payload: Vec<u8>,
     }
     let sql = "SELECT payload FROM outbox WHERE kind = $1 ORDER BY id DESC LIMIT 1";
-    let row: Option<Row> = world.db.ctx.db.one(sql, [M::full_name().into()]).await.unwrap();
+    let row: Option<Row> = world
+        .db
+        .ctx
+        .db
+        .one(sql, [M::full_name().into()])
+        .await
+        .unwrap();
     M::decode(row.unwrap().payload.as_slice()).unwrap()
 }
 
@@ -43,7 +49,10 @@ async fn kept(world: &World, version: i64) -> Vec<(String, i64)> {
     };
     hear(world, &told).await;
     let answer: PersonHeld = last(world).await;
-    assert_eq!((answer.service.as_str(), answer.version), ("billing", version));
+    assert_eq!(
+        (answer.service.as_str(), answer.version),
+        ("billing", version)
+    );
     let hold = |it: proto::v1::person_held::Hold| (it.kind, it.count);
     answer.holds.into_iter().map(hold).collect()
 }

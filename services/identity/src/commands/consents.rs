@@ -103,7 +103,9 @@ pub async fn say(ctx: &Ctx, caller: &Caller, said: Said) -> Result<MemberId> {
 
 fn text_of<'a>(texts: &'a [Text], consent: &Consent) -> Result<&'a Text> {
     let wanted = (consent.processing, consent.text_version);
-    let found = texts.iter().find(|it| (it.processing, it.version) == wanted);
+    let found = texts
+        .iter()
+        .find(|it| (it.processing, it.version) == wanted);
     found.ok_or_else(|| Error::internal("a consent to a text that is gone"))
 }
 

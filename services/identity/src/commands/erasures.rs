@@ -58,8 +58,7 @@ pub async fn erase_me(
             let before = store::load(tx, member.id).await?;
             let is_open = before.as_ref().is_some_and(Erasure::is_open);
             // A code is locked before its person, as by who signs in.
-            if !is_open
-                && let Err(why) = prove(tx, &identity.vault, (caller, member), code).await?
+            if !is_open && let Err(why) = prove(tx, &identity.vault, (caller, member), code).await?
             {
                 return Ok(Err(why));
             }
@@ -118,10 +117,7 @@ pub async fn recall(ctx: &Ctx, caller: &Caller) -> Result<Erasure> {
             let it = before.recall(tx.now())?;
             if it.version > version {
                 store::save(tx, &it).await?;
-                tx.emit(publish::erasure(
-                    &it,
-                    &store::ids_of(tx, member.id).await?,
-                ));
+                tx.emit(publish::erasure(&it, &store::ids_of(tx, member.id).await?));
                 work::cancel(tx, due::ERASURE, &member.id.to_string()).await?;
             }
             tx.audit(member.audit("recall_erasure", member.id));

@@ -153,10 +153,7 @@ async fn personal(tx: &Tx, key: &SealingKey, person: &PersonRow) -> Result<Vec<K
         let number = key.open_text(cell, &document.number)?;
         let kind = DocumentKind::from_code(document.kind)
             .map(|kind| crate::roster::judge::kind_name(kind).0);
-        rows.push(row(
-            "document",
-            json!({ "kind": kind, "number": number }),
-        ));
+        rows.push(row("document", json!({ "kind": kind, "number": number })));
     }
     if let Some(phone) = people::phone(tx, member).await? {
         let cell = Cell::new("login_method", "subject", phone.id);
@@ -358,7 +355,9 @@ pub async fn file(
                 Err(Error::Unauthenticated(_)) => return Err(Error::NotFound),
                 other => other?,
             };
-            let person = people::active(tx, member.id).await?.ok_or(Error::NotFound)?;
+            let person = people::active(tx, member.id)
+                .await?
+                .ok_or(Error::NotFound)?;
             let export = store::lock(tx, address.export).await?;
             let export = export.ok_or(Error::NotFound)?;
             if export.must_be_ready(tx.now()).is_err() {
@@ -375,7 +374,8 @@ pub async fn file(
         })
         .await?;
     let (format, export, sections) = found;
-    let bytes = workbook(move || export_file::write(&export, &sections, (format, language))).await?;
+    let bytes =
+        workbook(move || export_file::write(&export, &sections, (format, language))).await?;
     Ok((format, bytes))
 }
 

@@ -56,7 +56,9 @@ impl Persons {
     async fn part(&self, tx: &Tx, record: &Record) -> Result<()> {
         let told: PersonDataPart = record.decode()?;
         if !(1..=told.parts).contains(&told.part) {
-            return Err(Error::permanent("a part of an answer that has no such part"));
+            return Err(Error::permanent(
+                "a part of an answer that has no such part",
+            ));
         }
         let rows: std::result::Result<Vec<serde_json::Value>, _> =
             serde_json::from_slice(&told.json);

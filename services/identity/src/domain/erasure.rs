@@ -187,10 +187,9 @@ impl Erasure {
         let state = match (self.state, is_held) {
             (State::Closing, true) => State::Held,
             (State::Closing, false) => State::Erased { at: now },
-            (
-                State::Asked | State::Held | State::Recalled { .. } | State::Erased { .. },
-                _,
-            ) => return None,
+            (State::Asked | State::Held | State::Recalled { .. } | State::Erased { .. }, _) => {
+                return None;
+            }
         };
         Some(self.next(state))
     }

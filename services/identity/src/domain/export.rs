@@ -127,10 +127,7 @@ mod tests {
             asked_at: now,
             deadline: now + TimeDelta::days(15),
         };
-        assert_eq!(
-            gathering.must_be_ready(now),
-            Err(Refusal::ExportNotReady)
-        );
+        assert_eq!(gathering.must_be_ready(now), Err(Refusal::ExportNotReady));
         assert_eq!(gathering.clone().expire(now), None);
         let ready = gathering.ask_again().complete(now);
         assert_eq!(ready.version, 2);

@@ -4,7 +4,9 @@
 //! organisation is called is looked up when it is read.
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use kit::types::{EntitlementId, MemberId, OrderId, OrganisationId, SHANGHAI_OFFSET_SECONDS, day_start};
+use kit::types::{
+    EntitlementId, MemberId, OrderId, OrganisationId, SHANGHAI_OFFSET_SECONDS, day_start,
+};
 use uuid::Uuid;
 
 use super::role::Role;

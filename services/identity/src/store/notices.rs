@@ -415,7 +415,9 @@ const fn named(notice: &Notice) -> Option<Uuid> {
         Notice::OnRoster { organisation, .. } | Notice::RoleGranted { organisation, .. } => {
             Some(organisation.0)
         }
-        Notice::Bought { .. } | Notice::Refunded { .. } | Notice::NewLogin { .. }
+        Notice::Bought { .. }
+        | Notice::Refunded { .. }
+        | Notice::NewLogin { .. }
         | Notice::ExportReady { .. }
         | Notice::ErasureHeld { .. } => None,
     }

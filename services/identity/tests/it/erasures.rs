@@ -22,7 +22,8 @@ use crate::rosters::settle;
 use crate::world::{OPERATOR_PHONE, World, codes, number_of_phone, person};
 
 pub(crate) const GRACE_SECONDS: i64 = 168 * 3_600;
-const VIEW: &str = "{ me { erasure { state graceUntil deadline notes holds { kind count text } } } }";
+const VIEW: &str =
+    "{ me { erasure { state graceUntil deadline notes holds { kind count text } } } }";
 
 pub(crate) fn record<M: Message + Name>(world: &World, message: &M, topic: &str) -> Record {
     Record {
@@ -131,13 +132,20 @@ async fn who_wishes_to_be_forgotten_is() {
     hear(&world, &held(member, "passes", 2, &[])).await;
     hear(&world, &held(member, "admission", 2, &[])).await;
     settle(&world).await;
-    assert_eq!(view(&world, &who).await["state"], "CLOSING", "one is missing");
+    assert_eq!(
+        view(&world, &who).await["state"],
+        "CLOSING",
+        "one is missing"
+    );
     hear(&world, &held(member, "billing", 2, &[("open_order", 2)])).await;
     settle(&world).await;
     let seen = view(&world, &who).await;
     assert_eq!(seen["state"], "HELD", "{seen}");
     let hold = &seen["holds"][0];
-    assert_eq!((&hold["kind"], &hold["count"]), (&json!("OPEN_ORDER"), &json!(2)));
+    assert_eq!(
+        (&hold["kind"], &hold["count"]),
+        (&json!("OPEN_ORDER"), &json!(2))
+    );
     let text = "An order is open: pay or cancel it.";
     assert_eq!(hold["text"], text);
     assert_eq!(said(&world).await[1..], [(3, State::Open)]);

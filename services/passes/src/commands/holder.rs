@@ -136,7 +136,10 @@ impl Passes {
                 if let Some(done) = seen(tx, member.id.0, key, hash).await? {
                     return recorded_pass(tx, &done).await;
                 }
-                if !person::barred(tx, &[member.id, pass.member]).await?.is_empty() {
+                if !person::barred(tx, &[member.id, pass.member])
+                    .await?
+                    .is_empty()
+                {
                     return Err(Refusal::ErasureUnderWay.into());
                 }
                 let uses = store::uses_counted(tx, id).await?;

@@ -81,7 +81,10 @@ async fn a_person_is_told_what_is_kept() {
     let pass = world.bought(&caller(1), &product).await;
     world.bought(&caller(2), &product).await;
     world.tell(&[world.venue(1, 1, |_| {})]).await.unwrap();
-    world.tell(&[world.used(&pass, (1, 1), false)]).await.unwrap();
+    world
+        .tell(&[world.used(&pass, (1, 1), false)])
+        .await
+        .unwrap();
     let id = member(1).0.as_bytes().to_vec();
     let asked = DataRequested {
         id: vec![7; 16],
@@ -162,7 +165,10 @@ async fn what_no_law_keeps_is_forgotten() {
         assert_eq!((answer.service.as_str(), answer.version), ("passes", 3));
         assert_eq!(world.count(uses).await, 0);
     }
-    world.tell(&[world.used(&pass, (2, 1), false)]).await.unwrap();
+    world
+        .tell(&[world.used(&pass, (2, 1), false)])
+        .await
+        .unwrap();
     assert_eq!(world.count(uses).await, 0);
     hear(&world, &told(1, 9, State::Open)).await;
     let barred = world.buy(&caller(1), &product).await;
