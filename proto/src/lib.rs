@@ -1,7 +1,7 @@
 //! Every message that crosses Kafka, one module for each service that writes them.
 //!
-//! A topic `<service>.v1` carries the messages of its own file and, where that service grants
-//! them, [`v1::EntitlementChanged`]; each also carries [`v1::AuditHeadSealed`] and its answers about
+//! A topic `<service>.v1` carries the messages of its own file and, where that service grants them,
+//! [`v1::EntitlementChanged`]; each also carries [`v1::AuditHeadSealed`] and its answers about
 //! persons. Change within `v1` is additive only: `tests/released.rs` compares what is here with the
 //! descriptors in `released/`.
 

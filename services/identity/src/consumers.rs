@@ -1,6 +1,6 @@
-//! What identity hears from others: the entitlements it mints credentials from, and which of
-//! them admission blocks because their grant never reached it; beside, what members are told of, and what
-//! services answer about a person.
+//! What identity hears from others: the entitlements it mints credentials from, and which of them
+//! admission blocks because their grant never reached it; beside, what members are told of, and
+//! what services answer about a person.
 
 pub mod notices;
 pub mod persons;

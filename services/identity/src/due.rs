@@ -1,6 +1,7 @@
 //! What identity does by itself and later: sends codes and notices by SMS, keeps the signing keys
-//! fresh, reminds of passes that end, forgets what is over and who wishes so, reminds of what waits for
-//! a person. Signs of life have a loop of their own, so that a provider that hangs does not hold them up.
+//! fresh, reminds of passes that end, forgets what is over and who wishes so, reminds of what waits
+//! for a person. Signs of life have a loop of their own, so that a provider that hangs does not
+//! hold them up.
 
 use std::time::Duration;
 

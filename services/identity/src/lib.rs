@@ -1,6 +1,6 @@
 //! Who you are and what proves it: organisations, members, memberships, consents, logins, roles,
-//! notices, signing keys; the only holder of personal data and of the keys that sign credentials and
-//! access tokens, so it alone mints credentials.
+//! notices, signing keys; the only holder of personal data and of the keys that sign credentials
+//! and access tokens, so it alone mints credentials.
 //!
 //! It deliberately knows nothing of what a credential is good for: passes and tickets are other
 //! services', and here only their entitlements' windows.

@@ -291,8 +291,8 @@ async fn put(tx: &Tx, members: &[Uuid], (epoch, version, state): (i64, i64, &str
     Ok(rows > 0)
 }
 
-/// Those of these for whom nothing may be begun, since they are being forgotten or were. None of the
-/// others comes to be so before this transaction ends.
+/// Those of these for whom nothing may be begun, since they are being forgotten or were. None of
+/// the others comes to be so before this transaction ends.
 ///
 /// # Errors
 /// When the database fails.

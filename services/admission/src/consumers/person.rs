@@ -1,8 +1,8 @@
 //! What admission tells identity of a person, and what it forgets of her.
 //!
-//! It knows no entitlement's holder: redemptions stay, since venues are paid by them, and whose they
-//! are is known to the granter alone. Of staff it has shifts; closed ones stay with what was done
-//! in them.
+//! It knows no entitlement's holder: redemptions stay, since venues are paid by them, and whose
+//! they are is known to the granter alone. Of staff it has shifts; closed ones stay with what was
+//! done in them.
 
 use kit::person::{Hold, Keeper, Kept, Persons};
 use kit::{Result, Tx};

@@ -1,5 +1,5 @@
-//! What services answer about a person: a part of her copy, what keeps her, that they have forgotten
-//! her. A consumer of its own, so that nothing else waits for it.
+//! What services answer about a person: a part of her copy, what keeps her, that they have
+//! forgotten her. A consumer of its own, so that nothing else waits for it.
 
 use kit::consumer::Handler;
 use kit::event::Record;

@@ -354,7 +354,8 @@ impl RightsMutation {
         DownloadMyDataPayload::from_result(caller.language, result.await)
     }
 
-    /// Asks to be forgotten. It can be recalled until it is done; what keeps one until then is told.
+    /// Asks to be forgotten. It can be recalled until it is done; what keeps one until then is
+    /// told.
     async fn erase_me(&self, ctx: &Context<'_>, input: EraseMeInput) -> Result<EraseMePayload> {
         let (identity, caller) = request(ctx)?;
         let result = async {

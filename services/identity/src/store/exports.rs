@@ -112,8 +112,8 @@ pub struct Part {
     pub sealed: Vec<u8>,
 }
 
-/// Keeps a part, unless it or one of a later answer is there. Parts of an earlier answer of the same
-/// service go.
+/// Keeps a part, unless it or one of a later answer is there. Parts of an earlier answer of the
+/// same service go.
 ///
 /// # Errors
 /// When the database fails.

@@ -135,8 +135,8 @@ pub struct NewUse {
     pub overridden: bool,
 }
 
-/// Which of these entitlements are passes of ours: admission tells of all kinds. Of one whose holder
-/// was forgotten nothing is heard any more.
+/// Which of these entitlements are passes of ours: admission tells of all kinds. Of one whose
+/// holder was forgotten nothing is heard any more.
 ///
 /// # Errors
 /// When the database fails.
