@@ -377,6 +377,9 @@ async fn retry_one(stack: &Stack, ctx: &Ctx, consumer: &str, id: i64) -> Result<
         identity::NAME if consumer == identity::consumers::notices::CONSUMER => {
             kit::parked::retry(ctx, &identity::consumers::notices::Notices, id).await
         }
+        identity::NAME if consumer == identity::consumers::renders::CONSUMER => {
+            kit::parked::retry(ctx, &identity::consumers::renders::Renders, id).await
+        }
         identity::NAME => kit::parked::retry(ctx, &identity::consumers::Entitlements, id).await,
         passes::NAME => kit::parked::retry(ctx, &passes::consumers::Follower { union }, id).await,
         billing::NAME => kit::parked::retry(ctx, &billing::consumers::Sellers { union }, id).await,

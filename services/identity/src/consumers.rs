@@ -4,6 +4,7 @@
 
 pub mod notices;
 pub mod persons;
+pub mod renders;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

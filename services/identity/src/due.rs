@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::Identity;
 use crate::commands::{
-    erasures, exports, keys, memberships, notices, roster_work, rosters, second_factor,
+    erasures, exports, keys, memberships, notices, renderings, roster_work, rosters, second_factor,
     second_factor_reset,
 };
 use crate::domain::code::{self, CODE_SECONDS, Code};
@@ -25,7 +25,7 @@ use crate::domain::notice::NOTICE_DAYS;
 use crate::publish;
 use crate::store::{
     exports as export_store, limits, login_methods, logins, notices as notice_store, people,
-    rosters as roster_store,
+    renderings as rendering_store, rosters as roster_store,
 };
 use crate::vault::{Cell, Vault};
 
@@ -52,6 +52,9 @@ pub const REVIEW: &str = "review";
 pub const EXPORT: &str = "export";
 /// Carries out a person's wish to be forgotten; the subject is her id.
 pub const ERASURE: &str = "erasure";
+
+/// Forgets a file with names in it that nobody fetched; the subject is its id.
+pub const RENDERING: &str = "rendering";
 
 /// Sends a notice by SMS; the subject is its id.
 pub const SMS_NOTICE: &str = "sms_notice";
@@ -120,6 +123,7 @@ impl Work for Jobs {
             REVIEW => memberships::remind_of_review(ctx, subject(job)?).await,
             EXPORT => exports::run(ctx, subject(job)?).await,
             ERASURE => erasures::run(ctx, MemberId(subject(job)?)).await,
+            RENDERING => renderings::expire(ctx, subject(job)?).await,
             SMS_NOTICE => send_notice(identity, job).await,
             NOTICE_EXPIRING => {
                 let pass = job.subject.parse::<EntitlementId>();
@@ -171,6 +175,7 @@ async fn sweep(ctx: &Ctx) -> Result<()> {
             limits::sweep(tx, before(ATTEMPT_DAYS)).await?;
             roster_store::sweep(tx, before(ADDRESS_DAYS)).await?;
             export_store::sweep(tx, before(ADDRESS_DAYS)).await?;
+            rendering_store::sweep(tx, before(ADDRESS_DAYS)).await?;
             login_methods::sweep(tx, tx.now()).await?;
             notice_store::sweep(tx, before(NOTICE_DAYS)).await?;
             Ok(())

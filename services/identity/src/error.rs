@@ -238,6 +238,12 @@ refusals! {
     ErasureNotFound "ERASURE_NOT_FOUND" ""
         "没有注销申请，或已办理完毕。"
         "You have not asked to be forgotten, or it is done.";
+    RenderingNotFound "RENDERING_NOT_FOUND" "fileId"
+        "找不到该文件。"
+        "There is no such file.";
+    RenderingOver "RENDERING_OVER" "fileId"
+        "该文件已下载过或已过期，如有需要请重新申请。"
+        "The file was fetched, or is over; you may ask for another.";
     TooManyRosters "TOO_MANY_ROSTERS" ""
         "一小时内上传的名单过多，请稍后再试。"
         "Too many rosters within the hour; please try again later.";

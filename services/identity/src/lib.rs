@@ -15,6 +15,7 @@ pub mod graphql;
 pub mod oidc;
 pub mod publish;
 pub mod queries;
+pub mod rendering_file;
 pub mod rest;
 pub mod roster;
 pub mod signing;
@@ -83,6 +84,10 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration {
         name: "identity_0013",
         sql: include_str!("../migrations/0013_person_rights.sql"),
+    },
+    Migration {
+        name: "identity_0014",
+        sql: include_str!("../migrations/0014_renderings.sql"),
     },
 ];
 
@@ -270,6 +275,10 @@ impl Identity {
             .rest(rest::routes(self), kit::http::REST_BODY_BYTES_MAX)
             .rest(rest::rosters::routes(self), roster::FILE_BYTES_MAX)
             .rest(rest::exports::routes(self), kit::http::REST_BODY_BYTES_MAX)
+            .rest(
+                rest::renderings::routes(self),
+                kit::http::REST_BODY_BYTES_MAX,
+            )
             .due(due::Jobs(self.clone()))
             .migrations(ALL_MIGRATIONS)
             .keys(&self.keys)
@@ -280,5 +289,6 @@ impl Identity {
             .consume(bus, consumers::Entitlements)
             .consume(bus, consumers::notices::Notices)
             .consume(bus, self.persons())
+            .consume(bus, consumers::renders::Renders)
     }
 }

@@ -14,6 +14,7 @@ use crate::domain::erasure::{Erasure, State as Wish};
 use crate::domain::export::Export;
 use crate::domain::membership::{Membership, Standing};
 use crate::domain::organisation::{self, Kind, Organisation};
+use crate::domain::rendering::{Rendering, State as Rendered};
 use crate::domain::role::Role;
 use crate::domain::roster::Purpose;
 use crate::store::consents as store;
@@ -316,6 +317,29 @@ pub fn person_erased(it: &Erasure, ids: &[Uuid], at: DateTime<Utc>) -> NewEvent 
         &message,
         "bashu.identity.v1.PersonErased",
         it.member.0.as_bytes(),
+        it.version,
+    )
+}
+
+/// What became of a file that a service asked for.
+pub fn rendering(it: &Rendering) -> NewEvent {
+    use event::rendering_changed::State;
+    let state = match it.state {
+        Rendered::Ready(_) => State::Ready,
+        Rendered::Refused(_) => State::Refused,
+        Rendered::Fetched => State::Fetched,
+        Rendered::Expired => State::Expired,
+    };
+    let message = event::RenderingChanged {
+        id: bytes(it.id),
+        version: it.version,
+        service: it.service.clone(),
+        state: state.into(),
+    };
+    NewEvent::of(
+        &message,
+        "bashu.identity.v1.RenderingChanged",
+        it.id.as_bytes(),
         it.version,
     )
 }

@@ -5,6 +5,7 @@
 pub mod consents;
 pub mod logins;
 pub mod notices;
+pub mod renderings;
 pub mod reviews;
 pub mod rights;
 pub mod rosters;

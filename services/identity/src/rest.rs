@@ -2,6 +2,7 @@
 //! of rosters, and people's copies of their data.
 
 pub mod exports;
+pub mod renderings;
 pub mod rosters;
 
 use axum::extract::State;

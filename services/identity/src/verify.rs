@@ -192,6 +192,14 @@ pub const INVARIANTS: &[Invariant] = &[
               WHERE e.state = 'expired' GROUP BY e.id",
     },
     Invariant {
+        id: "identity.renderings_forgotten",
+        zh: "等待下载的文件都有定时终结",
+        en: "each file with names in it that waits to be fetched has a timer",
+        sql: "SELECT r.id::text AS subject, 'no timer ends it' AS problem FROM rendering r
+              WHERE r.state = 'ready' AND NOT EXISTS
+                (SELECT 1 FROM due d WHERE d.kind = 'rendering' AND d.subject = r.id::text)",
+    },
+    Invariant {
         id: "identity.one_refresh_token",
         zh: "有效登录恰有一个未用的刷新令牌",
         en: "a login that counts has one unused refresh token",

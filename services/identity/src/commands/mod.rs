@@ -21,6 +21,7 @@ pub mod organisations;
 pub mod outside_logins;
 pub mod people;
 mod proof;
+pub mod renderings;
 pub mod roles;
 pub mod roster_commit;
 mod roster_list;

@@ -16,6 +16,7 @@ pub mod name;
 pub mod notice;
 pub mod organisation;
 pub mod origin;
+pub mod rendering;
 pub mod review;
 pub mod role;
 pub mod roster;

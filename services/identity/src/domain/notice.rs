@@ -71,6 +71,8 @@ pub enum Notice {
     ExportReady { export: Uuid },
     /// Something keeps her from being forgotten.
     ErasureHeld { member: MemberId },
+    /// A file with names in it waits for her.
+    RenderingReady { rendering: Uuid },
 }
 
 /// Which of them.
@@ -86,10 +88,11 @@ pub enum Kind {
     NewLogin,
     ExportReady,
     ErasureHeld,
+    RenderingReady,
 }
 
 impl Kind {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Bought,
         Self::Activated,
         Self::Expiring,
@@ -100,6 +103,7 @@ impl Kind {
         Self::NewLogin,
         Self::ExportReady,
         Self::ErasureHeld,
+        Self::RenderingReady,
     ];
 
     /// As it is stored.
@@ -115,6 +119,7 @@ impl Kind {
             Self::NewLogin => "new_login",
             Self::ExportReady => "export_ready",
             Self::ErasureHeld => "erasure_held",
+            Self::RenderingReady => "rendering_ready",
         }
     }
 
@@ -135,7 +140,8 @@ impl Kind {
             | Self::RoleGranted
             | Self::NewLogin
             | Self::ExportReady
-            | Self::ErasureHeld => None,
+            | Self::ErasureHeld
+            | Self::RenderingReady => None,
         }
     }
 
@@ -186,6 +192,7 @@ impl Notice {
             Self::NewLogin { .. } => Kind::NewLogin,
             Self::ExportReady { .. } => Kind::ExportReady,
             Self::ErasureHeld { .. } => Kind::ErasureHeld,
+            Self::RenderingReady { .. } => Kind::RenderingReady,
         }
     }
 
@@ -248,6 +255,11 @@ impl Notice {
                 "您申请的个人信息副本已就绪，请在七天内下载。".to_owned(),
                 "The copy of your data is ready; please fetch it within seven days.".to_owned(),
             ),
+            Self::RenderingReady { .. } => (
+                "您申请的名单文件已就绪，请在三天内下载，只能下载一次。".to_owned(),
+                "A file with names waits for you for three days; it can be fetched once."
+                    .to_owned(),
+            ),
             Self::ErasureHeld { .. } => (
                 "您的账号暂时不能注销：有事项尚未了结，详情见注销申请。了结后将自动继续办理。"
                     .to_owned(),
@@ -275,7 +287,8 @@ impl Notice {
             | Self::RoleGranted { .. }
             | Self::NewLogin { .. }
             | Self::ExportReady { .. }
-            | Self::ErasureHeld { .. } => Vec::new(),
+            | Self::ErasureHeld { .. }
+            | Self::RenderingReady { .. } => Vec::new(),
         }
     }
 }
@@ -372,6 +385,9 @@ mod tests {
             },
             Notice::ErasureHeld {
                 member: MemberId(Uuid::from_u128(3)),
+            },
+            Notice::RenderingReady {
+                rendering: Uuid::from_u128(4),
             },
         ]
     }

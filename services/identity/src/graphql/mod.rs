@@ -14,6 +14,7 @@ pub mod organisations;
 pub mod outside_logins;
 pub mod pass;
 pub mod people;
+pub mod renderings;
 pub mod rights;
 pub mod roles;
 pub mod roster_mutations;
@@ -34,6 +35,7 @@ pub use node::Node;
 pub use notices::Notice;
 pub use organisations::{Organisation, OrganisationKind};
 pub use pass::{Credential, Pass};
+pub use renderings::RenderedFile;
 pub use rights::{DataExport, Erasure};
 pub use roles::{RoleHolding, RoleName};
 pub use rosters::{RosterImport, RosterRow};
@@ -64,6 +66,7 @@ pub struct Mutation(
     consents::ConsentMutation,
     notices::NoticeMutation,
     rights::RightsMutation,
+    renderings::RenderingMutation,
 );
 
 /// The schema as it is served.

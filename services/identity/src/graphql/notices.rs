@@ -38,6 +38,8 @@ pub enum NoticeKind {
     ExportReady,
     /// Something keeps one from being forgotten.
     ErasureHeld,
+    /// A file with names in it waits for one.
+    RenderingReady,
 }
 
 /// Something that one is told of. It is kept for 180 days.
@@ -80,6 +82,7 @@ impl Notice {
             Told::NewLogin { login, .. } => GlobalId::of_uuid("Login", *login),
             Told::ExportReady { export } => GlobalId::of_uuid("DataExport", *export),
             Told::ErasureHeld { member } => GlobalId::of_uuid("Member", member.0),
+            Told::RenderingReady { rendering } => GlobalId::of_uuid("RenderedFile", *rendering),
         }
     }
 

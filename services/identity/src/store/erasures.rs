@@ -314,6 +314,8 @@ pub async fn remove_person(tx: &Tx, member: MemberId, phone: Option<&Blind>) -> 
         "DELETE FROM notice WHERE member = $1",
         "DELETE FROM notice_preference WHERE member = $1",
         "DELETE FROM export WHERE member = $1",
+        "UPDATE rendering SET state = 'expired', content = NULL, version = version + 1
+           WHERE asker = $1 AND state = 'ready'",
         "UPDATE member SET state = 'erased', version = version + 1 WHERE id = $1",
     ] {
         tx.execute(sql, [member.0.into()]).await?;

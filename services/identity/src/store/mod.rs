@@ -13,6 +13,7 @@ pub mod memberships;
 pub mod notices;
 pub mod organisations;
 pub mod people;
+pub mod renderings;
 pub mod resync;
 pub mod reviews;
 pub mod roles;

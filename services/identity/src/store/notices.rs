@@ -115,6 +115,7 @@ fn params(notice: &Notice) -> Value {
         Notice::NewLogin { login, at } => json!({ "login": login, "at": at.timestamp_millis() }),
         Notice::ExportReady { export } => json!({ "export": export }),
         Notice::ErasureHeld { member } => json!({ "member": member.0 }),
+        Notice::RenderingReady { rendering } => json!({ "rendering": rendering }),
     }
 }
 
@@ -173,6 +174,9 @@ fn notice(kind: Kind, params: &Value) -> Option<Notice> {
         },
         Kind::ErasureHeld => Notice::ErasureHeld {
             member: MemberId(id("member")?),
+        },
+        Kind::RenderingReady => Notice::RenderingReady {
+            rendering: id("rendering")?,
         },
     })
 }
@@ -419,7 +423,8 @@ const fn named(notice: &Notice) -> Option<Uuid> {
         | Notice::Refunded { .. }
         | Notice::NewLogin { .. }
         | Notice::ExportReady { .. }
-        | Notice::ErasureHeld { .. } => None,
+        | Notice::ErasureHeld { .. }
+        | Notice::RenderingReady { .. } => None,
     }
 }
 

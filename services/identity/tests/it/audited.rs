@@ -300,6 +300,9 @@ async fn every_mutation_leaves_its_row() {
     play.outside_logins(&parties, &clock).await;
     play.consents_and_notices(member).await;
     play.rights(member).await;
+    let file = crate::renderings::waiting(&world, &union, &officer).await;
+    let input = json!({ "fileId": file });
+    play.act(&officer, "downloadRenderedFile", "", input).await;
     acts.assert_complete();
 }
 

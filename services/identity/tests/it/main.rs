@@ -30,6 +30,7 @@ mod organisations;
 mod parties;
 mod people;
 mod races;
+mod renderings;
 mod replica;
 mod resync;
 mod reviews;
