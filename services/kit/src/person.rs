@@ -43,7 +43,7 @@ pub struct Kept {
     /// What it is one of, such as `pass`.
     pub section: String,
     /// An object of plain values.
-    pub row: Value,
+    pub value: Value,
 }
 
 /// What keeps a person from being forgotten.
@@ -216,7 +216,7 @@ pub fn parts(mut rows: Vec<Kept>) -> Vec<Vec<u8>> {
     let mut left_out = rows.len() > DATA_ROWS_MAX;
     rows.truncate(DATA_ROWS_MAX);
     let (mut parts, mut open) = (Vec::new(), String::new());
-    let texts = rows.into_iter().map(|it| text(&it.section, &it.row));
+    let texts = rows.into_iter().map(|it| text(&it.section, &it.value));
     for row in texts {
         // Two brackets and a comma.
         if row.len() + 2 > PART_BYTES_MAX {
@@ -322,7 +322,7 @@ mod tests {
     fn row(bytes: usize) -> Kept {
         Kept {
             section: "pass".to_owned(),
-            row: serde_json::json!({ "text": "x".repeat(bytes) }),
+            value: serde_json::json!({ "text": "x".repeat(bytes) }),
         }
     }
 

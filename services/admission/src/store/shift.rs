@@ -110,7 +110,7 @@ pub(crate) async fn close(tx: &Tx, id: Uuid, at: DateTime<Utc>) -> Result<()> {
 pub async fn data_of_person(tx: &Tx, members: &[Uuid], rows_max: i64) -> Result<Vec<Kept>> {
     tx.all(
         "SELECT 'shift' AS section, jsonb_build_object('venue', v.name_zh,
-           'opened_at', s.opened_at, 'closed_at', s.closed_at) AS row
+           'opened_at', s.opened_at, 'closed_at', s.closed_at) AS value
          FROM shift s JOIN venue v ON v.id = s.venue
          WHERE s.member = ANY ($1) ORDER BY s.opened_at DESC, s.id LIMIT $2",
         [members.to_vec().into(), rows_max.into()],

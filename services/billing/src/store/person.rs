@@ -10,11 +10,11 @@ use uuid::Uuid;
 /// When the database fails.
 pub async fn data_of_person(tx: &Tx, members: &[Uuid], rows_max: i64) -> Result<Vec<Kept>> {
     tx.all(
-        "SELECT section, row FROM (
+        "SELECT section, value FROM (
            SELECT 'order' AS section, o.created_at AS at, jsonb_build_object(
                'order', o.id, 'number', o.number, 'state', o.state, 'total_fen', o.total_fen,
                'paid_fen', o.paid_fen, 'refunded_fen', o.refunded_fen,
-               'created_at', o.created_at, 'paid_at', o.paid_at, 'closed_at', o.closed_at) AS row
+               'created_at', o.created_at, 'paid_at', o.paid_at, 'closed_at', o.closed_at) AS value
            FROM orders o WHERE o.member = ANY ($1)
            UNION ALL
            SELECT 'order_line', o.created_at, jsonb_build_object(

@@ -140,9 +140,9 @@ async fn put_own_part(tx: &Tx, vault: &Vault, export: &Export, ids: &[Uuid]) -> 
 }
 
 async fn personal(tx: &Tx, key: &SealingKey, person: &PersonRow) -> Result<Vec<Kept>> {
-    let row = |section: &str, row: Value| Kept {
+    let row = |section: &str, value: Value| Kept {
         section: section.to_owned(),
-        row,
+        value,
     };
     let cell = Cell::new("person", "name", person.member);
     let name = key.open_text(cell, &person.name)?;

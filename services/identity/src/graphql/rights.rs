@@ -230,6 +230,12 @@ pub struct DownloadMyDataInput {
     code: Option<String>,
 }
 
+impl std::fmt::Debug for DownloadMyDataInput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DownloadMyDataInput")
+    }
+}
+
 /// A wish to be forgotten.
 #[derive(InputObject)]
 pub struct EraseMeInput {
@@ -238,6 +244,12 @@ pub struct EraseMeInput {
     code: Option<String>,
     /// Minted by the client: the same key acts once.
     idempotency_key: Uuid,
+}
+
+impl std::fmt::Debug for EraseMeInput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EraseMeInput")
+    }
 }
 
 kit::payload! {

@@ -268,10 +268,10 @@ pub async fn use_address(tx: &Tx, hash: &Blind) -> Result<Option<Address>> {
 /// When the database fails.
 pub async fn own_rows(tx: &Tx, members: &[Uuid], rows_max: i64) -> Result<Vec<Kept>> {
     tx.all(
-        "SELECT section, row FROM (
+        "SELECT section, value FROM (
            SELECT 'membership' AS section, m.created_at AS at, jsonb_build_object(
                'organisation', o.name, 'state', m.state, 'since', m.since, 'until', m.until,
-               'registered_at', m.created_at) AS row
+               'registered_at', m.created_at) AS value
            FROM membership m JOIN organisation o ON o.id = m.organisation
            WHERE m.member = ANY ($1)
            UNION ALL

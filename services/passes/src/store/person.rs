@@ -14,11 +14,11 @@ use super::release_after;
 /// When the database fails.
 pub async fn data_of_person(tx: &Tx, members: &[Uuid], rows_max: i64) -> Result<Vec<Kept>> {
     tx.all(
-        "SELECT section, row FROM (
+        "SELECT section, value FROM (
            SELECT 'pass' AS section, p.bought_at AS at, jsonb_build_object(
                'pass', p.id::text, 'product', v.name_zh, 'order', p.order_id,
                'price_fen', p.price_fen, 'state', p.state, 'bought_at', p.bought_at,
-               'paid_at', p.paid_at, 'start', p.start_date, 'end', p.end_date) AS row
+               'paid_at', p.paid_at, 'start', p.start_date, 'end', p.end_date) AS value
            FROM pass p JOIN product_version v
              ON v.product = p.product AND v.number = p.product_version
            WHERE p.member = ANY ($1)
