@@ -197,7 +197,7 @@ pub async fn put_answer(tx: &Tx, member: MemberId, answer: &Answer) -> Result<()
     let holds: Vec<Value> = answer.holds.iter().map(hold).collect();
     tx.execute(
         "INSERT INTO erasure_answer AS a (member, service, version, holds)
-         VALUES ($1, $2, $3, $4::jsonb)
+         VALUES ($1, $2, $3, $4::text::jsonb)
          ON CONFLICT (member, service) DO UPDATE SET version = EXCLUDED.version,
            holds = EXCLUDED.holds WHERE a.version <= EXCLUDED.version",
         [

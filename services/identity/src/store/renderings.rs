@@ -97,7 +97,7 @@ pub async fn insert(tx: &Tx, it: &Rendering) -> Result<bool> {
         .execute(
             "INSERT INTO rendering (id, version, service, template, about, asker, organisation,
                title, state, problem, content, asked_at, expires_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::jsonb, $12, $13)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::jsonb, $12, $13)
              ON CONFLICT (id) DO NOTHING",
             [
                 it.id.into(),
@@ -135,7 +135,7 @@ fn columns(state: &State) -> (&'static str, Option<&'static str>, Option<String>
 pub async fn save(tx: &Tx, it: &Rendering) -> Result<()> {
     let (state, problem, content) = columns(&it.state);
     tx.execute(
-        "UPDATE rendering SET version = $2, state = $3, problem = $4, content = $5::jsonb
+        "UPDATE rendering SET version = $2, state = $3, problem = $4, content = $5::text::jsonb
          WHERE id = $1",
         [
             it.id.into(),
