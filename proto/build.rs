@@ -2,8 +2,10 @@
 
 use std::error::Error;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 8] = [
     "bashu/audit.proto",
+    "bashu/person.proto",
+    "bashu/render.proto",
     "bashu/entitlement.proto",
     "bashu/identity.proto",
     "bashu/passes.proto",

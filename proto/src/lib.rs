@@ -1,10 +1,12 @@
 //! Every message that crosses Kafka, one module for each service that writes them.
 //!
-//! A topic `<service>.v1` carries the messages of its own file and, where that service grants
-//! them, [`v1::EntitlementChanged`]; each also carries [`v1::AuditHeadSealed`]. Change within `v1`
-//! is additive only: `tests/released.rs` compares what is here with the descriptors in `released/`.
+//! A topic `<service>.v1` carries the messages of its own file and, where that service grants them,
+//! [`v1::EntitlementChanged`]; each also carries [`v1::AuditHeadSealed`] and its answers about
+//! persons. Change within `v1` is additive only: `tests/released.rs` compares what is here with the
+//! descriptors in `released/`.
 
-/// The entitlement, shared by all that grant one, and the head of each service's audit chain.
+/// The entitlement, shared by all that grant one, the head of each service's audit chain, and what
+/// each answers about a person.
 pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/bashu.v1.rs"));
 }

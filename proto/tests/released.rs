@@ -11,8 +11,10 @@ use std::path::Path;
 use prost_reflect::prost::Message;
 use prost_reflect::{DescriptorPool, EnumDescriptor, FieldDescriptor, MessageDescriptor};
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 8] = [
     "bashu/audit.proto",
+    "bashu/person.proto",
+    "bashu/render.proto",
     "bashu/entitlement.proto",
     "bashu/identity.proto",
     "bashu/passes.proto",

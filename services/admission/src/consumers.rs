@@ -2,6 +2,8 @@
 //! counts the uses of what is frozen, and clears what it had blocked. Of an order it keeps the
 //! number that people quote, of the holder nothing.
 
+pub mod person;
+
 use std::collections::BTreeSet;
 
 use credential::rules::{EVALUATOR_VERSION, VenueId};

@@ -134,6 +134,7 @@ impl Admission {
             .keys(&self.keys)
             .relay(bus)
             .consume(bus, self.grants())
+            .consume(bus, consumers::person::PERSONS)
             .consume(bus, Replica::new(roots))
     }
 }

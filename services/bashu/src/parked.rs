@@ -365,9 +365,20 @@ async fn retry_one(stack: &Stack, ctx: &Ctx, consumer: &str, id: i64) -> Result<
         let replica = Replica::new(crate::serve::roots(&stack.config)?);
         return Ok(kit::parked::retry(ctx, &replica, id).await?);
     }
+    if consumer == kit::person::CONSUMER {
+        return Ok(retry_about_person(ctx, id).await?);
+    }
     let retried = match ctx.service {
+        identity::NAME if consumer == identity::consumers::persons::CONSUMER => {
+            let settings: identity::Settings = stack.config.section(identity::NAME)?;
+            let vault = settings.vault()?;
+            kit::parked::retry(ctx, &identity::consumers::persons::Persons { vault }, id).await
+        }
         identity::NAME if consumer == identity::consumers::notices::CONSUMER => {
             kit::parked::retry(ctx, &identity::consumers::notices::Notices, id).await
+        }
+        identity::NAME if consumer == identity::consumers::renders::CONSUMER => {
+            kit::parked::retry(ctx, &identity::consumers::renders::Renders, id).await
         }
         identity::NAME => kit::parked::retry(ctx, &identity::consumers::Entitlements, id).await,
         passes::NAME => kit::parked::retry(ctx, &passes::consumers::Follower { union }, id).await,
@@ -375,4 +386,13 @@ async fn retry_one(stack: &Stack, ctx: &Ctx, consumer: &str, id: i64) -> Result<
         _ => kit::parked::retry(ctx, &admission::Grants::new(union), id).await,
     };
     retried.with_context(|| format!("{} has no consumer {consumer}", ctx.service))
+}
+
+/// The same for what identity asks every other service about persons.
+async fn retry_about_person(ctx: &Ctx, id: i64) -> kit::Result<Retried> {
+    match ctx.service {
+        passes::NAME => kit::parked::retry(ctx, &passes::consumers::person::PERSONS, id).await,
+        billing::NAME => kit::parked::retry(ctx, &billing::consumers::person::PERSONS, id).await,
+        _ => kit::parked::retry(ctx, &admission::consumers::person::PERSONS, id).await,
+    }
 }

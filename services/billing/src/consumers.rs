@@ -1,5 +1,7 @@
 //! The sellers' events, each turned into a command of billing.
 
+pub mod person;
+
 use kit::consumer::Handler;
 use kit::event::Record;
 use kit::replica::{id, instant};

@@ -112,5 +112,6 @@ impl Billing {
             .relay(bus)
             .consume(bus, Replica::new(self.roots.clone()))
             .consume(bus, consumers::Sellers { union })
+            .consume(bus, consumers::person::PERSONS)
     }
 }

@@ -1,7 +1,10 @@
-//! What identity hears from others: the entitlements it mints credentials from, and which of
-//! them admission blocks because their grant never reached it; beside, what members are told of.
+//! What identity hears from others: the entitlements it mints credentials from, and which of them
+//! admission blocks because their grant never reached it; beside, what members are told of, and
+//! what services answer about a person.
 
 pub mod notices;
+pub mod persons;
+pub mod renders;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

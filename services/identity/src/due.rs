@@ -1,13 +1,14 @@
 //! What identity does by itself and later: sends codes and notices by SMS, keeps the signing keys
-//! fresh, reminds of passes that end, forgets what is over, reminds of what waits for a person.
-//! Signs of life have a loop of their own, so that a provider that hangs does not hold them up.
+//! fresh, reminds of passes that end, forgets what is over and who wishes so, reminds of what waits
+//! for a person. Signs of life have a loop of their own, so that a provider that hangs does not
+//! hold them up.
 
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use kit::bus::keys_of_all_partitions;
 use kit::due::{After, Job, NewDue, Work};
-use kit::types::EntitlementId;
+use kit::types::{EntitlementId, MemberId};
 use kit::{Ctx, Error, Result, Tx};
 use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
@@ -16,16 +17,18 @@ use uuid::Uuid;
 use crate::Identity;
 use crate::commands::phone_changes::change_cell;
 use crate::commands::{
-    applications, keys, memberships, merges, notices, role_proposals, roles, roster_work, rosters,
-    search_terms, second_factor, second_factor_reset, verifications,
+    applications, erasures, exports, keys, memberships, merges, notices, renderings,
+    role_proposals, roles, roster_work, rosters, search_terms, second_factor, second_factor_reset,
+    verifications,
 };
 use crate::domain::code::{self, CODE_SECONDS, Code};
 use crate::domain::identifier::Phone;
 use crate::domain::notice::NOTICE_DAYS;
 use crate::publish;
 use crate::store::{
-    limits, login_methods, logins, notices as notice_store, people, phone_changes,
-    rosters as roster_store, verifications as verification_store,
+    exports as export_store, limits, login_methods, logins, notices as notice_store, people,
+    phone_changes, renderings as rendering_store, rosters as roster_store,
+    verifications as verification_store,
 };
 use crate::vault::{Cell, Vault};
 
@@ -52,6 +55,15 @@ pub const REVIEW: &str = "review";
 pub const ROLE_END: &str = "role_end";
 /// Ends a proposed role that nobody confirmed; the subject is the proposal's id.
 pub const ROLE_PROPOSAL: &str = "role_proposal";
+
+/// Asks services again for what they have of a person, and forgets her copy when its time is over;
+/// the subject is the export's id.
+pub const EXPORT: &str = "export";
+/// Carries out a person's wish to be forgotten; the subject is her id.
+pub const ERASURE: &str = "erasure";
+
+/// Forgets a file with names in it that nobody fetched; the subject is its id.
+pub const RENDERING: &str = "rendering";
 
 /// Sends a notice by SMS; the subject is its id.
 pub const SMS_NOTICE: &str = "sms_notice";
@@ -147,6 +159,9 @@ impl Work for Jobs {
             ROLE_PROPOSAL => role_proposals::expire(ctx, subject(job)?).await,
             VERIFICATION => verifications::ask(identity, subject(job)?).await,
             REVIEW => memberships::remind_of_review(ctx, subject(job)?).await,
+            EXPORT => exports::run(ctx, subject(job)?).await,
+            ERASURE => erasures::run(ctx, MemberId(subject(job)?)).await,
+            RENDERING => renderings::expire(ctx, subject(job)?).await,
             SMS_NOTICE => send_notice(identity, job).await,
             NOTICE_EXPIRING => {
                 let pass = job.subject.parse::<EntitlementId>();
@@ -197,6 +212,8 @@ async fn sweep(ctx: &Ctx) -> Result<()> {
             logins::sweep(tx, before(CODE_DAYS), before(LOGIN_DAYS)).await?;
             limits::sweep(tx, before(ATTEMPT_DAYS)).await?;
             roster_store::sweep(tx, before(ADDRESS_DAYS)).await?;
+            export_store::sweep(tx, before(ADDRESS_DAYS)).await?;
+            rendering_store::sweep(tx, before(ADDRESS_DAYS)).await?;
             login_methods::sweep(tx, tx.now()).await?;
             notice_store::sweep(tx, before(NOTICE_DAYS)).await?;
             verification_store::sweep(tx, before(VERIFICATION_DAYS)).await?;

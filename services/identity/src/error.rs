@@ -331,6 +331,24 @@ refusals! {
     NoticeHasNoSms "NOTICE_HAS_NO_SMS" "kind"
         "这类通知不发短信。"
         "No SMS is sent of notices of this kind.";
+    ExportNotFound "EXPORT_NOT_FOUND" "exportId"
+        "找不到该份个人信息副本。"
+        "There is no such copy of your data.";
+    ExportNotReady "EXPORT_NOT_READY" "exportId"
+        "个人信息副本尚未就绪，或已过期，请重新申请。"
+        "The copy of your data is not ready yet, or is over; you may ask for another.";
+    TooManyExports "TOO_MANY_EXPORTS" ""
+        "今天申请个人信息副本的次数过多，请明天再试。"
+        "Too many copies of your data were asked for today; please try again tomorrow.";
+    ErasureNotFound "ERASURE_NOT_FOUND" ""
+        "没有注销申请，或已办理完毕。"
+        "You have not asked to be forgotten, or it is done.";
+    RenderingNotFound "RENDERING_NOT_FOUND" "fileId"
+        "找不到该文件。"
+        "There is no such file.";
+    RenderingOver "RENDERING_OVER" "fileId"
+        "该文件已下载过或已过期，如有需要请重新申请。"
+        "The file was fetched, or is over; you may ask for another.";
     TooManyRosters "TOO_MANY_ROSTERS" ""
         "一小时内上传的名单过多，请稍后再试。"
         "Too many rosters within the hour; please try again later.";

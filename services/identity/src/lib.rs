@@ -10,10 +10,12 @@ pub mod consumers;
 pub mod domain;
 pub mod due;
 pub mod error;
+pub mod export_file;
 pub mod graphql;
 pub mod oidc;
 pub mod publish;
 pub mod queries;
+pub mod rendering_file;
 pub mod rest;
 pub mod roster;
 pub mod signing;
@@ -91,16 +93,24 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/0010_vault.sql"),
     },
     Migration {
-        name: "identity_0015",
-        sql: include_str!("../migrations/0015_verifications.sql"),
-    },
-    Migration {
         name: "identity_0011",
         sql: include_str!("../migrations/0011_search.sql"),
     },
     Migration {
         name: "identity_0012",
         sql: include_str!("../migrations/0012_merges.sql"),
+    },
+    Migration {
+        name: "identity_0013",
+        sql: include_str!("../migrations/0013_person_rights.sql"),
+    },
+    Migration {
+        name: "identity_0014",
+        sql: include_str!("../migrations/0014_renderings.sql"),
+    },
+    Migration {
+        name: "identity_0015",
+        sql: include_str!("../migrations/0015_verifications.sql"),
     },
 ];
 
@@ -272,6 +282,13 @@ impl Identity {
             .map_err(|_| Error::internal("identity.root_key_file cannot be read"))
     }
 
+    /// What it does with what services answer about a person.
+    pub fn persons(&self) -> consumers::persons::Persons {
+        consumers::persons::Persons {
+            vault: self.vault.clone(),
+        }
+    }
+
     /// As the process runs it: GraphQL, REST, due work, relay, consumer and keys.
     pub fn service(
         &self,
@@ -290,6 +307,11 @@ impl Identity {
             .graphql(kit::graphql::router(schema(self, mode), edge))
             .rest(rest::routes(self), kit::http::REST_BODY_BYTES_MAX)
             .rest(rest::rosters::routes(self), roster::FILE_BYTES_MAX)
+            .rest(rest::exports::routes(self), kit::http::REST_BODY_BYTES_MAX)
+            .rest(
+                rest::renderings::routes(self),
+                kit::http::REST_BODY_BYTES_MAX,
+            )
             .due(due::Jobs(self.clone()))
             .migrations(ALL_MIGRATIONS)
             .keys(&self.keys)
@@ -299,5 +321,7 @@ impl Identity {
             .relay(bus)
             .consume(bus, consumers::Entitlements)
             .consume(bus, consumers::notices::Notices)
+            .consume(bus, self.persons())
+            .consume(bus, consumers::renders::Renders)
     }
 }

@@ -249,7 +249,9 @@ fn address(settings: &IssuerSettings, text: &str) -> Result<Url> {
     if url.scheme() == "https" || (url.scheme() == "http" && is_here) {
         Ok(url)
     } else {
-        Err(Error::Unavailable("an OIDC issuer is not asked in the clear"))
+        Err(Error::Unavailable(
+            "an OIDC issuer is not asked in the clear",
+        ))
     }
 }
 

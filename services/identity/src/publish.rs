@@ -10,11 +10,15 @@ use proto::identity as event;
 use uuid::Uuid;
 
 use crate::domain::consent::{Consent, Text, Word};
+use crate::domain::erasure::{Erasure, State as Wish};
+use crate::domain::export::Export;
 use crate::domain::membership::{Membership, Standing};
 use crate::domain::organisation::{self, Kind, Organisation};
+use crate::domain::rendering::{Rendering, State as Rendered};
 use crate::domain::role::Role;
 use crate::domain::roster::Purpose;
 use crate::store::consents as store;
+use crate::store::erasures::ids_of;
 use crate::store::keys::SetRow;
 use crate::store::resync;
 use crate::store::roles::Held;
@@ -266,6 +270,82 @@ pub fn key_set(union: Union, set: &SetRow) -> NewEvent {
     )
 }
 
+/// Asks every service for what it has of a person, known by any of `ids`.
+pub fn data_requested(it: &Export, ids: &[Uuid]) -> NewEvent {
+    let message = event::DataRequested {
+        id: bytes(it.id),
+        version: it.version,
+        member_id: bytes(it.member.0),
+        member_ids: ids.iter().map(|id| bytes(*id)).collect(),
+    };
+    NewEvent::of(
+        &message,
+        "bashu.identity.v1.DataRequested",
+        it.id.as_bytes(),
+        it.version,
+    )
+}
+
+/// Whether a person, known by any of `ids`, is being forgotten now.
+pub fn erasure(it: &Erasure, ids: &[Uuid]) -> NewEvent {
+    use event::erasure_changed::State;
+    let state = match it.state {
+        Wish::Closing => State::Closing,
+        Wish::Asked | Wish::Held | Wish::Recalled { .. } | Wish::Erased { .. } => State::Open,
+    };
+    let message = event::ErasureChanged {
+        member_id: bytes(it.member.0),
+        version: it.version,
+        member_ids: ids.iter().map(|id| bytes(*id)).collect(),
+        state: state.into(),
+    };
+    NewEvent::of(
+        &message,
+        "bashu.identity.v1.ErasureChanged",
+        it.member.0.as_bytes(),
+        it.version,
+    )
+}
+
+/// A person, known by any of `ids`, was forgotten.
+pub fn person_erased(it: &Erasure, ids: &[Uuid], at: DateTime<Utc>) -> NewEvent {
+    let message = event::PersonErased {
+        member_id: bytes(it.member.0),
+        version: it.version,
+        member_ids: ids.iter().map(|id| bytes(*id)).collect(),
+        erased_at: at.timestamp_millis(),
+    };
+    NewEvent::of(
+        &message,
+        "bashu.identity.v1.PersonErased",
+        it.member.0.as_bytes(),
+        it.version,
+    )
+}
+
+/// What became of a file that a service asked for.
+pub fn rendering(it: &Rendering) -> NewEvent {
+    use event::rendering_changed::State;
+    let state = match it.state {
+        Rendered::Ready(_) => State::Ready,
+        Rendered::Refused(_) => State::Refused,
+        Rendered::Fetched => State::Fetched,
+        Rendered::Expired => State::Expired,
+    };
+    let message = event::RenderingChanged {
+        id: bytes(it.id),
+        version: it.version,
+        service: it.service.clone(),
+        state: state.into(),
+    };
+    NewEvent::of(
+        &message,
+        "bashu.identity.v1.RenderingChanged",
+        it.id.as_bytes(),
+        it.version,
+    )
+}
+
 /// A sign of life for one partition, by a key that goes there.
 pub fn heartbeat(key: &[u8], at: DateTime<Utc>) -> NewEvent {
     let message = event::Heartbeat {
@@ -299,6 +379,7 @@ impl Source for Aggregates {
             "roster",
             "consent_text",
             "consent",
+            "erasure",
         ]
     }
 
@@ -356,6 +437,7 @@ impl Source for Aggregates {
             }
             "consent_text" => return consent_texts(tx).await.map(|()| None),
             "consent" => return consents(tx, after).await,
+            "erasure" => return erasures(tx, after).await,
             other => {
                 return Err(Error::internal(format!(
                     "{other} is no aggregate of identity"
@@ -389,4 +471,17 @@ async fn consents(tx: &Tx, after: Uuid) -> Result<Option<Vec<u8>>> {
         }
     }
     Ok(rows.last().map(|it| bytes(it.id)))
+}
+
+/// The next wishes to be forgotten; those that were fulfilled as tombstones.
+async fn erasures(tx: &Tx, after: Uuid) -> Result<Option<Vec<u8>>> {
+    let rows = resync::erasures(tx, after).await?;
+    for it in &rows {
+        let ids = ids_of(tx, it.member).await?;
+        tx.emit(match it.state {
+            Wish::Erased { at } => person_erased(it, &ids, at),
+            Wish::Asked | Wish::Closing | Wish::Held | Wish::Recalled { .. } => erasure(it, &ids),
+        });
+    }
+    Ok(rows.last().map(|it| bytes(it.member.0)))
 }

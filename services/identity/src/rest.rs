@@ -1,6 +1,8 @@
 //! The public keys that verify access tokens, for the gateway and for whoever else must; the files
-//! of rosters.
+//! of rosters, and people's copies of their data.
 
+pub mod exports;
+pub mod renderings;
 pub mod rosters;
 
 use axum::extract::State;

@@ -214,6 +214,74 @@ pub const INVARIANTS: &[Invariant] = &[
               FROM notice WHERE created_at < now() - interval '182 days'",
     },
     Invariant {
+        id: "identity.erased_is_gone",
+        zh: "已注销的人没有数据密钥、检索索引、登录、会籍、角色和同意",
+        en: "of who was forgotten there is no key, no index row, no login, office or consent",
+        sql: "SELECT m.id::text AS subject, 'left: ' || w.what AS problem FROM member m JOIN (
+                SELECT member, 'data key' AS what FROM person
+                UNION ALL SELECT member, 'document' FROM document
+                UNION ALL SELECT member, 'way to sign in' FROM login_method
+                UNION ALL SELECT member, 'login' FROM login WHERE withdrawn_at IS NULL
+                  OR device IS NOT NULL OR network IS NOT NULL
+                UNION ALL SELECT l.member, 'token' FROM login l
+                  JOIN refresh_token t ON t.login = l.id
+                UNION ALL SELECT member, 'second factor' FROM second_factor
+                UNION ALL SELECT member, 'recovery code' FROM recovery_code
+                UNION ALL SELECT member, 'membership' FROM membership WHERE until IS NULL
+                UNION ALL SELECT member, 'role' FROM role WHERE withdrawn_at IS NULL
+                UNION ALL SELECT member, 'consent' FROM consent WHERE given
+                UNION ALL SELECT member, 'notice' FROM notice
+                UNION ALL SELECT member, 'copy' FROM export
+              ) w ON w.member = m.id WHERE m.state = 'erased'",
+    },
+    Invariant {
+        id: "identity.erased_as_wished",
+        zh: "注销的人都申请过，且申请与会员状态一致",
+        en: "who was forgotten wished so, and who is there was not",
+        sql: "SELECT m.id::text AS subject, m.state || ' and '
+                || COALESCE(e.state, 'no wish') AS problem
+              FROM member m LEFT JOIN erasure e ON e.member = m.id
+              WHERE (m.state = 'erased') <> (COALESCE(e.state, '') = 'erased')",
+    },
+    Invariant {
+        id: "identity.erased_everywhere",
+        zh: "各服务已忘记注销的人，未完成的仍在催办",
+        en: "every service has forgotten who was forgotten here, or is still being asked",
+        sql: "SELECT e.member::text AS subject, s.name || ' has not answered' AS problem
+              FROM erasure e CROSS JOIN (VALUES ('passes'), ('billing'), ('admission')) s (name)
+              WHERE e.state = 'erased' AND NOT EXISTS (SELECT 1 FROM erasure_applied a
+                  WHERE a.member = e.member AND a.service = s.name)
+                AND NOT EXISTS (SELECT 1 FROM due d
+                  WHERE d.kind = 'erasure' AND d.subject = e.member::text)",
+    },
+    Invariant {
+        id: "identity.rights_go_on",
+        zh: "每项未完成的注销申请和未过期的副本都有定时任务",
+        en: "each wish to be forgotten and each copy that is not over has a timer",
+        sql: "SELECT id AS subject, 'no timer for its ' || kind AS problem FROM (
+                SELECT member::text AS id, 'erasure' AS kind FROM erasure WHERE ended_at IS NULL
+                UNION ALL
+                SELECT id::text, 'export' FROM export WHERE state IN ('gathering', 'ready')
+              ) w WHERE NOT EXISTS
+                (SELECT 1 FROM due d WHERE d.kind = w.kind AND d.subject = w.id)",
+    },
+    Invariant {
+        id: "identity.copies_forgotten",
+        zh: "过期的个人信息副本不再保存任何内容",
+        en: "a copy that is over holds nothing",
+        sql: "SELECT e.id::text AS subject, count(*)::text || ' parts' AS problem
+              FROM export e JOIN export_part p ON p.export = e.id
+              WHERE e.state = 'expired' GROUP BY e.id",
+    },
+    Invariant {
+        id: "identity.renderings_forgotten",
+        zh: "等待下载的文件都有定时终结",
+        en: "each file with names in it that waits to be fetched has a timer",
+        sql: "SELECT r.id::text AS subject, 'no timer ends it' AS problem FROM rendering r
+              WHERE r.state = 'ready' AND NOT EXISTS
+                (SELECT 1 FROM due d WHERE d.kind = 'rendering' AND d.subject = r.id::text)",
+    },
+    Invariant {
         id: "identity.one_refresh_token",
         zh: "有效登录恰有一个未用的刷新令牌",
         en: "a login that counts has one unused refresh token",

@@ -25,6 +25,7 @@ pub mod migrate;
 pub mod once;
 pub mod outbox;
 pub mod parked;
+pub mod person;
 pub mod redis;
 pub mod relay;
 pub mod replica;

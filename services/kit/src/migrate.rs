@@ -44,6 +44,10 @@ pub const REPLICA: &[Migration] = &[
         sql: include_str!("../migrations/0005_consents.sql"),
     },
     Migration {
+        name: "kit_0006_persons",
+        sql: include_str!("../migrations/0006_persons.sql"),
+    },
+    Migration {
         name: "kit_0007_role_ends",
         sql: include_str!("../migrations/0007_role_ends.sql"),
     },

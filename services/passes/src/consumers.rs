@@ -1,6 +1,8 @@
 //! What billing and admission tell. Each event becomes a command of this service on the
 //! consumer's transaction; nothing is decided here.
 
+pub mod person;
+
 use std::collections::BTreeMap;
 
 use chrono::NaiveDate;

@@ -25,6 +25,8 @@ pub enum Refusal {
     AlreadyRenewed,
     /// As far as is known here: her membership may be on its way.
     NotAMember,
+    /// Until that has come to its end, one way or the other.
+    ErasureUnderWay,
     // What may be done to a pass.
     AwaitingPayment,
     AlreadyActive,
@@ -92,7 +94,10 @@ impl Refusal {
     pub const fn is_transient(self) -> bool {
         matches!(
             self,
-            Self::NotAMember | Self::ReissuedTooOften | Self::CancelledTooOften
+            Self::NotAMember
+                | Self::ErasureUnderWay
+                | Self::ReissuedTooOften
+                | Self::CancelledTooOften
         )
     }
 
@@ -146,7 +151,7 @@ pub fn on_constraint(error: kit::Error) -> kit::Error {
     }
 }
 
-const TABLE: [Row; 40] = [
+const TABLE: [Row; 41] = [
     Row {
         refusal: Refusal::NoDraft,
         code: "NO_DRAFT",
@@ -244,6 +249,13 @@ const TABLE: [Row; 40] = [
         field: "productId",
         zh: "年票只售予工会会员；如刚刚入会，请稍后重试。",
         en: "Passes are sold to union members; if you have just joined, please try again shortly.",
+    },
+    Row {
+        refusal: Refusal::ErasureUnderWay,
+        code: "ERASURE_UNDER_WAY",
+        field: "",
+        zh: "您申请的账号注销正在办理，暂不能购票或退票；如需继续，请先撤回注销申请。",
+        en: "Your data is being erased as you asked; to go on, please recall that first.",
     },
     Row {
         refusal: Refusal::AwaitingPayment,

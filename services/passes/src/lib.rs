@@ -169,6 +169,7 @@ impl Passes {
             .keys(&keys)
             .relay(bus)
             .consume(bus, self.follower())
+            .consume(bus, consumers::person::PERSONS)
             .consume(bus, Replica::new(roots))
     }
 }

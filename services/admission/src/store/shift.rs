@@ -1,6 +1,7 @@
 //! Shifts: staff at work at a venue, and perhaps at one of its gates.
 
 use chrono::{DateTime, Utc};
+use kit::person::Kept;
 use kit::types::{GateId, MemberId, VenueId};
 use kit::{Result, Tx};
 use sea_orm::FromQueryResult;
@@ -113,6 +114,34 @@ pub(crate) async fn close(tx: &Tx, id: Uuid, at: DateTime<Utc>) -> Result<()> {
     tx.execute(
         "UPDATE shift SET closed_at = $2 WHERE id = $1 AND closed_at IS NULL",
         [id.into(), at.into()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The shifts of a person, the newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn data_of_person(tx: &Tx, members: &[Uuid], rows_max: i64) -> Result<Vec<Kept>> {
+    tx.all(
+        "SELECT 'shift' AS section, jsonb_build_object('venue', v.name_zh,
+           'opened_at', s.opened_at, 'closed_at', s.closed_at) AS value
+         FROM shift s JOIN venue v ON v.id = s.venue
+         WHERE s.member = ANY ($1) ORDER BY s.opened_at DESC, s.id LIMIT $2",
+        [members.to_vec().into(), rows_max.into()],
+    )
+    .await
+}
+
+/// Ends the open shift of a person; its timer then finds it closed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn close_of_person(tx: &Tx, members: &[Uuid]) -> Result<()> {
+    tx.execute(
+        "UPDATE shift SET closed_at = $2 WHERE member = ANY ($1) AND closed_at IS NULL",
+        [members.to_vec().into(), tx.now().into()],
     )
     .await?;
     Ok(())

@@ -19,6 +19,7 @@ mod held;
 mod keys;
 mod limits;
 mod occupancy;
+mod persons;
 mod races;
 mod reservations;
 mod seen;

@@ -7,6 +7,7 @@ mod notices;
 mod orders;
 mod payer_tokens;
 mod payments;
+mod person;
 mod reconcile;
 mod refunds;
 
@@ -29,6 +30,7 @@ pub use payments::{
     lock_payment, payment, payment_by_number, receipt, receipt_for_order, save_payment,
     take_from_receipt,
 };
+pub use person::{data_of_person, forget_person, holds_of_person};
 pub use reconcile::{
     Outcome, ask_reconciliation, close_differences, finish_reconciliation, is_day_planned,
     own_movements,

@@ -17,6 +17,7 @@ mod jsapi_life;
 mod notices;
 mod orders;
 mod paying;
+mod persons;
 mod provider;
 mod races;
 mod refunds;

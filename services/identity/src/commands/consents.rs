@@ -82,10 +82,7 @@ pub async fn say(ctx: &Ctx, caller: &Caller, said: Said) -> Result<MemberId> {
             let texts = store::texts(tx).await?;
             let after = decide(tx, (member.id, before), &texts, said)?;
             if let Some(after) = &after {
-                let text = texts
-                    .iter()
-                    .find(|it| (it.processing, it.version) == (processing, after.text_version))
-                    .ok_or_else(|| Error::internal("a consent to a text that is gone"))?;
+                let text = text_of(&texts, after)?;
                 store::save(tx, after, text, member.login).await?;
                 tell(tx, after, &store::entitlements_of(tx, member.id).await?);
             }
@@ -102,6 +99,14 @@ pub async fn say(ctx: &Ctx, caller: &Caller, said: Said) -> Result<MemberId> {
             Ok(member.id)
         })
         .await
+}
+
+fn text_of<'a>(texts: &'a [Text], consent: &Consent) -> Result<&'a Text> {
+    let wanted = (consent.processing, consent.text_version);
+    let found = texts
+        .iter()
+        .find(|it| (it.processing, it.version) == wanted);
+    found.ok_or_else(|| Error::internal("a consent to a text that is gone"))
 }
 
 fn decide(
@@ -150,6 +155,25 @@ fn tell(tx: &Tx, consent: &Consent, entitlements: &[EntitlementId]) {
             tx.emit(publish::entitlement_consent(*entitlement, consent));
         }
     }
+}
+
+/// Takes back all that a person still consents to, since she is being forgotten; it stays on record
+/// as withdrawn by the login she asked for that with.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn withdraw_all(tx: &Tx, member: MemberId, login: LoginId) -> Result<()> {
+    let texts = store::texts(tx).await?;
+    let entitlements = store::entitlements_of(tx, member).await?;
+    for before in store::of_member(tx, member).await? {
+        let Some(after) = before.withdraw() else {
+            continue;
+        };
+        let text = text_of(&texts, &after)?;
+        store::save(tx, &after, text, login).await?;
+        tell(tx, &after, &entitlements);
+    }
+    Ok(())
 }
 
 /// Tells of entitlements that have just arrived, what their holders said before.

@@ -91,10 +91,19 @@ pub(crate) async fn proven(
     phone: &Phone,
     given: &str,
 ) -> Result<std::result::Result<PersonRow, Refusal>> {
-    let blind = vault.blind_phone(phone)?;
-    let row = store::lock_code(tx, &blind).await?;
+    proven_by(tx, vault, &vault.blind_phone(phone)?, given).await
+}
+
+/// [`proven`] for a phone that is known by its keyed hash.
+pub(crate) async fn proven_by(
+    tx: &Tx,
+    vault: &Vault,
+    blind: &Blind,
+    given: &str,
+) -> Result<std::result::Result<PersonRow, Refusal>> {
+    let row = store::lock_code(tx, blind).await?;
     let id = row.as_ref().map_or(Uuid::nil(), |row| row.id);
-    let right = code::digits(&vault.code_hash(id, &blind));
+    let right = code::digits(&vault.code_hash(id, blind));
     let same = right.as_bytes().ct_eq(given.as_bytes()).into();
     let Some(mut row) = row else {
         return Ok(Err(Refusal::CodeExpired));
@@ -110,7 +119,7 @@ pub(crate) async fn proven(
         Guess::Right => {
             row.used_at = Some(tx.now());
             store::save_code(tx, &row).await?;
-            let found = people::by_phone(tx, &blind).await?;
+            let found = people::by_phone(tx, blind).await?;
             Ok(found.map(|(person, _)| person).ok_or(Refusal::CodeWrong))
         }
     }

@@ -257,7 +257,8 @@ pub(crate) async fn place_each(
     // Phones first: who commits the same person between the two statements is then found by her
     // document, and not taken for a stranger who has her phone.
     let taken = store::by_phones(tx, &given(phones)).await?;
-    let known = store::by_documents(tx, &given(documents)).await?;
+    // Kept as they are until the end: nobody joins who is forgotten at this moment.
+    let known = store::keep_by_documents(tx, &given(documents)).await?;
     let members: Vec<Uuid> = known.values().map(|person| person.member).collect();
     let may_get_phone = may_get_phone(tx, by, members).await?;
     let nameless = Nameless::load(tx, vault, people, &taken).await?;

@@ -37,7 +37,7 @@ pub const ROSTER_HOURS: i64 = 72;
 pub const ROSTERS_PER_HOUR_MAX: i32 = 30;
 const TOKEN_BYTES: usize = 32;
 /// Characters of an address that are looked at, at most.
-const TOKEN_CHARS_MAX: usize = 64;
+pub(crate) const TOKEN_CHARS_MAX: usize = 64;
 
 /// An address as it is handed out: the secret part of the path, and when it ends.
 #[derive(Clone)]
@@ -208,9 +208,7 @@ async fn issue(
         AddressPurpose::Upload | AddressPurpose::Correct => UPLOAD_MINUTES,
         AddressPurpose::Download => DOWNLOAD_MINUTES,
     };
-    let mut secret = [0; TOKEN_BYTES];
-    tx.ids().fill(&mut secret);
-    let token = URL_SAFE_NO_PAD.encode(secret);
+    let token = new_token(tx);
     let expires_at = tx.now() + TimeDelta::minutes(minutes);
     let address = Address {
         hash: hash(&token),
@@ -224,8 +222,15 @@ async fn issue(
     Ok(Issued { token, expires_at })
 }
 
+/// The secret of an address.
+pub(crate) fn new_token(tx: &Tx) -> String {
+    let mut secret = [0; TOKEN_BYTES];
+    tx.ids().fill(&mut secret);
+    URL_SAFE_NO_PAD.encode(secret)
+}
+
 /// 256 random bits: a plain hash keeps them as well as a slow one would.
-fn hash(token: &str) -> Blind {
+pub(crate) fn hash(token: &str) -> Blind {
     Sha256::digest(token.as_bytes()).into()
 }
 
@@ -325,7 +330,7 @@ pub async fn template(language: Language) -> Result<Vec<u8>> {
 }
 
 /// Writing a workbook takes long enough to hold other requests up.
-async fn workbook<E: std::fmt::Display + Send + 'static>(
+pub(crate) async fn workbook<E: std::fmt::Display + Send + 'static>(
     write: impl FnOnce() -> std::result::Result<Vec<u8>, E> + Send + 'static,
 ) -> Result<Vec<u8>> {
     let written = tokio::task::spawn_blocking(write)

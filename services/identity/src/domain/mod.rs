@@ -1,12 +1,14 @@
 //! What identity decides, as pure functions: identifiers and names, the organisation tree, roles,
-//! rosters, searches, merges, consents, notices, login codes, refresh tokens, second factors,
-//! signing keys, and what a credential says.
+//! rosters, searches, merges, consents, notices, people's rights, login codes, refresh tokens,
+//! second factors, signing keys, and what a credential says.
 //!
 //! Nothing here reads a clock, a database or a key; time and loaded rows come in as values.
 
 pub mod application;
 pub mod code;
 pub mod consent;
+pub mod erasure;
+pub mod export;
 pub mod identifier;
 pub mod keys;
 pub mod membership;
@@ -17,6 +19,7 @@ pub mod notice;
 pub mod organisation;
 pub mod origin;
 pub mod proposal;
+pub mod rendering;
 pub mod review;
 pub mod role;
 pub mod roster;

@@ -4,7 +4,9 @@
 //! organisation is called is looked up when it is read.
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use kit::types::{EntitlementId, OrderId, OrganisationId, SHANGHAI_OFFSET_SECONDS, day_start};
+use kit::types::{
+    EntitlementId, MemberId, OrderId, OrganisationId, SHANGHAI_OFFSET_SECONDS, day_start,
+};
 use uuid::Uuid;
 
 use super::role::Role;
@@ -75,6 +77,12 @@ pub enum Notice {
     },
     /// What becomes of her second factor.
     SecondFactorChanged { change: Change, at: DateTime<Utc> },
+    /// A copy of her data is ready.
+    ExportReady { export: Uuid },
+    /// Something keeps her from being forgotten.
+    ErasureHeld { member: MemberId },
+    /// A file with names in it waits for her.
+    RenderingReady { rendering: Uuid },
 }
 
 /// Which of them.
@@ -90,10 +98,13 @@ pub enum Kind {
     NewLogin,
     LoginLinked,
     SecondFactorChanged,
+    ExportReady,
+    ErasureHeld,
+    RenderingReady,
 }
 
 impl Kind {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Bought,
         Self::Activated,
         Self::Expiring,
@@ -104,6 +115,9 @@ impl Kind {
         Self::NewLogin,
         Self::LoginLinked,
         Self::SecondFactorChanged,
+        Self::ExportReady,
+        Self::ErasureHeld,
+        Self::RenderingReady,
     ];
 
     /// As it is stored.
@@ -119,6 +133,9 @@ impl Kind {
             Self::NewLogin => "new_login",
             Self::LoginLinked => "login_linked",
             Self::SecondFactorChanged => "second_factor_changed",
+            Self::ExportReady => "export_ready",
+            Self::ErasureHeld => "erasure_held",
+            Self::RenderingReady => "rendering_ready",
         }
     }
 
@@ -139,7 +156,10 @@ impl Kind {
             | Self::RoleGranted
             | Self::NewLogin
             | Self::LoginLinked
-            | Self::SecondFactorChanged => None,
+            | Self::SecondFactorChanged
+            | Self::ExportReady
+            | Self::ErasureHeld
+            | Self::RenderingReady => None,
         }
     }
 
@@ -190,6 +210,9 @@ impl Notice {
             Self::NewLogin { .. } => Kind::NewLogin,
             Self::LoginLinked { .. } => Kind::LoginLinked,
             Self::SecondFactorChanged { .. } => Kind::SecondFactorChanged,
+            Self::ExportReady { .. } => Kind::ExportReady,
+            Self::ErasureHeld { .. } => Kind::ErasureHeld,
+            Self::RenderingReady { .. } => Kind::RenderingReady,
         }
     }
 
@@ -250,6 +273,22 @@ impl Notice {
             }
             Self::LoginLinked { kind, at, .. } => linked(*kind, *at),
             Self::SecondFactorChanged { change, at } => changed(*change, *at),
+            Self::ExportReady { .. } => (
+                "您申请的个人信息副本已就绪，请在七天内下载。".to_owned(),
+                "The copy of your data is ready; please fetch it within seven days.".to_owned(),
+            ),
+            Self::RenderingReady { .. } => (
+                "您申请的名单文件已就绪，请在三天内下载，只能下载一次。".to_owned(),
+                "A file with names waits for you for three days; it can be fetched once."
+                    .to_owned(),
+            ),
+            Self::ErasureHeld { .. } => (
+                "您的账号暂时不能注销：有事项尚未了结，详情见注销申请。了结后将自动继续办理。"
+                    .to_owned(),
+                "You cannot be forgotten yet: something is still open, as your request shows. It \
+                 goes on by itself when that has ended."
+                    .to_owned(),
+            ),
         }
     }
 
@@ -270,7 +309,10 @@ impl Notice {
             | Self::RoleGranted { .. }
             | Self::NewLogin { .. }
             | Self::LoginLinked { .. }
-            | Self::SecondFactorChanged { .. } => Vec::new(),
+            | Self::SecondFactorChanged { .. }
+            | Self::ExportReady { .. }
+            | Self::ErasureHeld { .. }
+            | Self::RenderingReady { .. } => Vec::new(),
         }
     }
 }
@@ -355,140 +397,4 @@ const fn role_name(role: Role) -> (&'static str, &'static str) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn day(text: &str) -> NaiveDate {
-        text.parse().unwrap()
-    }
-
-    fn each() -> Vec<Notice> {
-        let (pass, product) = (EntitlementId(7), Uuid::from_u128(7));
-        let order = OrderId(Uuid::from_u128(8));
-        let organisation = OrganisationId(Uuid::from_u128(9));
-        let number = || "B50-20260401-000123-7".to_owned();
-        let (start, end) = (day("2026-04-01"), day("2027-04-01"));
-        vec![
-            Notice::Bought {
-                order,
-                number: number(),
-                fen: 20_000,
-            },
-            Notice::Activated {
-                pass,
-                product,
-                start,
-                end,
-            },
-            Notice::Expiring {
-                pass,
-                product: Some(product),
-                end,
-            },
-            Notice::Cancelled { pass, product },
-            Notice::Refunded {
-                order,
-                number: number(),
-                fen: 5,
-            },
-            Notice::OnRoster {
-                organisation,
-                joined: true,
-            },
-            Notice::OnRoster {
-                organisation,
-                joined: false,
-            },
-            Notice::RoleGranted {
-                organisation,
-                role: Role::Officer,
-            },
-            Notice::NewLogin {
-                login: Uuid::from_u128(1),
-                at: DateTime::UNIX_EPOCH,
-            },
-            Notice::LoginLinked {
-                login: Uuid::from_u128(1),
-                kind: subject::Kind::Wechat,
-                at: DateTime::UNIX_EPOCH,
-            },
-            Notice::LoginLinked {
-                login: Uuid::from_u128(1),
-                kind: subject::Kind::Oidc,
-                at: DateTime::UNIX_EPOCH,
-            },
-        ]
-        .into_iter()
-        .chain(Change::ALL.map(|change| Notice::SecondFactorChanged {
-            change,
-            at: DateTime::UNIX_EPOCH,
-        }))
-        .collect()
-    }
-
-    /// Each kind has a text of its own in both languages, with and without the names it wants.
-    #[test]
-    fn every_notice_is_told_in_both_languages() {
-        let names = Names {
-            product_zh: Some("巴蜀年票".to_owned()),
-            product_en: Some("Bashu pass".to_owned()),
-            organisation: Some("渝中区总工会".to_owned()),
-        };
-        let mut told = Vec::new();
-        for notice in each() {
-            for names in [&names, &Names::default()] {
-                let (zh, en) = notice.text(names);
-                assert!(zh.ends_with('。') && en.ends_with('.'), "{zh} {en}");
-                assert!(
-                    zh.chars().any(|c| c > '\u{4e00}') && !zh.contains('{'),
-                    "{zh}"
-                );
-                assert!(
-                    en.contains(' ') && !en.contains('{') && !en.contains("  "),
-                    "{en}"
-                );
-            }
-            told.push(notice.text(&names));
-            let kind = notice.kind();
-            assert_eq!(Kind::parse(kind.as_str()), Some(kind));
-            let has_params = !notice.sms_params(&names).is_empty();
-            assert_eq!(has_params, kind.sms_template().is_some(), "{kind:?}");
-            assert_eq!(has_params, kind.must_have_sms().is_ok());
-        }
-        let all = told.len();
-        told.sort();
-        told.dedup();
-        assert_eq!(told.len(), all);
-        let kinds: Vec<Kind> = each().iter().map(Notice::kind).collect();
-        assert!(Kind::ALL.iter().all(|kind| kinds.contains(kind)));
-    }
-
-    #[test]
-    fn texts_count_in_yuan_and_name_the_last_day() {
-        let names = Names::default();
-        let (zh, en) = each()[4].text(&names);
-        assert_eq!(zh, "订单 B50-20260401-000123-7 已退款 0.05 元。");
-        assert_eq!(
-            en,
-            "0.05 yuan of order B50-20260401-000123-7 were refunded."
-        );
-        let (zh, _) = each()[1].text(&names);
-        assert_eq!(
-            zh,
-            "您的年票已激活，自 2026-04-01 起可用，至 2027-03-31 止。"
-        );
-    }
-
-    /// A month before the end at nine in the morning, at once when that is over, never for a pass
-    /// that is short or over.
-    #[test]
-    fn a_reminder_comes_a_month_before_the_end() {
-        let (start, end) = (day("2026-04-01"), day("2027-04-01"));
-        let at = reminder(start, end, day_start(start)).unwrap();
-        assert_eq!(at, day_start(day("2027-03-02")) + TimeDelta::hours(9));
-        let late = day_start(day("2027-03-20"));
-        assert_eq!(reminder(start, end, late), Some(late));
-        assert_eq!(reminder(start, end, day_start(end)), None);
-        assert_eq!(reminder(start, day("2026-05-01"), day_start(start)), None);
-    }
-}
+mod tests;

@@ -13,6 +13,8 @@ use super::logins::Login;
 use super::notices::{Notice, NoticePreference};
 use super::organisations::Organisation;
 use super::outside_logins::LoginMethod;
+use super::renderings::RenderedFile;
+use super::rights::{DataExport, Erasure};
 use super::roles::RoleHolding;
 use super::second_factor::SecondFactor;
 use super::verifications::IdentityVerification;
@@ -225,6 +227,39 @@ impl Member {
         }
         let all = queries::notices::preferences_of(&identity.ctx, self.0.id).await?;
         Ok(Some(all.into_iter().map(NoticePreference::from).collect()))
+    }
+
+    /// The newest twenty files with names in them that services asked for, for one; nobody else's.
+    #[graphql(complexity = "20 * child_complexity")]
+    async fn rendered_files(&self, ctx: &Context<'_>) -> Result<Option<Vec<RenderedFile>>> {
+        let (identity, _) = request(ctx)?;
+        if !self.0.is_self {
+            return Ok(None);
+        }
+        let views = queries::renderings::renderings_of(&identity.ctx, self.0.id).await?;
+        Ok(Some(views.into_iter().map(RenderedFile).collect()))
+    }
+
+    /// The newest copy of one's data that one asked for; nobody else's.
+    #[graphql(complexity = "5 + child_complexity")]
+    async fn data_export(&self, ctx: &Context<'_>) -> Result<Option<DataExport>> {
+        let (identity, _) = request(ctx)?;
+        if !self.0.is_self {
+            return Ok(None);
+        }
+        let view = queries::rights::export_of(&identity.ctx, self.0.id).await?;
+        Ok(view.map(DataExport))
+    }
+
+    /// One's wish to be forgotten; null where there was none, and nobody else's.
+    #[graphql(complexity = "5 + child_complexity")]
+    async fn erasure(&self, ctx: &Context<'_>) -> Result<Option<Erasure>> {
+        let (identity, _) = request(ctx)?;
+        if !self.0.is_self {
+            return Ok(None);
+        }
+        let view = queries::rights::erasure_of(&identity.ctx, self.0.id).await?;
+        Ok(view.map(Erasure))
     }
 }
 

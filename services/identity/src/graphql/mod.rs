@@ -17,8 +17,10 @@ pub mod outside_logins;
 pub mod pass;
 pub mod payer_tokens;
 pub mod people;
-pub mod role_proposals;
 pub mod phone_changes;
+pub mod renderings;
+pub mod rights;
+pub mod role_proposals;
 pub mod roles;
 pub mod roster_mutations;
 pub mod rosters;
@@ -40,6 +42,8 @@ pub use node::Node;
 pub use notices::Notice;
 pub use organisations::{Organisation, OrganisationKind};
 pub use pass::{Credential, Pass};
+pub use renderings::RenderedFile;
+pub use rights::{DataExport, Erasure};
 pub use role_proposals::RoleProposal;
 pub use roles::{RoleHolding, RoleName};
 pub use rosters::{RosterImport, RosterRow};
@@ -79,6 +83,8 @@ pub struct Mutation(
     pass::CredentialMutation,
     consents::ConsentMutation,
     notices::NoticeMutation,
+    rights::RightsMutation,
+    renderings::RenderingMutation,
 );
 
 /// The schema as it is served.

@@ -38,6 +38,12 @@ pub enum NoticeKind {
     LoginLinked,
     /// The second factor was set up, replaced or taken away, or its reset was asked for or done.
     SecondFactorChanged,
+    /// A copy of one's data is ready.
+    ExportReady,
+    /// Something keeps one from being forgotten.
+    ErasureHeld,
+    /// A file with names in it waits for one.
+    RenderingReady,
 }
 
 /// Something that one is told of. It is kept for 180 days.
@@ -64,7 +70,8 @@ impl Notice {
         Ok(caller.language.choose(&zh, &en).to_owned())
     }
 
-    /// The order, pass, organisation or login that it is about, or oneself, for `node(id)`.
+    /// The order, pass, organisation, login or member that it is about, for `node(id)`; or the copy
+    /// of one's data.
     async fn about_id(&self) -> ID {
         match &self.0.kept.notice {
             Told::Bought { order, .. } | Told::Refunded { order, .. } => {
@@ -79,9 +86,10 @@ impl Notice {
             Told::NewLogin { login, .. } | Told::LoginLinked { login, .. } => {
                 GlobalId::of_uuid("Login", *login)
             }
-            Told::SecondFactorChanged { .. } => {
-                GlobalId::of_uuid("Member", self.0.kept.member.0)
-            }
+            Told::SecondFactorChanged { .. } => GlobalId::of_uuid("Member", self.0.kept.member.0),
+            Told::ExportReady { export } => GlobalId::of_uuid("DataExport", *export),
+            Told::ErasureHeld { member } => GlobalId::of_uuid("Member", member.0),
+            Told::RenderingReady { rendering } => GlobalId::of_uuid("RenderedFile", *rendering),
         }
     }
 

@@ -24,7 +24,7 @@ pub const FILES_PATH: &str = "/rosters/files/";
 /// Where an empty roster comes from, `?language=zh` or `en`.
 pub const TEMPLATE_PATH: &str = "/rosters/template.xlsx";
 
-const XLSX: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
+pub(crate) const XLSX: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
 
 /// The routes of rosters.
 pub fn routes(identity: &Identity) -> Router {

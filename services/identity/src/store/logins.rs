@@ -113,6 +113,8 @@ pub enum Reason {
     Everywhere,
     /// Her second factor was taken away.
     SecondFactor,
+    /// Its person was forgotten.
+    Erased,
 }
 
 impl Reason {
@@ -125,6 +127,7 @@ impl Reason {
             Self::PhoneChanged => "phone_changed",
             Self::Everywhere => "everywhere",
             Self::SecondFactor => "second_factor",
+            Self::Erased => "erased",
         }
     }
 }

@@ -4,6 +4,8 @@
 pub mod applications;
 pub mod consents;
 pub mod entitlements;
+pub mod erasures;
+pub mod exports;
 pub mod keks;
 pub mod keys;
 pub mod limits;
@@ -15,6 +17,7 @@ pub mod notices;
 pub mod organisations;
 pub mod people;
 pub mod phone_changes;
+pub mod renderings;
 pub mod resync;
 pub mod reviews;
 pub mod role_proposals;

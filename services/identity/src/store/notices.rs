@@ -121,6 +121,9 @@ fn params(notice: &Notice) -> Value {
         Notice::SecondFactorChanged { change, at } => {
             json!({ "change": change.as_str(), "at": at.timestamp_millis() })
         }
+        Notice::ExportReady { export } => json!({ "export": export }),
+        Notice::ErasureHeld { member } => json!({ "member": member.0 }),
+        Notice::RenderingReady { rendering } => json!({ "rendering": rendering }),
     }
 }
 
@@ -183,6 +186,15 @@ fn notice(kind: Kind, params: &Value) -> Option<Notice> {
         Kind::SecondFactorChanged => Notice::SecondFactorChanged {
             change: Change::parse(text("change")?)?,
             at: instant()?,
+        },
+        Kind::ExportReady => Notice::ExportReady {
+            export: id("export")?,
+        },
+        Kind::ErasureHeld => Notice::ErasureHeld {
+            member: MemberId(id("member")?),
+        },
+        Kind::RenderingReady => Notice::RenderingReady {
+            rendering: id("rendering")?,
         },
     })
 }
@@ -428,7 +440,12 @@ const fn named(notice: &Notice) -> Option<Uuid> {
         Notice::OnRoster { organisation, .. } | Notice::RoleGranted { organisation, .. } => {
             Some(organisation.0)
         }
-        Notice::Bought { .. } | Notice::Refunded { .. } | Notice::NewLogin { .. } => None,
+        Notice::Bought { .. }
+        | Notice::Refunded { .. }
+        | Notice::NewLogin { .. }
+        | Notice::ExportReady { .. }
+        | Notice::ErasureHeld { .. }
+        | Notice::RenderingReady { .. } => None,
     }
 }
 

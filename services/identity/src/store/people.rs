@@ -81,14 +81,27 @@ struct FoundPerson {
 /// # Errors
 /// When the database fails.
 pub async fn by_documents(tx: &Tx, blinds: &[Blind]) -> Result<HashMap<Blind, PersonRow>> {
+    found(tx, blinds, "").await
+}
+
+/// [`by_documents`], locked so that they stay active: what is decided of them, and whoever forgets
+/// one of them, wait for each other.
+///
+/// # Errors
+/// When the database fails.
+pub async fn keep_by_documents(tx: &Tx, blinds: &[Blind]) -> Result<HashMap<Blind, PersonRow>> {
+    found(tx, blinds, "ORDER BY m.id FOR SHARE OF m").await
+}
+
+async fn found(tx: &Tx, blinds: &[Blind], lock: &str) -> Result<HashMap<Blind, PersonRow>> {
+    let sql = format!(
+        "SELECT d.blind, p.member, p.data_key, p.name
+         FROM document d JOIN person p ON p.member = d.member
+         JOIN member m ON m.id = d.member
+         WHERE d.blind = ANY ($1) AND m.state = 'active' {lock}"
+    );
     let rows = tx
-        .all::<FoundPerson>(
-            "SELECT d.blind, p.member, p.data_key, p.name
-             FROM document d JOIN person p ON p.member = d.member
-             JOIN member m ON m.id = d.member
-             WHERE d.blind = ANY ($1) AND m.state = 'active'",
-            [vectors(blinds).into()],
-        )
+        .all::<FoundPerson>(&sql, [vectors(blinds).into()])
         .await?;
     rows.into_iter()
         .map(|row| {

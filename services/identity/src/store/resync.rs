@@ -9,12 +9,14 @@ use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
 use super::consents;
+use super::erasures::{COLUMNS as ERASURE_COLUMNS, Row as ErasureRow};
 use super::organisations::{COLUMNS, Row as OrganisationRow};
 use super::people::{MEMBERSHIP_COLUMNS, MembershipRow};
 use super::roles::{self, Held};
 use super::roster_people::{self, RosterMembers};
 use super::{broken, keys};
 use crate::domain::consent::Consent;
+use crate::domain::erasure::Erasure;
 use crate::domain::membership::Membership;
 use crate::domain::organisation::Organisation;
 use crate::publish::MemberState;
@@ -155,4 +157,16 @@ pub async fn consents(tx: &Tx, after: Uuid) -> Result<Vec<Consent>> {
         .all::<consents::Row>(&sql, [after.into(), RESYNC_ROWS_MAX.into()])
         .await?;
     rows.into_iter().map(consents::Row::read).collect()
+}
+
+/// # Errors
+/// When the database fails.
+pub async fn erasures(tx: &Tx, after: Uuid) -> Result<Vec<Erasure>> {
+    let sql = format!(
+        "SELECT {ERASURE_COLUMNS} FROM erasure WHERE member > $1 ORDER BY member LIMIT $2 FOR SHARE"
+    );
+    let rows = tx
+        .all::<ErasureRow>(&sql, [after.into(), RESYNC_ROWS_MAX.into()])
+        .await?;
+    rows.into_iter().map(ErasureRow::read).collect()
 }

@@ -286,6 +286,20 @@ impl Play<'_> {
         self.act(&who, "setNoticePreference", "", without).await;
     }
 
+    async fn rights(&self, member: MemberId) {
+        let who = self.world.as_member(member);
+        let key = json!({ "idempotencyKey": Uuid::from_u128(4) });
+        let made = self.act(&who, "exportMyData", "export { id }", key).await;
+        let id = made["export"]["id"].clone();
+        crate::exports::answer_all(self.world, member, &id).await;
+        let file = json!({ "exportId": id, "format": "JSON" });
+        self.act(&who, "downloadMyData", "download { path }", file)
+            .await;
+        let key = json!({ "idempotencyKey": Uuid::from_u128(5) });
+        self.act(&who, "eraseMe", "", key).await;
+        self.bare(&who, "recallErasure", "").await;
+    }
+
     /// A mutation that has no input.
     async fn bare(&self, by: &Caller, mutation: &str, selection: &str) -> Value {
         let text = format!("mutation {{ {mutation} {{ {selection} userErrors {{ code }} }} }}");
@@ -384,6 +398,10 @@ async fn every_mutation_leaves_its_row() {
     play.outside_logins(&parties, &clock).await;
     play.phones().await;
     play.consents_and_notices(member).await;
+    play.rights(member).await;
+    let file = crate::renderings::waiting(&world, &union, &officer).await;
+    let input = json!({ "fileId": file });
+    play.act(&officer, "downloadRenderedFile", "", input).await;
     acts.assert_complete();
 }
 

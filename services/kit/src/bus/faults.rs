@@ -57,6 +57,8 @@ pub enum Defect {
     SealUnlocked,
     /// Privileged acts are done however long audit rows have waited for their seal.
     PrivilegedUnsealed,
+    /// What is begun for a person does not wait for who asks what keeps her.
+    PersonUnlocked,
 }
 
 #[derive(Clone, Debug)]

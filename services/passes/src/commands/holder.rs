@@ -3,12 +3,14 @@
 use chrono::TimeDelta;
 use kit::access::{self, Caller, Member};
 use kit::once;
+use kit::person;
 use kit::types::EntitlementId;
 use kit::{Error, Result, Tx};
 use uuid::Uuid;
 
 use super::{Reason, TermsBook, recorded_pass, seen, settle};
 use crate::domain::Pass;
+use crate::error::Refusal;
 use crate::{Passes, store};
 
 pub(super) async fn is_hers(tx: &Tx, member: Member, pass: &Pass) -> Result<bool> {
@@ -133,6 +135,12 @@ impl Passes {
                 let pass = own(tx, member, id).await?;
                 if let Some(done) = seen(tx, member.id.0, key, hash).await? {
                     return recorded_pass(tx, &done).await;
+                }
+                if !person::barred(tx, &[member.id, pass.member])
+                    .await?
+                    .is_empty()
+                {
+                    return Err(Refusal::ErasureUnderWay.into());
                 }
                 let uses = store::uses_counted(tx, id).await?;
                 let mut book = TermsBook::default();

@@ -9,6 +9,7 @@ use hmac::{Hmac, Mac};
 use kit::access::{self, Caller, Member};
 use kit::due::NewDue;
 use kit::once::{self, BatchOnce, Request};
+use kit::person;
 use kit::types::{EntitlementId, MemberId, OrderId, shanghai_date};
 use kit::{Ctx, Error, Ids, Result, Tx};
 use sha2::Sha256;
@@ -124,6 +125,8 @@ struct Batch {
     stock: Stock,
     buyers: BTreeMap<MemberId, Buyer>,
     renewals: BTreeMap<EntitlementId, Renewal>,
+    /// Those for whom nothing is begun, since they are being forgotten.
+    barred: BTreeSet<MemberId>,
     /// Which member may renew which pass.
     owned: BTreeSet<(MemberId, EntitlementId)>,
 }
@@ -137,18 +140,21 @@ impl Batch {
             None => None,
         };
         let (buyers, renewals, owned) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        let barred = BTreeSet::new();
         Ok(Self {
             product,
             terms,
             stock,
             buyers,
             renewals,
+            barred,
             owned,
         })
     }
 
     async fn load_buyers(&mut self, tx: &Tx, asked: &[(Member, &BuyPass)]) -> Result<()> {
         let members: Vec<MemberId> = asked.iter().map(|(member, _)| member.id).collect();
+        self.barred = person::barred(tx, &members).await?;
         let bought = store::bought(tx, self.product.id, &members).await?;
         let in_union = store::in_union(tx, &members, shanghai_date(tx.now())).await?;
         self.buyers = members
@@ -198,6 +204,9 @@ impl Batch {
         member: Member,
         request: &BuyPass,
     ) -> Decided {
+        if self.barred.contains(&member.id) {
+            return Err(Refusal::ErasureUnderWay);
+        }
         let Some(terms) = &self.terms else {
             return Err(Refusal::NotOnSale);
         };

@@ -106,6 +106,8 @@ kit::payload! {
         AlreadyRenewed,
         /// As far as is known, the caller is no member of a union today; it may be asked again.
         NotAMember,
+        /// She is being forgotten, as she asked.
+        ErasureUnderWay,
     }
 }
 
@@ -153,6 +155,8 @@ kit::payload! {
         RefundTooLate,
         /// Its terms refund nothing.
         NotRefundable,
+        /// She is being forgotten, as she asked.
+        ErasureUnderWay,
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod pass;
 mod pass_rows;
+mod person;
 mod product;
 mod replica;
 mod reservation;
@@ -15,6 +16,7 @@ pub use pass::{
     reissued_since, renewed, save, save_all,
 };
 pub use pass_rows::{COLUMNS, PassRow};
+pub use person::{data_of_person, forget_person, holds_of_person};
 pub use product::{
     ProductRow, StoredTerms, TERMS_COLUMNS, load_product, lock_after as lock_products_after,
     lock_product, publish_draft, save_draft, save_state, stored_terms, terms_of, versions,

@@ -135,7 +135,8 @@ pub struct NewUse {
     pub overridden: bool,
 }
 
-/// Which of these entitlements are passes of ours: admission tells of all kinds.
+/// Which of these entitlements are passes of ours: admission tells of all kinds. Of one whose
+/// holder was forgotten nothing is heard any more.
 ///
 /// # Errors
 /// When the database fails.
@@ -146,7 +147,11 @@ pub async fn passes_known(tx: &Tx, ids: &[EntitlementId]) -> Result<Vec<Entitlem
     }
     let ids: Vec<i64> = ids.iter().map(|id| id.to_i64()).collect();
     let rows = tx
-        .all::<Row>("SELECT id FROM pass WHERE id = ANY ($1)", [ids.into()])
+        .all::<Row>(
+            "SELECT id FROM pass p WHERE id = ANY ($1) AND NOT EXISTS (SELECT 1
+               FROM replica_erasure e WHERE e.member = p.member AND e.state = 'erased')",
+            [ids.into()],
+        )
         .await?;
     Ok(rows
         .into_iter()

@@ -8,6 +8,7 @@ mod bad_input;
 mod events;
 mod lifecycle;
 mod members;
+mod persons;
 mod products;
 mod purchase;
 mod races;

@@ -1,0 +1,343 @@
+//! A person's wish to be forgotten: asked for, recalled, and carried out when its grace is over and
+//! nothing keeps her.
+//!
+//! Before she is forgotten every service is asked what keeps her, and begins nothing for her from
+//! that moment (`kit::person`); only answers to the last question count. Then one transaction ends
+//! her memberships, offices, consents and logins, destroys her data key and what she was found by,
+//! and leaves a tombstone, which each service answers. Her row stays, and so do the ids that others
+//! wrote down: they name nobody any more.
+//!
+//! What a roster or an officer decides of her and this wait for each other: organisations are
+//! locked first, in the order of their ids, and then the person.
+
+use chrono::TimeDelta;
+use kit::access::{self, Caller};
+use kit::audit::AuditRow;
+use kit::due::{self as work, After, NewDue};
+use kit::once::{self, Once, Request};
+use kit::person::Hold;
+use kit::types::{MemberId, OrganisationId, Union, shanghai_date};
+use kit::{Ctx, Error, Result, Tx};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::consents;
+use super::logins::withdraw_all;
+use super::proof::prove;
+use super::roles::leave_office;
+use super::{notices, settled};
+use crate::domain::erasure::{ANSWER_SECONDS, Erasure, HELD_HOURS, HoldKind, SERVICES, State};
+use crate::domain::membership::End;
+use crate::domain::notice::Notice;
+use crate::domain::organisation::root_id;
+use crate::domain::role::Role;
+use crate::error::Refusal;
+use crate::publish::{self, MemberState};
+use crate::store::erasures::{self as store, Answer};
+use crate::store::logins::{self, Reason};
+use crate::store::organisations::{self, Lock};
+use crate::store::{people, roles};
+use crate::{Identity, NAME, due};
+
+/// A person wishes to be forgotten, and has proven who she is. While she wishes so already, it is
+/// that wish, and nothing is proven.
+///
+/// # Errors
+/// Unauthenticated; refused when the proof fails.
+pub async fn erase_me(
+    identity: &Identity,
+    caller: &Caller,
+    code: Option<&str>,
+    key: Uuid,
+) -> Result<Erasure> {
+    let result = identity
+        .ctx
+        .db
+        .tx("erase_me", async |tx| {
+            let member = access::member(tx, caller).await?;
+            let before = store::load(tx, member.id).await?;
+            let is_open = before.as_ref().is_some_and(Erasure::is_open);
+            // A code is locked before its person, as by who signs in.
+            if !is_open && let Err(why) = prove(tx, &identity.vault, (caller, member), code).await?
+            {
+                return Ok(Err(why));
+            }
+            ask(tx, member, key).await.map(Ok)
+        })
+        .await;
+    settled(result)
+}
+
+async fn ask(tx: &Tx, member: access::Member, key: Uuid) -> Result<Erasure> {
+    store::lock_person(tx, member.id)
+        .await?
+        .ok_or(Refusal::MemberNotFound)?;
+    let before = store::lock(tx, member.id).await?;
+    let request = Request {
+        caller: member.id.0,
+        key,
+        hash: once::hash("erase_me", &[]),
+    };
+    match once::begin(tx, &request).await? {
+        Once::First => {}
+        Once::Done(_) => return Ok(before.ok_or(Refusal::ErasureNotFound)?),
+        Once::Refused(code) => {
+            return Err(Refusal::from_code(&code)
+                .ok_or_else(|| Error::internal("a refusal of no known code"))?
+                .into());
+        }
+    }
+    let right = store::right(tx, "erasure").await?;
+    let version = before.as_ref().map_or(0, |it| it.version);
+    let it = Erasure::ask(before, (member.id, member.login), right, tx.now());
+    if it.version > version {
+        store::save(tx, &it).await?;
+        tx.plan(NewDue::new(due::ERASURE, member.id, it.grace_until));
+    }
+    tx.audit(
+        member
+            .audit("erase_me", member.id)
+            .detail(json!({ "version": it.version, "deadline": it.deadline })),
+    );
+    once::finish(tx, member.id.0.as_bytes())?;
+    Ok(it)
+}
+
+/// A person takes her wish back; taken back before, it stays so.
+///
+/// # Errors
+/// Unauthenticated; [`Refusal::ErasureNotFound`] when she never wished so.
+pub async fn recall(ctx: &Ctx, caller: &Caller) -> Result<Erasure> {
+    ctx.db
+        .tx("recall_erasure", async |tx| {
+            let member = access::member(tx, caller).await?;
+            let before = store::lock(tx, member.id).await?;
+            let before = before.ok_or(Refusal::ErasureNotFound)?;
+            let version = before.version;
+            let it = before.recall(tx.now())?;
+            if it.version > version {
+                store::save(tx, &it).await?;
+                tx.emit(publish::erasure(&it, &store::ids_of(tx, member.id).await?));
+                work::cancel(tx, due::ERASURE, &member.id.to_string()).await?;
+            }
+            tx.audit(member.audit("recall_erasure", member.id));
+            Ok(it)
+        })
+        .await
+}
+
+/// What a service says keeps a person; with the last answer it is decided.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn answered(tx: &Tx, member: MemberId, answer: &Answer) -> Result<()> {
+    let Some(it) = store::lock(tx, member).await? else {
+        return Ok(());
+    };
+    if it.state != State::Closing || answer.version != it.version {
+        return Ok(());
+    }
+    store::put_answer(tx, member, answer).await?;
+    if unanswered(tx, &it).await?.is_empty() {
+        tx.plan(NewDue::new(due::ERASURE, member, tx.now()));
+    }
+    Ok(())
+}
+
+/// A service has forgotten a person.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn forgotten(tx: &Tx, member: MemberId, answer: &Answer) -> Result<()> {
+    let it = store::lock(tx, member).await?;
+    let is_erased = it.is_some_and(|it| matches!(it.state, State::Erased { .. }));
+    if is_erased {
+        store::put_applied(tx, member, &answer.service, tx.now()).await?;
+    }
+    Ok(())
+}
+
+/// The services that have not answered this version.
+async fn unanswered(tx: &Tx, it: &Erasure) -> Result<Vec<&'static str>> {
+    let answers = store::answers(tx, it.member).await?;
+    let has = |name: &str| {
+        let mut of = answers.iter();
+        of.any(|answer| answer.service == name && answer.version == it.version)
+    };
+    Ok(SERVICES.into_iter().filter(|name| !has(name)).collect())
+}
+
+/// What is due of a person's wish: services are asked, what they answered is decided, and who has
+/// not answered is asked again.
+///
+/// # Errors
+/// When the database fails; unavailable when she joins an organisation at this very moment.
+pub async fn run(ctx: &Ctx, member: MemberId) -> Result<After> {
+    ctx.db
+        .tx("erasure_due", async |tx| {
+            // What is locked before the person, in case she is forgotten now.
+            let places = lock_places(tx, member).await?;
+            let Some(version) = store::lock_person(tx, member).await? else {
+                return tombstone(tx, member).await;
+            };
+            let Some(it) = store::lock(tx, member).await? else {
+                return Ok(After::Done);
+            };
+            match it.state {
+                State::Asked | State::Held => close(tx, it).await,
+                State::Closing if unanswered(tx, &it).await?.is_empty() => {
+                    settle(tx, ctx.union, (it, version), &places).await
+                }
+                State::Closing => ask_again(tx, &it).await,
+                State::Recalled { .. } | State::Erased { .. } => Ok(After::Done),
+            }
+        })
+        .await
+}
+
+/// Locks the organisations that a person is in or holds a role in, and her phone's code.
+async fn lock_places(tx: &Tx, member: MemberId) -> Result<Vec<Uuid>> {
+    let places = store::places(tx, member).await?;
+    for place in &places {
+        organisations::load(tx, OrganisationId(*place), Lock::Change).await?;
+    }
+    if let Some(phone) = store::phone_of(tx, member).await? {
+        logins::lock_code(tx, &phone).await?;
+    }
+    Ok(places)
+}
+
+fn in_time(tx: &Tx) -> After {
+    After::At(tx.now() + TimeDelta::seconds(ANSWER_SECONDS))
+}
+
+async fn close(tx: &Tx, it: Erasure) -> Result<After> {
+    let grace_until = it.grace_until;
+    let Some(closing) = it.close(tx.now()) else {
+        return Ok(After::At(grace_until));
+    };
+    store::save(tx, &closing).await?;
+    let ids = store::ids_of(tx, closing.member).await?;
+    tx.emit(publish::erasure(&closing, &ids));
+    tx.audit(AuditRow::system("close_person", closing.member));
+    Ok(in_time(tx))
+}
+
+async fn ask_again(tx: &Tx, it: &Erasure) -> Result<After> {
+    let missing = unanswered(tx, it).await?;
+    alarm(tx, it, &missing, "services do not say what keeps a person");
+    let ids = store::ids_of(tx, it.member).await?;
+    tx.emit(publish::erasure(it, &ids));
+    Ok(in_time(tx))
+}
+
+fn alarm(tx: &Tx, it: &Erasure, missing: &[&str], what: &'static str) {
+    let overdue = it.deadline <= tx.now();
+    metrics::counter!("bashu_identity_erasures_unanswered_total").increment(1);
+    tracing::error!(member = %it.member, missing = missing.join(","), overdue, "{what}");
+}
+
+/// Everybody has answered: something keeps her, or she is forgotten.
+async fn settle(
+    tx: &Tx,
+    union: Union,
+    (it, version): (Erasure, i64),
+    places: &[Uuid],
+) -> Result<After> {
+    put_own_answer(tx, union, &it).await?;
+    let answers = store::answers(tx, it.member).await?;
+    let is_held = answers
+        .iter()
+        .any(|answer| answer.version == it.version && !answer.holds.is_empty());
+    let member = it.member;
+    let settled = it
+        .settle(is_held, tx.now())
+        .ok_or_else(|| Error::internal("what is not closing was settled"))?;
+    store::save(tx, &settled).await?;
+    if is_held {
+        return held(tx, &settled).await;
+    }
+    if store::places(tx, member).await? != places {
+        return Err(Error::Unavailable("a person joins an organisation now"));
+    }
+    forget(tx, &settled, places, version).await?;
+    Ok(in_time(tx))
+}
+
+/// Identity answers like the others: the last operator stays.
+async fn put_own_answer(tx: &Tx, union: Union, it: &Erasure) -> Result<()> {
+    let root = root_id(union);
+    let operates = roles::held(tx, it.member, root, Role::Operator).await?;
+    let is_last = operates.is_some() && roles::operators(tx).await? <= 1;
+    let hold = is_last.then(|| Hold {
+        kind: HoldKind::LastOperator.as_str().to_owned(),
+        count: 1,
+    });
+    let answer = Answer {
+        service: NAME.to_owned(),
+        version: it.version,
+        holds: hold.into_iter().collect(),
+    };
+    store::put_answer(tx, it.member, &answer).await
+}
+
+async fn held(tx: &Tx, it: &Erasure) -> Result<After> {
+    let ids = store::ids_of(tx, it.member).await?;
+    tx.emit(publish::erasure(it, &ids));
+    tx.audit(AuditRow::system("hold_erasure", it.member));
+    if it.deadline <= tx.now() {
+        alarm(tx, it, &[], "a person is kept beyond her deadline");
+    }
+    // Once for each wish: what keeps her she reads with it.
+    let about = format!("{}/{}", it.member, it.asked_at.timestamp_millis());
+    let told = Notice::ErasureHeld { member: it.member };
+    notices::tell(tx, &[notices::about(it.member, &about, told)]).await?;
+    Ok(After::At(tx.now() + TimeDelta::hours(HELD_HOURS)))
+}
+
+async fn forget(tx: &Tx, it: &Erasure, places: &[Uuid], version: i64) -> Result<()> {
+    let member = it.member;
+    let today = shanghai_date(tx.now());
+    for id in store::open_memberships(tx, member).await? {
+        let membership = people::membership(tx, id).await?;
+        let membership = membership.ok_or_else(|| Error::internal("a membership is gone"))?;
+        let ended = membership.end(End::Left, today, today)?;
+        people::save_membership(tx, &ended).await?;
+        tx.emit(publish::membership(&ended));
+    }
+    for place in places {
+        leave_office(tx, OrganisationId(*place), &[member.0]).await?;
+    }
+    consents::withdraw_all(tx, member, it.login).await?;
+    let logins = withdraw_all(tx, member, None, Reason::Erased).await?;
+    let phone = store::phone_of(tx, member).await?;
+    let ids = store::ids_of(tx, member).await?;
+    store::remove_person(tx, member, phone.as_ref()).await?;
+    tx.emit(publish::member(member, version + 1, MemberState::Erased));
+    tx.emit(publish::person_erased(it, &ids, tx.now()));
+    tx.audit(
+        AuditRow::system("erase_person", member)
+            .detail(json!({ "logins": logins, "organisations": places.len() })),
+    );
+    Ok(())
+}
+
+/// Says again that a person was forgotten, until every service has done so.
+async fn tombstone(tx: &Tx, member: MemberId) -> Result<After> {
+    let Some(it) = store::lock(tx, member).await? else {
+        return Ok(After::Done);
+    };
+    let State::Erased { at } = it.state else {
+        return Ok(After::Done);
+    };
+    let applied = store::applied(tx, member).await?;
+    let is_missing = |name: &&str| !applied.iter().any(|it| it == name);
+    let missing: Vec<&str> = SERVICES.into_iter().filter(is_missing).collect();
+    if missing.is_empty() {
+        return Ok(After::Done);
+    }
+    alarm(tx, &it, &missing, "services have not forgotten a person");
+    let ids = store::ids_of(tx, member).await?;
+    tx.emit(publish::person_erased(&it, &ids, at));
+    Ok(in_time(tx))
+}

@@ -1,0 +1,320 @@
+//! Rows of `export`, `export_part` and `export_address`. What a part says is stored sealed only.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use kit::person::Kept;
+use kit::types::{LoginId, MemberId};
+use kit::{Result, Tx};
+use sea_orm::FromQueryResult;
+use uuid::Uuid;
+
+use super::broken;
+use super::people::Blind;
+use crate::domain::export::{Export, Format, State};
+
+#[derive(Debug, FromQueryResult)]
+pub(crate) struct Row {
+    id: Uuid,
+    version: i64,
+    member: Uuid,
+    state: String,
+    asked_at: DateTime<Utc>,
+    deadline: DateTime<Utc>,
+    ready_at: Option<DateTime<Utc>>,
+    expires_at: Option<DateTime<Utc>>,
+}
+
+pub(crate) const COLUMNS: &str =
+    "id, version, member, state, asked_at, deadline, ready_at, expires_at";
+
+impl Row {
+    pub(crate) fn read(self) -> Result<Export> {
+        let state = match (self.state.as_str(), self.ready_at.zip(self.expires_at)) {
+            ("gathering", None) => State::Gathering,
+            ("ready", Some((at, expires_at))) => State::Ready { at, expires_at },
+            ("expired", Some((at, expires_at))) => State::Expired { at, expires_at },
+            _ => return Err(broken("export")),
+        };
+        Ok(Export {
+            id: self.id,
+            version: self.version,
+            member: MemberId(self.member),
+            state,
+            asked_at: self.asked_at,
+            deadline: self.deadline,
+        })
+    }
+}
+
+/// One export, locked to be changed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock(tx: &Tx, id: Uuid) -> Result<Option<Export>> {
+    let sql = format!("SELECT {COLUMNS} FROM export WHERE id = $1 FOR UPDATE");
+    let row = tx.one::<Row>(&sql, [id.into()]).await?;
+    row.map(Row::read).transpose()
+}
+
+/// The newest export of a person.
+///
+/// # Errors
+/// When the database fails.
+pub async fn newest(tx: &Tx, member: MemberId) -> Result<Option<Export>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM export WHERE member = $1 ORDER BY asked_at DESC, id DESC LIMIT 1"
+    );
+    let row = tx.one::<Row>(&sql, [member.0.into()]).await?;
+    row.map(Row::read).transpose()
+}
+
+/// Writes it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn save(tx: &Tx, it: &Export) -> Result<()> {
+    let (state, ready) = match it.state {
+        State::Gathering => ("gathering", None),
+        State::Ready { at, expires_at } => ("ready", Some((at, expires_at))),
+        State::Expired { at, expires_at } => ("expired", Some((at, expires_at))),
+    };
+    tx.execute(
+        "INSERT INTO export
+           (id, version, member, state, asked_at, deadline, ready_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+         ON CONFLICT (id) DO UPDATE SET version = EXCLUDED.version, state = EXCLUDED.state,
+           ready_at = EXCLUDED.ready_at, expires_at = EXCLUDED.expires_at",
+        [
+            it.id.into(),
+            it.version.into(),
+            it.member.0.into(),
+            state.into(),
+            it.asked_at.into(),
+            it.deadline.into(),
+            ready.map(|(at, _)| at).into(),
+            ready.map(|(_, expires_at)| expires_at).into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// A part of what a service has, sealed.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct Part {
+    pub id: Uuid,
+    pub export: Uuid,
+    pub service: String,
+    pub version: i64,
+    pub part: i32,
+    pub parts: i32,
+    pub sealed: Vec<u8>,
+}
+
+/// Keeps a part, unless it or one of a later answer is there. Parts of an earlier answer of the
+/// same service go.
+///
+/// # Errors
+/// When the database fails.
+pub async fn put_part(tx: &Tx, part: &Part) -> Result<()> {
+    tx.execute(
+        "DELETE FROM export_part WHERE export = $1 AND service = $2 AND version < $3",
+        [
+            part.export.into(),
+            part.service.clone().into(),
+            part.version.into(),
+        ],
+    )
+    .await?;
+    tx.execute(
+        "INSERT INTO export_part (id, export, service, version, part, parts, sealed)
+         SELECT $1, $2, $3, $4, $5, $6, $7 WHERE NOT EXISTS (SELECT 1 FROM export_part n
+           WHERE n.export = $2 AND n.service = $3 AND n.version > $4)
+         ON CONFLICT (export, service, version, part) DO NOTHING",
+        [
+            part.id.into(),
+            part.export.into(),
+            part.service.clone().into(),
+            part.version.into(),
+            part.part.into(),
+            part.parts.into(),
+            part.sealed.clone().into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The services of which every part is there.
+///
+/// # Errors
+/// When the database fails.
+pub async fn complete(tx: &Tx, export: Uuid) -> Result<BTreeSet<String>> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        service: String,
+    }
+    let rows = tx
+        .all::<Row>(
+            "SELECT DISTINCT service FROM export_part WHERE export = $1
+             GROUP BY service, version HAVING count(*) = min(parts)",
+            [export.into()],
+        )
+        .await?;
+    Ok(rows.into_iter().map(|row| row.service).collect())
+}
+
+/// All parts, by service and place.
+///
+/// # Errors
+/// When the database fails.
+pub async fn parts(tx: &Tx, export: Uuid) -> Result<Vec<Part>> {
+    tx.all(
+        "SELECT id, export, service, version, part, parts, sealed FROM export_part
+         WHERE export = $1 ORDER BY service, version, part",
+        [export.into()],
+    )
+    .await
+}
+
+/// Forgets what an export held; its row stays.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget(tx: &Tx, export: Uuid) -> Result<()> {
+    for sql in [
+        "DELETE FROM export_part WHERE export = $1",
+        "DELETE FROM export_address WHERE export = $1",
+    ] {
+        tx.execute(sql, [export.into()]).await?;
+    }
+    Ok(())
+}
+
+/// An address, bound to one export and to who asked for it.
+#[derive(Clone, Debug)]
+pub struct Address {
+    pub hash: Blind,
+    pub export: Uuid,
+    pub member: MemberId,
+    pub login: LoginId,
+    pub format: Format,
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Adds an address; those of the same export that nobody used count no more.
+///
+/// # Errors
+/// When the database fails.
+pub async fn insert_address(tx: &Tx, address: &Address) -> Result<()> {
+    tx.execute(
+        "DELETE FROM export_address WHERE export = $1 AND used_at IS NULL",
+        [address.export.into()],
+    )
+    .await?;
+    tx.execute(
+        "INSERT INTO export_address (hash, export, member, login, format, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+        [
+            address.hash.to_vec().into(),
+            address.export.into(),
+            address.member.0.into(),
+            address.login.0.into(),
+            address.format.as_str().into(),
+            address.expires_at.into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Uses an address up; `None` for one that was used, is over, or is none. Who comes second waits
+/// for the first one's transaction and then finds it used.
+///
+/// # Errors
+/// When the database fails.
+pub async fn use_address(tx: &Tx, hash: &Blind) -> Result<Option<Address>> {
+    #[derive(FromQueryResult)]
+    struct Found {
+        export: Uuid,
+        member: Uuid,
+        login: Uuid,
+        format: String,
+        expires_at: DateTime<Utc>,
+    }
+    let row = tx
+        .one::<Found>(
+            "UPDATE export_address SET used_at = $2
+             WHERE hash = $1 AND used_at IS NULL AND expires_at > $2
+             RETURNING export, member, login, format, expires_at",
+            [hash.to_vec().into(), tx.now().into()],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Address {
+        hash: *hash,
+        export: row.export,
+        member: MemberId(row.member),
+        login: LoginId(row.login),
+        format: Format::parse(&row.format).ok_or_else(|| broken("address"))?,
+        expires_at: row.expires_at,
+    }))
+}
+
+/// What identity itself keeps of a person beside her sealed record, the newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn own_rows(tx: &Tx, members: &[Uuid], rows_max: i64) -> Result<Vec<Kept>> {
+    tx.all(
+        "SELECT section, value FROM (
+           SELECT 'membership' AS section, m.created_at AS at, jsonb_build_object(
+               'organisation', o.name, 'state', m.state, 'since', m.since, 'until', m.until,
+               'registered_at', m.created_at) AS value
+           FROM membership m JOIN organisation o ON o.id = m.organisation
+           WHERE m.member = ANY ($1)
+           UNION ALL
+           SELECT 'role', r.granted_at, jsonb_build_object('organisation', o.name,
+               'role', r.role, 'granted_at', r.granted_at, 'withdrawn_at', r.withdrawn_at)
+           FROM role r JOIN organisation o ON o.id = r.organisation WHERE r.member = ANY ($1)
+           UNION ALL
+           SELECT 'consent', a.created_at, jsonb_build_object('purpose', c.purpose,
+               'recipient', c.recipient, 'text_version', a.text_version, 'given', a.given,
+               'at', a.created_at)
+           FROM consent c JOIN consent_act a ON a.consent = c.id WHERE c.member = ANY ($1)
+           UNION ALL
+           SELECT 'login', l.created_at, jsonb_build_object('signed_in_at', l.created_at,
+               'used_at', l.used_at, 'ended_at', l.withdrawn_at, 'reason', l.reason)
+           FROM login l WHERE l.member = ANY ($1)
+           UNION ALL
+           SELECT 'sign_in_method', l.created_at, jsonb_build_object('kind', l.kind,
+               'linked_at', l.created_at)
+           FROM login_method l WHERE l.member = ANY ($1)
+           UNION ALL
+           SELECT 'notice', n.created_at, jsonb_build_object('kind', n.kind,
+               'about', n.params, 'at', n.created_at, 'read_at', n.read_at)
+           FROM notice n WHERE n.member = ANY ($1)
+           UNION ALL
+           SELECT 'roster', r.created_at, jsonb_build_object('organisation', o.name,
+               'purpose', r.purpose, 'committed_at', r.committed_at)
+           FROM roster_row w JOIN roster r ON r.id = w.roster
+           JOIN organisation o ON o.id = r.organisation
+           WHERE w.member = ANY ($1) AND r.state = 'committed'
+         ) AS kept ORDER BY at DESC, section LIMIT $2",
+        [members.to_vec().into(), rows_max.into()],
+    )
+    .await
+}
+
+/// Removes addresses that ended before `before`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn sweep(tx: &Tx, before: DateTime<Utc>) -> Result<u64> {
+    tx.execute(
+        "DELETE FROM export_address WHERE expires_at < $1",
+        [before.into()],
+    )
+    .await
+}
