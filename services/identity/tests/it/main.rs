@@ -8,6 +8,7 @@
 
 mod access;
 mod audited;
+mod authorised;
 mod credentials;
 mod desk;
 mod devices;
