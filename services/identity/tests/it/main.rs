@@ -9,6 +9,7 @@
 mod access;
 mod audited;
 mod authorised;
+mod authorised_acts;
 mod credentials;
 mod desk;
 mod devices;
