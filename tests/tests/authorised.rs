@@ -22,6 +22,8 @@ struct Service {
     rights: BTreeMap<String, BTreeMap<String, BTreeSet<String>>>,
     /// The right of each field.
     fields: BTreeMap<String, String>,
+    /// Fields that the service's test has nothing for: what is not there is not refused.
+    unfilled: BTreeSet<String>,
     /// Types without rows of their own, and why.
     values: BTreeMap<String, String>,
 }
@@ -102,6 +104,9 @@ fn every_field_has_a_row() {
             differ.is_empty(),
             "schema/authorisation.json and the fields of {name} differ: {differ:?}"
         );
+        let unknown = service.unfilled.iter();
+        let unknown: Vec<_> = unknown.filter(|it| !service.fields.contains_key(*it)).collect();
+        assert!(unknown.is_empty(), "{name}: {unknown:?} are no fields with a row");
         for why in service.values.values() {
             assert!(!why.is_empty(), "{name}: a type without rows says why");
         }
@@ -160,6 +165,7 @@ fn a_gap_in_the_table_is_found() {
     let service = Service {
         rights: BTreeMap::new(),
         fields: BTreeMap::from([right("Query.a"), right("Query.gone")]),
+        unfilled: BTreeSet::new(),
         values: BTreeMap::from([right("V"), right("W")]),
     };
     let found = differences(sdl, &service);

@@ -15,8 +15,6 @@ use crate::world::{Asked, World, caller, key, member};
 const MEMBER: u128 = 900;
 /// The union of the world.
 const ROOT: Uuid = Uuid::from_u128(0x50);
-/// What an order that was paid, and one that goes back, have not.
-const UNFILLED: [&str; 0] = [];
 
 /// Who asks, and of what.
 struct Play {
@@ -30,7 +28,7 @@ impl Play {
         let world = World::start().await;
         let companies = [Uuid::from_u128(0x71), Uuid::from_u128(0x72)];
         let cast = Cast::seed(&world.db.ctx.db, ROOT, companies).await;
-        let rights = Rights::of("billing", &billing::sdl(), &[], &UNFILLED);
+        let rights = Rights::of("billing", &billing::sdl(), &[]);
         Self {
             world,
             cast,
@@ -183,8 +181,9 @@ impl Play {
     async fn found(&self) -> Uuid {
         let id = key();
         let sql = format!(
-            "INSERT INTO discrepancy (id, kind, subject, bill_date, detail, found_at)
-             VALUES ('{id}', 'fee_differs', '{id}', '{DAY}', 'test', now())"
+            "INSERT INTO discrepancy
+               (id, kind, subject, bill_date, ours_fen, theirs_fen, detail, found_at)
+             VALUES ('{id}', 'fee_differs', '{id}', '{DAY}', 1, 2, 'test', now())"
         );
         let _one = self.world.db.ctx.db.execute(&sql, []).await.unwrap();
         id

@@ -38,8 +38,6 @@ const CAST_FROM: u32 = 200;
 const LATER_FROM: u32 = 300;
 /// Seconds until a phone may be sent another code.
 const PAUSE_SECONDS: i64 = 61;
-/// What the people, organisations and rosters here have not.
-const UNFILLED: [&str; 0] = [];
 
 /// Who asks, and of what.
 pub(crate) struct Play {
@@ -83,7 +81,7 @@ impl Play {
         assert_eq!(codes(&world.run(&ended, out, json!({})).await), [""; 0]);
         let _nobody = cast.insert("expired", ended);
         Self {
-            rights: Rights::of("identity", &identity::sdl(), &[], &UNFILLED),
+            rights: Rights::of("identity", &identity::sdl(), &[]),
             world,
             places,
             cast,

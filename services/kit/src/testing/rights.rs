@@ -20,7 +20,7 @@ use crate::graphql::{Language, public_parts};
 use crate::{Db, Error};
 
 /// The rights of every field, by service.
-const TABLE: &str = include_str!("../../../../schema/authorisation.json");
+const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schema/authorisation.json");
 
 /// Who is answered.
 pub const ANSWERED: &str = "answered";
@@ -34,6 +34,8 @@ struct Service {
     rights: BTreeMap<String, BTreeMap<String, Vec<String>>>,
     /// The right of each field.
     fields: BTreeMap<String, String>,
+    /// Fields that the test's world has nothing for: null is an answer.
+    unfilled: BTreeSet<String>,
 }
 
 /// What is asked, for one actor or for many.
@@ -62,8 +64,7 @@ pub struct Rights {
     actors: Vec<String>,
     /// What a field is asked with that cannot be asked without.
     arguments: &'static [(&'static str, &'static str)],
-    /// Fields that the test's world has nothing for: null is an answer.
-    unfilled: &'static [&'static str],
+    unfilled: BTreeSet<String>,
     seen: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
     filled: Mutex<BTreeSet<String>>,
 }
@@ -77,9 +78,9 @@ impl Rights {
         service: &'static str,
         sdl: &str,
         arguments: &'static [(&'static str, &'static str)],
-        unfilled: &'static [&'static str],
     ) -> Self {
-        let all: BTreeMap<String, Value> = readable(serde_json::from_str(TABLE));
+        let text = readable(std::fs::read_to_string(TABLE));
+        let all: BTreeMap<String, Value> = readable(serde_json::from_str(&text));
         let Some(own) = all.get(service) else {
             panic!("schema/authorisation.json says nothing of {service}");
         };
@@ -104,7 +105,7 @@ impl Rights {
             objects: objects(sdl),
             actors,
             arguments,
-            unfilled,
+            unfilled: own.unfilled,
             seen: Mutex::default(),
             filled: Mutex::default(),
         }
@@ -152,7 +153,7 @@ impl Rights {
                 let (mut outcome, there) = outcome(answer(actor, &ask).await, &path);
                 if outcome == ANSWERED {
                     self.filled().insert(full.clone());
-                } else if there && self.unfilled.contains(&full.as_str()) {
+                } else if there && self.unfilled.contains(&full) {
                     ANSWERED.clone_into(&mut outcome);
                 }
                 self.note(full.clone(), actor, outcome);
@@ -217,7 +218,7 @@ impl Rights {
         wrong.extend(unasked.map(|field| format!("{field} was asked for by nobody")));
         let filled = self.filled();
         let unfilled = self.unfilled.iter();
-        let full = unfilled.filter(|field| filled.contains(**field));
+        let full = unfilled.filter(|field| filled.contains(*field));
         wrong.extend(full.map(|field| format!("{field} is filled")));
         assert!(wrong.is_empty(), "{}:\n{}", self.service, wrong.join("\n"));
     }
@@ -354,7 +355,7 @@ fn changed<'a>(
     names.map(|(name, _)| name.as_str()).collect()
 }
 
-pub(super) fn readable<T, E: std::fmt::Debug>(read: std::result::Result<T, E>) -> T {
+pub(super) fn readable<T, E: std::fmt::Debug>(read: Result<T, E>) -> T {
     match read {
         Ok(read) => read,
         Err(error) => panic!("a test of rights cannot read: {error:?}"),
