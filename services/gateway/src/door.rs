@@ -25,6 +25,8 @@ use crate::token::{Caller, TokenFlaw, Tokens};
 
 /// Longest `Accept-Language` that is passed on.
 const LANGUAGE_BYTES_MAX: usize = 256;
+/// Carries a gate's assertion.
+pub(crate) const GATE_HEADER: &str = "x-bashu-gate";
 /// Longest gate assertion.
 const ASSERTION_BYTES_MAX: usize = 2_048;
 /// Bytes of a trace's name.
@@ -257,10 +259,10 @@ fn bearer(value: &str) -> Option<&str> {
 }
 
 fn gate_assertion(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
-    if !headers.contains_key("x-bashu-gate") {
+    if !headers.contains_key(GATE_HEADER) {
         return Ok(None);
     }
-    match text(headers, "x-bashu-gate") {
+    match text(headers, GATE_HEADER) {
         Some(value) if value.len() <= ASSERTION_BYTES_MAX => Ok(Some(value)),
         _ => Err(Refusal::BadRequest),
     }

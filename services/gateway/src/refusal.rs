@@ -16,6 +16,8 @@ pub(crate) enum Refusal {
     TooComplex,
     /// A limit is used up; it has room again after this many seconds.
     RateLimited { retry_after_s: u64 },
+    /// Too many requests are underway; this one was not begun.
+    Overloaded { retry_after_s: u64 },
     /// Something that this request needs cannot be asked now.
     Unavailable { retry_after_s: u64 },
     /// No such path.
@@ -30,7 +32,7 @@ impl Refusal {
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::TooComplex | Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded { .. } | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotFound => StatusCode::NOT_FOUND,
         }
     }
@@ -41,6 +43,7 @@ impl Refusal {
             Self::Unauthenticated => "UNAUTHENTICATED",
             Self::TooComplex => "QUERY_TOO_COMPLEX",
             Self::RateLimited { .. } => "RATE_LIMITED",
+            Self::Overloaded { .. } => "OVERLOADED",
             Self::Unavailable { .. } => "UNAVAILABLE",
             Self::NotFound => "NOT_FOUND",
             Self::BadRequest => "BAD_REQUEST",
@@ -49,9 +52,9 @@ impl Refusal {
 
     fn retry_after_s(self) -> Option<u64> {
         match self {
-            Self::RateLimited { retry_after_s } | Self::Unavailable { retry_after_s } => {
-                Some(retry_after_s)
-            }
+            Self::RateLimited { retry_after_s }
+            | Self::Overloaded { retry_after_s }
+            | Self::Unavailable { retry_after_s } => Some(retry_after_s),
             Self::Unauthenticated | Self::TooComplex | Self::NotFound | Self::BadRequest => None,
         }
     }
@@ -334,6 +337,7 @@ mod tests {
             Refusal::Unauthenticated,
             Refusal::TooComplex,
             Refusal::RateLimited { retry_after_s: 1 },
+            Refusal::Overloaded { retry_after_s: 1 },
             Refusal::Unavailable { retry_after_s: 1 },
             Refusal::NotFound,
             Refusal::BadRequest,

@@ -55,9 +55,12 @@ async fn serve(
         .prometheus
         .as_ref()
         .and_then(PrometheusRuntime::to_attached);
+    let registry = counted.as_ref().map(|counted| &counted.registry);
+    let underway = Underway::new(registry)
+        .map_err(|error| RouterInitError::HttpServerStartError(io::Error::other(error)))?;
     let operations = operations::serve(address, Arc::clone(&schema), counted)
         .map_err(|error| RouterInitError::HttpServerBindError(address.to_string(), error))?;
-    let served = listen(config, Arc::clone(&shared), schema).await;
+    let served = listen(config, Arc::clone(&shared), schema, underway).await;
     operations.stop(true).await;
     tasks.graceful_shutdown().await;
     telemetry.graceful_shutdown().await;
@@ -69,6 +72,7 @@ async fn listen(
     config: &'static HiveRouterConfig,
     shared: Arc<RouterSharedState>,
     schema: Arc<SchemaState>,
+    underway: Underway,
 ) -> Result<(), RouterInitError> {
     // Its own health paths are there too, but the door lets in none but the graph's.
     let paths = RouterPaths::new(config.graphql_path().to_owned(), None, None);
@@ -76,7 +80,6 @@ async fn listen(
     let compression = ResponseCompressionService::new(config);
     let address = config.address();
     let drain = config.shutdown_timeout();
-    let underway = Underway::default();
     let counted = underway.clone();
     let server = web::HttpServer::new(async move || {
         web::App::new()

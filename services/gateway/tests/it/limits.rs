@@ -5,6 +5,7 @@ use std::time::Instant;
 use reqwest::StatusCode;
 use reqwest::header::AUTHORIZATION;
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use crate::world::{Answer, Options, World, send};
 
@@ -213,4 +214,39 @@ async fn a_key_of_another_type_is_counted_anew() {
     assert_eq!(world.ask(LOGIN).await.status, StatusCode::OK);
     limited(&world.ask(LOGIN).await);
     assert!(!world.log().contains("limits are off"), "{}", world.log());
+}
+
+/// What is beyond the bound of requests underway is refused at once, unbegun, and told when to come
+/// again; gates have room of their own; and when the others are done there is room as before.
+#[tokio::test]
+async fn beyond_what_can_be_underway_all_but_gates_are_turned_away() {
+    const PEOPLES_REQUESTS_MAX: usize = 256;
+    let world = world_with(&[]).await;
+    let mut held = JoinSet::new();
+    for _ in 0..PEOPLES_REQUESTS_MAX {
+        held.spawn(send(world.post().json(&json!({ "query": "{ held }" }))));
+    }
+    while world.shared.received_count() < PEOPLES_REQUESTS_MAX {
+        tokio::task::yield_now().await;
+    }
+    let answer = world.ask(CATALOGUE).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{answer:?}");
+    assert_eq!(answer.code(), "OVERLOADED");
+    assert_eq!(answer.headers["retry-after"], "1");
+    assert_eq!(world.shared.received_count(), PEOPLES_REQUESTS_MAX);
+    let gate = world.post().header("x-bashu-gate", "assertion");
+    let gate = send(gate.json(&json!({ "query": CATALOGUE }))).await;
+    assert_eq!(gate.status, StatusCode::OK, "{gate:?}");
+    world.shared.released.send(true).unwrap();
+    while let Some(answer) = held.join_next().await {
+        assert_eq!(answer.unwrap().data(), json!({ "held": "released" }));
+    }
+    assert_eq!(world.ask(CATALOGUE).await.status, StatusCode::OK);
+    let counted = send(world.client.get(world.operations_url("/metrics"))).await;
+    assert!(
+        counted
+            .text
+            .contains("bashu_gateway_turned_away_total{of=\"people\"} 1"),
+        "{counted:?}"
+    );
 }

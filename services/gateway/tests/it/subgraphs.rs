@@ -43,6 +43,11 @@ impl Shared {
         }
     }
 
+    /// How many requests reached a subgraph since the last time that they were taken.
+    pub(crate) fn received_count(&self) -> usize {
+        self.received.lock().unwrap().len()
+    }
+
     /// All requests that reached a subgraph since the last time.
     pub(crate) fn take_received(&self) -> Vec<Received> {
         std::mem::take(&mut *self.received.lock().unwrap())
