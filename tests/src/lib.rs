@@ -125,7 +125,8 @@ impl TestWorld {
 
     /// The databases of both unions.
     pub fn databases(&self) -> Vec<String> {
-        let of = |union: &str| SERVICES.map(|service| format!("{}{service}", self.prefix_of(union)));
+        let of =
+            |union: &str| SERVICES.map(|service| format!("{}{service}", self.prefix_of(union)));
         UNIONS.into_iter().flat_map(of).collect()
     }
 

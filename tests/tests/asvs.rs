@@ -1,4 +1,4 @@
-//! `security/asvs.csv`: what of OWASP ASVS 5.0 up to level 2 is met, by which test, and what is not.
+//! `security/asvs.csv`: what of OWASP ASVS 5.0 up to level 2 is met, by which test, and what not.
 //! What is said to be met names a test that is there; all else says why.
 
 #![expect(clippy::unwrap_used, reason = "what helps a test may fail it")]
@@ -36,7 +36,10 @@ fn has_test(text: &str, name: &str) -> bool {
 fn wrong(row: &str) -> Option<String> {
     let fields: Vec<&str> = row.split(',').collect();
     let [id, _, requirement, status, reason, path, test] = fields.as_slice() else {
-        return Some(format!("{} fields instead of {FIELDS}: {row}", fields.len()));
+        return Some(format!(
+            "{} fields instead of {FIELDS}: {row}",
+            fields.len()
+        ));
     };
     if requirement.is_empty() || !STATUSES.contains(status) {
         return Some(format!("{id} is no requirement with a status"));

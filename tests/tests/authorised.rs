@@ -105,8 +105,13 @@ fn every_field_has_a_row() {
             "schema/authorisation.json and the fields of {name} differ: {differ:?}"
         );
         let unknown = service.unfilled.iter();
-        let unknown: Vec<_> = unknown.filter(|it| !service.fields.contains_key(*it)).collect();
-        assert!(unknown.is_empty(), "{name}: {unknown:?} are no fields with a row");
+        let unknown: Vec<_> = unknown
+            .filter(|it| !service.fields.contains_key(*it))
+            .collect();
+        assert!(
+            unknown.is_empty(),
+            "{name}: {unknown:?} are no fields with a row"
+        );
         for why in service.values.values() {
             assert!(!why.is_empty(), "{name}: a type without rows says why");
         }

@@ -53,7 +53,10 @@ fn nobody_is_in_plain(world: &TestWorld, search: &Arc<Search>, watch: Watch) {
     look_at(search, world);
     let looked = search.looked();
     for place in PLACES {
-        assert!(looked.get(place).is_some_and(|bytes| *bytes > 0), "{place}: {looked:?}");
+        assert!(
+            looked.get(place).is_some_and(|bytes| *bytes > 0),
+            "{place}: {looked:?}"
+        );
     }
     assert_eq!(search.found(), [""; 0]);
     let [_, phone, _] = demo::known_by(Union::Chongqing, 0);

@@ -97,7 +97,9 @@ fn watch_redis(search: &Search, ended: &Receiver<()>) {
 
 /// Takes what processes send to a collector of traces.
 fn collect(search: Arc<Search>, stop: CancellationToken, told: Sender<String>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     runtime.unwrap().block_on(async move {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -118,8 +120,16 @@ fn collect(search: Arc<Search>, stop: CancellationToken, told: Sender<String>) {
 pub(crate) fn look_at(search: &Search, world: &TestWorld) {
     files(search, &world.folder);
     for name in world.databases() {
-        let dump = administrator("pg_dump").unwrap().arg(&name).output().unwrap();
-        assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+        let dump = administrator("pg_dump")
+            .unwrap()
+            .arg(&name)
+            .output()
+            .unwrap();
+        assert!(
+            dump.status.success(),
+            "{}",
+            String::from_utf8_lossy(&dump.stderr)
+        );
         search.look(DATABASES, &name, &dump.stdout);
     }
     topics(search, world);
@@ -136,7 +146,11 @@ fn files(search: &Search, folder: &Path) {
         if path.is_dir() {
             files(search, &path);
         } else {
-            search.look(FILES, &path.display().to_string(), &fs::read(&path).unwrap());
+            search.look(
+                FILES,
+                &path.display().to_string(),
+                &fs::read(&path).unwrap(),
+            );
         }
     }
 }
@@ -157,14 +171,21 @@ fn redis_of(number: u8, arguments: &[&str]) -> Vec<u8> {
         .args(arguments)
         .output()
         .unwrap();
-    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    assert!(
+        asked.status.success(),
+        "{}",
+        String::from_utf8_lossy(&asked.stderr)
+    );
     asked.stdout
 }
 
 fn kafka() -> ClientConfig {
     let mut config = ClientConfig::new();
     let _config = config
-        .set("bootstrap.servers", variable("BASHU_KAFKA_BROKERS").unwrap())
+        .set(
+            "bootstrap.servers",
+            variable("BASHU_KAFKA_BROKERS").unwrap(),
+        )
         .set("group.id", "search")
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "false");
@@ -182,7 +203,8 @@ fn topics(search: &Search, world: &TestWorld) {
             let (name, id) = (topic.name(), part.id());
             let (low, high) = consumer.fetch_watermarks(name, id, SILENCE_MAX).unwrap();
             if low < high {
-                list.add_partition_offset(name, id, Offset::Offset(low)).unwrap();
+                list.add_partition_offset(name, id, Offset::Offset(low))
+                    .unwrap();
                 open.push((name.to_owned(), id, high));
             }
         }
@@ -190,7 +212,10 @@ fn topics(search: &Search, world: &TestWorld) {
     consumer.assign(&list).unwrap();
     let mut heard = Instant::now();
     while !open.is_empty() {
-        assert!(heard.elapsed() < SILENCE_MAX, "the broker is silent before {open:?}");
+        assert!(
+            heard.elapsed() < SILENCE_MAX,
+            "the broker is silent before {open:?}"
+        );
         let Some(message) = consumer.poll(POLL) else {
             continue;
         };
@@ -228,9 +253,14 @@ pub(crate) fn plant(world: &TestWorld, collector: &str, text: &str) {
     let record = BaseRecord::<[u8], [u8]>::to(topic.unwrap().name()).payload(&wide);
     producer.send(record).unwrap();
     producer.flush(SILENCE_MAX).unwrap();
-    let escaped: String = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+    let escaped: String = text
+        .encode_utf16()
+        .map(|unit| format!("\\u{unit:04x}"))
+        .collect();
     let _said = redis_of(1, &["SET", "planted", &escaped]);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     runtime.unwrap().block_on(async {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let sent = client.post(collector).body(text.to_owned()).send().await;

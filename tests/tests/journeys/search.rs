@@ -28,7 +28,10 @@ impl Search {
         let mut whose = Vec::new();
         for (who, text) in people {
             for needle in writings(text) {
-                assert!(needle.len() >= NEEDLE_BYTES_MIN, "{who} is too short to be told");
+                assert!(
+                    needle.len() >= NEEDLE_BYTES_MIN,
+                    "{who} is too short to be told"
+                );
                 all.push(needle);
                 whose.push(who.clone());
             }
@@ -78,7 +81,10 @@ fn writings(text: &str) -> BTreeSet<Vec<u8>> {
         all.insert(hex::encode_upper(bytes).into_bytes());
         for shift in 0..3 {
             let behind = [&vec![0; shift][..], bytes].concat();
-            for digits in [STANDARD_NO_PAD.encode(&behind), URL_SAFE_NO_PAD.encode(&behind)] {
+            for digits in [
+                STANDARD_NO_PAD.encode(&behind),
+                URL_SAFE_NO_PAD.encode(&behind),
+            ] {
                 all.insert(inside(&digits, shift, bytes));
             }
         }

@@ -142,7 +142,11 @@ impl Play {
     async fn alarm(&self) {
         let (_, text) = self.pass().await;
         let scanned = self.world.scan(&self.door, &text);
-        let _first = self.world.redeem(&self.door, scanned.clone()).await.unwrap();
+        let _first = self
+            .world
+            .redeem(&self.door, scanned.clone())
+            .await
+            .unwrap();
         let (_, text) = self.pass().await;
         let other = Scanned { text, ..scanned };
         let again = self.world.redeem(&self.door, other).await;
@@ -152,8 +156,12 @@ impl Play {
     async fn venue(&self) {
         self.alarm().await;
         let of = json!({ "id": self.venue });
-        self.query("venue", "query($id: ID!) { venue(id: $id) { id } }", of.clone())
-            .await;
+        self.query(
+            "venue",
+            "query($id: ID!) { venue(id: $id) { id } }",
+            of.clone(),
+        )
+        .await;
         self.query("venues", "{ venues(first: 5) { nodes { id } } }", json!({}))
             .await;
         let one = "query($id: ID!) { venue(id: $id) { FIELD } }";
@@ -163,9 +171,14 @@ impl Play {
             .await;
         let figures = "query($id: ID!) {
             venueFigures(venueId: $id, from: \"2026-04-01\", until: \"2026-04-02\") { FIELD } }";
-        self.query("venueFigures", &figures.replace("FIELD", "times"), of.clone())
+        self.query(
+            "venueFigures",
+            &figures.replace("FIELD", "times"),
+            of.clone(),
+        )
+        .await;
+        self.view("VenueFigure", figures, of, &["venueFigures"])
             .await;
-        self.view("VenueFigure", figures, of, &["venueFigures"]).await;
     }
 
     async fn gate(&self) {
@@ -174,8 +187,12 @@ impl Play {
             .await
             .unwrap();
         let of = json!({ "id": global("Gate", self.door.gate.uuid()) });
-        self.query("gate", "query($id: ID!) { gate(id: $id) { id } }", of.clone())
-            .await;
+        self.query(
+            "gate",
+            "query($id: ID!) { gate(id: $id) { id } }",
+            of.clone(),
+        )
+        .await;
         let one = "query($id: ID!) { gate(id: $id) { FIELD } }";
         self.view("Gate", one, of, &["gate"]).await;
     }
@@ -187,7 +204,8 @@ impl Play {
         let one = "query($id: ID!) { redemption(id: $id) { FIELD } }";
         self.view("Redemption", one, of, &["redemption"]).await;
         let all = "query($id: ID!) { redemptions(venueId: $id, first: 5) { nodes { id } } }";
-        self.query("redemptions", all, json!({ "id": self.venue })).await;
+        self.query("redemptions", all, json!({ "id": self.venue }))
+            .await;
     }
 
     async fn staff(&self) {
@@ -228,13 +246,17 @@ impl Play {
         };
         self.mutation("createVenue", "CreateVenueInput", async || named())
             .await;
-        self.mutation("updateVenue", "UpdateVenueInput", async || {
-            json!({ "venueId": fresh().await, "tracksExits": true })
-        })
+        self.mutation(
+            "updateVenue",
+            "UpdateVenueInput",
+            async || json!({ "venueId": fresh().await, "tracksExits": true }),
+        )
         .await;
-        self.mutation("suspendVenue", "SuspendVenueInput", async || {
-            json!({ "venueId": fresh().await })
-        })
+        self.mutation(
+            "suspendVenue",
+            "SuspendVenueInput",
+            async || json!({ "venueId": fresh().await }),
+        )
         .await;
         self.mutation("createGate", "CreateGateInput", async || {
             json!({
@@ -243,9 +265,11 @@ impl Play {
         })
         .await;
         for mutation in ["issueGateCode", "disableGate", "enableGate"] {
-            self.mutation(mutation, "GateInput", async || {
-                json!({ "gateId": self.new_gate().await.0 })
-            })
+            self.mutation(
+                mutation,
+                "GateInput",
+                async || json!({ "gateId": self.new_gate().await.0 }),
+            )
             .await;
         }
         self.mutation("enrolGate", "EnrolGateInput", async || {
@@ -301,7 +325,9 @@ impl Play {
         };
         let answer = async |actor: &str, ask: &Ask| self.answer(actor, ask).await;
         let db = &self.world.ctx().db;
-        self.rights.mutation(db, "closeShift", prepare, answer).await;
+        self.rights
+            .mutation(db, "closeShift", prepare, answer)
+            .await;
     }
 }
 

@@ -135,23 +135,35 @@ impl Play {
         let of = json!({ "id": global("Order", order.id) });
         let number = format!("SELECT number FROM orders WHERE id = '{}'", order.id);
         let number = self.world.text(&number).await;
-        self.query("order", "query($id: ID!) { order(id: $id) { id } }", of.clone())
-            .await;
-        self.query("myOrders", "{ myOrders(first: 5) { nodes { id } } }", json!({}))
-            .await;
+        self.query(
+            "order",
+            "query($id: ID!) { order(id: $id) { id } }",
+            of.clone(),
+        )
+        .await;
+        self.query(
+            "myOrders",
+            "{ myOrders(first: 5) { nodes { id } } }",
+            json!({}),
+        )
+        .await;
         let timeline = "query($number: String!) { orderTimeline(number: $number) { id } }";
         self.query("orderTimeline", timeline, json!({ "number": number }))
             .await;
         let one = "query($id: ID!) { order(id: $id) { FIELD } }";
         self.view("Order", one, of.clone(), &["order"]).await;
         let one = "query($id: ID!) { order(id: $id) { lines { FIELD } } }";
-        self.view("OrderLine", one, of.clone(), &["order", "lines"]).await;
+        self.view("OrderLine", one, of.clone(), &["order", "lines"])
+            .await;
         let one = "query($id: ID!) { order(id: $id) { payment { FIELD } } }";
-        self.view("Payment", one, of.clone(), &["order", "payment"]).await;
+        self.view("Payment", one, of.clone(), &["order", "payment"])
+            .await;
         let one = "query($id: ID!) { order(id: $id) { refunds { FIELD } } }";
-        self.view("Refund", one, of.clone(), &["order", "refunds"]).await;
+        self.view("Refund", one, of.clone(), &["order", "refunds"])
+            .await;
         let one = "query($id: ID!) { order(id: $id) { timeline { FIELD } } }";
-        self.view("OrderStep", one, of, &["order", "timeline"]).await;
+        self.view("OrderStep", one, of, &["order", "timeline"])
+            .await;
         let one = "query($of: [_Any!]!) { _entities(representations: $of) {
             ... on Member { FIELD } } }";
         let of = json!({ "__typename": "Member", "id": global("Member", member(MEMBER)) });
@@ -195,8 +207,13 @@ impl Play {
         self.world.heartbeat().await;
         let _found = self.found().await;
         let day = "{ reconciliations(first: 5) { nodes { FIELD } } }";
-        self.view("Reconciliation", day, json!({}), &["reconciliations", "nodes"])
-            .await;
+        self.view(
+            "Reconciliation",
+            day,
+            json!({}),
+            &["reconciliations", "nodes"],
+        )
+        .await;
         let one = "{ discrepancies(first: 5) { nodes { FIELD } } }";
         self.view("Discrepancy", one, json!({}), &["discrepancies", "nodes"])
             .await;
@@ -204,19 +221,33 @@ impl Play {
         self.view("LedgerAccount", one, json!({}), &["ledgerAccounts"])
             .await;
         for (name, query) in [
-            ("reconciliations", "{ reconciliations(first: 5) { nodes { date } } }"),
-            ("discrepancies", "{ discrepancies(first: 5) { nodes { id } } }"),
+            (
+                "reconciliations",
+                "{ reconciliations(first: 5) { nodes { date } } }",
+            ),
+            (
+                "discrepancies",
+                "{ discrepancies(first: 5) { nodes { id } } }",
+            ),
             ("ledgerAccounts", "{ ledgerAccounts { code } }"),
         ] {
             self.query(name, query, json!({})).await;
         }
-        self.mutation("explainDiscrepancy", "ExplainDiscrepancyInput", async || {
-            let id = global("Discrepancy", self.found().await);
-            json!({ "discrepancyId": id, "reason": "told twice", "idempotencyKey": key() })
-        })
+        self.mutation(
+            "explainDiscrepancy",
+            "ExplainDiscrepancyInput",
+            async || {
+                let id = global("Discrepancy", self.found().await);
+                json!({ "discrepancyId": id, "reason": "told twice", "idempotencyKey": key() })
+            },
+        )
         .await;
-        self.mutation("reconcile", "ReconcileInput", async || json!({ "date": DAY }))
-            .await;
+        self.mutation(
+            "reconcile",
+            "ReconcileInput",
+            async || json!({ "date": DAY }),
+        )
+        .await;
     }
 }
 

@@ -54,9 +54,18 @@ impl Play {
         let root = GlobalId::of_uuid("Organisation", world.root_id().0).to_string();
         let district = place(&world, &root, ("TERRITORIAL", "区总工会")).await;
         let places = BTreeMap::from([
-            ("union", place(&world, &district, ("GRASSROOTS", "基层工会")).await),
-            ("other", place(&world, &district, ("GRASSROOTS", "别的工会")).await),
-            ("company", place(&world, &root, ("PARTNER", "文旅公司")).await),
+            (
+                "union",
+                place(&world, &district, ("GRASSROOTS", "基层工会")).await,
+            ),
+            (
+                "other",
+                place(&world, &district, ("GRASSROOTS", "别的工会")).await,
+            ),
+            (
+                "company",
+                place(&world, &root, ("PARTNER", "文旅公司")).await,
+            ),
             ("rival", place(&world, &root, ("PARTNER", "别的公司")).await),
             ("district", district),
             ("root", root),
@@ -225,8 +234,13 @@ impl Play {
         self.view("Member", one, of.clone(), &["node"]).await;
         let one = "query($id: ID!) { node(id: $id) { ... on Member {
             memberships(first: 5) { nodes { FIELD } } } } }";
-        self.view("Membership", one, of.clone(), &["node", "memberships", "nodes"])
-            .await;
+        self.view(
+            "Membership",
+            one,
+            of.clone(),
+            &["node", "memberships", "nodes"],
+        )
+        .await;
         let one = "query($id: ID!) { node(id: $id) { ... on Member { secondFactor { FIELD } } } }";
         self.view("SecondFactor", one, of.clone(), &["node", "secondFactor"])
             .await;
@@ -289,7 +303,12 @@ pub(crate) async fn place(world: &World, parent: &str, (kind, name): (&str, &str
         "parentId": parent, "kind": kind, "name": name, "division": "500103",
     });
     let operator = world.as_operator();
-    let made = world.mutate(&operator, "createOrganisation", "organisation { id }", input);
+    let made = world.mutate(
+        &operator,
+        "createOrganisation",
+        "organisation { id }",
+        input,
+    );
     let made = made.await;
     assert_eq!(codes(&made), [""; 0], "{made}");
     made["organisation"]["id"].as_str().unwrap().to_owned()
@@ -298,8 +317,7 @@ pub(crate) async fn place(world: &World, parent: &str, (kind, name): (&str, &str
 /// Somebody with a login of her own, her second factor shown.
 async fn signed_in(world: &World, number: u32) -> Caller {
     let session = world.sign_in(&number_of_phone(number)).await;
-    Caller::member(session.member, session.login, Language::En)
-        .stepped_up(DateTime::<Utc>::MAX_UTC)
+    Caller::member(session.member, session.login, Language::En).stepped_up(DateTime::<Utc>::MAX_UTC)
 }
 
 #[tokio::test]

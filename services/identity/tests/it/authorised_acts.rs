@@ -33,9 +33,10 @@ impl Play {
     }
 
     pub(crate) async fn second_factors(&self) {
-        self.mutation("confirmSecondFactor", async || {
-            json!({ "code": self.code_of_new().await })
-        })
+        self.mutation(
+            "confirmSecondFactor",
+            async || json!({ "code": self.code_of_new().await }),
+        )
         .await;
         self.mutation("verifySecondFactor", async || {
             let secret = self.begun().await;
@@ -51,9 +52,10 @@ impl Play {
         })
         .await;
         self.bare("renewRecoveryCodes", async || {}).await;
-        self.mutation("resetSecondFactor", async || {
-            json!({ "memberId": self.member("member") })
-        })
+        self.mutation(
+            "resetSecondFactor",
+            async || json!({ "memberId": self.member("member") }),
+        )
         .await;
     }
 
@@ -65,18 +67,20 @@ impl Play {
 
     pub(crate) async fn memberships(&self) {
         let union = &self.places["union"];
-        self.mutation("addMembership", async || {
-            json!({ "organisationId": union, "person": person(self.person()) })
-        })
+        self.mutation(
+            "addMembership",
+            async || json!({ "organisationId": union, "person": person(self.person()) }),
+        )
         .await;
         self.mutation("addMemberships", async || {
             let people = [person(self.person()), person(self.person())];
             json!({ "organisationId": union, "people": people })
         })
         .await;
-        self.mutation("retainMembership", async || {
-            json!({ "membershipId": self.membership().await })
-        })
+        self.mutation(
+            "retainMembership",
+            async || json!({ "membershipId": self.membership().await }),
+        )
         .await;
         self.mutation("resumeMembership", async || {
             let which = json!({ "membershipId": self.membership().await });
@@ -95,9 +99,10 @@ impl Play {
             })
         })
         .await;
-        self.mutation("closeMembershipReview", async || {
-            json!({ "reviewId": self.review().await })
-        })
+        self.mutation(
+            "closeMembershipReview",
+            async || json!({ "reviewId": self.review().await }),
+        )
         .await;
         self.mutation("endMembership", async || {
             json!({
@@ -148,14 +153,16 @@ impl Play {
     }
 
     pub(crate) async fn rosters(&self) {
-        self.mutation("importRoster", async || {
-            json!({ "organisationId": self.places["union"], "purpose": "LIST" })
-        })
+        self.mutation(
+            "importRoster",
+            async || json!({ "organisationId": self.places["union"], "purpose": "LIST" }),
+        )
         .await;
         for mutation in ["downloadBadRows", "correctRoster"] {
-            self.mutation(mutation, async || {
-                json!({ "rosterImportId": self.roster().await })
-            })
+            self.mutation(
+                mutation,
+                async || json!({ "rosterImportId": self.roster().await }),
+            )
             .await;
         }
         self.mutation("commitRoster", async || {
@@ -169,9 +176,10 @@ impl Play {
 
     /// Whoever signs out is nobody from then on, so this comes last.
     pub(crate) async fn logins(&self) {
-        self.mutation("requestLoginCode", async || {
-            json!({ "phone": self.joined().await.1 })
-        })
+        self.mutation(
+            "requestLoginCode",
+            async || json!({ "phone": self.joined().await.1 }),
+        )
         .await;
         self.mutation("login", async || {
             let (_, phone) = self.joined().await;
@@ -189,8 +197,11 @@ impl Play {
         .await;
         self.mutation("withdrawLogin", async || self.other_login().await)
             .await;
-        self.mutation("signOutEverywhere", async || json!({ "keepThisDevice": true }))
-            .await;
+        self.mutation(
+            "signOutEverywhere",
+            async || json!({ "keepThisDevice": true }),
+        )
+        .await;
         self.bare("logout", async || {}).await;
     }
 

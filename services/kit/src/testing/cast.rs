@@ -24,7 +24,10 @@ const CAST: [(&str, Option<(Role, Place)>); 11] = [
     ("auditor", Some((Role::Auditor, Place::Root))),
     ("venue_staff", Some((Role::VenueStaff, Place::Company))),
     ("manager", Some((Role::VenueManager, Place::Company))),
-    ("other_venue", Some((Role::VenueManager, Place::OtherCompany))),
+    (
+        "other_venue",
+        Some((Role::VenueManager, Place::OtherCompany)),
+    ),
     ("operator", Some((Role::Operator, Place::Root))),
     ("other_operator", None),
 ];

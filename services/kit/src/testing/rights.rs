@@ -20,7 +20,10 @@ use crate::graphql::{Language, public_parts};
 use crate::{Db, Error};
 
 /// The rights of every field, by service.
-const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schema/authorisation.json");
+const TABLE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../schema/authorisation.json"
+);
 
 /// Who is answered.
 pub const ANSWERED: &str = "answered";
@@ -146,7 +149,10 @@ impl Rights {
             let path: Vec<&str> = view.path.iter().copied().chain([name]).collect();
             let full = format!("{}.{name}", view.kind);
             let ask = Ask {
-                query: view.ask.query.replace("FIELD", &self.select(&full, &field.node)),
+                query: view
+                    .ask
+                    .query
+                    .replace("FIELD", &self.select(&full, &field.node)),
                 variables: view.ask.variables.clone(),
             };
             for actor in &self.actors {
@@ -185,7 +191,10 @@ impl Rights {
                 may = Some(actor);
             } else {
                 let changed = changed(&before, &rows(db).await);
-                assert!(changed.is_empty(), "{name} refused to {actor} changed {changed:?}");
+                assert!(
+                    changed.is_empty(),
+                    "{name} refused to {actor} changed {changed:?}"
+                );
                 ask = Some(this);
             }
             self.note(field.clone(), actor, outcome);
@@ -195,7 +204,10 @@ impl Rights {
         };
         if let Some(left) = ask {
             let (outcome, _) = outcome(answer(may, &left).await, &[name]);
-            assert_eq!(outcome, ANSWERED, "{name}: what was refused is refused to {may} too");
+            assert_eq!(
+                outcome, ANSWERED,
+                "{name}: what was refused is refused to {may} too"
+            );
         }
     }
 
@@ -237,7 +249,10 @@ impl Rights {
     fn select(&self, full: &str, field: &FieldDefinition) -> String {
         let name = &field.name.node;
         let given = self.arguments.iter().find(|(of, _)| *of == full);
-        let pages = field.arguments.iter().any(|it| it.node.name.node == "first");
+        let pages = field
+            .arguments
+            .iter()
+            .any(|it| it.node.name.node == "first");
         let arguments = match given {
             Some((_, arguments)) => format!("({arguments})"),
             None if pages => "(first: 5)".to_owned(),
@@ -287,11 +302,17 @@ fn base(kind: &Type) -> &str {
 /// to is there.
 fn outcome(response: Response, path: &[&str]) -> (String, bool) {
     if let Some(error) = response.errors.first() {
-        let kit = error.source.as_ref().and_then(|it| it.downcast_ref::<Error>());
+        let kit = error
+            .source
+            .as_ref()
+            .and_then(|it| it.downcast_ref::<Error>());
         if let Some(kit) = kit {
             return (public_parts(kit, Language::En).0, false);
         }
-        let code = error.extensions.as_ref().and_then(|it| it.get("code").cloned());
+        let code = error
+            .extensions
+            .as_ref()
+            .and_then(|it| it.get("code").cloned());
         let code = code.and_then(|it| it.into_json().ok());
         return match code.as_ref().and_then(Value::as_str) {
             Some(code) => (code.to_owned(), false),

@@ -91,17 +91,30 @@ impl Play {
         let product = world.product(json!({})).await;
         let terms = usual_terms(&json!({ "priceFen": 30_000 }));
         let draft = json!({ "productId": product, "terms": terms, "idempotencyKey": key() });
-        let _drafted = world.mutate(&world.operator, "updatePassProduct", draft).await;
+        let _drafted = world
+            .mutate(&world.operator, "updatePassProduct", draft)
+            .await;
         let used = pass(world, MEMBER, json!({})).await;
         let _opened = open(world, 1, (0, OPENED.0, OPENED.1)).await;
         let reserved = reserve(world, MEMBER, &used, (1, 1)).await;
         assert_eq!(reserved["userErrors"], json!([]), "{reserved}");
-        world.tell(&[world.used(&used, (1, 1), false)]).await.unwrap();
+        world
+            .tell(&[world.used(&used, (1, 1), false)])
+            .await
+            .unwrap();
         let of = json!({ "id": used });
-        self.query("pass", "query($id: ID!) { pass(id: $id) { id } }", of.clone())
-            .await;
-        self.query("myPasses", "{ myPasses(first: 5) { nodes { id } } }", json!({}))
-            .await;
+        self.query(
+            "pass",
+            "query($id: ID!) { pass(id: $id) { id } }",
+            of.clone(),
+        )
+        .await;
+        self.query(
+            "myPasses",
+            "{ myPasses(first: 5) { nodes { id } } }",
+            json!({}),
+        )
+        .await;
         let one = "query($id: ID!) { pass(id: $id) { FIELD } }";
         self.view("Pass", one, of.clone(), &["pass"]).await;
         let one = "query($id: ID!) { pass(id: $id) { reservations { FIELD } } }";
@@ -198,19 +211,25 @@ impl Play {
     async fn products(&self) {
         let world = &self.world;
         let terms = usual_terms(&json!({}));
-        self.mutation("createPassProduct", "CreatePassProductInput", async || {
-            json!({ "terms": terms, "idempotencyKey": key() })
-        })
+        self.mutation(
+            "createPassProduct",
+            "CreatePassProductInput",
+            async || json!({ "terms": terms, "idempotencyKey": key() }),
+        )
         .await;
         self.mutation("updatePassProduct", "UpdatePassProductInput", async || {
             let id = world.product(json!({})).await;
             json!({ "productId": id, "terms": terms, "idempotencyKey": key() })
         })
         .await;
-        self.mutation("publishPassProduct", "PublishPassProductInput", async || {
-            let id = world.draft(json!({})).await;
-            json!({ "productId": id, "idempotencyKey": key() })
-        })
+        self.mutation(
+            "publishPassProduct",
+            "PublishPassProductInput",
+            async || {
+                let id = world.draft(json!({})).await;
+                json!({ "productId": id, "idempotencyKey": key() })
+            },
+        )
         .await;
         self.mutation("stopSale", "PassSaleInput", async || {
             let id = world.product(json!({})).await;
@@ -225,7 +244,10 @@ impl Play {
         })
         .await;
         self.mutation("openVisitDays", "OpenVisitDaysInput", async || {
-            world.tell(&[world.venue(2, 1, |_: &mut VenueChanged| {})]).await.unwrap();
+            world
+                .tell(&[world.venue(2, 1, |_: &mut VenueChanged| {})])
+                .await
+                .unwrap();
             json!({
                 "venueId": venue_id(2), "first": day(world, 0).to_string(), "days": 7,
                 "places": 2, "idempotencyKey": key(),
@@ -236,18 +258,21 @@ impl Play {
 
     async fn custody(&self) {
         let world = &self.world;
-        let reasoned = |id: &str| {
-            json!({ "passId": id, "reason": "it was lent", "idempotencyKey": key() })
-        };
+        let reasoned =
+            |id: &str| json!({ "passId": id, "reason": "it was lent", "idempotencyKey": key() });
         let bought = async || {
             let product = world.product(json!({})).await;
             world.bought(&caller(MEMBER), &product).await
         };
-        self.mutation("freezePass", "PassCustodyInput", async || reasoned(&bought().await))
-            .await;
+        self.mutation("freezePass", "PassCustodyInput", async || {
+            reasoned(&bought().await)
+        })
+        .await;
         self.mutation("unfreezePass", "PassCustodyInput", async || {
             let id = bought().await;
-            let _frozen = world.mutate(&world.operator, "freezePass", reasoned(&id)).await;
+            let _frozen = world
+                .mutate(&world.operator, "freezePass", reasoned(&id))
+                .await;
             reasoned(&id)
         })
         .await;
