@@ -1,10 +1,13 @@
 //! Every field of the graph, asked for as everybody: who is answered and how all others are refused
 //! is in `schema/authorisation.json`. What was refused changed nothing.
 
+use std::panic::AssertUnwindSafe;
+
 use async_graphql::{Request, Response, Variables};
 use kit::graphql::GlobalId;
 use kit::testing::cast::Cast;
 use kit::testing::rights::{Ask, Rights, View};
+use kit::types::EntitlementId;
 use proto::admission::VenueChanged;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -183,17 +186,18 @@ impl Play {
             json!({ "passId": id, "idempotencyKey": key() })
         })
         .await;
-        for (mutation, kind) in [
-            ("reissuePass", "ReissuePassInput"),
-            ("requestPassRefund", "RequestPassRefundInput"),
-        ] {
-            self.mutation(mutation, kind, async || {
-                let product = world.product(json!({})).await;
-                let id = world.bought(&caller(MEMBER), &product).await;
-                json!({ "passId": id, "idempotencyKey": key() })
-            })
-            .await;
-        }
+        self.mutation("reissuePass", "ReissuePassInput", async || {
+            let product = world.product(json!({})).await;
+            let id = world.bought(&caller(MEMBER), &product).await;
+            json!({ "passId": id, "reason": "posted online", "idempotencyKey": key() })
+        })
+        .await;
+        self.mutation("requestPassRefund", "RequestPassRefundInput", async || {
+            let product = world.product(json!({})).await;
+            let id = world.bought(&caller(MEMBER), &product).await;
+            json!({ "passId": id, "idempotencyKey": key() })
+        })
+        .await;
         self.mutation("reserveVisit", "VisitInput", async || {
             let id = pass(world, MEMBER, json!({})).await;
             visit(world, &id, (1, 2))
@@ -294,4 +298,24 @@ async fn everybody_is_answered_what_is_hers() {
     play.custody().await;
     play.rights.assert_complete();
     play.world.verify().await;
+}
+
+/// Who fares otherwise than the table says is found, and so is a field that nobody asked for.
+#[tokio::test]
+async fn a_wrong_row_is_found() {
+    let play = Play::new().await;
+    let nobodys = GlobalId::of_entitlement("Pass", EntitlementId(1));
+    let query = "query($id: ID!) { pass(id: $id) { id } }";
+    play.query("pass", query, json!({ "id": nobodys })).await;
+    let compared = AssertUnwindSafe(|| play.rights.assert_complete());
+    let said = std::panic::catch_unwind(compared).unwrap_err();
+    let said = said.downcast_ref::<String>().unwrap();
+    for wrong in [
+        "Query.pass member: absent, not Some(\"answered\")",
+        "Mutation.buyPass was asked for by nobody",
+    ] {
+        assert!(said.contains(wrong), "{said}");
+    }
+    let right = "Query.pass other_member";
+    assert!(!said.contains(right), "{said}");
 }
