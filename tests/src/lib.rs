@@ -105,6 +105,31 @@ impl TestWorld {
         Ok(world)
     }
 
+    /// One thing more that `bashu dev` reads of its servers, for both unions.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn tell(&self, name: &str, value: &str) -> Result<()> {
+        for union in UNIONS {
+            let path = self.folder.join(union).join("env");
+            let text = std::fs::read_to_string(&path)? + &format!("{name}=\"{value}\"\n");
+            std::fs::write(path, text)?;
+        }
+        Ok(())
+    }
+
+    /// What the names of the world's databases and topics begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The databases of both unions.
+    pub fn databases(&self) -> Vec<String> {
+        let of =
+            |union: &str| SERVICES.map(|service| format!("{}{service}", self.prefix_of(union)));
+        UNIONS.into_iter().flat_map(of).collect()
+    }
+
     fn prefix_of(&self, union: &str) -> String {
         format!("{}{union}_", self.prefix)
     }
@@ -171,24 +196,24 @@ const SERVICES: [&str; 4] = ["identity", "passes", "billing", "admission"];
 
 /// Runs a statement as the server's administrator, who may end what still holds a database.
 fn sql(statement: &str) -> Result<()> {
-    let status = Command::new("psql")
-        .args([
-            "-h",
-            &variable("BASHU_PG_HOST")?,
-            "-p",
-            &variable("BASHU_PG_PORT")?,
-        ])
-        .args([
-            "-U",
-            &variable("BASHU_PG_SUPERUSER")?,
-            "-d",
-            "postgres",
-            "-qc",
-            statement,
-        ])
-        .env("PGPASSWORD", variable("BASHU_PG_SUPERUSER_PASSWORD")?)
+    let status = administrator("psql")?
+        .args(["-d", "postgres", "-qc", statement])
         .status()
         .context("psql is not there")?;
     ensure!(status.success(), "psql refused: {statement}");
     Ok(())
+}
+
+/// A program of PostgreSQL that speaks to the test server as its administrator.
+///
+/// # Errors
+/// When the test servers are not up.
+pub fn administrator(program: &str) -> Result<Command> {
+    let mut command = Command::new(program);
+    command
+        .args(["-h", &variable("BASHU_PG_HOST")?])
+        .args(["-p", &variable("BASHU_PG_PORT")?])
+        .args(["-U", &variable("BASHU_PG_SUPERUSER")?])
+        .env("PGPASSWORD", variable("BASHU_PG_SUPERUSER_PASSWORD")?);
+    Ok(command)
 }

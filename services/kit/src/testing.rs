@@ -17,6 +17,8 @@
 //! small, because tests run in parallel. It knows nothing of any service's tables.
 
 pub mod acts;
+pub mod cast;
+pub mod rights;
 
 use std::fmt;
 use std::time::Duration;

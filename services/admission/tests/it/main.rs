@@ -7,6 +7,7 @@
 )]
 
 mod audited;
+mod authorised;
 mod bad_codes;
 mod bad_input;
 mod bounds;

@@ -103,6 +103,12 @@ pub fn office_phone(union: Union, office: &str) -> String {
     person(union.code(), number).phone
 }
 
+/// What says who member number `index` is: her name, her phone and the number of her document.
+pub fn known_by(union: Union, index: u32) -> [String; 3] {
+    let person = person(union.code(), index);
+    [person.name, person.phone, person.resident_id]
+}
+
 /// The phone of member number `index`.
 pub fn member_phone(union: Union, index: u32) -> String {
     person(union.code(), index).phone

@@ -175,6 +175,9 @@ impl World {
             "data_dir = {}",
             quoted(&self.union_folder(union).display().to_string())
         )?;
+        if let Some(endpoint) = env.get("BASHU_OTLP_ENDPOINT") {
+            writeln!(out, "otlp_endpoint = {}", quoted(endpoint))?;
+        }
         writeln!(
             out,
             "\n[postgres]\nhost = {}",
@@ -327,6 +330,10 @@ impl World {
             "redis_url = {}",
             quoted(need(&env, "BASHU_REDIS_URL")?)
         )?;
+        if let Some(endpoint) = env.get("BASHU_OTLP_ENDPOINT") {
+            let traces = format!("{endpoint}/v1/traces");
+            writeln!(out, "otlp_endpoint = {}", quoted(&traces))?;
+        }
         let jwks = format!("http://{}/.well-known/jwks.json", config.listen.rest());
         writeln!(out, "jwks_url = {}", quoted(&jwks))?;
         writeln!(out, "\n[subgraphs]")?;

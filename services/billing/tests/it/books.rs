@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::world::{World, key};
 
 /// The day of the tests, and the morning after it.
-const DAY: &str = "2026-04-01";
+pub(crate) const DAY: &str = "2026-04-01";
 
 pub(crate) async fn next_morning(world: &World) {
     world.advance(TimeDelta::hours(24) + TimeDelta::minutes(6));

@@ -7,6 +7,7 @@
 )]
 
 mod audited;
+mod authorised;
 mod bills;
 mod books;
 mod closed;

@@ -64,7 +64,7 @@ pub(crate) struct World {
     pub(crate) rest: String,
     pub(crate) http: reqwest::Client,
     clock: ManualClock,
-    schema: BillingSchema,
+    pub(crate) schema: BillingSchema,
     pub(crate) pseq: AtomicI64,
     data: PathBuf,
     /// Servers and due work; they end with the test.

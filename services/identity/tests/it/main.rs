@@ -9,6 +9,8 @@
 mod access;
 mod applications;
 mod audited;
+mod authorised;
+mod authorised_acts;
 mod consents;
 mod credentials;
 mod desk;
@@ -56,4 +58,3 @@ mod vectors;
 mod verifications;
 mod wechat;
 mod world;
-mod zz_sdl;

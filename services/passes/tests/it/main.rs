@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test relies on fails it")]
 
 mod audited;
+mod authorised;
 mod bad_input;
 mod events;
 mod lifecycle;

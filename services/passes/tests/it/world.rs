@@ -28,7 +28,7 @@ pub(crate) struct World {
     pub(crate) db: TestDb,
     pub(crate) passes: Passes,
     pub(crate) operator: Caller,
-    schema: PassesSchema,
+    pub(crate) schema: PassesSchema,
     seen: AtomicI64,
     pseq: AtomicI64,
 }

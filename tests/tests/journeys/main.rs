@@ -1,0 +1,113 @@
+//! The journeys that must always work, on real processes and real servers: what `make run` shows
+//! a person, with every answer checked, and the invariants afterwards. Then it is looked for twenty
+//! of the people who were there, everywhere but in the vault: nobody is found.
+
+#![expect(clippy::unwrap_used, reason = "what helps a test may fail it")]
+
+mod places;
+mod search;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bashu::demo;
+use kit::types::Union;
+use tests::{TestWorld, variable};
+
+use crate::places::{DATABASES, FILES, REDIS, TOPICS, TRACES, Watch, look_at, plant, uproot};
+use crate::search::Search;
+
+/// Enough people for every office and every query; `make run` has three thousand.
+const MEMBERS: &str = "1500";
+
+/// Milliseconds from the payment to the code on the phone, at most. The design's second is meant
+/// for an optimised build on a machine of its own; this one is neither.
+const CODE_TIME_MS_MAX: u64 = 5_000;
+/// What the step says whose time this is.
+const CODE_STEP: &str = "付款 → 二维码 / paid → code  (";
+
+/// Those whom the journeys play with come first.
+const CANARIES_OF_A_UNION: usize = 10;
+/// Names of two characters stand in other words by chance.
+const NAME_CHARS_MIN: usize = 3;
+const PLACES: [&str; 5] = [FILES, DATABASES, TOPICS, REDIS, TRACES];
+
+/// The first people of each union whose names can be told from other words: who each is, and a
+/// text that says so.
+fn canaries() -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for union in Union::ALL {
+        let people = (0..).map(|index| (index, demo::known_by(union, index)));
+        let told = people.filter(|(_, [name, ..])| name.chars().count() >= NAME_CHARS_MIN);
+        for (index, texts) in told.take(CANARIES_OF_A_UNION) {
+            let who = format!("member {index} of union {union}");
+            all.extend(texts.map(|text| (who.clone(), text)));
+        }
+    }
+    all
+}
+
+/// That nobody is found where it was looked, that it was looked everywhere, and that somebody who
+/// is planted is found in each of the places.
+fn nobody_is_in_plain(world: &TestWorld, search: &Arc<Search>, watch: Watch) {
+    look_at(search, world);
+    let looked = search.looked();
+    for place in PLACES {
+        assert!(
+            looked.get(place).is_some_and(|bytes| *bytes > 0),
+            "{place}: {looked:?}"
+        );
+    }
+    assert_eq!(search.found(), [""; 0]);
+    let [_, phone, _] = demo::known_by(Union::Chongqing, 0);
+    plant(world, &watch.collector, &phone);
+    look_at(search, world);
+    uproot();
+    watch.end();
+    let found = search.found();
+    let kinds: BTreeSet<&str> = found
+        .iter()
+        .filter_map(|place| place.split(' ').next())
+        .collect();
+    assert_eq!(kinds, BTreeSet::from(PLACES), "{found:?}");
+}
+
+/// A member buys a pass and walks through a gate, in both unions at once; what that leaves in the
+/// databases breaks no invariant, which `bashu dev` looks at before it stops them.
+#[test]
+fn a_member_buys_a_pass_and_a_venue_validates_it() {
+    let world = TestWorld::new("journeys").unwrap();
+    let search = Arc::new(Search::of(&canaries()));
+    let watch = Watch::begin(&search);
+    world.tell("BASHU_OTLP_ENDPOINT", &watch.collector).unwrap();
+    let folder = world.folder.display().to_string();
+    let gateway = variable("BASHU_GATEWAY_BIN").unwrap();
+    let offset = TestWorld::port_offset().to_string();
+    let dev = ["dev", "--once", "--folder", &folder, "--gateway", &gateway];
+    let rest = ["--port-offset", &offset, "--members", MEMBERS];
+    let (well, said) = world
+        .bashu(None, &[dev.as_slice(), &rest].concat())
+        .unwrap();
+    assert!(well, "{said}");
+    // Both unions said both journeys.
+    for step in [
+        "USED_TODAY",
+        "voidRedemption, redeem",
+        "venueFigures",
+        "付款到入园",
+    ] {
+        assert_eq!(said.matches(step).count(), 2, "{step} in:\n{said}");
+    }
+    let times = said.split(CODE_STEP).skip(1);
+    let times: Vec<u64> = times
+        .map(|rest| rest.split(' ').next().unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(times.len(), 2, "{said}");
+    assert!(
+        times.iter().all(|time| *time <= CODE_TIME_MS_MAX),
+        "{times:?} in:\n{said}"
+    );
+    assert!(said.contains("union 50, 51: "), "{said}");
+    assert!(said.contains(" promises checked, 0 broken"), "{said}");
+    nobody_is_in_plain(&world, &search, watch);
+}
