@@ -238,16 +238,16 @@ impl Vault {
         self.blind.hash(Sought::Phone(phone))
     }
 
-    /// What a beginning of a name, or all of it, is found by: the first 64 bits, so that the index
+    /// What beginnings of a name, or all of it, are found by: the first 64 bits, so that the index
     /// of all of them stays small.
-    pub fn blind_term(&self, term: &Term) -> i64 {
-        let kind = [term.kind().code()];
-        let hash = hmac(
-            self.blind.as_slice(),
-            &[b"search\0", &kind, term.text().as_bytes()],
-        );
-        let [a, b, c, d, e, f, g, h, ..] = hash;
-        i64::from_be_bytes([a, b, c, d, e, f, g, h])
+    ///
+    /// # Errors
+    /// As [`Vault::blind_document`]; a call counts as one.
+    pub fn blind_terms(&self, terms: &[Term]) -> Result<Vec<i64>> {
+        let first_eight =
+            |[a, b, c, d, e, f, g, h, ..]: [u8; 32]| i64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        let hashes = self.blind.terms(terms)?;
+        Ok(hashes.into_iter().map(first_eight).collect())
     }
 
     /// What is found by whom another party names.
@@ -283,8 +283,11 @@ impl Vault {
     }
 
     /// What a 网号 is found by.
-    pub fn blind_network(&self, id: &str) -> [u8; 32] {
-        hmac(self.blind.as_slice(), &[b"network\0", id.as_bytes()])
+    ///
+    /// # Errors
+    /// As [`Vault::blind_document`].
+    pub fn blind_network(&self, id: &str) -> Result<[u8; 32]> {
+        self.blind.hash(Sought::Network(id))
     }
 
     /// What a claim is known by that comes again under the same key.

@@ -126,28 +126,6 @@ fn decide(
     }
 }
 
-/// Takes all that a person agreed to back, because her record was merged into another one: what she
-/// agreed to as one does not hold for the other, and as the first she cannot take it back any more.
-///
-/// # Errors
-/// When the database fails.
-pub(crate) async fn withdraw_all(tx: &Tx, member: MemberId, by: LoginId) -> Result<()> {
-    let entitlements = store::entitlements_of(tx, member).await?;
-    let texts = store::texts(tx).await?;
-    for said in store::of_member(tx, member).await? {
-        let Some(after) = said.withdraw() else {
-            continue;
-        };
-        let text = texts
-            .iter()
-            .find(|it| (it.processing, it.version) == (after.processing, after.text_version))
-            .ok_or_else(|| Error::internal("a consent to a text that is gone"))?;
-        store::save(tx, &after, text, by).await?;
-        tell(tx, &after, &entitlements);
-    }
-    Ok(())
-}
-
 fn tell(tx: &Tx, consent: &Consent, entitlements: &[EntitlementId]) {
     tx.emit(publish::consent(consent));
     if consent.processing.is_of_entitlements() {
@@ -157,8 +135,9 @@ fn tell(tx: &Tx, consent: &Consent, entitlements: &[EntitlementId]) {
     }
 }
 
-/// Takes back all that a person still consents to, since she is being forgotten; it stays on record
-/// as withdrawn by the login she asked for that with.
+/// Takes back all that a person still consents to, since she is being forgotten, or since her record
+/// is merged into another one: what she agreed to as one does not hold for the other, and as the
+/// first she cannot take it back any more. It stays on record as withdrawn by this login.
 ///
 /// # Errors
 /// When the database fails.

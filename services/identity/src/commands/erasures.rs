@@ -30,7 +30,7 @@ use crate::domain::erasure::{ANSWER_SECONDS, Erasure, HELD_HOURS, HoldKind, SERV
 use crate::domain::membership::End;
 use crate::domain::notice::Notice;
 use crate::domain::organisation::root_id;
-use crate::domain::role::Role;
+use crate::domain::role::{Of, Role};
 use crate::error::Refusal;
 use crate::publish::{self, MemberState};
 use crate::store::erasures::{self as store, Answer};
@@ -267,7 +267,15 @@ async fn settle(
 /// Identity answers like the others: the last operator stays.
 async fn put_own_answer(tx: &Tx, union: Union, it: &Erasure) -> Result<()> {
     let root = root_id(union);
-    let operates = roles::held(tx, it.member, root, Role::Operator).await?;
+    let operates = roles::held(
+        tx,
+        Of {
+            member: it.member,
+            organisation: root,
+            role: Role::Operator,
+        },
+    )
+    .await?;
     let is_last = operates.is_some() && roles::operators(tx).await? <= 1;
     let hold = is_last.then(|| Hold {
         kind: HoldKind::LastOperator.as_str().to_owned(),

@@ -146,14 +146,14 @@ async fn personal(tx: &Tx, key: &SealingKey, person: &PersonRow) -> Result<Vec<K
     };
     let cell = Cell::new("person", "name", person.member);
     let name = key.open_text(cell, &person.name)?;
-    let mut rows = vec![row("person", json!({ "name": name }))];
+    let mut rows = vec![row("person", json!({ "name": *name }))];
     let member = MemberId(person.member);
     for document in people::documents(tx, member).await? {
         let cell = Cell::new("document", "number", document.id);
         let number = key.open_text(cell, &document.number)?;
         let kind = DocumentKind::from_code(document.kind)
             .map(|kind| crate::roster::judge::kind_name(kind).0);
-        rows.push(row("document", json!({ "kind": kind, "number": number })));
+        rows.push(row("document", json!({ "kind": kind, "number": *number })));
     }
     if let Some(phone) = people::phone(tx, member).await? {
         let cell = Cell::new("login_method", "subject", phone.id);

@@ -122,7 +122,7 @@ async fn verified(
     pair: Pair,
     document: &Document,
 ) -> Result<Option<(PersonRow, PersonRow)>> {
-    let blind = vault.blind_document(document);
+    let blind = vault.blind_document(document)?;
     let found = people::by_documents(tx, &[blind]).await?;
     let holder = found.get(&blind).map(|row| MemberId(row.member));
     let is_theirs = holder == Some(pair.survivor) || holder == Some(pair.merged);
@@ -332,7 +332,7 @@ pub async fn split_members(
             store::save_member(tx, merged, version, None).await?;
             store::undo(tx, merge.id, by.id).await?;
             let person = people::active(tx, merged).await?.ok_or(absent)?;
-            let terms = terms_of(vault, &stored_name(vault, &person)?);
+            let terms = terms_of(vault, &stored_name(vault, &person)?)?;
             search::replace(tx, SEARCH_VERSION, &[(merged.0, terms)]).await?;
             // Who sees her from now on may be another than before.
             withdraw_all(tx, survivor, None, Reason::Withdrawn).await?;

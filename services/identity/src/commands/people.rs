@@ -468,7 +468,7 @@ pub(crate) fn seal_person(tx: &Tx, vault: &Vault, new: &NewPerson) -> Result<New
         },
         document,
         phone,
-        terms: terms_of(vault, &new.name),
+        terms: terms_of(vault, &new.name)?,
     })
 }
 

@@ -42,7 +42,7 @@ pub async fn request_phone_change(
     new: &Phone,
     key: Uuid,
 ) -> Result<DateTime<Utc>> {
-    let blind = identity.vault.blind_phone(new);
+    let blind = identity.vault.blind_phone(new)?;
     identity
         .ctx
         .db
@@ -90,7 +90,10 @@ async fn ask(
     if in_day.add(tx, 1).await? > PHONE_CHANGES_PER_DAY_MAX {
         return Err(too_many().into());
     }
-    let blinds = [old, new].map(|phone| identity.vault.blind_phone(phone));
+    let blinds = [
+        identity.vault.blind_phone(old)?,
+        identity.vault.blind_phone(new)?,
+    ];
     let mut sent = [Uuid::nil(); 2];
     for (blind, id) in blinds.iter().zip(&mut sent) {
         let mut row = codes::lock_or_make_code(tx, blind).await?;
@@ -187,7 +190,7 @@ async fn shown(
     (phone, sent): (&Phone, Uuid),
     given: &str,
 ) -> Result<std::result::Result<CodeRow, Refusal>> {
-    let blind: Blind = identity.vault.blind_phone(phone);
+    let blind: Blind = identity.vault.blind_phone(phone)?;
     let right = code::digits(&identity.vault.code_hash(sent, &blind));
     let same = right.as_bytes().ct_eq(given.as_bytes()).into();
     let row = codes::lock_code(tx, &blind).await?;

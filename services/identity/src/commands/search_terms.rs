@@ -14,9 +14,11 @@ use crate::vault::Vault;
 pub const CHUNK_ROWS: i64 = 500;
 
 /// What a person of this name is found by.
-pub fn terms_of(vault: &Vault, name: &PersonName) -> Vec<i64> {
-    let terms = terms(name, &readings(name));
-    terms.iter().map(|term| vault.blind_term(term)).collect()
+///
+/// # Errors
+/// Overloaded, when too much was hashed lately.
+pub fn terms_of(vault: &Vault, name: &PersonName) -> Result<Vec<i64>> {
+    vault.blind_terms(&terms(name, &readings(name)))
 }
 
 /// Makes the terms of some people who have none; how many they were. Fewer than [`CHUNK_ROWS`]:
@@ -31,7 +33,7 @@ pub async fn make_terms(ctx: &Ctx, vault: &Vault) -> Result<i64> {
             let mut people = Vec::with_capacity(rows.len());
             for row in &rows {
                 let name = stored_name(vault, row)?;
-                people.push((row.member, terms_of(vault, &name)));
+                people.push((row.member, terms_of(vault, &name)?));
             }
             if !people.is_empty() {
                 store::replace(tx, SEARCH_VERSION, &people).await?;

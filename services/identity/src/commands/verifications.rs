@@ -202,7 +202,7 @@ async fn holder(
 ) -> Result<Holder> {
     let (owner, has_another) = match claim {
         Claim::Document { document, .. } => {
-            let blind = identity.vault.blind_document(document);
+            let blind = identity.vault.blind_document(document)?;
             let known = people::by_documents(tx, &[blind]).await?;
             let own = people::documents(tx, MemberId(asked.member)).await?;
             let kind = i16::from(document.kind().code());
@@ -210,7 +210,7 @@ async fn holder(
             (known.get(&blind).map(|person| person.member), same_kind)
         }
         Claim::Network(_) => {
-            let blind = network_blind(identity, answer);
+            let blind = network_blind(identity, answer)?;
             (store::network_holder(tx, &blind).await?, false)
         }
     };
@@ -229,7 +229,7 @@ const fn has_no_name(claim: &Claim, answer: &Answer) -> bool {
 }
 
 /// What a 网号 is found by; of none, what nothing is found by.
-fn network_blind(identity: &Identity, answer: &Answer) -> Blind {
+fn network_blind(identity: &Identity, answer: &Answer) -> Result<Blind> {
     let id = match answer {
         Answer::Match(Some(id)) => id.as_str(),
         Answer::Match(None) | Answer::NoMatch => "",
@@ -253,12 +253,12 @@ async fn keep(
                 id,
                 kind: document.kind().code(),
                 number: key.seal(tx.ids(), cell, document.number().as_bytes())?,
-                blind: identity.vault.blind_document(document),
+                blind: identity.vault.blind_document(document)?,
             };
             store::insert_document(tx, asked.member, row).await
         }
         Claim::Network(_) => {
-            let blind = network_blind(identity, answer);
+            let blind = network_blind(identity, answer)?;
             store::insert_network(tx, asked.member, &blind).await
         }
     }

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use kit::access::Caller;
 use kit::graphql::{Page, foreign_cursor};
 use kit::types::{MemberId, OrganisationId};
-use kit::{Ctx, Result, Tx};
+use kit::{Ctx, Error, Result, Tx};
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
@@ -29,9 +29,10 @@ pub async fn members_named(
     (organisation, term): (OrganisationId, &Term),
     page: &Page,
 ) -> Result<Vec<Profile>> {
+    let terms = vault.blind_terms(std::slice::from_ref(term))?;
     let wanted = Wanted {
         organisation,
-        term: vault.blind_term(term),
+        term: *terms.first().ok_or_else(|| Error::internal("no term"))?,
         from: from(page)?,
         backwards: page.backwards,
         limit: page.limit(),

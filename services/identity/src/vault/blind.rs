@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::suite::Suite;
 use crate::domain::identifier::{Document, Phone};
+use crate::domain::search::Term;
 use crate::domain::subject::Subject;
 
 /// Hashes that a process gives in a second, in the long run.
@@ -31,6 +32,8 @@ pub enum Sought<'a> {
     Subject(&'a Subject),
     /// A client's address, which is counted by its hash.
     Address(&'a str),
+    /// A 网号.
+    Network(&'a str),
 }
 
 impl fmt::Debug for Sought<'_> {
@@ -54,20 +57,12 @@ impl BlindIndex {
         }
     }
 
-    /// The one function that hashes under the key what a client gave.
+    /// Hashes under the key what a client gave.
     ///
     /// # Errors
     /// Overloaded, beyond [`BLIND_PER_SECOND_MAX`].
     pub(super) fn hash(&self, sought: Sought<'_>) -> Result<[u8; 32]> {
-        let taken = self
-            .bucket
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take(Instant::now());
-        if !taken {
-            metrics::counter!("bashu_blind_index_refused_total").increment(1);
-            return Err(Error::Overloaded);
-        }
+        self.take()?;
         Ok(match sought {
             Sought::Document(document) => {
                 let kind = [document.kind().code()];
@@ -81,7 +76,35 @@ impl BlindIndex {
                 subject.text().as_bytes(),
             ]),
             Sought::Address(address) => self.mac(&[b"address\0", address.as_bytes()]),
+            Sought::Network(id) => self.mac(&[b"network\0", id.as_bytes()]),
         })
+    }
+
+    /// All that one person's name is found by, or what one search looks for. It counts as one: a
+    /// name has a dozen beginnings.
+    ///
+    /// # Errors
+    /// As [`BlindIndex::hash`].
+    pub(super) fn terms(&self, terms: &[Term]) -> Result<Vec<[u8; 32]>> {
+        self.take()?;
+        let hash = |term: &Term| {
+            let kind = [term.kind().code()];
+            self.mac(&[b"search\0", &kind, term.text().as_bytes()])
+        };
+        Ok(terms.iter().map(hash).collect())
+    }
+
+    fn take(&self) -> Result<()> {
+        let taken = self
+            .bucket
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(Instant::now());
+        if taken {
+            return Ok(());
+        }
+        metrics::counter!("bashu_blind_index_refused_total").increment(1);
+        Err(Error::Overloaded)
     }
 
     /// A value by which a later start knows that the key is the same; `others` are bound in.

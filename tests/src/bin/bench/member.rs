@@ -244,7 +244,7 @@ async fn people(
         let cell = Cell::new("person", "name", member);
         names.push(key.seal(ids, cell, name.as_str().as_bytes())?);
         keys.push(wrapped);
-        for term in terms_of(vault, &name) {
+        for term in terms_of(vault, &name)? {
             terms.push(term);
             owners.push(member);
         }
