@@ -243,7 +243,7 @@ impl Vault {
     ///
     /// # Errors
     /// As [`Vault::blind_document`]; a call counts as one.
-    pub fn blind_terms(&self, terms: &[Term]) -> Result<Vec<i64>> {
+    pub fn blind_terms<'a>(&self, terms: impl IntoIterator<Item = &'a Term>) -> Result<Vec<i64>> {
         let first_eight =
             |[a, b, c, d, e, f, g, h, ..]: [u8; 32]| i64::from_be_bytes([a, b, c, d, e, f, g, h]);
         let hashes = self.blind.terms(terms)?;
@@ -379,7 +379,8 @@ mod tests {
             .unwrap();
         assert_eq!(
             key.open_text(Cell::new("person", "name", row), &sealed)
-                .unwrap(),
+                .unwrap()
+                .as_str(),
             "张三"
         );
         for cell in [

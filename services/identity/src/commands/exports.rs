@@ -158,7 +158,7 @@ async fn personal(tx: &Tx, key: &SealingKey, person: &PersonRow) -> Result<Vec<K
     if let Some(phone) = people::phone(tx, member).await? {
         let cell = Cell::new("login_method", "subject", phone.id);
         let number = key.open_text(cell, &phone.subject)?;
-        rows.push(row("phone", json!({ "number": number })));
+        rows.push(row("phone", json!({ "number": *number })));
     }
     Ok(rows)
 }

@@ -65,11 +65,11 @@ async fn with_number(
     let blinds: Vec<people::Blind> = documents
         .iter()
         .map(|it| vault.blind_document(it))
-        .collect();
+        .collect::<Result<_>>()?;
     let by_document = people::by_documents(tx, &blinds).await?;
     let mut found: Vec<Uuid> = by_document.values().map(|row| row.member).collect();
     if let Some(phone) = phone {
-        let by_phone = people::by_phone(tx, &vault.blind_phone(phone)).await?;
+        let by_phone = people::by_phone(tx, &vault.blind_phone(phone)?).await?;
         found.extend(by_phone.map(|(person, _)| person.member));
     }
     found.sort_unstable();

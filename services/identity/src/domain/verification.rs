@@ -108,8 +108,8 @@ impl Claim {
         let kind = DocumentKind::from_code(kind.parse().ok()?)?;
         let (number, name) = rest.split_once('\n')?;
         Some(Self::Document {
-            document: Document::stored(kind, number.to_owned()),
-            name: PersonName::stored(name.to_owned()),
+            document: Document::stored(kind, number.to_owned().into()),
+            name: PersonName::stored(name.to_owned().into()),
         })
     }
 }

@@ -29,7 +29,7 @@ pub async fn members_named(
     (organisation, term): (OrganisationId, &Term),
     page: &Page,
 ) -> Result<Vec<Profile>> {
-    let terms = vault.blind_terms(std::slice::from_ref(term))?;
+    let terms = vault.blind_terms([term])?;
     let wanted = Wanted {
         organisation,
         term: *terms.first().ok_or_else(|| Error::internal("no term"))?,

@@ -443,6 +443,8 @@ const fn named(notice: &Notice) -> Option<Uuid> {
         Notice::Bought { .. }
         | Notice::Refunded { .. }
         | Notice::NewLogin { .. }
+        | Notice::LoginLinked { .. }
+        | Notice::SecondFactorChanged { .. }
         | Notice::ExportReady { .. }
         | Notice::ErasureHeld { .. }
         | Notice::RenderingReady { .. } => None,

@@ -85,13 +85,16 @@ impl BlindIndex {
     ///
     /// # Errors
     /// As [`BlindIndex::hash`].
-    pub(super) fn terms(&self, terms: &[Term]) -> Result<Vec<[u8; 32]>> {
+    pub(super) fn terms<'a>(
+        &self,
+        terms: impl IntoIterator<Item = &'a Term>,
+    ) -> Result<Vec<[u8; 32]>> {
         self.take()?;
         let hash = |term: &Term| {
             let kind = [term.kind().code()];
             self.mac(&[b"search\0", &kind, term.text().as_bytes()])
         };
-        Ok(terms.iter().map(hash).collect())
+        Ok(terms.into_iter().map(hash).collect())
     }
 
     fn take(&self) -> Result<()> {

@@ -186,12 +186,7 @@ impl Keys {
 /// When the configuration lacks them.
 pub(crate) fn vault(bench: &Bench) -> Result<Vault> {
     let settings: identity::Settings = bench.config().section("identity")?;
-    Ok(Vault::new(VaultKeys {
-        kek: &settings.kek,
-        blind_index_key: &settings.blind_index_key,
-        code_key: &settings.code_key,
-        idtag_key: &settings.idtag_key,
-    })?)
+    Ok(settings.vault()?)
 }
 
 /// The payload of the only field of an answer.
