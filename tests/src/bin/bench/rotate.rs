@@ -227,6 +227,7 @@ fn sealed(tx: &Tx, vault: &Vault) -> kit::Result<NewPersonRow> {
         },
         document: None,
         phone: None,
+        terms: Vec::new(),
     })
 }
 

@@ -13,6 +13,7 @@ use credential::keyset::KeyId;
 use ed25519_dalek::SigningKey;
 use http_body_util::Full;
 use hyper::Request;
+use identity::vault::Vault;
 use kit::graphql::{GatewayKey, Signed};
 use kit::token::{LIFE_SECONDS_MAX as TOKEN_SECONDS, NewToken, STEP_UP_SECONDS_MAX};
 use kit::types::{GateId, LoginId, MemberId, Union};
