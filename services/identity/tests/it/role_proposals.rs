@@ -149,8 +149,11 @@ async fn two_operators_make_an_approver() {
             .unwrap()
             .timestamp_millis()
     );
-    let told = "SELECT count(*) AS count FROM notice WHERE kind = 'role_granted'";
-    assert_eq!(world.count(told).await, 1);
+    let told = format!(
+        "SELECT count(*) AS count FROM notice WHERE kind = 'role_granted' AND member = '{}'",
+        stage.member.0
+    );
+    assert_eq!(world.count(&told).await, 1);
     assert_eq!(stage.waiting(&stage.two).await, json!([]));
     // Who holds it keeps it, without another proposal.
     let held = stage.grant(&stage.one, stage.input("APPROVER")).await;
