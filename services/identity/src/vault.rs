@@ -348,7 +348,8 @@ mod tests {
             .unwrap();
         assert_eq!(
             key.open_text(Cell::new("person", "name", row), &sealed)
-                .unwrap(),
+                .unwrap()
+                .as_str(),
             "张三"
         );
         for cell in [

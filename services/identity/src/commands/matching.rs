@@ -132,6 +132,7 @@ mod tests {
         let secret = |byte: u8| STANDARD.encode([byte; 32]).into();
         let vault = Vault::new(VaultKeys {
             kek: &secret(1),
+            other_keks: &[],
             blind_index_key: &secret(2),
             code_key: &secret(3),
             idtag_key: &secret(4),
