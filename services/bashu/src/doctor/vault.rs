@@ -138,7 +138,7 @@ struct Table {
 }
 
 async fn tables(ctx: &Ctx) -> kit::Result<Vec<Table>> {
-    let names: Vec<String> = GUARDED_TABLES.map(str::to_owned).to_vec();
+    let names = Vec::from(GUARDED_TABLES.map(str::to_owned));
     ctx.db
         .all(
             "SELECT t.name, COALESCE(c.relrowsecurity AND c.relforcerowsecurity, false) AS guarded,

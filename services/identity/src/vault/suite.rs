@@ -57,6 +57,10 @@ impl Suite {
     }
 }
 
+/// Holds only as long as the cipher wipes its round keys when it is dropped.
+const fn is_wiped<T: zeroize::ZeroizeOnDrop>() {}
+const _: () = is_wiped::<aes::Aes256>();
+
 /// A suite's cipher with a key in it.
 #[derive(Clone)]
 pub(super) enum Cipher {
