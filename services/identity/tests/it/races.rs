@@ -60,6 +60,7 @@ fn login_row(tx: &Tx, id: u128, world: &World) -> LoginRow {
         stepped_up_at: None,
         device: None,
         network: None,
+        by_phone: true,
     }
 }
 
