@@ -122,7 +122,7 @@ async fn it_travels_with_its_token_alone() {
     let removed = world.run(&caller, remove, json!({})).await;
     assert_eq!(codes(&removed), ["STEP_UP_REQUIRED"]);
     assert_eq!(world.count(shown).await, 0);
-    world.advance(30);
+    world.advance(61);
     let answer = show(&world, &caller, &holder.code(&world)).await;
     assert_eq!(codes(&answer), [""; 0], "shown anew it counts again");
     let other = world.sign_in(OPERATOR_PHONE).await;
