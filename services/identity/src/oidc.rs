@@ -129,13 +129,13 @@ pub async fn subject_of(
     (secrets, code): (&Secrets, &OutsideCode),
     now: DateTime<Utc>,
 ) -> Result<Subject> {
-    let asked = async {
+    let (token, keys) = within(async {
         let metadata = discovered(http, settings).await?;
         let token = id_token(http, (&metadata, settings), secrets, code).await?;
         let keys: CoreJsonWebKeySet = get(http, settings, &metadata.jwks_uri).await?;
         Ok((token, keys))
-    };
-    let (token, keys) = within(asked).await?;
+    })
+    .await?;
     let subject = believed(&token, keys, (settings, &secrets.nonce), now)?;
     Subject::new(Kind::Oidc, &settings.issuer, &subject)
         .ok_or(Error::Unavailable("an OIDC issuer names nobody"))
@@ -249,7 +249,9 @@ fn address(settings: &IssuerSettings, text: &str) -> Result<Url> {
     if url.scheme() == "https" || (url.scheme() == "http" && is_here) {
         Ok(url)
     } else {
-        Err(Error::Unavailable("an OIDC issuer is not asked in the clear"))
+        Err(Error::Unavailable(
+            "an OIDC issuer is not asked in the clear",
+        ))
     }
 }
 

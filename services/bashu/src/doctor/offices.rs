@@ -13,7 +13,9 @@ const CHECK: &str = "offices.second_factor";
 /// How many who hold a role have no second factor: whoever gets at their phone, or at a session of
 /// theirs, comes first to set one up.
 pub(super) async fn examine(config: &Config, opened: &[(&'static Known, Ctx)]) -> Vec<Finding> {
-    let identity = opened.iter().find(|(known, _)| known.name == identity::NAME);
+    let identity = opened
+        .iter()
+        .find(|(known, _)| known.name == identity::NAME);
     let Some((known, ctx)) = identity else {
         return Vec::new();
     };

@@ -203,9 +203,7 @@ impl Change {
     }
 
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|change| change.as_str() == text)
+        Self::ALL.into_iter().find(|change| change.as_str() == text)
     }
 }
 

@@ -79,9 +79,7 @@ impl Notice {
             Told::NewLogin { login, .. } | Told::LoginLinked { login, .. } => {
                 GlobalId::of_uuid("Login", *login)
             }
-            Told::SecondFactorChanged { .. } => {
-                GlobalId::of_uuid("Member", self.0.kept.member.0)
-            }
+            Told::SecondFactorChanged { .. } => GlobalId::of_uuid("Member", self.0.kept.member.0),
         }
     }
 

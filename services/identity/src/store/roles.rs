@@ -171,8 +171,11 @@ pub async fn tenure(tx: &Tx, member: MemberId) -> Result<Tenure> {
 /// # Errors
 /// When the database fails.
 pub async fn set_founding(tx: &Tx, role: Uuid) -> Result<()> {
-    tx.execute("UPDATE role SET founding = true WHERE id = $1", [role.into()])
-        .await?;
+    tx.execute(
+        "UPDATE role SET founding = true WHERE id = $1",
+        [role.into()],
+    )
+    .await?;
     Ok(())
 }
 

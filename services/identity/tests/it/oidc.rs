@@ -314,9 +314,8 @@ async fn slow_issuer() -> String {
             let _ = socket.read(&mut asked).await.unwrap();
             sleep(Duration::from_secs(3)).await;
             let length = said.len();
-            let head = format!(
-                "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
-            );
+            let head =
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
             // Who has not waited is gone.
             let _ = socket.write_all(format!("{head}{said}").as_bytes()).await;
         }

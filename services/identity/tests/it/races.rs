@@ -317,8 +317,7 @@ async fn a_login_before_the_change_ends_with_it() {
     let taken = Taken::new().await;
     let other = taken.world.test.process().await;
     let ctx = &taken.world.identity.ctx;
-    let (login, changed) =
-        overtaken(&taken.world, taken.login(ctx), taken.set_phone(&other)).await;
+    let (login, changed) = overtaken(&taken.world, taken.login(ctx), taken.set_phone(&other)).await;
     login.unwrap();
     changed.unwrap();
     assert_eq!(taken.world.count(LEFT).await, 0);
@@ -339,8 +338,7 @@ async fn a_login_after_the_change_finds_nobody() {
     let taken = Taken::new().await;
     let other = taken.world.test.process().await;
     let ctx = &taken.world.identity.ctx;
-    let (changed, login) =
-        overtaken(&taken.world, taken.set_phone(ctx), taken.login(&other)).await;
+    let (changed, login) = overtaken(&taken.world, taken.set_phone(ctx), taken.login(&other)).await;
     changed.unwrap();
     let Err(Error::Refused(why)) = login else {
         panic!("{login:?}")
@@ -364,10 +362,9 @@ async fn without_its_lock_a_login_would_outlive_the_phone() {
     let taken = Taken::new().await;
     let other = taken.world.test.process().await;
     let underway = taken.world.identity.ctx.db.tx("login", async |tx| {
-        // As `by_phone` and `by_subject` look, and lock nothing.
-        let sql = "SELECT id FROM login_method WHERE member = $1";
-        let seen = tx.execute(sql, [taken.member.0.into()]).await?;
-        assert_eq!(seen, 2);
+        // It looks as `by_phone` and `by_subject` do, and locks nothing.
+        let seen = people::with_phone(tx, &[taken.member.0]).await?;
+        assert_eq!(seen, [taken.member.0]);
         taken.set_phone(&other).await?;
         logins::insert_login(tx, &taken.row(tx)).await
     });

@@ -56,7 +56,11 @@ async fn who_finds_an_open_device_gets_no_factor() {
     let code = secret.code(step_of(world.identity.ctx.clock.now()));
     let confirmed = confirm(&world, &old.caller, &code).await;
     assert_eq!(codes(&confirmed), [""; 0]);
-    assert_eq!(world.count(shown).await, 1, "what another device showed is over");
+    assert_eq!(
+        world.count(shown).await,
+        1,
+        "what another device showed is over"
+    );
     world.advance(30);
     let answer = show(&world, &caller, &old.code(&world)).await;
     assert_eq!(

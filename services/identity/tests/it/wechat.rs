@@ -372,8 +372,14 @@ async fn who_is_linked_is_told_and_ends_it() {
     let me = world.as_member(member);
     let query = "{ me { notices(first: 50) { nodes { kind text aboutId } } } }";
     for (language, part) in [
-        (Language::Zh, "绑定了微信登录。如非本人操作，请立即在所有设备退出并解除绑定"),
-        (Language::En, "sign out everywhere, take all links away with it, and call 12351."),
+        (
+            Language::Zh,
+            "绑定了微信登录。如非本人操作，请立即在所有设备退出并解除绑定",
+        ),
+        (
+            Language::En,
+            "sign out everywhere, take all links away with it, and call 12351.",
+        ),
     ] {
         let who = Caller {
             language,
@@ -431,7 +437,10 @@ async fn a_role_holders_first_factor_needs_her_phone() {
     let query = "mutation { enrolSecondFactor { enrolment { secret } userErrors { code message }
         } }";
     for (language, message) in [
-        (Language::Zh, "您担任角色，请用手机验证码重新登录后再绑定动态口令。"),
+        (
+            Language::Zh,
+            "您担任角色，请用手机验证码重新登录后再绑定动态口令。",
+        ),
         (
             Language::En,
             "You hold a role: sign in by a code to your phone to set the second factor up.",

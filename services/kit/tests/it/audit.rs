@@ -159,15 +159,25 @@ async fn a_sealer_that_was_lied_to_is_found() {
     ctx.db.execute(lie, []).await.unwrap();
     let at = ctx.clock.now();
     ctx.clock.advance(TimeDelta::seconds(LAG_SECONDS_MAX));
-    assert_eq!(unsealed_since(&ctx.db, ctx.clock.now()).await.unwrap(), None);
+    assert_eq!(
+        unsealed_since(&ctx.db, ctx.clock.now()).await.unwrap(),
+        None
+    );
     ctx.clock.advance(TimeDelta::seconds(1));
-    assert_eq!(oldest_unsealed(&ctx.db).await.unwrap(), None, "it believes the lie");
+    assert_eq!(
+        oldest_unsealed(&ctx.db).await.unwrap(),
+        None,
+        "it believes the lie"
+    );
     let found = unsealed_since(&ctx.db, ctx.clock.now()).await.unwrap();
     assert_eq!(found, Some(at));
     let truth = "UPDATE audit_sealer SET floor_id = 0";
     ctx.db.execute(truth, []).await.unwrap();
     seal_all(ctx).await;
-    assert_eq!(unsealed_since(&ctx.db, ctx.clock.now()).await.unwrap(), None);
+    assert_eq!(
+        unsealed_since(&ctx.db, ctx.clock.now()).await.unwrap(),
+        None
+    );
 }
 
 /// A process that dies before or after its commit is followed by one that seals each row once.
