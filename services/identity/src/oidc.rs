@@ -129,13 +129,13 @@ pub async fn subject_of(
     (secrets, code): (&Secrets, &OutsideCode),
     now: DateTime<Utc>,
 ) -> Result<Subject> {
-    let asked = async {
+    let (token, keys) = within(async {
         let metadata = discovered(http, settings).await?;
         let token = id_token(http, (&metadata, settings), secrets, code).await?;
         let keys: CoreJsonWebKeySet = get(http, settings, &metadata.jwks_uri).await?;
         Ok((token, keys))
-    };
-    let (token, keys) = within(asked).await?;
+    })
+    .await?;
     let subject = believed(&token, keys, (settings, &secrets.nonce), now)?;
     Subject::new(Kind::Oidc, &settings.issuer, &subject)
         .ok_or(Error::Unavailable("an OIDC issuer names nobody"))

@@ -167,8 +167,8 @@ pub async fn standing(db: &Db, migrations: &[Migration]) -> Result<Standing> {
 }
 
 /// What the application role may do; audit rows, their seals and heads can only be added and read.
-/// Which number a row has and which transaction wrote it says the database alone: the sealer goes by
-/// both, and a row with an old one would never be sealed nor missed.
+/// Which number a row has and which transaction wrote it says the database alone: the sealer goes
+/// by both, and a row with an old one would never be sealed nor missed.
 pub(crate) const GRANTS: &str = "
 DO $$ BEGIN
   IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'bashu_app') THEN

@@ -76,7 +76,8 @@ const fn secret_cell(factor: uuid::Uuid) -> Cell {
 ///
 /// # Errors
 /// Unauthenticated; for a first factor the login must be fresh, so that nobody gets one by a
-/// device that was left open, and by SMS for who holds a role; for another one the factor that is there must have been shown.
+/// device that was left open, and by SMS for who holds a role; for another one the factor that is
+/// there must have been shown.
 pub async fn enrol(identity: &Identity, caller: &Caller) -> Result<Enrolment> {
     identity
         .ctx

@@ -362,8 +362,8 @@ fn changed(change: Change, at: DateTime<Utc>) -> (String, String) {
              然后致电 12351。"
         ),
         format!(
-            "Your second factor {en} ({at}). If you did not ask for that, sign out everywhere, take \
-             all links away with it, and call 12351."
+            "Your second factor {en} ({at}). If you did not ask for that, sign out everywhere, \
+             take all links away with it, and call 12351."
         ),
     )
 }

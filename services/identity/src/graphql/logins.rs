@@ -334,8 +334,8 @@ impl LoginMutation {
         WithdrawLoginPayload::from_result(caller.language, result.await)
     }
 
-    /// Signs out on all one's devices; their tokens stop counting everywhere within seconds. Who was
-    /// signed in by somebody else has all ways to sign in but the phone taken away with it.
+    /// Signs out on all one's devices; their tokens stop counting everywhere within seconds. Where
+    /// somebody else was signed in, all ways to sign in but the phone are taken away with it.
     async fn sign_out_everywhere(
         &self,
         ctx: &Context<'_>,

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::credentials::{Holder, apply, granted, holder, holder_in};
 use crate::memberships::{add, joining, officer_above, queue};
+use crate::oidc::{SECRET, challenge};
 use crate::parties::Parties;
 use crate::rosters::{HEADER, begin, csv, line, officer_of, put, settle};
 use crate::world::{World, codes, name, number, number_of_phone, person, settings};
@@ -241,13 +242,13 @@ impl Play<'_> {
         // The issuer's clock was not advanced with the world's.
         let now = self.world.identity.ctx.clock.now() - kit::testing::start();
         clock.advance_ms(now.num_milliseconds());
-        let issuer = json!({ "issuer": "federation" });
+        let issuer = json!({ "issuer": "federation", "challenge": challenge(SECRET) });
         let begun = self
             .act(&nobody, "beginOidcLogin", "login { url }", issuer)
             .await;
         let url = begun["login"]["url"].as_str().unwrap();
         let back = parties.sent(url, "one").await;
-        let back = json!({ "state": back.state, "code": back.code });
+        let back = json!({ "state": back.state, "code": back.code, "secret": SECRET });
         self.act(&nobody, "loginWithOidc", selection, back).await;
         let unknown = "SELECT count(*) AS count FROM audit WHERE act = 'outside_login_unknown'";
         assert_eq!(self.world.count(unknown).await, 2, "one of each party");

@@ -162,6 +162,12 @@ async fn a_person_signs_out_everywhere() {
     assert_eq!(told, ended);
     let why = "SELECT count(*) AS count FROM login WHERE reason = 'everywhere'";
     assert_eq!(world.count(why).await, 3);
+    let methods = "SELECT count(*) AS count FROM login_method";
+    assert_eq!(
+        world.count(methods).await,
+        2,
+        "nobody's way in was taken away"
+    );
     let audited = "SELECT count(*) AS count FROM audit WHERE act = 'sign_out_everywhere'";
     assert_eq!(world.count(audited).await, 3);
     assert_eq!(world.broken("identity.one_refresh_token").await, 0);

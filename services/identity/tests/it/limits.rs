@@ -53,6 +53,18 @@ async fn codes_asked_for_at_once_are_one() {
     assert!(ask(&world, "13700000001", "192.0.2.1", 1_000).await);
 }
 
+/// What is refused counts too: an address that asks on and on for one phone has asked.
+#[tokio::test]
+async fn what_is_refused_counts_for_the_address() {
+    let world = World::new().await;
+    assert!(ask(&world, "13700000000", "192.0.2.1", 3).await);
+    for _ in 0..2 {
+        assert!(!ask(&world, "13700000000", "192.0.2.1", 3).await);
+    }
+    assert!(!ask(&world, "13700000001", "192.0.2.1", 3).await);
+    assert!(ask(&world, "13700000001", "192.0.2.2", 3).await);
+}
+
 /// One address cannot go through phones without end; another address is not held up.
 #[tokio::test]
 async fn an_address_gets_only_so_many_codes() {

@@ -51,6 +51,7 @@ mod second_factor;
 mod second_factor_life;
 mod second_factor_races;
 mod sms;
+mod takeover;
 mod unasked;
 mod unguarded;
 mod vault;

@@ -1,18 +1,26 @@
 //! Negative controls of signing in and of rosters: what two requests at once would do without the
 //! lock or the constraint that holds each promise. The promises themselves are tested with the
-//! logins and with the rosters.
+//! logins and with the rosters; that a phone which is changed and a login underway wait for each
+//! other is tested here, in both orders.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use identity::commands::logins::login;
+use identity::commands::members::set_phone;
 use identity::domain::code::Code;
 use identity::domain::membership::{Membership, Standing};
+use identity::domain::origin::Origin;
+use identity::domain::subject::{Kind, Subject};
+use identity::store::login_methods::{self, NewMethodRow};
 use identity::store::logins::{self, LoginRow};
 use identity::store::organisations::Lock;
 use identity::store::people::{self, Blind};
 use identity::store::roster_people;
-use kit::types::{LoginId, shanghai_date};
+use kit::types::{LoginId, MemberId, shanghai_date};
 use kit::{Error, Result, Tx};
 use uuid::Uuid;
 
-use crate::world::{OPERATOR_PHONE, World, organisation_of, phone};
+use crate::world::{OPERATOR_PHONE, World, number_of_phone, organisation_of, phone};
 
 /// Runs `read` in two transactions before `write` in either: the order that a lock forbids.
 pub(crate) async fn interleaved<T>(
@@ -60,6 +68,7 @@ fn login_row(tx: &Tx, id: u128, world: &World) -> LoginRow {
         stepped_up_at: None,
         device: None,
         network: None,
+        by_phone: true,
     }
 }
 
@@ -181,4 +190,184 @@ async fn without_its_lock_no_roster_would_be_outdated() {
     let open = "SELECT count(*) AS count FROM membership m JOIN organisation o
                 ON o.id = m.organisation WHERE o.name = '基层工会'";
     assert_eq!(world.count(open).await, 2);
+}
+
+/// Runs `first` up to its commit, and `second` meanwhile until it waits for that, or is done.
+async fn overtaken<A, B>(
+    world: &World,
+    first: impl Future<Output = A>,
+    second: impl Future<Output = B>,
+) -> (A, B) {
+    #[derive(sea_orm::FromQueryResult)]
+    struct Count {
+        n: i64,
+    }
+    let watcher = world.test.superuser().await;
+    let hold = world.identity.ctx.db.faults().hold_at("tx.before_commit");
+    let done = AtomicBool::new(false);
+    let second = async {
+        hold.reached().await;
+        let answer = second.await;
+        done.store(true, Ordering::SeqCst);
+        answer
+    };
+    let releasing = async {
+        let sql = "SELECT count(*) AS n FROM pg_stat_activity
+                   WHERE datname = $1 AND wait_event_type = 'Lock'";
+        let waits = async || {
+            let count = watcher.one::<Count>(sql, [world.test.name().into()]).await;
+            count.unwrap().unwrap().n > 0
+        };
+        while !done.load(Ordering::SeqCst) && !waits().await {
+            tokio::task::yield_now().await;
+        }
+        hold.release();
+    };
+    let (first, second, ()) = tokio::join!(first, second, releasing);
+    (first, second)
+}
+
+/// A person of whom somebody else has the phone, and what she is known by elsewhere.
+struct Taken {
+    world: World,
+    member: MemberId,
+    code: String,
+    subject: Blind,
+}
+
+const NEW_PHONE: &str = "13600000000";
+/// Logins that count, and ways to sign in that are not the new phone.
+const LEFT: &str = "SELECT (SELECT count(*) FROM login WHERE withdrawn_at IS NULL)
+    + (SELECT count(*) FROM login_method WHERE kind <> 'phone') AS count";
+
+impl Taken {
+    async fn new() -> Self {
+        let world = World::new().await;
+        let union = world.organisation("GRASSROOTS", "基层工会").await;
+        let member = world.person(&union, 1).await;
+        let caller = kit::access::Caller::anonymous(kit::graphql::Language::En);
+        let (ctx, vault) = (&world.identity.ctx, &world.identity.vault);
+        let number = phone(&number_of_phone(1));
+        identity::commands::codes::request_login_code(ctx, vault, &caller, &number, 1_000)
+            .await
+            .unwrap();
+        let code = world.code(&number_of_phone(1)).await;
+        let subject = Subject::new(Kind::Wechat, "wx50", "one").unwrap();
+        let subject = vault.blind_subject(&subject);
+        let linked = ctx.db.tx("link", async |tx| {
+            let row = NewMethodRow {
+                id: tx.uuid(),
+                member: member.0,
+                kind: Kind::Wechat,
+                subject: vec![0],
+                blind: subject,
+            };
+            login_methods::insert(tx, row).await
+        });
+        linked.await.unwrap();
+        world.seal().await;
+        Self {
+            world,
+            member,
+            code,
+            subject,
+        }
+    }
+
+    /// What an operator does for her.
+    async fn set_phone(&self, ctx: &kit::Ctx) -> Result<MemberId> {
+        let (vault, by) = (&self.world.identity.vault, self.world.as_operator());
+        set_phone(ctx, vault, &by, self.member, phone(NEW_PHONE)).await
+    }
+
+    /// What the other one does meanwhile with a code that her old phone was sent.
+    async fn login(&self, ctx: &kit::Ctx) -> Result<LoginId> {
+        let mut identity = self.world.identity.clone();
+        identity.ctx = ctx.clone();
+        let (number, origin) = (phone(&number_of_phone(1)), Origin::default());
+        let session = login(&identity, &number, &self.code, &origin).await?;
+        Ok(session.login)
+    }
+
+    /// As he does with another party's word; whether it was somebody's.
+    async fn login_by_word(&self, ctx: &kit::Ctx) -> Result<bool> {
+        ctx.db
+            .tx("outside_login", async |tx| {
+                let found = login_methods::by_subject(tx, &self.subject).await?;
+                if found.is_some() {
+                    logins::insert_login(tx, &self.row(tx)).await?;
+                }
+                Ok(found.is_some())
+            })
+            .await
+    }
+
+    fn row(&self, tx: &Tx) -> LoginRow {
+        LoginRow {
+            member: self.member.0,
+            expires_at: tx.now() + chrono::TimeDelta::days(1),
+            ..login_row(tx, 8, &self.world)
+        }
+    }
+}
+
+/// A login that is underway when the phone is changed is waited for and ended.
+#[tokio::test]
+async fn a_login_before_the_change_ends_with_it() {
+    let taken = Taken::new().await;
+    let other = taken.world.test.process().await;
+    let ctx = &taken.world.identity.ctx;
+    let (login, changed) = overtaken(&taken.world, taken.login(ctx), taken.set_phone(&other)).await;
+    login.unwrap();
+    changed.unwrap();
+    assert_eq!(taken.world.count(LEFT).await, 0);
+
+    let taken = Taken::new().await;
+    let other = taken.world.test.process().await;
+    let ctx = &taken.world.identity.ctx;
+    let by_word = taken.login_by_word(ctx);
+    let (login, changed) = overtaken(&taken.world, by_word, taken.set_phone(&other)).await;
+    assert!(login.unwrap());
+    changed.unwrap();
+    assert_eq!(taken.world.count(LEFT).await, 0);
+}
+
+/// One that comes while the phone is changed waits, and finds that it is hers no more.
+#[tokio::test]
+async fn a_login_after_the_change_finds_nobody() {
+    let taken = Taken::new().await;
+    let other = taken.world.test.process().await;
+    let ctx = &taken.world.identity.ctx;
+    let (changed, login) = overtaken(&taken.world, taken.set_phone(ctx), taken.login(&other)).await;
+    changed.unwrap();
+    let Err(Error::Refused(why)) = login else {
+        panic!("{login:?}")
+    };
+    assert_eq!(why.code, "CODE_WRONG");
+    assert_eq!(taken.world.count(LEFT).await, 0);
+
+    let taken = Taken::new().await;
+    let other = taken.world.test.process().await;
+    let ctx = &taken.world.identity.ctx;
+    let by_word = taken.login_by_word(&other);
+    let (changed, login) = overtaken(&taken.world, taken.set_phone(ctx), by_word).await;
+    changed.unwrap();
+    assert!(!login.unwrap());
+    assert_eq!(taken.world.count(LEFT).await, 0);
+}
+
+/// Without the locks the one who was underway stays in, and nobody ends his login.
+#[tokio::test]
+async fn without_its_lock_a_login_would_outlive_the_phone() {
+    let taken = Taken::new().await;
+    let other = taken.world.test.process().await;
+    let underway = taken.world.identity.ctx.db.tx("login", async |tx| {
+        // It looks as `by_phone` and `by_subject` do, and locks nothing.
+        let seen = people::with_phone(tx, &[taken.member.0]).await?;
+        assert_eq!(seen, [taken.member.0]);
+        taken.set_phone(&other).await?;
+        logins::insert_login(tx, &taken.row(tx)).await
+    });
+    underway.await.unwrap();
+    assert_eq!(taken.world.count(LEFT).await, 1);
 }

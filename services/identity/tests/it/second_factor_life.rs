@@ -45,8 +45,22 @@ async fn who_finds_an_open_device_gets_no_factor() {
         [""; 0]
     );
     let code = secret.code(step_of(world.identity.ctx.clock.now()));
-    let confirmed = confirm(&world, &caller, &code).await;
+    let plain = confirm(&world, &caller, &code).await;
+    assert_eq!(codes(&plain), ["STEP_UP_REQUIRED"], "not by a token alone");
+    let shown = "SELECT count(*) AS count FROM login WHERE stepped_up_at IS NOT NULL";
+    let elsewhere = signed_in(&world, &fresh).await;
+    world.advance(30);
+    let own = show(&world, &elsewhere, &old.code(&world)).await;
+    assert_eq!(codes(&own), [""; 0]);
+    assert_eq!(world.count(shown).await, 2);
+    let code = secret.code(step_of(world.identity.ctx.clock.now()));
+    let confirmed = confirm(&world, &old.caller, &code).await;
     assert_eq!(codes(&confirmed), [""; 0]);
+    assert_eq!(
+        world.count(shown).await,
+        1,
+        "what another device showed is over"
+    );
     world.advance(30);
     let answer = show(&world, &caller, &old.code(&world)).await;
     assert_eq!(
@@ -93,23 +107,28 @@ async fn a_secret_that_is_not_confirmed_is_forgotten() {
     assert_eq!(world.count(told).await, 1);
 }
 
-/// It counts as long as it says, also in tokens of later; a new login has shown nothing.
+/// It goes with the token of who has shown it: whoever has a copy of the refresh token and uses it
+/// just after gets none of it, and a new login has shown nothing.
 #[tokio::test]
-async fn it_travels_with_its_login_alone() {
+async fn it_travels_with_its_token_alone() {
     let world = World::new().await;
     let holder = holder(&world, OPERATOR_PHONE).await;
     let identity = &world.identity;
-    let end = identity.ctx.clock.now() + chrono::TimeDelta::seconds(600);
-    world.advance(599);
+    let shown = "SELECT count(*) AS count FROM login WHERE stepped_up_at IS NOT NULL";
+    assert_eq!(world.count(shown).await, 1);
+    world.advance(1);
     let renewed = refresh_login(identity, &holder.session.refresh_token)
         .await
         .unwrap();
-    assert_eq!(renewed.access.stepped_up_until, Some(end));
-    world.advance(1);
-    let renewed = refresh_login(identity, &renewed.refresh_token)
-        .await
-        .unwrap();
     assert_eq!(renewed.access.stepped_up_until, None);
+    let caller = signed_in(&world, &renewed).await;
+    let remove = "mutation { removeSecondFactor { memberId userErrors { code } } }";
+    let removed = world.run(&caller, remove, json!({})).await;
+    assert_eq!(codes(&removed), ["STEP_UP_REQUIRED"]);
+    assert_eq!(world.count(shown).await, 0);
+    world.advance(61);
+    let answer = show(&world, &caller, &holder.code(&world)).await;
+    assert_eq!(codes(&answer), [""; 0], "shown anew it counts again");
     let other = world.sign_in(OPERATOR_PHONE).await;
     assert_eq!(other.access.stepped_up_until, None);
 }
@@ -161,10 +180,17 @@ pub(crate) async fn second_operator(world: &World) -> MemberId {
     let second = world.person(&union, 1).await;
     let root = GlobalId::of_uuid("Organisation", world.root_id().0).to_string();
     let _ = world.grant(second, &root, "OPERATOR").await;
+    a_week_passes(world).await;
     second
 }
 
-async fn reset(world: &World, by: &Caller, of: MemberId) -> Value {
+/// Who is an operator now has been one for a week.
+pub(crate) async fn a_week_passes(world: &World) {
+    let earlier = "UPDATE role SET granted_at = granted_at - interval '7 days'";
+    world.test.ctx.db.execute(earlier, []).await.unwrap();
+}
+
+pub(crate) async fn reset(world: &World, by: &Caller, of: MemberId) -> Value {
     let input = json!({ "memberId": GlobalId::of_uuid("Member", of.0) });
     let selection = "reset { memberId state expiresAt }";
     world
@@ -223,6 +249,7 @@ async fn a_reset_waits_for_a_day() {
     let third = world.person(&third, 3).await;
     let root = GlobalId::of_uuid("Organisation", world.root_id().0).to_string();
     let _ = world.grant(third, &root, "OPERATOR").await;
+    a_week_passes(&world).await;
     let (two, three) = (world.as_member(second), world.as_member(third));
     let asked = reset(&world, &two, world.operator).await;
     assert_eq!(asked["reset"]["state"], "ASKED");

@@ -101,6 +101,7 @@ fn asked(tx: &Tx, by: MemberId) -> ResetRow {
         id: tx.uuid(),
         asked: Asked {
             by,
+            at: tx.now(),
             expires_at: tx.now() + chrono::TimeDelta::days(1),
         },
     }

@@ -353,3 +353,113 @@ async fn a_login_by_wechat_is_a_login_like_any() {
     let barred = world.barred(&me, "{ me { id } }", json!({})).await;
     assert_eq!(barred, Some("UNAUTHENTICATED"));
 }
+
+/// Whoever is linked to another party is told, on her first device too, in both languages and what
+/// to do; and with one request nothing of it is left but her phone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_linked_is_told_and_ends_it() {
+    let beside = Beside::start("told").await;
+    let world = &beside.world;
+    let union = world.organisation("GRASSROOTS", "基层工会").await;
+    let member = world.person(&union, 1).await;
+    let number = number_of_phone(1);
+    let (ticket, sms) = (beside.ticket("one").await, beside.sms(&number).await);
+    let linked = beside.link(&ticket, &number, &sms).await;
+    assert_eq!(codes(&linked), [""; 0], "{linked}");
+    let entered = beside.enter(&beside.code("one", None).await).await;
+    let thief = entered["tokens"]["accessToken"].as_str().unwrap();
+    let thief = bearer(world, thief).await;
+
+    let me = world.as_member(member);
+    let query = "{ me { notices(first: 50) { nodes { kind text aboutId } } } }";
+    for (language, part) in [
+        (
+            Language::Zh,
+            "绑定了微信登录。如非本人操作，请立即在所有设备退出并解除绑定",
+        ),
+        (
+            Language::En,
+            "sign out everywhere, take all links away with it, and call 12351.",
+        ),
+    ] {
+        let who = Caller {
+            language,
+            ..me.clone()
+        };
+        let seen = world.run(&who, query, json!({})).await;
+        let seen = seen["notices"]["nodes"].as_array().unwrap().clone();
+        let told: Vec<&Value> = seen
+            .iter()
+            .filter(|it| it["kind"] == "LOGIN_LINKED")
+            .collect();
+        assert_eq!(told.len(), 1, "{seen:?}");
+        assert!(told[0]["text"].as_str().unwrap().contains(part), "{told:?}");
+        let about = told[0]["aboutId"].as_str().unwrap();
+        assert!(GlobalId::uuid(about, "Login").is_ok(), "{about}");
+    }
+
+    world.advance(61);
+    let mine = caller(&world.sign_in(&number).await);
+    let input = json!({ "keepThisDevice": true, "unlinkLoginMethods": true });
+    let selection = "ended unlinked";
+    let out = world.mutate(&mine, "signOutEverywhere", selection, input);
+    let out = out.await;
+    assert_eq!((&out["ended"], &out["unlinked"]), (&json!(2), &json!(1)));
+    let barred = world.barred(&thief, "{ me { id } }", json!({})).await;
+    assert_eq!(barred, Some("UNAUTHENTICATED"));
+    let again = beside.enter(&beside.code("one", None).await).await;
+    assert_eq!(again["tokens"], Value::Null, "WeChat's word opens nothing");
+    let kinds = format!("SELECT kind AS name FROM login_method WHERE member = '{member}'");
+    assert_eq!(world.names(&kinds).await, ["phone"]);
+}
+
+/// Where a role is at stake, the first factor is set up by who has the phone, not by who has
+/// WeChat; one who holds none may set hers up so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_holders_first_factor_needs_her_phone() {
+    let beside = Beside::start("roles").await;
+    let world = &beside.world;
+    let union = world.organisation("GRASSROOTS", "基层工会").await;
+    let member = world.person(&union, 1).await;
+    let number = number_of_phone(1);
+    let (ticket, sms) = (beside.ticket("one").await, beside.sms(&number).await);
+    let linked = beside.link(&ticket, &number, &sms).await;
+    assert_eq!(codes(&linked), [""; 0], "{linked}");
+    let entered = beside.enter(&beside.code("one", None).await).await;
+    let by_word = entered["tokens"]["accessToken"].as_str().unwrap();
+    let by_word = bearer(world, by_word).await;
+    let (begun, _) = second_factor::enrol(world, &by_word).await;
+    assert_eq!(codes(&begun), [""; 0], "she holds no role");
+    let counts = identity::store::roles::without_factor;
+    assert_eq!(counts(&world.test.ctx.db).await.unwrap(), (1, 1));
+
+    let role = world.grant(member, &union, "AUDITOR").await;
+    assert_eq!(counts(&world.test.ctx.db).await.unwrap(), (2, 2));
+    let query = "mutation { enrolSecondFactor { enrolment { secret } userErrors { code message }
+        } }";
+    for (language, message) in [
+        (
+            Language::Zh,
+            "您担任角色，请用手机验证码重新登录后再绑定动态口令。",
+        ),
+        (
+            Language::En,
+            "You hold a role: sign in by a code to your phone to set the second factor up.",
+        ),
+    ] {
+        let who = Caller {
+            language,
+            ..by_word.clone()
+        };
+        let refused = world.run(&who, query, json!({})).await;
+        let told = json!([{ "code": "LOGIN_NOT_BY_PHONE", "message": message }]);
+        assert_eq!(refused["userErrors"], told);
+    }
+    let _ = second_factor::holder(world, &number).await;
+    assert_eq!(counts(&world.test.ctx.db).await.unwrap(), (2, 1));
+    let withdraw = json!({ "roleId": role });
+    let operator = world.as_operator();
+    let withdrawn = world.mutate(&operator, "withdrawRole", "", withdraw).await;
+    assert_eq!(codes(&withdrawn), [""; 0]);
+    assert_eq!(counts(&world.test.ctx.db).await.unwrap(), (1, 1));
+}

@@ -64,8 +64,8 @@ struct Oldest {
     at: Option<DateTime<Utc>>,
 }
 
-/// When the oldest row was written that is not sealed yet, by what the sealer knows; `None` when all
-/// are.
+/// When the oldest row was written that is not sealed yet, by what the sealer knows; `None` when
+/// all are.
 ///
 /// # Errors
 /// When the database fails.
