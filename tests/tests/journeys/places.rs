@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -106,16 +106,20 @@ fn collect(search: Arc<Search>, stop: CancellationToken, told: Sender<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         told.send(format!("http://{address}")).unwrap();
-        let take = async |State(search): State<Arc<Search>>, body: Bytes| {
-            search.look(TRACES, "sent", &body);
-        };
-        let routes = axum::Router::new().fallback(take).with_state(search);
+        let routes = axum::Router::new()
+            .fallback(take)
+            .layer(DefaultBodyLimit::disable())
+            .with_state(search);
         let until = async move { stop.cancelled().await };
         axum::serve(listener, routes)
             .with_graceful_shutdown(until)
             .await
             .unwrap();
     });
+}
+
+async fn take(State(search): State<Arc<Search>>, body: Bytes) {
+    search.look(TRACES, "sent", &body);
 }
 
 /// Looks at all that is there now.
