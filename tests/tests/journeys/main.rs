@@ -1,6 +1,6 @@
 //! The journeys that must always work, on real processes and real servers: what `make run` shows
-//! a person, with every answer checked, and the invariants afterwards. Then it is looked for twenty
-//! of the people who were there, everywhere but in the vault: nobody is found.
+//! a person, with every answer checked, and the invariants afterwards. Then it is looked for those
+//! who were there, everywhere but in the vault: nobody is found.
 
 #![expect(clippy::unwrap_used, reason = "what helps a test may fail it")]
 
@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bashu::demo;
+use bashu::journey::purchase::players;
 use kit::types::Union;
 use tests::{TestWorld, variable};
 
@@ -26,31 +27,54 @@ const CODE_TIME_MS_MAX: u64 = 5_000;
 /// What the step says whose time this is.
 const CODE_STEP: &str = "付款 → 二维码 / paid → code  (";
 
-/// Those whom the journeys play with come first.
-const CANARIES_OF_A_UNION: usize = 10;
-/// Names of two characters stand in other words by chance.
-const NAME_CHARS_MIN: usize = 3;
+/// Of each union: its operator, and its venue's supervisor and staff.
+const AT_WORK: [u32; 3] = [900_001, 900_002, 900_003];
+/// Of each union, who may be the journeys' member, whose turn comes within twelve minutes.
+const PLAYERS: usize = 37;
+/// A name of two characters stands in other words by chance.
+const TEXT_CHARS_MIN: usize = 3;
 const PLACES: [&str; 5] = [FILES, DATABASES, TOPICS, REDIS, TRACES];
 
-/// The first people of each union whose names can be told from other words: who each is, and a
-/// text that says so.
+/// Forty people of each union, among them all who sign in: who each is, and a text that says so.
 fn canaries() -> Vec<(String, String)> {
     let mut all = Vec::new();
     for union in Union::ALL {
-        let people = (0..).map(|index| (index, demo::known_by(union, index)));
-        let told = people.filter(|(_, [name, ..])| name.chars().count() >= NAME_CHARS_MIN);
-        for (index, texts) in told.take(CANARIES_OF_A_UNION) {
+        let members = MEMBERS.parse().unwrap();
+        let players = players(members).take(PLAYERS);
+        for index in AT_WORK.into_iter().chain(players) {
             let who = format!("member {index} of union {union}");
-            all.extend(texts.map(|text| (who.clone(), text)));
+            let texts = demo::known_by(union, index).into_iter();
+            let told = texts.filter(|text| text.chars().count() >= TEXT_CHARS_MIN);
+            all.extend(told.map(|text| (who.clone(), text)));
         }
     }
     all
 }
 
+/// The phones of those who signed in while the journeys went on, as the demonstration keeps them.
+fn signed_in(world: &TestWorld) -> BTreeSet<String> {
+    let mut phones = BTreeSet::new();
+    for union in Union::ALL {
+        let keys = world.folder.join(union.to_string()).join("keys");
+        for entry in std::fs::read_dir(keys).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            phones.extend(name.strip_prefix("login-").map(str::to_owned));
+        }
+    }
+    phones
+}
+
 /// That nobody is found where it was looked, that it was looked everywhere, and that somebody who
 /// is planted is found in each of the places.
-fn nobody_is_in_plain(world: &TestWorld, search: &Arc<Search>, watch: Watch) {
+fn nobody_is_in_plain(
+    world: &TestWorld,
+    (search, known): (&Arc<Search>, &BTreeSet<String>),
+    watch: Watch,
+) {
     look_at(search, world);
+    let signed_in = signed_in(world);
+    assert!(signed_in.len() > AT_WORK.len(), "{signed_in:?}");
+    assert!(signed_in.is_subset(known), "{signed_in:?}");
     let looked = search.looked();
     for place in PLACES {
         assert!(
@@ -59,7 +83,7 @@ fn nobody_is_in_plain(world: &TestWorld, search: &Arc<Search>, watch: Watch) {
         );
     }
     assert_eq!(search.found(), [""; 0]);
-    let [_, phone, _] = demo::known_by(Union::Chongqing, 0);
+    let [_, phone, _] = demo::known_by(Union::Chongqing, AT_WORK[0]);
     plant(world, &watch.collector, &phone);
     look_at(search, world);
     uproot();
@@ -77,7 +101,9 @@ fn nobody_is_in_plain(world: &TestWorld, search: &Arc<Search>, watch: Watch) {
 #[test]
 fn a_member_buys_a_pass_and_a_venue_validates_it() {
     let world = TestWorld::new("journeys").unwrap();
-    let search = Arc::new(Search::of(&canaries()));
+    let canaries = canaries();
+    let search = Arc::new(Search::of(&canaries));
+    let known: BTreeSet<String> = canaries.into_iter().map(|(_, text)| text).collect();
     let watch = Watch::begin(&search);
     world.tell("BASHU_OTLP_ENDPOINT", &watch.collector).unwrap();
     let folder = world.folder.display().to_string();
@@ -109,5 +135,5 @@ fn a_member_buys_a_pass_and_a_venue_validates_it() {
     );
     assert!(said.contains("union 50, 51: "), "{said}");
     assert!(said.contains(" promises checked, 0 broken"), "{said}");
-    nobody_is_in_plain(&world, &search, watch);
+    nobody_is_in_plain(&world, (&search, &known), watch);
 }

@@ -13,7 +13,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -104,16 +106,20 @@ fn collect(search: Arc<Search>, stop: CancellationToken, told: Sender<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         told.send(format!("http://{address}")).unwrap();
-        let take = async |State(search): State<Arc<Search>>, body: Bytes| {
-            search.look(TRACES, "sent", &body);
-        };
-        let routes = axum::Router::new().fallback(take).with_state(search);
+        let routes = axum::Router::new()
+            .fallback(take)
+            .layer(DefaultBodyLimit::disable())
+            .with_state(search);
         let until = async move { stop.cancelled().await };
         axum::serve(listener, routes)
             .with_graceful_shutdown(until)
             .await
             .unwrap();
     });
+}
+
+async fn take(State(search): State<Arc<Search>>, body: Bytes) {
+    search.look(TRACES, "sent", &body);
 }
 
 /// Looks at all that is there now.
@@ -165,10 +171,13 @@ fn redis(search: &Search) {
 
 fn redis_of(number: u8, arguments: &[&str]) -> Vec<u8> {
     let shared = variable("BASHU_REDIS_URL").unwrap();
-    let server = shared.strip_suffix("/0").unwrap_or(&shared).to_owned();
+    let url = reqwest::Url::parse(&shared).unwrap();
     let asked = Command::new("redis-cli")
-        .args(["--no-auth-warning", "-u", &format!("{server}/{number}")])
+        .args(["-e", "-h", url.host_str().unwrap()])
+        .args(["-p", &url.port().unwrap().to_string()])
+        .args(["-n", &number.to_string()])
         .args(arguments)
+        .env("REDISCLI_AUTH", url.password().unwrap_or_default())
         .output()
         .unwrap();
     assert!(
@@ -253,11 +262,8 @@ pub(crate) fn plant(world: &TestWorld, collector: &str, text: &str) {
     let record = BaseRecord::<[u8], [u8]>::to(topic.unwrap().name()).payload(&wide);
     producer.send(record).unwrap();
     producer.flush(SILENCE_MAX).unwrap();
-    let escaped: String = text
-        .encode_utf16()
-        .map(|unit| format!("\\u{unit:04x}"))
-        .collect();
-    let _said = redis_of(1, &["SET", "planted", &escaped]);
+    let digits = STANDARD_NO_PAD.encode(format!("x{text}"));
+    let _said = redis_of(1, &["SET", "planted", &digits]);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

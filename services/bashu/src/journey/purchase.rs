@@ -57,14 +57,20 @@ pub(crate) struct Bought {
     pub(crate) paid_at: Instant,
 }
 
+/// The numbers of those with whom the journey is played now and at each turn after this one.
+pub fn players(members: u32) -> impl Iterator<Item = u32> {
+    let half = i64::from(members / 2).max(1);
+    let turn = Clock::System.now().timestamp() / TURN_SECONDS;
+    (turn..).map(move |turn| u32::try_from(turn % half).unwrap_or_default())
+}
+
 /// Plays it with one of the first half of the demonstration's `members`; a phone gets one code in a
 /// minute, and the others' are for who else is at work in this world.
 ///
 /// # Errors
 /// When a step does not answer what it must.
 pub(crate) async fn play(world: &World, union: Union, members: u32, say: &Say) -> Result<Bought> {
-    let turn = Clock::System.now().timestamp() / TURN_SECONDS % i64::from(members / 2).max(1);
-    let phone = member_phone(union, u32::try_from(turn)?);
+    let phone = member_phone(union, players(members).next().unwrap_or_default());
     let began = Instant::now();
     let member = persona::by_code(world, union, &phone).await?;
     say.answer(

@@ -19,7 +19,7 @@ use crate::rosters::{compared, csv, line};
 use crate::second_factor::enrol;
 use crate::world::{World, codes, number_of_phone};
 
-/// Who holds what where; the places are those of [`Places`].
+/// Who holds what, and at which of the places of the play.
 const CAST: [(&str, &str, &str); 11] = [
     ("member", "union", ""),
     ("other_member", "union", ""),

@@ -99,8 +99,10 @@ impl Play {
             .await;
         let used = pass(world, MEMBER, json!({})).await;
         let _opened = open(world, 1, (0, OPENED.0, OPENED.1)).await;
-        let reserved = reserve(world, MEMBER, &used, (1, 1)).await;
-        assert_eq!(reserved["userErrors"], json!([]), "{reserved}");
+        for after in [0, 1] {
+            let reserved = reserve(world, MEMBER, &used, (1, after)).await;
+            assert_eq!(reserved["userErrors"], json!([]), "{reserved}");
+        }
         world
             .tell(&[world.used(&used, (1, 1), false)])
             .await
