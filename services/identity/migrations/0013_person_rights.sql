@@ -99,5 +99,6 @@ CREATE INDEX export_address_expires_at ON export_address (expires_at);
 ALTER TABLE notice
     DROP CONSTRAINT notice_kind_check,
     ADD CONSTRAINT notice_kind_check CHECK (kind IN ('bought', 'activated', 'expiring',
-        'cancelled', 'refunded', 'on_roster', 'role_granted', 'new_login', 'export_ready',
+        'cancelled', 'refunded', 'on_roster', 'role_granted', 'new_login', 'login_linked',
+        'second_factor_changed', 'export_ready',
         'erasure_held'));

@@ -36,5 +36,6 @@ CREATE INDEX rendering_address_expires_at ON rendering_address (expires_at);
 ALTER TABLE notice
     DROP CONSTRAINT notice_kind_check,
     ADD CONSTRAINT notice_kind_check CHECK (kind IN ('bought', 'activated', 'expiring',
-        'cancelled', 'refunded', 'on_roster', 'role_granted', 'new_login', 'export_ready',
+        'cancelled', 'refunded', 'on_roster', 'role_granted', 'new_login', 'login_linked',
+        'second_factor_changed', 'export_ready',
         'erasure_held', 'rendering_ready'));

@@ -112,6 +112,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "identity_0015",
         sql: include_str!("../migrations/0015_verifications.sql"),
     },
+    Migration {
+        name: "identity_0016",
+        sql: include_str!("../migrations/0016_guarded.sql"),
+    },
 ];
 
 /// All that this database needs, in order.

@@ -31,16 +31,21 @@ use crate::domain::verification::Claim;
 
 /// Tables whose rows only the role that serves may see: whatever is sealed of a person or finds
 /// her, and the keys.
-pub const GUARDED_TABLES: [&str; 9] = [
+pub const GUARDED_TABLES: [&str; 14] = [
     "document",
+    "export_part",
     "login_method",
+    "network_identity",
     "person",
+    "phone_change",
     "recovery_code",
     "roster_row",
+    "search_term",
     "second_factor",
     "signing_key",
     "vault_check",
     "vault_kek",
+    "verification",
 ];
 const HEAD_BYTES: usize = 1 + KEY_ID_BYTES + NONCE_BYTES;
 

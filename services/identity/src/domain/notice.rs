@@ -24,6 +24,20 @@ const EXPIRING_HOUR: i64 = 9;
 /// How long after what it tells of an SMS is still sent, in hours: what is older is no news.
 pub const SMS_HOURS_MAX: i64 = 24;
 
+const EXPORT_READY: (&str, &str) = (
+    "您申请的个人信息副本已就绪，请在七天内下载。",
+    "The copy of your data is ready; please fetch it within seven days.",
+);
+const RENDERING_READY: (&str, &str) = (
+    "您申请的名单文件已就绪，请在三天内下载，只能下载一次。",
+    "A file with names waits for you for three days; it can be fetched once.",
+);
+const ERASURE_HELD: (&str, &str) = (
+    "您的账号暂时不能注销：有事项尚未了结，详情见注销申请。了结后将自动继续办理。",
+    "You cannot be forgotten yet: something is still open, as your request shows. It goes on by \
+     itself when that has ended.",
+);
+
 /// The longest name in an SMS, in characters: a provider takes no more of a parameter.
 const SMS_NAME_CHARS_MAX: usize = 30;
 
@@ -273,22 +287,9 @@ impl Notice {
             }
             Self::LoginLinked { kind, at, .. } => linked(*kind, *at),
             Self::SecondFactorChanged { change, at } => changed(*change, *at),
-            Self::ExportReady { .. } => (
-                "您申请的个人信息副本已就绪，请在七天内下载。".to_owned(),
-                "The copy of your data is ready; please fetch it within seven days.".to_owned(),
-            ),
-            Self::RenderingReady { .. } => (
-                "您申请的名单文件已就绪，请在三天内下载，只能下载一次。".to_owned(),
-                "A file with names waits for you for three days; it can be fetched once."
-                    .to_owned(),
-            ),
-            Self::ErasureHeld { .. } => (
-                "您的账号暂时不能注销：有事项尚未了结，详情见注销申请。了结后将自动继续办理。"
-                    .to_owned(),
-                "You cannot be forgotten yet: something is still open, as your request shows. It \
-                 goes on by itself when that has ended."
-                    .to_owned(),
-            ),
+            Self::ExportReady { .. } => said(EXPORT_READY),
+            Self::RenderingReady { .. } => said(RENDERING_READY),
+            Self::ErasureHeld { .. } => said(ERASURE_HELD),
         }
     }
 
@@ -369,6 +370,10 @@ fn changed(change: Change, at: DateTime<Utc>) -> (String, String) {
 }
 
 /// The day before the first on which it counts no more.
+fn said((zh, en): (&str, &str)) -> (String, String) {
+    (zh.to_owned(), en.to_owned())
+}
+
 fn last_day(end: NaiveDate) -> NaiveDate {
     end.pred_opt().unwrap_or(end)
 }
