@@ -369,11 +369,11 @@ fn changed(change: Change, at: DateTime<Utc>) -> (String, String) {
     )
 }
 
-/// The day before the first on which it counts no more.
 fn said((zh, en): (&str, &str)) -> (String, String) {
     (zh.to_owned(), en.to_owned())
 }
 
+/// The day before the first on which it counts no more.
 fn last_day(end: NaiveDate) -> NaiveDate {
     end.pred_opt().unwrap_or(end)
 }
