@@ -19,6 +19,7 @@ use crate::limiter::{Bucket, Limiter, Verdict};
 use crate::locale::Locale;
 use crate::nesting::{Syntax, is_shallow};
 use crate::refusal::Refusal;
+use crate::room::{Askers, Place, RETRY_S, Room};
 use crate::router_config::GRAPH_PATH;
 use crate::sign::{Covered, Said, Signer};
 use crate::token::{Caller, TokenFlaw, Tokens};
@@ -26,7 +27,7 @@ use crate::token::{Caller, TokenFlaw, Tokens};
 /// Longest `Accept-Language` that is passed on.
 const LANGUAGE_BYTES_MAX: usize = 256;
 /// Carries a gate's assertion.
-pub(crate) const GATE_HEADER: &str = "x-bashu-gate";
+const GATE_HEADER: &str = "x-bashu-gate";
 /// Longest gate assertion.
 const ASSERTION_BYTES_MAX: usize = 2_048;
 /// Bytes of a trace's name.
@@ -42,6 +43,7 @@ pub(crate) struct Facts {
     pub(crate) locale: Locale,
     /// Where the client is.
     pub(crate) address: IpAddr,
+    pub(crate) askers: Askers,
     /// Whose token it carries.
     pub(crate) caller: Option<Caller>,
     /// What subgraphs are told of it under signature: `Authorization` with a token that was found
@@ -60,13 +62,18 @@ pub(crate) struct Door {
     keys: Arc<KeyStore>,
     tokens: Tokens,
     limiter: Arc<Limiter>,
+    room: Room,
     /// Runs what speaks to Redis and identity, beside the router's own threads.
     background: Handle,
 }
 
 impl Door {
     /// Takes what it needs of `settings`; its own traffic runs on `background`.
-    pub(crate) fn new(settings: Settings, background: Handle) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(
+        settings: Settings,
+        room: Room,
+        background: Handle,
+    ) -> Result<Self, reqwest::Error> {
         let keys = Arc::new(KeyStore::new(&settings.jwks_url)?);
         let fresh = Arc::clone(&keys);
         background.spawn(async move { fresh.keep_fresh().await });
@@ -77,6 +84,7 @@ impl Door {
             keys,
             tokens: Tokens::new(settings.union),
             limiter: Arc::new(limiter),
+            room,
             background,
         })
     }
@@ -112,6 +120,7 @@ impl Door {
         Ok(Facts {
             locale,
             address,
+            askers: gate.as_ref().map_or(Askers::People, |_| Askers::Gates),
             caller,
             covered: Covered::new(Said {
                 authorization: authorization.as_deref().and_then(value),
@@ -121,6 +130,15 @@ impl Door {
             }),
             traceparent: value(&traceparent(headers)),
         })
+    }
+
+    /// A place for a request whose body has arrived, to be kept until it is answered.
+    pub(crate) fn place(&self, facts: &Facts) -> Result<Place, Refusal> {
+        self.room
+            .take(facts.askers, facts.address)
+            .ok_or(Refusal::Overloaded {
+                retry_after_s: RETRY_S,
+            })
     }
 
     /// Counts what a document asks for beyond its one request.

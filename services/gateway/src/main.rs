@@ -19,6 +19,7 @@ mod nesting;
 mod operations;
 mod plugin;
 mod refusal;
+mod room;
 mod router_config;
 mod server;
 mod sign;
@@ -80,9 +81,10 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         .thread_name("background")
         .enable_all()
         .build()?;
-    let door = door::Door::new(settings, background.handle().clone())?;
+    let room = room::Room::new()?;
+    let door = door::Door::new(settings, room.clone(), background.handle().clone())?;
     plugin::install(door);
-    server::run(router, operations)?;
+    server::run(router, operations, room)?;
     background.shutdown_background();
     Ok(())
 }

@@ -109,11 +109,21 @@ impl RouterPlugin for Plugin {
         &'exec self,
         payload: OnGraphQLParamsStartHookPayload<'exec>,
     ) -> OnGraphQLParamsStartHookResult<'exec> {
-        if is_shallow(&payload.body, Syntax::Json) {
-            return payload.proceed();
-        }
-        let locale = locale_of(payload.context);
-        payload.end_with_response(Refusal::TooComplex.answer(locale))
+        let Some(facts) = facts_of(payload.context) else {
+            return payload.end_with_response(Refusal::BadRequest.answer(Locale::Chinese));
+        };
+        let refusal = match self.door.place(&facts) {
+            Ok(place) => {
+                // It is given back with the context, when the request is over.
+                payload.context.insert(place);
+                if is_shallow(&payload.body, Syntax::Json) {
+                    return payload.proceed();
+                }
+                Refusal::TooComplex
+            }
+            Err(refusal) => refusal,
+        };
+        payload.end_with_response(refusal.answer(facts.locale))
     }
 
     async fn on_graphql_parse<'exec>(

@@ -26,6 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::operations;
 use crate::plugin::Plugin;
+use crate::room::Room;
 use crate::underway::Underway;
 
 /// Stack of a thread that serves requests. The router's futures alone take much of the usual
@@ -33,18 +34,23 @@ use crate::underway::Underway;
 const STACK_BYTES: usize = 16 * 1_024 * 1_024;
 
 /// Serves until the process is told to end, then lets running requests finish.
-pub(crate) fn run(config: HiveRouterConfig, operations: SocketAddr) -> Result<(), RouterInitError> {
+pub(crate) fn run(
+    config: HiveRouterConfig,
+    operations: SocketAddr,
+    room: Room,
+) -> Result<(), RouterInitError> {
     init_rustls_crypto_provider();
     ntex::rt::System::build()
         .name("gateway")
         .stack_size(STACK_BYTES)
         .build(ntex::rt::DefaultRuntime)
-        .block_on(serve(config.into_static(), operations))
+        .block_on(serve(config.into_static(), operations, room))
 }
 
 async fn serve(
     config: &'static HiveRouterConfig,
     address: SocketAddr,
+    room: Room,
 ) -> Result<(), RouterInitError> {
     let telemetry = Telemetry::init_global(config)?;
     let mut tasks = BackgroundTasksManager::new();
@@ -55,12 +61,13 @@ async fn serve(
         .prometheus
         .as_ref()
         .and_then(PrometheusRuntime::to_attached);
-    let registry = counted.as_ref().map(|counted| &counted.registry);
-    let underway = Underway::new(registry)
-        .map_err(|error| RouterInitError::HttpServerStartError(io::Error::other(error)))?;
+    if let Some(counted) = &counted {
+        room.register(&counted.registry)
+            .map_err(|error| RouterInitError::HttpServerStartError(io::Error::other(error)))?;
+    }
     let operations = operations::serve(address, Arc::clone(&schema), counted)
         .map_err(|error| RouterInitError::HttpServerBindError(address.to_string(), error))?;
-    let served = listen(config, Arc::clone(&shared), schema, underway).await;
+    let served = listen(config, Arc::clone(&shared), schema).await;
     operations.stop(true).await;
     tasks.graceful_shutdown().await;
     telemetry.graceful_shutdown().await;
@@ -72,7 +79,6 @@ async fn listen(
     config: &'static HiveRouterConfig,
     shared: Arc<RouterSharedState>,
     schema: Arc<SchemaState>,
-    underway: Underway,
 ) -> Result<(), RouterInitError> {
     // Its own health paths are there too, but the door lets in none but the graph's.
     let paths = RouterPaths::new(config.graphql_path().to_owned(), None, None);
@@ -80,6 +86,7 @@ async fn listen(
     let compression = ResponseCompressionService::new(config);
     let address = config.address();
     let drain = config.shutdown_timeout();
+    let underway = Underway::default();
     let counted = underway.clone();
     let server = web::HttpServer::new(async move || {
         web::App::new()
