@@ -52,6 +52,26 @@ pub async fn has_merged(tx: &Tx, member: MemberId) -> Result<bool> {
     .await
 }
 
+/// Whether a merge of one of these members, into another or of another into her, waits for its
+/// second operator.
+///
+/// # Errors
+/// When the database fails.
+pub async fn waits(tx: &Tx, members: &[Uuid]) -> Result<bool> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        found: bool,
+    }
+    let row = tx
+        .one::<Row>(
+            "SELECT EXISTS (SELECT 1 FROM member_merge WHERE state = 'asked' AND expires_at > $2
+               AND (survivor = ANY ($1) OR merged = ANY ($1))) AS found",
+            [members.to_vec().into(), tx.now().into()],
+        )
+        .await?;
+    Ok(row.is_some_and(|row| row.found))
+}
+
 /// Whether this member holds any role.
 ///
 /// # Errors
