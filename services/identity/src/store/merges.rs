@@ -72,6 +72,25 @@ pub async fn waits(tx: &Tx, members: &[Uuid]) -> Result<bool> {
     Ok(row.is_some_and(|row| row.found))
 }
 
+/// How many merges into this member were done after `since`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn done_since(tx: &Tx, survivor: MemberId, since: DateTime<Utc>) -> Result<i64> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        count: i64,
+    }
+    let row = tx
+        .one::<Row>(
+            "SELECT count(*) AS count FROM member_merge
+             WHERE survivor = $1 AND state = 'done' AND done_at > $2",
+            [survivor.0.into(), since.into()],
+        )
+        .await?;
+    Ok(row.map_or(0, |row| row.count))
+}
+
 /// Whether this member holds any role.
 ///
 /// # Errors
