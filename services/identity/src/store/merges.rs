@@ -221,6 +221,43 @@ pub async fn undo(tx: &Tx, id: Uuid, by: MemberId) -> Result<()> {
     Ok(())
 }
 
+/// Gives the survivor what was verified of the other record, and writes what that was.
+///
+/// # Errors
+/// When the database fails.
+pub async fn move_verified(tx: &Tx, merge: Uuid, pair: Pair) -> Result<()> {
+    for sql in [
+        "WITH moved AS (UPDATE verification SET member = $2
+           WHERE member = $3 AND state = 'matched' RETURNING id)
+         UPDATE member_merge SET verifications = ARRAY (SELECT id FROM moved ORDER BY id)
+         WHERE id = $1",
+        "WITH moved AS (UPDATE network_identity SET member = $2
+           WHERE member = $3 RETURNING blind)
+         UPDATE member_merge SET networks = ARRAY (SELECT blind FROM moved ORDER BY blind)
+         WHERE id = $1",
+    ] {
+        let values = [merge.into(), pair.survivor.0.into(), pair.merged.0.into()];
+        tx.execute(sql, values).await?;
+    }
+    Ok(())
+}
+
+/// Gives back what was verified of the record that a merge took, as far as the survivor has it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn return_verified(tx: &Tx, merge: Uuid) -> Result<()> {
+    for sql in [
+        "UPDATE verification v SET member = g.merged FROM member_merge g
+         WHERE g.id = $1 AND v.id = ANY (g.verifications) AND v.member = g.survivor",
+        "UPDATE network_identity n SET member = g.merged FROM member_merge g
+         WHERE g.id = $1 AND n.blind = ANY (g.networks) AND n.member = g.survivor",
+    ] {
+        tx.execute(sql, [merge.into()]).await?;
+    }
+    Ok(())
+}
+
 /// Makes a record a name of another one, or a record of its own again, in a new version.
 ///
 /// # Errors
