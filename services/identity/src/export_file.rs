@@ -228,7 +228,7 @@ mod tests {
             let name = sheet.get_value((1, 0)).unwrap();
             assert_eq!(name.to_string(), "'=1+1");
             let sheet = book.worksheet_range(passes).unwrap();
-            assert_eq!(sheet.rows().len(), 3);
+            assert_eq!(sheet.height(), 3);
         }
     }
 }

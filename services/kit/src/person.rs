@@ -8,7 +8,6 @@
 //! It knows neither names nor what a service's rows mean.
 
 use std::collections::BTreeSet;
-use std::future::Future;
 
 use proto::identity as event;
 use proto::v1::{PersonDataPart, PersonForgotten, PersonHeld, person_held};

@@ -225,26 +225,26 @@ async fn run(world: &World<'_>, town: &Town, act: &Act, key: Uuid) -> Result<Ans
         Act::Scan { .. } | Act::Void { .. } | Act::Override { .. } => {
             at_the_gate(world, town, act, key).await
         }
-        Act::GrantStaff => {
-            let ctx = &world.union.identity.ctx;
-            let (member, company) = (town.staff, town.company);
-            let asked = Asked {
-                of: Of {
-                    member,
-                    organisation: company,
-                    role: Role::VenueStaff,
-                },
-                until: None,
-            };
-            let granted = grant_role(ctx, &town.operator, asked).await?;
-            Ok(Answer::done(granted.id()))
-        }
+        Act::GrantStaff => grant_staff(world, town).await,
         Act::WithdrawStaff { role } => {
             let ctx = &world.union.identity.ctx;
             let held = withdraw_role(ctx, &town.operator, *role).await?;
             Ok(Answer::done(held.id))
         }
     }
+}
+
+async fn grant_staff(world: &World<'_>, town: &Town) -> Result<Answer> {
+    let asked = Asked {
+        of: Of {
+            member: town.staff,
+            organisation: town.company,
+            role: Role::VenueStaff,
+        },
+        until: None,
+    };
+    let granted = grant_role(&world.union.identity.ctx, &town.operator, asked).await?;
+    Ok(Answer::done(granted.id()))
 }
 
 /// Cancels an order and does not wait for the end, as a caller whose line breaks: what follows
