@@ -307,6 +307,15 @@ refusals! {
     UndoOver "UNDO_OVER" "mergedId"
         "合并已超过三十天，不能撤销。"
         "The merge was more than thirty days ago and stays.";
+    MergeWaits "MERGE_WAITS" ""
+        "您的档案正待合并，请在一天后再更换手机号。"
+        "Your record waits to be merged; please change your phone in a day.";
+    ErasureWaits "ERASURE_WAITS" ""
+        "本人已申请注销，须先撤回申请，才能办理此事。"
+        "The person has asked to be forgotten; that is taken back before this can be done.";
+    ExportWaits "EXPORT_WAITS" "mergedId"
+        "本人的个人信息副本正在汇集，请稍后再办理。"
+        "A copy of the person's data is being gathered; please try again later.";
     NothingUsable "NOTHING_USABLE" ""
         "该会员目前没有可用的年票或凭证。"
         "The member has no pass or other right that can be used now.";

@@ -17,12 +17,17 @@ const COLUMN_WIDTH: f64 = 24.0;
 const SHEET_CHARS_MAX: usize = 31;
 
 /// What the sections are called. One that is not among them keeps the name its service gave it.
-const NAMES: [(&str, &str, &str); 20] = [
+const NAMES: [(&str, &str, &str); 25] = [
     ("person", "本人", "Person"),
     ("document", "证件", "Documents"),
     ("phone", "手机号", "Phone"),
     ("membership", "会籍", "Memberships"),
+    ("application", "入会申请", "Applications"),
     ("role", "角色", "Roles"),
+    ("role_proposal", "授权提议", "Proposed roles"),
+    ("verification", "实名核验", "Verifications"),
+    ("network_identity", "网号", "Network identities"),
+    ("merge", "档案合并", "Merged records"),
     ("consent", "同意记录", "Consents"),
     ("login", "登录记录", "Logins"),
     ("sign_in_method", "登录方式", "Ways to sign in"),

@@ -116,6 +116,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "identity_0016",
         sql: include_str!("../migrations/0016_guarded.sql"),
     },
+    Migration {
+        name: "identity_0017",
+        sql: include_str!("../migrations/0017_together.sql"),
+    },
 ];
 
 /// All that this database needs, in order.

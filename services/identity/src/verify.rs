@@ -80,8 +80,29 @@ pub const INVARIANTS: &[Invariant] = &[
                 OR EXISTS (SELECT 1 FROM search_term t WHERE t.member = m.id))
               UNION ALL
               SELECT g.id::text, 'done, and its record is not merged' FROM member_merge g
-              JOIN member m ON m.id = g.merged WHERE g.state = 'done'
+              JOIN member m ON m.id = g.merged
+              WHERE g.state = 'done' AND m.state <> 'erased'
                 AND m.merged_into IS DISTINCT FROM g.survivor",
+    },
+    Invariant {
+        id: "identity.merged_alone",
+        zh: "已并入他人的档案没有动态口令、待核验、待换手机号、副本、申请、授权提议和注销申请",
+        en: "of a merged record nothing is asked, proposed or proven by itself",
+        sql: "SELECT m.id::text AS subject, 'has its own ' || w.what AS problem
+              FROM member m JOIN (
+                SELECT member, 'second factor' AS what FROM second_factor
+                UNION ALL SELECT member, 'reset' FROM second_factor_reset WHERE state = 'asked'
+                UNION ALL SELECT member, 'verification' FROM verification
+                  WHERE state IN ('asked', 'matched')
+                UNION ALL SELECT member, 'network identity' FROM network_identity
+                UNION ALL SELECT member, 'phone to be' FROM phone_change
+                UNION ALL SELECT member, 'copy' FROM export
+                UNION ALL SELECT member, 'application' FROM membership_application
+                  WHERE state = 'waiting'
+                UNION ALL SELECT member, 'role proposed' FROM role_proposal WHERE state = 'open'
+                UNION ALL SELECT member, 'wish to be forgotten' FROM erasure
+                  WHERE ended_at IS NULL
+              ) w ON w.member = m.id WHERE m.state = 'merged'",
     },
     Invariant {
         id: "identity.merges_end",
@@ -215,8 +236,8 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         id: "identity.erased_is_gone",
-        zh: "已注销的人没有数据密钥、检索索引、登录、会籍、角色和同意",
-        en: "of who was forgotten there is no key, no index row, no login, office or consent",
+        zh: "已注销的人没有数据密钥、检索索引、登录、会籍、角色、同意和任何待办事项",
+        en: "of who was forgotten nothing is left to read, to find, to sign in by or to decide",
         sql: "SELECT m.id::text AS subject, 'left: ' || w.what AS problem FROM member m JOIN (
                 SELECT member, 'data key' AS what FROM person
                 UNION ALL SELECT member, 'document' FROM document
@@ -232,15 +253,38 @@ pub const INVARIANTS: &[Invariant] = &[
                 UNION ALL SELECT member, 'consent' FROM consent WHERE given
                 UNION ALL SELECT member, 'notice' FROM notice
                 UNION ALL SELECT member, 'copy' FROM export
+                UNION ALL SELECT DISTINCT member, 'search term' FROM search_term
+                UNION ALL SELECT member, 'verification' FROM verification
+                UNION ALL SELECT member, 'network identity' FROM network_identity
+                UNION ALL SELECT member, 'phone to be' FROM phone_change
+                UNION ALL SELECT member, 'application' FROM membership_application
+                UNION ALL SELECT member, 'preference' FROM notice_preference
+                UNION ALL SELECT h.member, 'role proposed' FROM role_proposal p
+                  CROSS JOIN LATERAL (VALUES (p.member), (p.proposed_by)) h (member)
+                  WHERE p.state = 'open'
+                UNION ALL SELECT h.member, 'reset' FROM second_factor_reset r
+                  CROSS JOIN LATERAL (VALUES (r.member), (r.asked_by)) h (member)
+                  WHERE r.state = 'asked'
+                UNION ALL SELECT h.member, 'merge' FROM member_merge g
+                  CROSS JOIN LATERAL (VALUES (g.survivor), (g.merged)) h (member)
+                  WHERE g.state = 'asked'
+                UNION ALL SELECT asker, 'file' FROM rendering WHERE state = 'ready'
+                UNION ALL SELECT f.asker, 'address of a file' FROM rendering_address a
+                  JOIN rendering f ON f.id = a.rendering
+                UNION ALL SELECT w.member, 'row of a roster' FROM roster_row w
+                  JOIN roster r ON r.id = w.roster
+                  WHERE r.state NOT IN ('committed', 'failed', 'expired')
               ) w ON w.member = m.id WHERE m.state = 'erased'",
     },
     Invariant {
         id: "identity.erased_as_wished",
-        zh: "注销的人都申请过，且申请与会员状态一致",
-        en: "who was forgotten wished so, and who is there was not",
+        zh: "注销的人都申请过，并入其档案的一并注销，且申请与会员状态一致",
+        en: "who was forgotten wished so, with what was merged into her, and who is there was not",
         sql: "SELECT m.id::text AS subject, m.state || ' and '
                 || COALESCE(e.state, 'no wish') AS problem
-              FROM member m LEFT JOIN erasure e ON e.member = m.id
+              FROM member m LEFT JOIN member_merge g
+                ON g.merged = m.id AND g.state = 'done' AND m.state = 'erased'
+              LEFT JOIN erasure e ON e.member = COALESCE(g.survivor, m.id)
               WHERE (m.state = 'erased') <> (COALESCE(e.state, '') = 'erased')",
     },
     Invariant {

@@ -7,8 +7,13 @@
 //! and leaves a tombstone, which each service answers. Her row stays, and so do the ids that others
 //! wrote down: they name nobody any more.
 //!
+//! Records that were merged into hers are forgotten with her, and none of them alone: nobody signs
+//! in as such a record. While a merge can be undone she is kept, since the other record may be
+//! another person's; a merge that is only asked for ends with her.
+//!
 //! What a roster or an officer decides of her and this wait for each other: organisations are
-//! locked first, in the order of their ids, and then the person.
+//! locked first, in the order of their ids, then the codes of her phones, and then the person with
+//! the records that were merged into hers.
 
 use chrono::TimeDelta;
 use kit::access::{self, Caller};
@@ -28,15 +33,16 @@ use super::roles::leave_office;
 use super::{notices, settled};
 use crate::domain::erasure::{ANSWER_SECONDS, Erasure, HELD_HOURS, HoldKind, SERVICES, State};
 use crate::domain::membership::End;
+use crate::domain::merge::UNDO_DAYS;
 use crate::domain::notice::Notice;
 use crate::domain::organisation::root_id;
 use crate::domain::role::{Of, Role};
 use crate::error::Refusal;
 use crate::publish::{self, MemberState};
-use crate::store::erasures::{self as store, Answer};
+use crate::store::erasures::{self as store, Answer, RecordRow, Waiting};
 use crate::store::logins::{self, Reason};
 use crate::store::organisations::{self, Lock};
-use crate::store::{people, roles};
+use crate::store::{merges, people, renderings, roles};
 use crate::{Identity, NAME, due};
 
 /// A person wishes to be forgotten, and has proven who she is. While she wishes so already, it is
@@ -176,17 +182,24 @@ pub async fn run(ctx: &Ctx, member: MemberId) -> Result<After> {
     ctx.db
         .tx("erasure_due", async |tx| {
             // What is locked before the person, in case she is forgotten now.
-            let places = lock_places(tx, member).await?;
-            let Some(version) = store::lock_person(tx, member).await? else {
+            let ids = store::ids_of(tx, member).await?;
+            let places = lock_places(tx, &ids).await?;
+            let records = store::lock_records(tx, member).await?;
+            if records.iter().all(|it| it.id != member.0) {
                 return tombstone(tx, member).await;
-            };
+            }
+            if store::ids_of(tx, member).await? != ids {
+                return Err(Error::Unavailable(
+                    "a person's records are merged or split now",
+                ));
+            }
             let Some(it) = store::lock(tx, member).await? else {
                 return Ok(After::Done);
             };
             match it.state {
                 State::Asked | State::Held => close(tx, it).await,
                 State::Closing if unanswered(tx, &it).await?.is_empty() => {
-                    settle(tx, ctx.union, (it, version), &places).await
+                    settle(tx, ctx.union, it, (&records, &places)).await
                 }
                 State::Closing => ask_again(tx, &it).await,
                 State::Recalled { .. } | State::Erased { .. } => Ok(After::Done),
@@ -195,13 +208,13 @@ pub async fn run(ctx: &Ctx, member: MemberId) -> Result<After> {
         .await
 }
 
-/// Locks the organisations that a person is in or holds a role in, and her phone's code.
-async fn lock_places(tx: &Tx, member: MemberId) -> Result<Vec<Uuid>> {
-    let places = store::places(tx, member).await?;
+/// Locks the organisations that a person is in or holds a role in, and the codes of her phones.
+async fn lock_places(tx: &Tx, ids: &[Uuid]) -> Result<Vec<Uuid>> {
+    let places = store::places(tx, ids).await?;
     for place in &places {
         organisations::load(tx, OrganisationId(*place), Lock::Change).await?;
     }
-    if let Some(phone) = store::phone_of(tx, member).await? {
+    for phone in store::phones_of(tx, ids).await? {
         logins::lock_code(tx, &phone).await?;
     }
     Ok(places)
@@ -241,15 +254,14 @@ fn alarm(tx: &Tx, it: &Erasure, missing: &[&str], what: &'static str) {
 async fn settle(
     tx: &Tx,
     union: Union,
-    (it, version): (Erasure, i64),
-    places: &[Uuid],
+    it: Erasure,
+    (records, places): (&[RecordRow], &[Uuid]),
 ) -> Result<After> {
     put_own_answer(tx, union, &it).await?;
     let answers = store::answers(tx, it.member).await?;
     let is_held = answers
         .iter()
         .any(|answer| answer.version == it.version && !answer.holds.is_empty());
-    let member = it.member;
     let settled = it
         .settle(is_held, tx.now())
         .ok_or_else(|| Error::internal("what is not closing was settled"))?;
@@ -257,14 +269,16 @@ async fn settle(
     if is_held {
         return held(tx, &settled).await;
     }
-    if store::places(tx, member).await? != places {
+    let ids: Vec<Uuid> = records.iter().map(|it| it.id).collect();
+    if store::places(tx, &ids).await? != places {
         return Err(Error::Unavailable("a person joins an organisation now"));
     }
-    forget(tx, &settled, places, version).await?;
+    forget(tx, &settled, records, places).await?;
     Ok(in_time(tx))
 }
 
-/// Identity answers like the others: the last operator stays.
+/// Identity answers like the others: the last operator stays, and who was two records that can be
+/// two again.
 async fn put_own_answer(tx: &Tx, union: Union, it: &Erasure) -> Result<()> {
     let root = root_id(union);
     let operates = roles::held(
@@ -277,14 +291,21 @@ async fn put_own_answer(tx: &Tx, union: Union, it: &Erasure) -> Result<()> {
     )
     .await?;
     let is_last = operates.is_some() && roles::operators(tx).await? <= 1;
-    let hold = is_last.then(|| Hold {
-        kind: HoldKind::LastOperator.as_str().to_owned(),
-        count: 1,
-    });
+    let undoable = tx.now() - TimeDelta::days(UNDO_DAYS);
+    let merges = merges::done_since(tx, it.member, undoable).await?;
+    let kept_by = [
+        (HoldKind::LastOperator, i64::from(is_last)),
+        (HoldKind::RecentMerge, merges),
+    ];
+    let holds = kept_by.into_iter().filter(|(_, count)| *count > 0);
+    let hold = |(kind, count): (HoldKind, i64)| Hold {
+        kind: kind.as_str().to_owned(),
+        count,
+    };
     let answer = Answer {
         service: NAME.to_owned(),
         version: it.version,
-        holds: hold.into_iter().collect(),
+        holds: holds.map(hold).collect(),
     };
     store::put_answer(tx, it.member, &answer).await
 }
@@ -303,10 +324,11 @@ async fn held(tx: &Tx, it: &Erasure) -> Result<After> {
     Ok(After::At(tx.now() + TimeDelta::hours(HELD_HOURS)))
 }
 
-async fn forget(tx: &Tx, it: &Erasure, places: &[Uuid], version: i64) -> Result<()> {
-    let member = it.member;
+async fn forget(tx: &Tx, it: &Erasure, records: &[RecordRow], places: &[Uuid]) -> Result<()> {
+    // As services know her: hers first.
+    let ids = store::ids_of(tx, it.member).await?;
     let today = shanghai_date(tx.now());
-    for id in store::open_memberships(tx, member).await? {
+    for id in store::open_memberships(tx, &ids).await? {
         let membership = people::membership(tx, id).await?;
         let membership = membership.ok_or_else(|| Error::internal("a membership is gone"))?;
         let ended = membership.end(End::Left, today, today)?;
@@ -314,19 +336,53 @@ async fn forget(tx: &Tx, it: &Erasure, places: &[Uuid], version: i64) -> Result<
         tx.emit(publish::membership(&ended));
     }
     for place in places {
-        leave_office(tx, OrganisationId(*place), &[member.0]).await?;
+        leave_office(tx, OrganisationId(*place), &ids).await?;
     }
-    consents::withdraw_all(tx, member, it.login).await?;
-    let logins = withdraw_all(tx, member, None, Reason::Erased).await?;
-    let phone = store::phone_of(tx, member).await?;
-    let ids = store::ids_of(tx, member).await?;
-    store::remove_person(tx, member, phone.as_ref()).await?;
-    tx.emit(publish::member(member, version + 1, MemberState::Erased));
+    let mut logins = 0;
+    for id in ids.iter().copied().map(MemberId) {
+        consents::withdraw_all(tx, id, it.login).await?;
+        logins += withdraw_all(tx, id, None, Reason::Erased).await?;
+    }
+    end_waiting(tx, &ids).await?;
+    let phones = store::phones_of(tx, &ids).await?;
+    store::remove_people(tx, &ids, &phones).await?;
+    for RecordRow { id, version } in records {
+        tx.emit(publish::member(
+            MemberId(*id),
+            version + 1,
+            MemberState::Erased,
+        ));
+    }
     tx.emit(publish::person_erased(it, &ids, tx.now()));
-    tx.audit(
-        AuditRow::system("erase_person", member)
-            .detail(json!({ "logins": logins, "organisations": places.len() })),
-    );
+    tx.audit(AuditRow::system("erase_person", it.member).detail(json!({
+        "logins": logins, "organisations": places.len(), "records": records.len(),
+    })));
+    Ok(())
+}
+
+/// What waits of her ends, with its timers, and so do the files that wait for her.
+async fn end_waiting(tx: &Tx, ids: &[Uuid]) -> Result<()> {
+    for (what, timer) in [
+        (Waiting::Proposals, due::ROLE_PROPOSAL),
+        (Waiting::Applications, due::APPLICATION),
+        (Waiting::Merges, due::MERGE_EXPIRY),
+        (Waiting::Resets, due::SECOND_FACTOR_RESET),
+        (Waiting::Factors, due::SECOND_FACTOR),
+        (Waiting::Verifications, due::VERIFICATION),
+        (Waiting::Exports, due::EXPORT),
+    ] {
+        for id in store::end_waiting(tx, what, ids).await? {
+            work::cancel(tx, timer, &id.to_string()).await?;
+        }
+    }
+    for waiting in renderings::lock_waiting(tx, ids).await? {
+        let timer = waiting.id.to_string();
+        if let Some(over) = waiting.forget() {
+            renderings::save(tx, &over).await?;
+            tx.emit(publish::rendering(&over));
+            work::cancel(tx, due::RENDERING, &timer).await?;
+        }
+    }
     Ok(())
 }
 

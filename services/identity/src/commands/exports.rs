@@ -115,13 +115,21 @@ async fn begin(tx: &Tx, vault: &Vault, member: access::Member) -> Result<Export>
     Ok(export)
 }
 
-/// What identity has of her itself, her name and numbers in clear: it is her copy.
+/// What identity has of her itself, her name and numbers in clear, under each of her ids: it is her
+/// copy.
 async fn put_own_part(tx: &Tx, vault: &Vault, export: &Export, ids: &[Uuid]) -> Result<()> {
     let person = people::active(tx, export.member)
         .await?
         .ok_or(Refusal::MemberNotFound)?;
     let key = vault.data_key(person.member, &person.data_key)?;
     let mut rows = personal(tx, &key, &person).await?;
+    for id in ids.iter().filter(|id| **id != person.member) {
+        // What stayed with a record that was merged is sealed under its own key.
+        if let Some(record) = people::kept(tx, MemberId(*id)).await? {
+            let key = vault.data_key(record.member, &record.data_key)?;
+            rows.extend(personal(tx, &key, &record).await?);
+        }
+    }
     let rows_max = i64::try_from(DATA_ROWS_MAX).unwrap_or(i64::MAX);
     rows.extend(store::own_rows(tx, ids, rows_max).await?);
     let parts = kit::person::parts(rows);

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::logins::withdraw_all;
 use super::people::{officer_or_operator, seal_phone};
+use super::phone_changes::tell;
 use super::roles::leave_office;
 use crate::domain::identifier::Phone;
 use crate::domain::membership::{End, Membership};
@@ -19,6 +20,7 @@ use crate::store::logins::Reason;
 use crate::store::memberships;
 use crate::store::organisations::{self, Lock};
 use crate::store::people as store;
+use crate::store::phone_changes;
 use crate::vault::Vault;
 
 /// Ends a membership on a Shanghai date; the roles that the person holds in that organisation end
@@ -101,7 +103,10 @@ pub async fn set_phone(
             store::remove_login_methods(tx, member).await?;
             let sealed = seal_phone(tx, vault, &key, member.0, &phone)?;
             store::insert_phones(tx, vec![sealed]).await?;
+            // One that she has asked for herself began with a phone that is not hers any more.
+            phone_changes::remove(tx, member).await?;
             withdraw_all(tx, member, None, Reason::PhoneChanged).await?;
+            tell(tx, member, tx.uuid()).await?;
             tx.audit(by.audit("set_phone", member));
             Ok(member)
         })

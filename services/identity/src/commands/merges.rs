@@ -2,7 +2,8 @@
 //! again within a window.
 //!
 //! What identity itself keeps of her goes over to the record that stays: documents, ways to sign
-//! in, open memberships. What others wrote keeps the id it was written with, and they compare
+//! in, open memberships, what was verified; what she has asked for as the other one ends
+//! (`merged_records`). What others wrote keeps the id it was written with, and they compare
 //! persons through the merge. What she agreed to does not go over: she is asked again.
 
 use kit::access::{self, Caller};
@@ -15,7 +16,7 @@ use uuid::Uuid;
 use super::logins::withdraw_all;
 use super::matching::{same_text, stored_name};
 use super::search_terms::terms_of;
-use super::{consents, may_look_up, settled};
+use super::{consents, may_look_up, merged_records, settled};
 use crate::domain::identifier::Document;
 use crate::domain::membership::Membership;
 use crate::domain::merge::{self as domain, Asked, Belonging, Pair, Step};
@@ -35,8 +36,9 @@ use crate::vault::{Cell, SealingKey, Vault};
 ///
 /// # Errors
 /// Operators only, their second factor shown; refused for oneself, when a record is not there,
-/// another merge waits, what is known of the two differs, or the record that would go holds a role
-/// or has others merged into it; and while audit rows wait for their seal.
+/// another merge waits, what is known of the two differs, the record that would go holds a role or
+/// has others merged into it, one of them is to be forgotten or a copy of it is being gathered; and
+/// while audit rows wait for their seal.
 pub async fn merge_members(
     ctx: &Ctx,
     vault: &Vault,
@@ -63,6 +65,7 @@ pub async fn merge_members(
                 return Ok(Err(Refusal::PersonNotMatched));
             };
             must_be_free(tx, pair.merged).await?;
+            merged_records::must_be_settled(tx, pair).await?;
             let change = Change::plan(tx, vault, pair, records).await?;
             match step {
                 Step::Waits { .. } => {}
@@ -229,10 +232,11 @@ impl Change {
         consents::withdraw_all(tx, merged, by.login).await?;
         let logins = withdraw_all(tx, merged, None, Reason::Withdrawn).await?;
         search::replace(tx, 0, &[(merged.0, Vec::new())]).await?;
+        let ended = merged_records::follow(tx, (id, Pair { survivor, merged }), by).await?;
         let detail = serde_json::json!({
             "merge": id, "survivor": survivor.to_string(), "documents": moved.documents.len(),
             "methods": moved.methods.len(), "memberships": moved.memberships.len(),
-            "logins": logins,
+            "logins": logins, "ended": ended,
         });
         store::save_member(tx, merged, version + 1, Some(survivor)).await?;
         store::finish(tx, id, by.id, moved).await?;
@@ -305,7 +309,8 @@ async fn give_membership(tx: &Tx, membership: Membership, to: MemberId) -> Resul
 ///
 /// # Errors
 /// Operators only, their second factor shown; refused for oneself, when the record was not merged,
-/// or the window is over; and while audit rows wait for their seal.
+/// the window is over, or services are just asked what keeps both from being forgotten; and while
+/// audit rows wait for their seal.
 pub async fn split_members(
     ctx: &Ctx,
     vault: &Vault,
@@ -326,9 +331,14 @@ pub async fn split_members(
             let merge = store::open(tx, merged).await?.ok_or(absent)?;
             let done_at = merge.done_at.ok_or(absent)?;
             domain::undo(pair, by.id, done_at, tx.now())?;
-            let row = rows.iter().find(|row| row.id == merged.0).ok_or(absent)?;
-            let version = row.version + 1;
+            // Forgotten with the survivor, it is merged into nobody any more.
+            let into = Some(survivor.0);
+            let row = rows
+                .iter()
+                .find(|row| row.id == merged.0 && row.merged_into == into);
+            let version = row.ok_or(absent)?.version + 1;
             give_back(tx, vault, pair, &merge).await?;
+            merged_records::part(tx, &merge).await?;
             store::save_member(tx, merged, version, None).await?;
             store::undo(tx, merge.id, by.id).await?;
             let person = people::active(tx, merged).await?.ok_or(absent)?;

@@ -16,6 +16,7 @@ pub mod logins;
 pub(crate) mod matching;
 pub mod members;
 pub mod memberships;
+mod merged_records;
 pub mod merges;
 pub mod notices;
 pub mod oidc_logins;

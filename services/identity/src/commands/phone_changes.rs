@@ -4,6 +4,11 @@
 //! The codes are login codes, with their limits and their wrong guesses: to the old phone one that
 //! would sign in as well, to the new phone one that signs nobody in. A phone that is another's is
 //! sent nothing, and nobody is told so.
+//!
+//! Codes are locked before the person, as by who signs in, and she before all else that is hers, as
+//! where an operator sets her phone: a login or a link underway is waited for and ended, and one
+//! that comes later finds the old phone gone. While her record waits to be merged, or she to be
+//! forgotten, her phone stays.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use kit::access::{self, Caller, Member};
@@ -16,15 +21,18 @@ use uuid::Uuid;
 
 use super::logins::{proven, withdraw_all};
 use super::people::seal_phone;
-use super::settled;
+use super::{notices, settled};
 use crate::domain::code::{self, CODE_SECONDS, Guess};
+use crate::domain::erasure::Erasure;
 use crate::domain::identifier::Phone;
+use crate::domain::notice::Notice;
 use crate::error::Refusal;
+use crate::store::consents::lock_member;
 use crate::store::limits::Counter;
 use crate::store::logins::{self as codes, CodeRow, Reason};
 use crate::store::people::{self, Blind};
 use crate::store::phone_changes::{self as store, ChangeRow};
-use crate::store::second_factors;
+use crate::store::{erasures, merges, second_factors};
 use crate::vault::{Cell, SealingKey};
 use crate::{Identity, due};
 
@@ -34,8 +42,8 @@ pub const PHONE_CHANGES_PER_DAY_MAX: i32 = 5;
 /// `requestPhoneChange`: both phones are sent a code; until when they are good.
 ///
 /// # Errors
-/// Unauthenticated; refused where her second factor was not shown, the phone is the one she has, or
-/// codes were asked for too often.
+/// Unauthenticated; refused where her second factor was not shown, the phone is the one she has,
+/// codes were asked for too often, or she waits to be merged or to be forgotten.
 pub async fn request_phone_change(
     identity: &Identity,
     caller: &Caller,
@@ -52,6 +60,7 @@ pub async fn request_phone_change(
                 access::stepped_up(tx, caller)?;
             }
             let (data_key, old) = own_phone(identity, tx, member.id).await?;
+            must_be_settled(tx, member.id).await?;
             let request = Request {
                 caller: member.id.0,
                 key,
@@ -133,7 +142,7 @@ fn expiry(outcome: &[u8]) -> Result<DateTime<Utc>> {
 ///
 /// # Errors
 /// Unauthenticated; refused when a code is wrong, over, used or guessed at too often, no change was
-/// asked for, or the phone is another's.
+/// asked for, the phone is another's, or she waits to be merged or to be forgotten.
 pub async fn change_phone(
     identity: &Identity,
     caller: &Caller,
@@ -144,7 +153,10 @@ pub async fn change_phone(
         .db
         .tx("change_phone", async |tx| {
             let member = access::member(tx, caller).await?;
+            store::lock_codes(tx, member.id).await?;
+            lock_member(tx, member.id).await?;
             let (data_key, old) = own_phone(identity, tx, member.id).await?;
+            must_be_settled(tx, member.id).await?;
             let Some(change) = store::lock(tx, member.id).await? else {
                 return Ok(Err(Refusal::CodeExpired));
             };
@@ -164,13 +176,7 @@ pub async fn change_phone(
             let row = seal_phone(tx, &identity.vault, &data_key, member.id.0, &new)?;
             people::insert_phones(tx, vec![row]).await?;
             store::remove(tx, member.id).await?;
-            let kept = Some(member.login);
-            let ended = withdraw_all(tx, member.id, kept, Reason::PhoneChanged).await?;
-            tx.audit(
-                member
-                    .audit("change_phone", member.id)
-                    .detail(serde_json::json!({ "logins": ended })),
-            );
+            end_others(tx, member, change.id).await?;
             Ok(Ok(member.id))
         })
         .await;
@@ -180,6 +186,37 @@ pub async fn change_phone(
         }
         other => other,
     }
+}
+
+/// Ends the other logins of who has another phone, and tells her of it.
+async fn end_others(tx: &Tx, member: Member, change: Uuid) -> Result<()> {
+    let kept = Some(member.login);
+    let ended = withdraw_all(tx, member.id, kept, Reason::PhoneChanged).await?;
+    tell(tx, member.id, change).await?;
+    tx.audit(
+        member
+            .audit("change_phone", member.id)
+            .detail(serde_json::json!({ "logins": ended })),
+    );
+    Ok(())
+}
+
+/// Tells a person that another phone signs her in; `change` is what made it so.
+pub(super) async fn tell(tx: &Tx, member: MemberId, change: Uuid) -> Result<()> {
+    let told = Notice::PhoneChanged { at: tx.now() };
+    notices::tell(tx, &[notices::about(member, &change.to_string(), told)]).await
+}
+
+/// Whoever calls holds the person's lock, as who begins a merge or her erasure.
+async fn must_be_settled(tx: &Tx, member: MemberId) -> Result<()> {
+    let erasure = erasures::load(tx, member).await?;
+    if erasure.as_ref().is_some_and(Erasure::is_open) {
+        return Err(Refusal::ErasureWaits.into());
+    }
+    if merges::waits(tx, &[member.0]).await? {
+        return Err(Refusal::MergeWaits.into());
+    }
+    Ok(())
 }
 
 /// Whether this is the code that the new phone was sent for this change. It stays good until both

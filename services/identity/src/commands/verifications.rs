@@ -162,6 +162,13 @@ async fn give_up(tx: &Tx, id: Uuid) -> Result<()> {
 
 /// Takes the service's answer in.
 async fn take_in(identity: &Identity, tx: &Tx, id: Uuid, answer: &Answer) -> Result<()> {
+    let Some(seen) = store::asked(tx, id).await? else {
+        return Ok(());
+    };
+    // The person before what is hers, as where she is forgotten or merged.
+    if people::active(tx, MemberId(seen.member)).await?.is_none() {
+        return Ok(());
+    }
     let Some(asked) = store::lock_asked(tx, id).await? else {
         return Ok(());
     };

@@ -64,17 +64,21 @@ pub enum HoldKind {
     OpenShare,
     OpenRefund,
     LastOperator,
+    /// Another record was merged into hers, and two it can be again: until then it may be another
+    /// person's, who has not asked for anything.
+    RecentMerge,
     /// Something that a newer service knows.
     Other,
 }
 
 impl HoldKind {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::AwaitingPayment,
         Self::OpenOrder,
         Self::OpenShare,
         Self::OpenRefund,
         Self::LastOperator,
+        Self::RecentMerge,
         Self::Other,
     ];
 
@@ -86,6 +90,7 @@ impl HoldKind {
             Self::OpenShare => "open_share",
             Self::OpenRefund => "open_refund",
             Self::LastOperator => "last_operator",
+            Self::RecentMerge => "recent_merge",
             Self::Other => "other",
         }
     }
@@ -117,6 +122,11 @@ impl HoldKind {
             Self::LastOperator => (
                 "您是最后一名运维人员：请先移交。",
                 "You are the last operator: hand that over first.",
+            ),
+            Self::RecentMerge => (
+                "您的档案由两条合并而成，合并后三十天内仍可拆分：期满后自动继续办理。",
+                "Two records were made yours, and can be two again for thirty days: it goes on \
+                 when these are over.",
             ),
             Self::Other => (
                 "有事项尚未了结：请致电 12351 了解。",

@@ -97,6 +97,8 @@ pub enum Notice {
     ErasureHeld { member: MemberId },
     /// A file with names in it waits for her.
     RenderingReady { rendering: Uuid },
+    /// She signs in by another phone from now on.
+    PhoneChanged { at: DateTime<Utc> },
 }
 
 /// Which of them.
@@ -115,10 +117,11 @@ pub enum Kind {
     ExportReady,
     ErasureHeld,
     RenderingReady,
+    PhoneChanged,
 }
 
 impl Kind {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Bought,
         Self::Activated,
         Self::Expiring,
@@ -132,6 +135,7 @@ impl Kind {
         Self::ExportReady,
         Self::ErasureHeld,
         Self::RenderingReady,
+        Self::PhoneChanged,
     ];
 
     /// As it is stored.
@@ -150,6 +154,7 @@ impl Kind {
             Self::ExportReady => "export_ready",
             Self::ErasureHeld => "erasure_held",
             Self::RenderingReady => "rendering_ready",
+            Self::PhoneChanged => "phone_changed",
         }
     }
 
@@ -173,7 +178,8 @@ impl Kind {
             | Self::SecondFactorChanged
             | Self::ExportReady
             | Self::ErasureHeld
-            | Self::RenderingReady => None,
+            | Self::RenderingReady
+            | Self::PhoneChanged => None,
         }
     }
 
@@ -227,6 +233,7 @@ impl Notice {
             Self::ExportReady { .. } => Kind::ExportReady,
             Self::ErasureHeld { .. } => Kind::ErasureHeld,
             Self::RenderingReady { .. } => Kind::RenderingReady,
+            Self::PhoneChanged { .. } => Kind::PhoneChanged,
         }
     }
 
@@ -290,6 +297,7 @@ impl Notice {
             Self::ExportReady { .. } => said(EXPORT_READY),
             Self::RenderingReady { .. } => said(RENDERING_READY),
             Self::ErasureHeld { .. } => said(ERASURE_HELD),
+            Self::PhoneChanged { at } => phone_changed(*at),
         }
     }
 
@@ -313,7 +321,8 @@ impl Notice {
             | Self::SecondFactorChanged { .. }
             | Self::ExportReady { .. }
             | Self::ErasureHeld { .. }
-            | Self::RenderingReady { .. } => Vec::new(),
+            | Self::RenderingReady { .. }
+            | Self::PhoneChanged { .. } => Vec::new(),
         }
     }
 }
@@ -340,6 +349,21 @@ fn linked(kind: subject::Kind, at: DateTime<Utc>) -> (String, String) {
         format!(
             "{en} was linked to your account at {at} and signs you in from now on. If that was not \
              you, sign out everywhere, take all links away with it, and call 12351."
+        ),
+    )
+}
+
+/// That another phone signs somebody in, and what she does who did not ask for it.
+fn phone_changed(at: DateTime<Utc>) -> (String, String) {
+    let at = minute(at);
+    (
+        format!(
+            "您的登录手机号已于 {at} 更换。如非本人操作或申请，请立即在所有设备退出，\
+             然后致电 12351。"
+        ),
+        format!(
+            "Your account is signed in to by another phone since {at}. If you did not ask for \
+             that, sign out everywhere, and call 12351."
         ),
     )
 }

@@ -211,6 +211,18 @@ impl Rendering {
             State::Ready(_) | State::Refused(_) | State::Fetched | State::Expired => None,
         }
     }
+
+    /// Who asked for it is forgotten, whatever time it has left; `None` when it was over already.
+    pub fn forget(self) -> Option<Self> {
+        match self.state {
+            State::Ready(_) => Some(Self {
+                version: self.version + 1,
+                state: State::Expired,
+                ..self
+            }),
+            State::Refused(_) | State::Fetched | State::Expired => None,
+        }
+    }
 }
 
 #[cfg(test)]

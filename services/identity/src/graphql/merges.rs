@@ -83,6 +83,10 @@ kit::payload! {
         HoldsRole,
         /// Both have a document of one kind.
         DocumentsDiffer,
+        /// One of the two has asked to be forgotten.
+        ErasureWaits,
+        /// A copy of the data of one of the two is being gathered, which takes minutes.
+        ExportWaits,
         /// The second factor was not shown within the last ten minutes.
         StepUpRequired,
     }
@@ -103,6 +107,8 @@ kit::payload! {
         MergeOfOwn,
         /// Thirty days are over.
         UndoOver,
+        /// It is just being asked what keeps both from being forgotten, which takes minutes.
+        ErasureWaits,
         /// The second factor was not shown within the last ten minutes.
         StepUpRequired,
     }

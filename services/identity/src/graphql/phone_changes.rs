@@ -48,6 +48,10 @@ kit::payload! {
         TooManyCodes,
         /// One has a second factor and has not shown it within the last ten minutes.
         StepUpRequired,
+        /// One has asked to be forgotten.
+        ErasureWaits,
+        /// A merge of one's record with another one waits for its second operator.
+        MergeWaits,
         /// One is no longer a member.
         MemberNotFound,
     }
@@ -68,6 +72,10 @@ kit::payload! {
         CodeExhausted,
         /// The phone is another's.
         PersonNotMatched,
+        /// One has asked to be forgotten since.
+        ErasureWaits,
+        /// A merge of one's record with another one waits for its second operator.
+        MergeWaits,
         /// One has no phone here; an operator gives one.
         PhoneAbsent,
         /// One is no longer a member.

@@ -156,3 +156,23 @@ pub async fn save(tx: &Tx, it: &Application) -> Result<()> {
     .await?;
     Ok(())
 }
+
+/// Takes back every application of a person that waits; their ids.
+///
+/// # Errors
+/// When the database fails.
+pub async fn withdraw_of(tx: &Tx, member: MemberId, by: MemberId) -> Result<Vec<Uuid>> {
+    #[derive(FromQueryResult)]
+    struct Id {
+        id: Uuid,
+    }
+    let rows = tx
+        .all::<Id>(
+            "UPDATE membership_application
+             SET state = 'withdrawn', decided_by = $2, decided_at = $3
+             WHERE member = $1 AND state = 'waiting' RETURNING id",
+            [member.0.into(), by.0.into(), tx.now().into()],
+        )
+        .await?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
+}

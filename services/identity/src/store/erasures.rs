@@ -123,25 +123,31 @@ pub async fn save(tx: &Tx, it: &Erasure) -> Result<()> {
     Ok(())
 }
 
-/// The ids under which others may know a person: hers, and those merged into it.
+/// The ids under which others may know a person: hers, and those merged into it, those that were
+/// forgotten with her among them.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn ids_of(tx: &Tx, member: MemberId) -> Result<Vec<Uuid>> {
-    #[derive(FromQueryResult)]
-    struct Id {
-        id: Uuid,
-    }
     let rows = tx
         .all::<Id>(
             "WITH RECURSIVE person (id) AS (
                SELECT $1::uuid
                UNION SELECT m.id FROM person JOIN member m ON m.merged_into = person.id)
-             SELECT id FROM person ORDER BY id <> $1, id",
+             SELECT id FROM (
+               SELECT id FROM person
+               UNION SELECT g.merged FROM member_merge g JOIN member m ON m.id = g.merged
+                 WHERE g.survivor = $1 AND g.state = 'done' AND m.state = 'erased') t
+             ORDER BY id <> $1, id",
             [member.0.into()],
         )
         .await?;
     Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
+#[derive(FromQueryResult)]
+struct Id {
+    id: Uuid,
 }
 
 /// What a service answered, and to which version.
@@ -244,37 +250,31 @@ pub async fn applied(tx: &Tx, member: MemberId) -> Result<Vec<String>> {
     Ok(rows.into_iter().map(|row| row.service).collect())
 }
 
-/// The organisations that a person is in, or holds a role in, by their ids. Nothing is locked.
+/// The organisations that a person is in, or holds a role in, under any of her ids. Nothing is
+/// locked.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn places(tx: &Tx, member: MemberId) -> Result<Vec<Uuid>> {
-    #[derive(FromQueryResult)]
-    struct Row {
-        organisation: Uuid,
-    }
+pub async fn places(tx: &Tx, members: &[Uuid]) -> Result<Vec<Uuid>> {
     let rows = tx
-        .all::<Row>(
-            "SELECT organisation FROM membership WHERE member = $1 AND until IS NULL
-             UNION SELECT organisation FROM role WHERE member = $1 AND withdrawn_at IS NULL
-             ORDER BY organisation",
-            [member.0.into()],
+        .all::<Id>(
+            "SELECT organisation AS id FROM membership WHERE member = ANY ($1) AND until IS NULL
+             UNION SELECT organisation FROM role
+               WHERE member = ANY ($1) AND withdrawn_at IS NULL
+             ORDER BY id",
+            [members.to_vec().into()],
         )
         .await?;
-    Ok(rows.into_iter().map(|row| row.organisation).collect())
+    Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
-/// The open memberships of a person, by their ids.
+/// The open memberships of a person under any of her ids, by theirs.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn open_memberships(tx: &Tx, member: MemberId) -> Result<Vec<Uuid>> {
-    #[derive(FromQueryResult)]
-    struct Row {
-        id: Uuid,
-    }
-    let sql = "SELECT id FROM membership WHERE member = $1 AND until IS NULL ORDER BY id";
-    let rows = tx.all::<Row>(sql, [member.0.into()]).await?;
+pub async fn open_memberships(tx: &Tx, members: &[Uuid]) -> Result<Vec<Uuid>> {
+    let sql = "SELECT id FROM membership WHERE member = ANY ($1) AND until IS NULL ORDER BY id";
+    let rows = tx.all::<Id>(sql, [members.to_vec().into()]).await?;
     Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
@@ -292,39 +292,145 @@ pub async fn lock_person(tx: &Tx, member: MemberId) -> Result<Option<i64>> {
     Ok(row.map(|row| row.version))
 }
 
-/// Removes what a person is known and found by, her data key first of all, and how she signed in;
-/// what stays names nobody. Her logins were withdrawn before. `phone` is the keyed hash of hers.
+/// A record of a person: hers, or one that was merged into it.
+#[derive(Clone, Copy, Debug, FromQueryResult)]
+pub struct RecordRow {
+    pub id: Uuid,
+    pub version: i64,
+}
+
+/// An active person with the records that were merged into hers, locked in the order of their ids,
+/// as by who merges and splits; without hers when she is not active.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn remove_person(tx: &Tx, member: MemberId, phone: Option<&Blind>) -> Result<()> {
+pub async fn lock_records(tx: &Tx, member: MemberId) -> Result<Vec<RecordRow>> {
+    tx.all(
+        "SELECT id, version FROM member
+         WHERE (id = $1 AND state = 'active') OR merged_into = $1 ORDER BY id FOR UPDATE",
+        [member.0.into()],
+    )
+    .await
+}
+
+/// What waits for a decision or an answer and ends with who it is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// Roles that were proposed to her or by her.
+    Proposals,
+    Applications,
+    /// Merges that no second operator has asked for.
+    Merges,
+    /// Resets of her second factor, or asked for by her.
+    Resets,
+    /// Second factors: of those that are not confirmed a timer is due.
+    Factors,
+    Verifications,
+    Exports,
+}
+
+impl Waiting {
+    /// What is evidence of what others decided keeps its row, which names ids alone.
+    const fn sql(self) -> &'static str {
+        match self {
+            Self::Proposals => {
+                "UPDATE role_proposal SET state = 'expired' WHERE state = 'open'
+                   AND (member = ANY ($1) OR proposed_by = ANY ($1)) RETURNING id"
+            }
+            Self::Applications => {
+                "DELETE FROM membership_application WHERE member = ANY ($1) RETURNING id"
+            }
+            Self::Merges => {
+                "UPDATE member_merge SET state = 'expired' WHERE state = 'asked'
+                   AND (survivor = ANY ($1) OR merged = ANY ($1)) RETURNING id"
+            }
+            Self::Resets => {
+                "UPDATE second_factor_reset SET state = 'expired' WHERE state = 'asked'
+                   AND (member = ANY ($1) OR asked_by = ANY ($1)) RETURNING id"
+            }
+            Self::Factors => "DELETE FROM second_factor WHERE member = ANY ($1) RETURNING id",
+            Self::Verifications => "DELETE FROM verification WHERE member = ANY ($1) RETURNING id",
+            Self::Exports => "DELETE FROM export WHERE member = ANY ($1) RETURNING id",
+        }
+    }
+}
+
+/// Ends what waits of a person, under any of her ids; the ids of what that was.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_waiting(tx: &Tx, what: Waiting, members: &[Uuid]) -> Result<Vec<Uuid>> {
+    let rows = tx.all::<Id>(what.sql(), [members.to_vec().into()]).await?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
+/// Removes what a person is known and found by under any of her ids, her data keys first of all,
+/// and how she signed in; what stays names nobody. Her logins were withdrawn before, and what waits
+/// was ended ([`Waiting`]). A login that is with an issuer is nobody's yet, and keeps no member.
+/// `phones` are the keyed hashes of those she had or asked for: see [`phones_of`].
+///
+/// # Errors
+/// When the database fails.
+pub async fn remove_people(tx: &Tx, members: &[Uuid], phones: &[Blind]) -> Result<()> {
     for sql in [
-        "DELETE FROM person WHERE member = $1",
-        "DELETE FROM document WHERE member = $1",
+        "DELETE FROM search_term WHERE member = ANY ($1)",
+        "DELETE FROM person WHERE member = ANY ($1)",
+        "DELETE FROM document WHERE member = ANY ($1)",
+        "DELETE FROM network_identity WHERE member = ANY ($1)",
         "DELETE FROM login_ticket WHERE blind IN
-           (SELECT blind FROM login_method WHERE member = $1)",
-        "DELETE FROM login_method WHERE member = $1",
-        "DELETE FROM second_factor WHERE member = $1",
-        "DELETE FROM recovery_code WHERE member = $1",
-        "UPDATE second_factor_reset SET state = 'expired' WHERE member = $1 AND state = 'asked'",
-        "DELETE FROM refresh_token WHERE login IN (SELECT id FROM login WHERE member = $1)",
+           (SELECT blind FROM login_method WHERE member = ANY ($1))",
+        "DELETE FROM login_method WHERE member = ANY ($1)",
+        "DELETE FROM phone_change WHERE member = ANY ($1)",
+        "DELETE FROM recovery_code WHERE member = ANY ($1)",
+        "DELETE FROM refresh_token WHERE login IN
+           (SELECT id FROM login WHERE member = ANY ($1))",
         // What had run out by itself was never withdrawn.
-        "DELETE FROM login WHERE member = $1 AND withdrawn_at IS NULL",
-        "UPDATE login SET device = NULL, network = NULL WHERE member = $1",
-        "DELETE FROM notice WHERE member = $1",
-        "DELETE FROM notice_preference WHERE member = $1",
-        "DELETE FROM export WHERE member = $1",
-        "UPDATE rendering SET state = 'expired', content = NULL, version = version + 1
-           WHERE asker = $1 AND state = 'ready'",
-        "UPDATE member SET state = 'erased', version = version + 1 WHERE id = $1",
+        "DELETE FROM login WHERE member = ANY ($1) AND withdrawn_at IS NULL",
+        "UPDATE login SET device = NULL, network = NULL WHERE member = ANY ($1)",
+        "DELETE FROM notice WHERE member = ANY ($1)",
+        "DELETE FROM notice_preference WHERE member = ANY ($1)",
+        "DELETE FROM rendering_address WHERE rendering IN
+           (SELECT id FROM rendering WHERE asker = ANY ($1))",
+        // What an office has committed names an id. Before that it would bring her back.
+        "DELETE FROM roster_row w USING roster r WHERE r.id = w.roster AND w.member = ANY ($1)
+           AND r.state NOT IN ('committed', 'failed', 'expired')",
+        "UPDATE member SET state = 'erased', merged_into = NULL, version = version + 1
+           WHERE id = ANY ($1)",
     ] {
-        tx.execute(sql, [member.0.into()]).await?;
+        tx.execute(sql, [members.to_vec().into()]).await?;
     }
-    if let Some(phone) = phone {
-        let sql = "DELETE FROM login_code WHERE phone = $1";
-        tx.execute(sql, [phone.to_vec().into()]).await?;
-    }
+    let phones: Vec<Vec<u8>> = phones.iter().map(|it| it.to_vec()).collect();
+    tx.execute(
+        // One that she asked for may be another's, who keeps her code.
+        "DELETE FROM login_code c WHERE c.phone = ANY ($1)
+           AND NOT EXISTS (SELECT 1 FROM login_method l WHERE l.blind = c.phone)",
+        [phones.into()],
+    )
+    .await?;
     Ok(())
+}
+
+/// The keyed hashes of the phones that a person has under any of her ids, and of the one that she
+/// asks for, in one order.
+///
+/// # Errors
+/// When the database fails.
+pub async fn phones_of(tx: &Tx, members: &[Uuid]) -> Result<Vec<Blind>> {
+    let sql = "SELECT blind FROM login_method WHERE member = ANY ($1) AND kind = 'phone'
+               UNION SELECT blind FROM phone_change WHERE member = ANY ($1) ORDER BY blind";
+    let rows = tx.all::<BlindRow>(sql, [members.to_vec().into()]).await?;
+    rows.into_iter().map(BlindRow::read).collect()
+}
+
+#[derive(FromQueryResult)]
+struct BlindRow {
+    blind: Vec<u8>,
+}
+
+impl BlindRow {
+    fn read(self) -> Result<Blind> {
+        Blind::try_from(self.blind.as_slice()).map_err(|_| broken("keyed hash"))
+    }
 }
 
 /// The keyed hash of a person's phone.
@@ -332,12 +438,7 @@ pub async fn remove_person(tx: &Tx, member: MemberId, phone: Option<&Blind>) -> 
 /// # Errors
 /// When the database fails.
 pub async fn phone_of(tx: &Tx, member: MemberId) -> Result<Option<Blind>> {
-    #[derive(FromQueryResult)]
-    struct Row {
-        blind: Vec<u8>,
-    }
     let sql = "SELECT blind FROM login_method WHERE member = $1 AND kind = 'phone'";
-    let row = tx.one::<Row>(sql, [member.0.into()]).await?;
-    row.map(|row| Blind::try_from(row.blind.as_slice()).map_err(|_| broken("keyed hash")))
-        .transpose()
+    let row = tx.one::<BlindRow>(sql, [member.0.into()]).await?;
+    row.map(BlindRow::read).transpose()
 }

@@ -69,6 +69,39 @@ pub async fn newest(tx: &Tx, member: MemberId) -> Result<Option<Export>> {
     row.map(Row::read).transpose()
 }
 
+/// Whether a copy of a person's data is being gathered.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_gathering(tx: &Tx, member: MemberId) -> Result<bool> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        found: bool,
+    }
+    let row = tx
+        .one::<Row>(
+            "SELECT EXISTS (SELECT 1 FROM export
+               WHERE member = $1 AND state = 'gathering') AS found",
+            [member.0.into()],
+        )
+        .await?;
+    Ok(row.is_some_and(|row| row.found))
+}
+
+/// Removes the copies that a person has asked for since, with what they hold; their ids.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remove_since(tx: &Tx, member: MemberId, since: DateTime<Utc>) -> Result<Vec<Uuid>> {
+    #[derive(FromQueryResult)]
+    struct Id {
+        id: Uuid,
+    }
+    let sql = "DELETE FROM export WHERE member = $1 AND asked_at >= $2 RETURNING id";
+    let rows = tx.all::<Id>(sql, [member.0.into(), since.into()]).await?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
 /// Writes it.
 ///
 /// # Errors
@@ -262,49 +295,74 @@ pub async fn use_address(tx: &Tx, hash: &Blind) -> Result<Option<Address>> {
     }))
 }
 
+/// Each kind of row that identity itself keeps of a person, in her own words: of others it names
+/// nobody, as whoever proposed a role or asked for a merge.
+const OWN_ROWS: &str = "SELECT section, value FROM (
+   SELECT 'membership' AS section, m.created_at AS at, jsonb_build_object(
+       'organisation', o.name, 'state', m.state, 'since', m.since, 'until', m.until,
+       'registered_at', m.created_at) AS value
+   FROM membership m JOIN organisation o ON o.id = m.organisation
+   WHERE m.member = ANY ($1)
+   UNION ALL
+   SELECT 'application', a.asked_at, jsonb_build_object('organisation', o.name,
+       'state', a.state, 'is_transfer', a.leaves IS NOT NULL, 'asked_at', a.asked_at,
+       'decided_at', a.decided_at)
+   FROM membership_application a JOIN organisation o ON o.id = a.organisation
+   WHERE a.member = ANY ($1)
+   UNION ALL
+   SELECT 'role', r.granted_at, jsonb_build_object('organisation', o.name,
+       'role', r.role, 'granted_at', r.granted_at, 'ends_at', r.ends_at,
+       'withdrawn_at', r.withdrawn_at)
+   FROM role r JOIN organisation o ON o.id = r.organisation WHERE r.member = ANY ($1)
+   UNION ALL
+   SELECT 'role_proposal', p.created_at, jsonb_build_object('organisation', o.name,
+       'role', p.role, 'ends_at', p.ends_at, 'state', p.state, 'proposed_at', p.created_at,
+       'decided_at', p.decided_at, 'for_oneself', p.member = ANY ($1))
+   FROM role_proposal p JOIN organisation o ON o.id = p.organisation
+   WHERE p.member = ANY ($1) OR p.proposed_by = ANY ($1)
+   UNION ALL
+   SELECT 'verification', v.asked_at, jsonb_build_object('state', v.state,
+       'source', v.source, 'asked_at', v.asked_at, 'answered_at', v.answered_at)
+   FROM verification v WHERE v.member = ANY ($1)
+   UNION ALL
+   SELECT 'network_identity', n.since, jsonb_build_object('since', n.since)
+   FROM network_identity n WHERE n.member = ANY ($1)
+   UNION ALL
+   SELECT 'merge', g.asked_at, jsonb_build_object('state', g.state, 'asked_at', g.asked_at,
+       'done_at', g.done_at, 'undone_at', g.undone_at)
+   FROM member_merge g WHERE g.survivor = ANY ($1) OR g.merged = ANY ($1)
+   UNION ALL
+   SELECT 'consent', a.created_at, jsonb_build_object('purpose', c.purpose,
+       'recipient', c.recipient, 'text_version', a.text_version, 'given', a.given,
+       'at', a.created_at)
+   FROM consent c JOIN consent_act a ON a.consent = c.id WHERE c.member = ANY ($1)
+   UNION ALL
+   SELECT 'login', l.created_at, jsonb_build_object('signed_in_at', l.created_at,
+       'used_at', l.used_at, 'ended_at', l.withdrawn_at, 'reason', l.reason)
+   FROM login l WHERE l.member = ANY ($1)
+   UNION ALL
+   SELECT 'sign_in_method', l.created_at, jsonb_build_object('kind', l.kind,
+       'linked_at', l.created_at)
+   FROM login_method l WHERE l.member = ANY ($1)
+   UNION ALL
+   SELECT 'notice', n.created_at, jsonb_build_object('kind', n.kind,
+       'about', n.params, 'at', n.created_at, 'read_at', n.read_at)
+   FROM notice n WHERE n.member = ANY ($1)
+   UNION ALL
+   SELECT 'roster', r.created_at, jsonb_build_object('organisation', o.name,
+       'purpose', r.purpose, 'committed_at', r.committed_at)
+   FROM roster_row w JOIN roster r ON r.id = w.roster
+   JOIN organisation o ON o.id = r.organisation
+   WHERE w.member = ANY ($1) AND r.state = 'committed'
+ ) AS kept ORDER BY at DESC, section LIMIT $2";
+
 /// What identity itself keeps of a person beside her sealed record, the newest first.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn own_rows(tx: &Tx, members: &[Uuid], rows_max: i64) -> Result<Vec<Kept>> {
-    tx.all(
-        "SELECT section, value FROM (
-           SELECT 'membership' AS section, m.created_at AS at, jsonb_build_object(
-               'organisation', o.name, 'state', m.state, 'since', m.since, 'until', m.until,
-               'registered_at', m.created_at) AS value
-           FROM membership m JOIN organisation o ON o.id = m.organisation
-           WHERE m.member = ANY ($1)
-           UNION ALL
-           SELECT 'role', r.granted_at, jsonb_build_object('organisation', o.name,
-               'role', r.role, 'granted_at', r.granted_at, 'withdrawn_at', r.withdrawn_at)
-           FROM role r JOIN organisation o ON o.id = r.organisation WHERE r.member = ANY ($1)
-           UNION ALL
-           SELECT 'consent', a.created_at, jsonb_build_object('purpose', c.purpose,
-               'recipient', c.recipient, 'text_version', a.text_version, 'given', a.given,
-               'at', a.created_at)
-           FROM consent c JOIN consent_act a ON a.consent = c.id WHERE c.member = ANY ($1)
-           UNION ALL
-           SELECT 'login', l.created_at, jsonb_build_object('signed_in_at', l.created_at,
-               'used_at', l.used_at, 'ended_at', l.withdrawn_at, 'reason', l.reason)
-           FROM login l WHERE l.member = ANY ($1)
-           UNION ALL
-           SELECT 'sign_in_method', l.created_at, jsonb_build_object('kind', l.kind,
-               'linked_at', l.created_at)
-           FROM login_method l WHERE l.member = ANY ($1)
-           UNION ALL
-           SELECT 'notice', n.created_at, jsonb_build_object('kind', n.kind,
-               'about', n.params, 'at', n.created_at, 'read_at', n.read_at)
-           FROM notice n WHERE n.member = ANY ($1)
-           UNION ALL
-           SELECT 'roster', r.created_at, jsonb_build_object('organisation', o.name,
-               'purpose', r.purpose, 'committed_at', r.committed_at)
-           FROM roster_row w JOIN roster r ON r.id = w.roster
-           JOIN organisation o ON o.id = r.organisation
-           WHERE w.member = ANY ($1) AND r.state = 'committed'
-         ) AS kept ORDER BY at DESC, section LIMIT $2",
-        [members.to_vec().into(), rows_max.into()],
-    )
-    .await
+    tx.all(OWN_ROWS, [members.to_vec().into(), rows_max.into()])
+        .await
 }
 
 /// Removes addresses that ended before `before`.

@@ -52,6 +52,45 @@ pub async fn has_merged(tx: &Tx, member: MemberId) -> Result<bool> {
     .await
 }
 
+/// Whether a merge of one of these members, into another or of another into her, waits for its
+/// second operator.
+///
+/// # Errors
+/// When the database fails.
+pub async fn waits(tx: &Tx, members: &[Uuid]) -> Result<bool> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        found: bool,
+    }
+    let row = tx
+        .one::<Row>(
+            "SELECT EXISTS (SELECT 1 FROM member_merge WHERE state = 'asked' AND expires_at > $2
+               AND (survivor = ANY ($1) OR merged = ANY ($1))) AS found",
+            [members.to_vec().into(), tx.now().into()],
+        )
+        .await?;
+    Ok(row.is_some_and(|row| row.found))
+}
+
+/// How many merges into this member were done after `since`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn done_since(tx: &Tx, survivor: MemberId, since: DateTime<Utc>) -> Result<i64> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        count: i64,
+    }
+    let row = tx
+        .one::<Row>(
+            "SELECT count(*) AS count FROM member_merge
+             WHERE survivor = $1 AND state = 'done' AND done_at > $2",
+            [survivor.0.into(), since.into()],
+        )
+        .await?;
+    Ok(row.map_or(0, |row| row.count))
+}
+
 /// Whether this member holds any role.
 ///
 /// # Errors
@@ -179,6 +218,43 @@ pub async fn undo(tx: &Tx, id: Uuid, by: MemberId) -> Result<()> {
         [id.into(), by.0.into(), tx.now().into()],
     )
     .await?;
+    Ok(())
+}
+
+/// Gives the survivor what was verified of the other record, and writes what that was.
+///
+/// # Errors
+/// When the database fails.
+pub async fn move_verified(tx: &Tx, merge: Uuid, pair: Pair) -> Result<()> {
+    for sql in [
+        "WITH moved AS (UPDATE verification SET member = $2
+           WHERE member = $3 AND state = 'matched' RETURNING id)
+         UPDATE member_merge SET verifications = ARRAY (SELECT id FROM moved ORDER BY id)
+         WHERE id = $1",
+        "WITH moved AS (UPDATE network_identity SET member = $2
+           WHERE member = $3 RETURNING blind)
+         UPDATE member_merge SET networks = ARRAY (SELECT blind FROM moved ORDER BY blind)
+         WHERE id = $1",
+    ] {
+        let values = [merge.into(), pair.survivor.0.into(), pair.merged.0.into()];
+        tx.execute(sql, values).await?;
+    }
+    Ok(())
+}
+
+/// Gives back what was verified of the record that a merge took, as far as the survivor has it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn return_verified(tx: &Tx, merge: Uuid) -> Result<()> {
+    for sql in [
+        "UPDATE verification v SET member = g.merged FROM member_merge g
+         WHERE g.id = $1 AND v.id = ANY (g.verifications) AND v.member = g.survivor",
+        "UPDATE network_identity n SET member = g.merged FROM member_merge g
+         WHERE g.id = $1 AND n.blind = ANY (g.networks) AND n.member = g.survivor",
+    ] {
+        tx.execute(sql, [merge.into()]).await?;
+    }
     Ok(())
 }
 

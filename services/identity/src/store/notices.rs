@@ -124,6 +124,7 @@ fn params(notice: &Notice) -> Value {
         Notice::ExportReady { export } => json!({ "export": export }),
         Notice::ErasureHeld { member } => json!({ "member": member.0 }),
         Notice::RenderingReady { rendering } => json!({ "rendering": rendering }),
+        Notice::PhoneChanged { at } => json!({ "at": at.timestamp_millis() }),
     }
 }
 
@@ -196,6 +197,7 @@ fn notice(kind: Kind, params: &Value) -> Option<Notice> {
         Kind::RenderingReady => Notice::RenderingReady {
             rendering: id("rendering")?,
         },
+        Kind::PhoneChanged => Notice::PhoneChanged { at: instant()? },
     })
 }
 
@@ -447,7 +449,8 @@ const fn named(notice: &Notice) -> Option<Uuid> {
         | Notice::SecondFactorChanged { .. }
         | Notice::ExportReady { .. }
         | Notice::ErasureHeld { .. }
-        | Notice::RenderingReady { .. } => None,
+        | Notice::RenderingReady { .. }
+        | Notice::PhoneChanged { .. } => None,
     }
 }
 

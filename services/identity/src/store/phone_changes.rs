@@ -70,6 +70,23 @@ pub async fn lock(tx: &Tx, member: MemberId) -> Result<Option<ChangeRow>> {
     .await
 }
 
+/// Locks the codes that a person's phones were sent, the one she has and the one she asks for, in
+/// one order; before the person, as who signs in does.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock_codes(tx: &Tx, member: MemberId) -> Result<()> {
+    tx.execute(
+        "SELECT phone FROM login_code WHERE phone IN (
+           SELECT blind FROM login_method WHERE member = $1 AND kind = 'phone'
+           UNION ALL SELECT blind FROM phone_change WHERE member = $1)
+         ORDER BY phone FOR UPDATE",
+        [member.0.into()],
+    )
+    .await?;
+    Ok(())
+}
+
 /// The change that a code was sent for.
 ///
 /// # Errors

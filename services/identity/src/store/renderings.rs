@@ -173,6 +173,19 @@ pub async fn newest_of(tx: &Tx, asker: MemberId, rows_max: i64) -> Result<Vec<Re
     rows.into_iter().map(Row::read).collect()
 }
 
+/// The files that wait for these people, locked to be changed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock_waiting(tx: &Tx, askers: &[Uuid]) -> Result<Vec<Rendering>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM rendering WHERE asker = ANY ($1) AND state = 'ready'
+         ORDER BY id FOR UPDATE"
+    );
+    let rows = tx.all::<Row>(&sql, [askers.to_vec().into()]).await?;
+    rows.into_iter().map(Row::read).collect()
+}
+
 /// Whether these are there: an active person, and an organisation that is open.
 ///
 /// # Errors

@@ -166,3 +166,22 @@ pub async fn save(tx: &Tx, proposal: &Proposal) -> Result<()> {
     .await?;
     Ok(())
 }
+
+/// Takes back every proposal of a role for a person that nobody has decided; their ids.
+///
+/// # Errors
+/// When the database fails.
+pub async fn withdraw_about(tx: &Tx, person: MemberId, by: MemberId) -> Result<Vec<Uuid>> {
+    #[derive(FromQueryResult)]
+    struct Id {
+        id: Uuid,
+    }
+    let rows = tx
+        .all::<Id>(
+            "UPDATE role_proposal SET state = 'withdrawn', decided_by = $2, decided_at = $3
+             WHERE member = $1 AND state = 'open' RETURNING id",
+            [person.0.into(), by.0.into(), tx.now().into()],
+        )
+        .await?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
+}

@@ -109,6 +109,25 @@ pub async fn settle(tx: &Tx, id: Uuid, state: &'static str) -> Result<()> {
     Ok(())
 }
 
+/// Ends one of a person's that waits without an answer, and forgets what was claimed; its id.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_asked(tx: &Tx, member: MemberId) -> Result<Vec<Uuid>> {
+    #[derive(FromQueryResult)]
+    struct Id {
+        id: Uuid,
+    }
+    let rows = tx
+        .all::<Id>(
+            "UPDATE verification SET state = 'unanswered', answered_at = $2, claim = NULL
+             WHERE member = $1 AND state = 'asked' RETURNING id",
+            [member.0.into(), tx.now().into()],
+        )
+        .await?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
 /// Adds a document to a person.
 ///
 /// # Errors

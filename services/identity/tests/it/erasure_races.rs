@@ -16,7 +16,7 @@ fn blind(world: &World) -> Blind {
     use identity::domain::identifier::{Document, DocumentKind};
     let today = shanghai_date(world.identity.ctx.clock.now());
     let document = Document::parse(DocumentKind::ResidentId, &number(1), today).unwrap();
-    world.identity.vault.blind_document(&document)
+    world.identity.vault.blind_document(&document).unwrap()
 }
 
 /// Every service has answered, and what is due forgets her.

@@ -77,6 +77,7 @@ fn sealed(tx: &Tx, vault: &Vault) -> Result<NewPersonRow> {
         },
         document: None,
         phone: None,
+        terms: Vec::new(),
     })
 }
 

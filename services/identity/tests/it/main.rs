@@ -52,6 +52,8 @@ mod second_factor_life;
 mod second_factor_races;
 mod sms;
 mod takeover;
+mod together;
+mod together_merged;
 mod unasked;
 mod unguarded;
 mod vault;

@@ -18,18 +18,18 @@ use crate::rosters::settle;
 use crate::second_factor_life::second_operator;
 use crate::world::{World, codes, member_of, number, number_of_phone};
 
-const PASSPORT: &str = "E12345678";
+pub(crate) const PASSPORT: &str = "E12345678";
 const NAME: &str = "张三丰";
 
-struct Cast {
-    world: World,
-    second: Caller,
+pub(crate) struct Cast {
+    pub(crate) world: World,
+    pub(crate) second: Caller,
     /// With a resident number and no phone, in one union.
-    survivor: MemberId,
+    pub(crate) survivor: MemberId,
     /// With a passport and a phone, in two unions.
-    merged: MemberId,
-    union: String,
-    other: String,
+    pub(crate) merged: MemberId,
+    pub(crate) union: String,
+    pub(crate) other: String,
 }
 
 fn global(member: MemberId) -> String {
@@ -47,7 +47,7 @@ async fn add(world: &World, organisation: &str, person: &Value) -> MemberId {
     member_of(&made["membership"]["member"]["id"])
 }
 
-async fn cast() -> Cast {
+pub(crate) async fn cast() -> Cast {
     let world = World::new().await;
     let second = second_operator(&world).await;
     let union = world.organisation("GRASSROOTS", "甲基层工会").await;
@@ -77,12 +77,12 @@ impl Cast {
         }
     }
 
-    async fn ask(&self, by: &Caller) -> Value {
+    pub(crate) async fn ask(&self, by: &Caller) -> Value {
         merge(&self.world, by, self.pair(), PASSPORT).await
     }
 
     /// Both operators ask.
-    async fn merge(&self) {
+    pub(crate) async fn merge(&self) {
         let operator = self.world.as_operator();
         let asked = self.ask(&operator).await;
         assert_eq!(asked["merge"]["state"], "ASKED", "{asked}");
@@ -90,7 +90,7 @@ impl Cast {
         assert_eq!(done["merge"]["state"], "DONE", "{done}");
     }
 
-    async fn split(&self, by: &Caller) -> Value {
+    pub(crate) async fn split(&self, by: &Caller) -> Value {
         let input = json!({ "mergedId": global(self.merged) });
         let selection = "merge { state survivorId }";
         self.world
@@ -111,7 +111,7 @@ impl Cast {
         self.world.names(sql).await
     }
 
-    async fn assert_invariants(&self) {
+    pub(crate) async fn assert_invariants(&self) {
         // The clock of a test stands long before the database's.
         let all = identity::verify::INVARIANTS.iter();
         for invariant in all.filter(|it| it.id != "identity.notices_are_swept") {

@@ -68,7 +68,8 @@ impl Signed {
             .world
             .identity
             .vault
-            .blind_phone(&crate::world::phone(phone));
+            .blind_phone(&crate::world::phone(phone))
+            .unwrap();
         let sql = format!(
             "SELECT count(*) AS count FROM login_method
              WHERE kind = 'phone' AND blind = '\\x{}' AND member = '{}'",

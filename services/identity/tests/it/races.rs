@@ -57,7 +57,7 @@ pub(crate) async fn code_id(world: &World) -> Uuid {
     row.await.unwrap().unwrap().id
 }
 
-fn login_row(tx: &Tx, id: u128, world: &World) -> LoginRow {
+pub(crate) fn login_row(tx: &Tx, id: u128, world: &World) -> LoginRow {
     LoginRow {
         id: Uuid::from_u128(id),
         member: world.operator.0,
@@ -193,7 +193,7 @@ async fn without_its_lock_no_roster_would_be_outdated() {
 }
 
 /// Runs `first` up to its commit, and `second` meanwhile until it waits for that, or is done.
-async fn overtaken<A, B>(
+pub(crate) async fn overtaken<A, B>(
     world: &World,
     first: impl Future<Output = A>,
     second: impl Future<Output = B>,
@@ -253,7 +253,7 @@ impl Taken {
             .unwrap();
         let code = world.code(&number_of_phone(1)).await;
         let subject = Subject::new(Kind::Wechat, "wx50", "one").unwrap();
-        let subject = vault.blind_subject(&subject);
+        let subject = vault.blind_subject(&subject).unwrap();
         let linked = ctx.db.tx("link", async |tx| {
             let row = NewMethodRow {
                 id: tx.uuid(),

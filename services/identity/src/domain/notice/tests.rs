@@ -70,6 +70,9 @@ fn each() -> Vec<Notice> {
         Notice::RenderingReady {
             rendering: Uuid::from_u128(4),
         },
+        Notice::PhoneChanged {
+            at: DateTime::UNIX_EPOCH,
+        },
     ]
     .into_iter()
     .chain(Change::ALL.map(|change| Notice::SecondFactorChanged {

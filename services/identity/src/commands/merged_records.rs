@@ -1,0 +1,100 @@
+//! What else a record has that becomes a name of another one, beside documents, ways to sign in and
+//! memberships: what of it goes over, and what ends with it.
+//!
+//! What was verified is hers under either name and goes over. What is asked, proposed or proven by
+//! the record itself ends, and no split brings it back: she asks again. While somebody wishes to be
+//! forgotten, or a copy of her data is being gathered, which other services do under the ids that
+//! she has now, she stays as many records as she is.
+
+use kit::access::Member;
+use kit::due as timers;
+use kit::types::MemberId;
+use kit::{Result, Tx};
+use uuid::Uuid;
+
+use crate::domain::erasure::{Erasure, State};
+use crate::domain::merge::Pair;
+use crate::due;
+use crate::error::Refusal;
+use crate::store::erasures::{self, Waiting};
+use crate::store::merges::{self as store, MergeRow};
+use crate::store::{
+    applications, exports, phone_changes, role_proposals, second_factors, verifications,
+};
+
+/// Whether nothing is under way that knows the two by the ids they have. Whoever calls has locked
+/// both, as who begins it does.
+///
+/// # Errors
+/// [`Refusal::ErasureWaits`] and [`Refusal::ExportWaits`].
+pub(super) async fn must_be_settled(tx: &Tx, pair: Pair) -> Result<()> {
+    for member in [pair.survivor, pair.merged] {
+        let erasure = erasures::load(tx, member).await?;
+        if erasure.as_ref().is_some_and(Erasure::is_open) {
+            return Err(Refusal::ErasureWaits.into());
+        }
+        if exports::is_gathering(tx, member).await? {
+            return Err(Refusal::ExportWaits.into());
+        }
+    }
+    Ok(())
+}
+
+/// Gives the survivor what was verified of the other record, and ends what that one has asked for
+/// or was to get; how much that was.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn follow(tx: &Tx, (merge, pair): (Uuid, Pair), by: Member) -> Result<usize> {
+    let merged = pair.merged;
+    store::move_verified(tx, merge, pair).await?;
+    let mut ended = Vec::new();
+    for (what, timer) in [
+        (Waiting::Factors, due::SECOND_FACTOR),
+        (Waiting::Resets, due::SECOND_FACTOR_RESET),
+        (Waiting::Exports, due::EXPORT),
+    ] {
+        let ids = erasures::end_waiting(tx, what, &[merged.0]).await?;
+        ended.push((timer, ids));
+    }
+    second_factors::remove(tx, merged).await?;
+    phone_changes::remove(tx, merged).await?;
+    let verifications = verifications::end_asked(tx, merged).await?;
+    ended.push((due::VERIFICATION, verifications));
+    let proposals = role_proposals::withdraw_about(tx, merged, by.id).await?;
+    ended.push((due::ROLE_PROPOSAL, proposals));
+    let applications = applications::withdraw_of(tx, merged, by.id).await?;
+    ended.push((due::APPLICATION, applications));
+    let mut count = 0;
+    for (timer, ids) in ended {
+        count += ids.len();
+        cancel(tx, timer, &ids).await?;
+    }
+    Ok(count)
+}
+
+async fn cancel(tx: &Tx, timer: &str, ids: &[Uuid]) -> Result<()> {
+    for id in ids {
+        timers::cancel(tx, timer, &id.to_string()).await?;
+    }
+    Ok(())
+}
+
+/// Gives what was verified back with a split. A copy that the survivor has asked for since names
+/// both records, one of which may be another person's: it is gone.
+///
+/// # Errors
+/// [`Refusal::ErasureWaits`] while services are asked what keeps both; when the database fails.
+pub(super) async fn part(tx: &Tx, merge: &MergeRow) -> Result<()> {
+    let survivor = MemberId(merge.survivor);
+    let erasure = erasures::load(tx, survivor).await?;
+    if erasure.is_some_and(|it| it.state == State::Closing) {
+        return Err(Refusal::ErasureWaits.into());
+    }
+    store::return_verified(tx, merge.id).await?;
+    let copies = match merge.done_at {
+        Some(done_at) => exports::remove_since(tx, survivor, done_at).await?,
+        None => Vec::new(),
+    };
+    cancel(tx, due::EXPORT, &copies).await
+}
