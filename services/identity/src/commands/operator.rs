@@ -48,8 +48,11 @@ pub async fn create_first_operator(
                 role: Role::Operator,
             };
             // Without an end: a union that nobody runs any more could not even say so.
-            if living(tx, of).await?.is_none() {
-                give(tx, of, None, Origin::Machine).await?;
+            match living(tx, of).await? {
+                Some(held) => roles::set_by_machine(tx, held.id).await?,
+                None => {
+                    give(tx, of, None, Origin::Machine).await?;
+                }
             }
             tx.audit(
                 AuditRow::system("create_first_operator", member)

@@ -326,6 +326,16 @@ pub async fn set_end(tx: &Tx, role: Held, ends_at: DateTime<Utc>, origin: Origin
     Ok(role)
 }
 
+/// Writes that the command line gave this role too: its holder counts at once.
+///
+/// # Errors
+/// When the database fails.
+pub async fn set_by_machine(tx: &Tx, role: Uuid) -> Result<()> {
+    let sql = "UPDATE role SET origin = 'machine', proposal = NULL WHERE id = $1";
+    tx.execute(sql, [role.into()]).await?;
+    Ok(())
+}
+
 /// Withdraws a role; what it is afterwards.
 ///
 /// # Errors

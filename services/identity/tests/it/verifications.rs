@@ -39,8 +39,8 @@ fn document(at: u32, number: &str) -> Value {
 impl Beside {
     async fn start(test: &str) -> Self {
         let clock = ManualClock::at(kit::testing::start().timestamp_millis());
-        let parties = Parties::start(&format!("verify-{test}"), Clock::Manual(clock.clone()));
-        let parties = parties.await;
+        let folder = format!("verify-{test}");
+        let parties = Parties::start(&folder, Clock::Manual(clock.clone())).await;
         let world = World::with(Settings {
             verification: Some(parties.verification()),
             ..settings(&parties.url)

@@ -359,7 +359,7 @@ impl World {
         };
         let db = &self.identity.ctx.db;
         let planted = db.tx("plant", async |tx| {
-            let held = held(tx, of, role::Origin::Machine);
+            let held = held(tx, of, role::Origin::Before);
             roles::insert(tx, &held).await?;
             tx.emit(identity::publish::role(&held));
             Ok(held.id)
