@@ -97,7 +97,7 @@ fn name(at: usize) -> String {
     let family = FAMILY[share * share * FAMILY.len() / (1_024 * 1_024)];
     let first = GIVEN[at.wrapping_mul(104_729) / 3 % GIVEN.len()];
     let second = GIVEN[at.wrapping_mul(1_299_709) / 7 % GIVEN.len()];
-    if at % 4 == 0 {
+    if at.is_multiple_of(4) {
         format!("{family}{first}")
     } else {
         format!("{family}{first}{second}")
