@@ -199,7 +199,7 @@ pub async fn run(ctx: &Ctx, member: MemberId) -> Result<After> {
             match it.state {
                 State::Asked | State::Held => close(tx, it).await,
                 State::Closing if unanswered(tx, &it).await?.is_empty() => {
-                    settle(tx, ctx.union, it, (&records, &places)).await
+                    settle(tx, ctx.union, it, (records.as_slice(), places.as_slice())).await
                 }
                 State::Closing => ask_again(tx, &it).await,
                 State::Recalled { .. } | State::Erased { .. } => Ok(After::Done),

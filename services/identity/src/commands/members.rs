@@ -20,7 +20,7 @@ use crate::store::logins::Reason;
 use crate::store::memberships;
 use crate::store::organisations::{self, Lock};
 use crate::store::people as store;
-use crate::store::phone_changes;
+use crate::store::{login_methods, phone_changes};
 use crate::vault::Vault;
 
 /// Ends a membership on a Shanghai date; the roles that the person holds in that organisation end
@@ -100,7 +100,7 @@ pub async fn set_phone(
                 .await?
                 .ok_or(Refusal::MemberNotFound)?;
             let key = vault.data_key(member.0, &row.data_key)?;
-            store::remove_login_methods(tx, member).await?;
+            login_methods::remove_each(tx, member).await?;
             let sealed = seal_phone(tx, vault, &key, member.0, &phone)?;
             store::insert_phones(tx, vec![sealed]).await?;
             // One that she has asked for herself began with a phone that is not hers any more.

@@ -32,7 +32,7 @@ use crate::store::limits::Counter;
 use crate::store::logins::{self as codes, CodeRow, Reason};
 use crate::store::people::{self, Blind};
 use crate::store::phone_changes::{self as store, ChangeRow};
-use crate::store::{erasures, merges, second_factors};
+use crate::store::{erasures, login_methods, merges, second_factors};
 use crate::vault::{Cell, SealingKey};
 use crate::{Identity, due};
 
@@ -172,7 +172,7 @@ pub async fn change_phone(
             }
             let used_at = Some(tx.now());
             codes::save_code(tx, &CodeRow { used_at, ..shown }).await?;
-            people::remove_phone(tx, member.id).await?;
+            login_methods::remove_phone(tx, member.id).await?;
             let row = seal_phone(tx, &identity.vault, &data_key, member.id.0, &new)?;
             people::insert_phones(tx, vec![row]).await?;
             store::remove(tx, member.id).await?;

@@ -103,6 +103,32 @@ pub async fn remove_all(tx: &Tx, member: MemberId) -> Result<u64> {
     .await
 }
 
+/// Takes all ways in which a person signs in away.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remove_each(tx: &Tx, member: MemberId) -> Result<()> {
+    tx.execute(
+        "DELETE FROM login_method WHERE member = $1",
+        [member.0.into()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Takes a person's phone away.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remove_phone(tx: &Tx, member: MemberId) -> Result<()> {
+    tx.execute(
+        "DELETE FROM login_method WHERE member = $1 AND kind = 'phone'",
+        [member.0.into()],
+    )
+    .await?;
+    Ok(())
+}
+
 /// Who a person is to a mini-program, sealed under her data key.
 #[derive(Clone, Debug, FromQueryResult)]
 pub struct WechatRow {

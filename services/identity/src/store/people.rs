@@ -272,32 +272,6 @@ pub async fn insert_phones(tx: &Tx, mut rows: Vec<NewPhoneRow>) -> Result<()> {
     Ok(())
 }
 
-/// Takes all ways in which a person signs in away.
-///
-/// # Errors
-/// When the database fails.
-pub async fn remove_login_methods(tx: &Tx, member: MemberId) -> Result<()> {
-    tx.execute(
-        "DELETE FROM login_method WHERE member = $1",
-        [member.0.into()],
-    )
-    .await?;
-    Ok(())
-}
-
-/// Takes a person's phone away.
-///
-/// # Errors
-/// When the database fails.
-pub async fn remove_phone(tx: &Tx, member: MemberId) -> Result<()> {
-    tx.execute(
-        "DELETE FROM login_method WHERE member = $1 AND kind = 'phone'",
-        [member.0.into()],
-    )
-    .await?;
-    Ok(())
-}
-
 /// An active person, locked so that she stays so.
 ///
 /// # Errors

@@ -6,18 +6,21 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_graphql::{Request, Response, Variables};
 use chrono::{DateTime, Utc};
+use identity::Settings;
 use identity::totp::Secret;
 use kit::access::{Caller, Who};
 use kit::graphql::{GlobalId, Language};
 use kit::testing::rights::{Ask, Rights, View};
 use kit::types::{EntitlementId, MemberId};
+use sandbox::{Clock, ManualClock};
 use serde_json::{Value, json};
 
 use crate::credentials::{PASS, apply, granted};
 use crate::memberships::{add, joining, queue};
+use crate::parties::Parties;
 use crate::rosters::{compared, csv, line};
 use crate::second_factor::enrol;
-use crate::world::{World, codes, number_of_phone};
+use crate::world::{World, codes, number_of_phone, settings};
 
 /// Who holds what, and at which of the places of the play.
 const CAST: [(&str, &str, &str); 11] = [
@@ -44,13 +47,23 @@ pub(crate) struct Play {
     pub(crate) world: World,
     pub(crate) rights: Rights,
     pub(crate) places: BTreeMap<&'static str, String>,
+    pub(crate) parties: Parties,
+    pub(crate) clock: ManualClock,
     cast: BTreeMap<&'static str, Caller>,
     next: AtomicU32,
 }
 
 impl Play {
     pub(crate) async fn new() -> Self {
-        let world = World::new().await;
+        let clock = ManualClock::at(kit::testing::start().timestamp_millis());
+        let parties = Parties::start("authorised", Clock::Manual(clock.clone())).await;
+        let world = World::with(Settings {
+            wechat: Some(parties.mini_program()),
+            oidc: vec![parties.issuer("federation")],
+            verification: Some(parties.verification()),
+            ..settings(&parties.url)
+        })
+        .await;
         let root = GlobalId::of_uuid("Organisation", world.root_id().0).to_string();
         let district = place(&world, &root, ("TERRITORIAL", "区总工会")).await;
         let places = BTreeMap::from([
@@ -93,6 +106,8 @@ impl Play {
             rights: Rights::of("identity", &identity::sdl(), &[]),
             world,
             places,
+            parties,
+            clock,
             cast,
             next: AtomicU32::new(LATER_FROM),
         }
@@ -128,7 +143,7 @@ impl Play {
         self.world.schema.execute(request).await
     }
 
-    async fn query(&self, name: &str, query: &str, variables: Value) {
+    pub(crate) async fn query(&self, name: &str, query: &str, variables: Value) {
         let ask = Ask {
             query: query.to_owned(),
             variables,
@@ -137,7 +152,7 @@ impl Play {
         self.rights.query(name, &ask, answer).await;
     }
 
-    async fn view(
+    pub(crate) async fn view(
         &self,
         kind: &'static str,
         query: &str,
@@ -320,16 +335,23 @@ async fn signed_in(world: &World, number: u32) -> Caller {
     Caller::member(session.member, session.login, Language::En).stepped_up(DateTime::<Utc>::MAX_UTC)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everybody_is_answered_what_is_hers() {
     let play = Play::new().await;
     play.second_factors().await;
+    play.own().await;
     play.people().await;
+    play.queues().await;
     play.organisations().await;
     play.memberships().await;
     play.offices().await;
     play.rosters().await;
+    play.applications().await;
+    play.by_two().await;
+    play.rights_of_persons().await;
     play.last_of_second_factors().await;
+    play.phones().await;
+    play.outside().await;
     play.logins().await;
     play.rights.assert_complete();
 }

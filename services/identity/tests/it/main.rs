@@ -11,6 +11,7 @@ mod applications;
 mod audited;
 mod authorised;
 mod authorised_acts;
+mod authorised_rights;
 mod consents;
 mod credentials;
 mod desk;
