@@ -425,7 +425,11 @@ const fn named(notice: &Notice) -> Option<Uuid> {
         Notice::OnRoster { organisation, .. } | Notice::RoleGranted { organisation, .. } => {
             Some(organisation.0)
         }
-        Notice::Bought { .. } | Notice::Refunded { .. } | Notice::NewLogin { .. } => None,
+        Notice::Bought { .. }
+        | Notice::Refunded { .. }
+        | Notice::NewLogin { .. }
+        | Notice::LoginLinked { .. }
+        | Notice::SecondFactorChanged { .. } => None,
     }
 }
 
