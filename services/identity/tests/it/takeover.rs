@@ -152,8 +152,9 @@ async fn the_command_line_makes_operators_who_count() {
         &phone(&number_of_phone(1)),
         &PersonName::parse(&name(1)).unwrap(),
         Some("a second one"),
-    );
-    assert_eq!(made.await.unwrap(), second);
+    )
+    .await;
+    assert_eq!(made.unwrap(), second);
     assert_eq!(state(&reset(&world, &two, member).await), "DONE");
 }
 
