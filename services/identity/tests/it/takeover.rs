@@ -146,12 +146,14 @@ async fn the_command_line_makes_operators_who_count() {
     let two = world.as_member(second);
     let refused = reset(&world, &two, member).await;
     assert_eq!(codes(&refused), ["OPERATOR_TOO_NEW"]);
-    let (ctx, vault) = (&world.identity.ctx, &world.identity.vault);
-    let (phone, name) = (
-        phone(&number_of_phone(1)),
-        PersonName::parse(&name(1)).unwrap(),
-    );
-    let made = create_first_operator(ctx, vault, &phone, &name, Some("a second one")).await;
+    let made = create_first_operator(
+        &world.identity.ctx,
+        &world.identity.vault,
+        &phone(&number_of_phone(1)),
+        &PersonName::parse(&name(1)).unwrap(),
+        Some("a second one"),
+    )
+    .await;
     assert_eq!(made.unwrap(), second);
     assert_eq!(state(&reset(&world, &two, member).await), "DONE");
 }

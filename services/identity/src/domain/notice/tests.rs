@@ -61,6 +61,18 @@ fn each() -> Vec<Notice> {
             kind: subject::Kind::Oidc,
             at: DateTime::UNIX_EPOCH,
         },
+    ]
+    .into_iter()
+    .chain(of_rights())
+    .chain(Change::ALL.map(|change| Notice::SecondFactorChanged {
+        change,
+        at: DateTime::UNIX_EPOCH,
+    }))
+    .collect()
+}
+
+fn of_rights() -> Vec<Notice> {
+    vec![
         Notice::ExportReady {
             export: Uuid::from_u128(2),
         },
@@ -74,12 +86,6 @@ fn each() -> Vec<Notice> {
             at: DateTime::UNIX_EPOCH,
         },
     ]
-    .into_iter()
-    .chain(Change::ALL.map(|change| Notice::SecondFactorChanged {
-        change,
-        at: DateTime::UNIX_EPOCH,
-    }))
-    .collect()
 }
 
 /// Each kind has a text of its own in both languages, with and without the names it wants.
