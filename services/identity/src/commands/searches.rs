@@ -62,7 +62,10 @@ async fn with_number(
     phone: Option<&Phone>,
     documents: &[Document],
 ) -> Result<Vec<Uuid>> {
-    let blinds: Vec<people::Blind> = documents.iter().map(|it| vault.blind_document(it)).collect();
+    let blinds: Vec<people::Blind> = documents
+        .iter()
+        .map(|it| vault.blind_document(it))
+        .collect();
     let by_document = people::by_documents(tx, &blinds).await?;
     let mut found: Vec<Uuid> = by_document.values().map(|row| row.member).collect();
     if let Some(phone) = phone {

@@ -1,6 +1,6 @@
 //! What identity decides, as pure functions: identifiers and names, the organisation tree, roles,
-//! rosters, searches, consents, notices, login codes, refresh tokens, second factors, signing keys, and what a
-//! credential says.
+//! rosters, searches, consents, notices, login codes, refresh tokens, second factors, signing keys,
+//! and what a credential says.
 //!
 //! Nothing here reads a clock, a database or a key; time and loaded rows come in as values.
 

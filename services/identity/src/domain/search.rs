@@ -141,7 +141,11 @@ pub fn sought(text: &str, whole: bool, today: NaiveDate) -> Option<Sought> {
         return None;
     }
     let (begins, is, text) = if has_only_letters(text) {
-        (TermKind::LettersBegin, TermKind::LettersAre, folded(&letters(text)))
+        (
+            TermKind::LettersBegin,
+            TermKind::LettersAre,
+            folded(&letters(text)),
+        )
     } else {
         (TermKind::NameBegins, TermKind::NameIs, characters(text))
     };

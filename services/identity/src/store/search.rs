@@ -157,10 +157,7 @@ pub async fn replace(tx: &Tx, version: i16, people: &[(Uuid, Vec<i64>)]) -> Resu
 ///
 /// # Errors
 /// When the database fails.
-pub async fn insert<'a>(
-    tx: &Tx,
-    people: impl Iterator<Item = (Uuid, &'a Vec<i64>)>,
-) -> Result<()> {
+pub async fn insert<'a>(tx: &Tx, people: impl Iterator<Item = (Uuid, &'a Vec<i64>)>) -> Result<()> {
     let mut rows: Vec<(i64, Uuid)> = people
         .flat_map(|(member, terms)| terms.iter().map(move |term| (*term, member)))
         .collect();

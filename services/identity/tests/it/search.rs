@@ -16,7 +16,8 @@ use crate::people::with;
 use crate::rosters::settle;
 use crate::world::{World, codes, number, number_of_phone, organisation_of, person};
 
-const QUERY: &str = "query($in: ID!, $search: String!, $whole: Boolean, $first: Int, $after: String)
+const QUERY: &str =
+    "query($in: ID!, $search: String!, $whole: Boolean, $first: Int, $after: String)
     { members(organisationId: $in, search: $search, whole: $whole, first: $first, after: $after) {
       nodes { id name maskedName maskedPhone maskedDocumentNumber }
       pageInfo { hasNextPage endCursor } } }";
@@ -30,7 +31,10 @@ async fn ask(world: &World, by: &Caller, organisation: &str, text: &str) -> Valu
 async fn found(world: &World, by: &Caller, organisation: &str, text: &str) -> Vec<String> {
     let answer = ask(world, by, organisation, text).await;
     assert_eq!(answer.get("errors"), None, "{text}: {answer}");
-    let nodes = answer["data"]["members"]["nodes"].as_array().unwrap().iter();
+    let nodes = answer["data"]["members"]["nodes"]
+        .as_array()
+        .unwrap()
+        .iter();
     let masked = nodes.map(|it| it["maskedName"].as_str().unwrap().to_owned());
     masked.collect()
 }
@@ -64,8 +68,16 @@ async fn cast() -> Cast {
     let input = json!({ "kind": "GROUP", "name": "第一小组", "division": "500103",
         "parentId": union });
     let operator = world.as_operator();
-    let made = world.mutate(&operator, "createOrganisation", "organisation { id }", input);
-    let group = made.await["organisation"]["id"].as_str().unwrap().to_owned();
+    let made = world.mutate(
+        &operator,
+        "createOrganisation",
+        "organisation { id }",
+        input,
+    );
+    let group = made.await["organisation"]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let zhang = add(&world, &union, "张三丰", 1).await;
     for (organisation, named, at) in [
         (&group, "张山", 2),
@@ -242,7 +254,9 @@ async fn people_from_before_are_found_too() {
         ..
     } = cast().await;
     let db = &world.test.ctx.db;
-    let rows = world.count("SELECT count(*) AS count FROM search_term").await;
+    let rows = world
+        .count("SELECT count(*) AS count FROM search_term")
+        .await;
     db.execute("DELETE FROM search_term", []).await.unwrap();
     assert_eq!(world.broken("identity.people_are_found").await, 7);
     let old = "UPDATE person SET search_version = 0";
@@ -251,14 +265,18 @@ async fn people_from_before_are_found_too() {
     assert!(found(&world, &officer, &union, "张").await.is_empty());
     settle(&world).await;
     assert_eq!(found(&world, &officer, &union, "张").await.len(), 2);
-    let again = world.count("SELECT count(*) AS count FROM search_term").await;
+    let again = world
+        .count("SELECT count(*) AS count FROM search_term")
+        .await;
     assert_eq!(again, rows);
     let made = make_terms(&world.identity.ctx, &world.identity.vault).await;
     assert_eq!(made.unwrap(), 0);
     // Who is forgotten is found no more, without anybody thinking of it.
     let gone = "DELETE FROM person WHERE member IN (SELECT member FROM login_method)";
     db.execute(gone, []).await.unwrap();
-    let left = world.count("SELECT count(*) AS count FROM search_term").await;
+    let left = world
+        .count("SELECT count(*) AS count FROM search_term")
+        .await;
     assert_eq!(left, 0);
 }
 

@@ -44,7 +44,8 @@ const CONNECTIONS: usize = 16;
 /// Family names, the commonest first; each is half as common again as the one eight places later.
 const FAMILY: [&str; 32] = [
     "李", "王", "张", "刘", "陈", "杨", "赵", "黄", "周", "吴", "徐", "孙", "胡", "朱", "高", "林",
-    "何", "郭", "马", "罗", "梁", "宋", "郑", "谢", "韩", "唐", "冯", "于", "董", "萧", "欧阳", "单",
+    "何", "郭", "马", "罗", "梁", "宋", "郑", "谢", "韩", "唐", "冯", "于", "董", "萧", "欧阳",
+    "单",
 ];
 const GIVEN: [&str; 40] = [
     "伟", "芳", "娜", "敏", "静", "丽", "强", "磊", "军", "洋", "勇", "艳", "杰", "涛", "明", "超",
@@ -189,7 +190,13 @@ async fn lay(bench: &Bench) -> Result<[String; 3]> {
         people(&connection, (&vault, &ids), (from, &unions)).await?;
     }
     connection.close().await?;
-    let tables = ["member", "person", "membership", "search_term", "organisation"];
+    let tables = [
+        "member",
+        "person",
+        "membership",
+        "search_term",
+        "organisation",
+    ];
     for table in tables {
         let analyze = format!("VACUUM ANALYZE {table}");
         bench.superuser().sql(identity::NAME, &[&analyze]).await?;
