@@ -126,7 +126,7 @@ mod tests {
         for (name, all) in [
             ("张三丰", &["zhang san feng"][..]),
             ("单田芳", &["shan tian fang", "dan tian fang"]),
-            ("万俟卨", &["mo qi xie", "wan si xie"]),
+            ("万俟卨", &["mo qi xie", "wan qi xie"]),
             ("吕蒙", &["lv meng"]),
             ("阿依古丽·买买提", &["a yi gu li mai mai ti"]),
             ("Anna Maria", &["anna maria"]),

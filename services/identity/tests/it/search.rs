@@ -16,8 +16,8 @@ use crate::people::with;
 use crate::rosters::settle;
 use crate::world::{World, codes, number, number_of_phone, organisation_of, person};
 
-const QUERY: &str =
-    "query($in: ID!, $search: String!, $whole: Boolean, $first: Int, $after: String)
+const QUERY: &str = "query($in: ID!, $search: String!, $whole: Boolean! = false,
+    $first: Int, $after: String)
     { members(organisationId: $in, search: $search, whole: $whole, first: $first, after: $after) {
       nodes { id name maskedName maskedPhone maskedDocumentNumber }
       pageInfo { hasNextPage endCursor } } }";
