@@ -118,6 +118,15 @@ const KEYLESS_OF_LOGINS: [(&str, &str); 15] = [
     ("linkLogin", "a ticket is good once"),
     ("unlinkLoginMethod", "it goes once"),
 ];
+/// More of [`KEYLESS`]: of people's records and rights.
+const KEYLESS_OF_PEOPLE: [(&str, &str); 6] = [
+    ("showMember", "shows, and is counted each time"),
+    ("mergeMembers", "a merge is asked for once and made once"),
+    ("splitMembers", "a merge is undone once"),
+    ("recallErasure", "a wish is taken back once"),
+    ("downloadMyData", "each address is good once"),
+    ("downloadRenderedFile", "each address is good once"),
+];
 /// More of [`KEYLESS`]: at the gate.
 const KEYLESS_AT_GATES: [(&str, &str); 3] = [
     ("closeShift", "a shift ends once"),
@@ -261,6 +270,7 @@ fn every_mutation_has_a_key_or_a_reason() {
     let reasons: BTreeMap<&str, &str> = KEYLESS
         .into_iter()
         .chain(KEYLESS_OF_LOGINS)
+        .chain(KEYLESS_OF_PEOPLE)
         .chain(KEYLESS_AT_GATES)
         .collect();
     let mut seen = BTreeSet::new();

@@ -453,6 +453,8 @@ impl Source for Aggregates {
 }
 
 async fn consent_texts(tx: &Tx) -> Result<()> {
+    // Whoever is told now need not be told when identity starts.
+    let _told = store::announce(tx).await?;
     for text in store::texts(tx).await? {
         tx.emit(consent_text(&text));
     }

@@ -27,8 +27,8 @@ const CODE_TIME_MS_MAX: u64 = 5_000;
 /// What the step says whose time this is.
 const CODE_STEP: &str = "付款 → 二维码 / paid → code  (";
 
-/// Of each union: its operator, and its venue's supervisor and staff.
-const AT_WORK: [u32; 3] = [900_001, 900_002, 900_003];
+/// Of each union: its two operators, and its venue's supervisor and staff.
+const AT_WORK: [u32; 4] = [900_001, 900_002, 900_003, 900_007];
 /// Of each union, who may be the journeys' member, whose turn comes within twelve minutes.
 const PLAYERS: usize = 37;
 /// A name of two characters stands in other words by chance.

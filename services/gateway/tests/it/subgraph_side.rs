@@ -183,9 +183,9 @@ async fn a_collected_trace_goes_on() {
 async fn two_people_never_share_an_answer() {
     let world = World::start().await;
     let tokens = [world.token("m1"), world.token("m2")];
-    for _ in 0..5 {
+    for _ in 0..10 {
         let mut running = Vec::new();
-        for number in 0..200 {
+        for number in 0..100 {
             let token = tokens[number % 2].clone();
             let request = world
                 .post()

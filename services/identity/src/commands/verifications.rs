@@ -2,7 +2,7 @@
 //! any transaction, and its answer is kept with its time and its source.
 //!
 //! Whatever does not match is one answer and the same work: the service is asked of every claim,
-//! also of one that we could tell is wrong, and all that is looked up is looked up before it is decided.
+//! also of one that we could tell is wrong, and all is looked up before anything is decided.
 //! Each that does not match counts with the look-ups that failed.
 
 use chrono::TimeDelta;

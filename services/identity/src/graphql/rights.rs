@@ -175,8 +175,8 @@ impl Erasure {
             "Your name, document and phone numbers and ways to sign in are destroyed, your \
              memberships, roles and consents end, and none of it comes back. Records that were \
              merged into yours go with it, thirty days after the merge at the earliest. Passes \
-             that are not used up cannot be shown any more: have them refunded first. Orders, payments and \
-             tickets are kept as accounting law demands, and name you no more.",
+             that are not used up cannot be shown any more: have them refunded first. Orders, \
+             payments and tickets are kept as accounting law demands, and name you no more.",
         ))
     }
 }

@@ -33,7 +33,11 @@ struct Play<'a> {
 impl Play<'_> {
     /// Plays a mutation that is done; its payload.
     async fn act(&self, by: &Caller, mutation: &str, selection: &str, input: Value) -> Value {
-        let run = self.world.mutate(by, mutation, selection, input);
+        let run = async {
+            let a = self.world.mutate(by, mutation, selection, input).await;
+            eprintln!("DBG {mutation} {a}");
+            a
+        };
         let done = self.acts.left_by(mutation, run).await;
         assert_eq!(codes(&done), [""; 0], "{mutation}: {done}");
         done

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::authorised::{Play, place};
+use crate::second_factor_life::a_week_passes;
 use crate::world::{codes, name, number, person};
 
 /// Seconds of one code of an authenticator, and until a phone may be sent another one.
@@ -52,6 +53,7 @@ impl Play {
         })
         .await;
         self.bare("renewRecoveryCodes", async || {}).await;
+        a_week_passes(self.world).await;
         self.mutation(
             "resetSecondFactor",
             async || json!({ "memberId": self.member("member") }),

@@ -114,11 +114,12 @@ async fn one_kek_follows_another_under_load() {
     };
     let reading = async {
         for member in people.iter().cycle() {
-            assert_eq!(read(ctx, vault, *member).await.unwrap(), name(1));
-            reads.fetch_add(1, Ordering::Relaxed);
             if over.load(Ordering::Relaxed) {
                 break;
             }
+            // Begun while the rotation goes on.
+            assert_eq!(read(ctx, vault, *member).await.unwrap(), name(1));
+            reads.fetch_add(1, Ordering::Relaxed);
         }
     };
     let writing = async {
@@ -134,7 +135,7 @@ async fn one_kek_follows_another_under_load() {
     // The operator and two signing keys beside the people.
     assert_eq!(done.cells, PEOPLE as u64 + 3);
     assert_eq!(done.dropped.len(), 1);
-    assert!(reads.load(Ordering::Relaxed) > 1, "nobody read meanwhile");
+    assert!(reads.load(Ordering::Relaxed) > 0, "nobody read meanwhile");
 
     let alone = process(&world, configured(NEW, &[]));
     alone.open().await.unwrap();

@@ -357,10 +357,12 @@ async fn without_its_guards_two_merges_would_wait() {
     let constraint = stopped.constraint();
     assert_eq!(constraint.as_deref(), Some("member_merge_one_open"));
     let owner = world.test.owner().await;
-    owner
-        .execute("DROP INDEX member_merge_one_open", [])
-        .await
-        .unwrap();
+    for sql in [
+        "DELETE FROM member_merge",
+        "DROP INDEX member_merge_one_open",
+    ] {
+        owner.execute(sql, []).await.unwrap();
+    }
     twice().await.unwrap();
     let waiting = "SELECT count(*) AS count FROM member_merge WHERE state = 'asked'";
     assert_eq!(world.count(waiting).await, 2);

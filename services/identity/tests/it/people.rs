@@ -240,12 +240,14 @@ async fn without_its_constraint_a_person_would_be_two() {
     let absent = async |tx: &Tx| {
         assert!(people::by_documents(tx, &[blind]).await.unwrap().is_empty());
     };
+    let (vault, ids) = (&world.identity.vault, kit::Ids::seeded(9));
     let row = |member: u128| {
         let member = uuid::Uuid::from_u128(member);
+        let (_, data_key) = vault.new_data_key(&ids, member).unwrap();
         NewPersonRow {
             person: PersonRow {
                 member,
-                data_key: vec![1],
+                data_key,
                 name: vec![1],
             },
             document: Some(NewDocumentRow {

@@ -296,10 +296,16 @@ async fn a_common_name_is_found_in_a_small_union() {
           INSERT INTO member (id, version, state, created_at)
           SELECT gen_random_uuid(), 1, 'active', now() FROM generate_series(1, $1) RETURNING id),
         kept AS (INSERT INTO person (member, data_key, name, search_version)
-          SELECT id, '\\x01', '\\x01', 1 FROM made RETURNING member),
+          SELECT id, $4, '\\x01', 1 FROM made RETURNING member),
         found AS (INSERT INTO search_term SELECT $2, member FROM kept RETURNING member)
         INSERT INTO membership (id, version, member, organisation, state, since, created_at)
         SELECT gen_random_uuid(), 1, member, $3, 'full', '2026-01-01', now() FROM found";
+    let member = uuid::Uuid::nil();
+    let made = world
+        .identity
+        .vault
+        .new_data_key(&kit::Ids::seeded(9), member);
+    let (_, data_key) = made.unwrap();
     let count = async |organisation: &str| {
         let wanted = |from, backwards| Wanted {
             organisation: organisation_of(organisation),
@@ -322,6 +328,7 @@ async fn a_common_name_is_found_in_a_small_union() {
             how_many.into(),
             term.into(),
             organisation_of(organisation).0.into(),
+            data_key.clone().into(),
         ];
         db.execute(lay, values).await.unwrap();
     };

@@ -225,8 +225,9 @@ async fn it_is_set_up_once_and_told_to_nobody() {
     assert_eq!(confirmed["recoveryCodes"].as_array().unwrap().len(), 10);
     let seen = world.run(&caller, me, json!({})).await;
     assert_eq!(seen["secondFactor"]["recoveryCodesLeft"], 10);
+    // What is confirmed is replaced by who shows it alone, and there is nothing to confirm.
     let again = confirm(&world, &caller, &code).await;
-    assert_eq!(codes(&again), ["SECOND_FACTOR_ABSENT"]);
+    assert_eq!(codes(&again), ["STEP_UP_REQUIRED"]);
 
     let kept = "SELECT count(*) AS count FROM second_factor
         WHERE position($1 IN second_factor::text) > 0";

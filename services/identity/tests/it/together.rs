@@ -117,8 +117,8 @@ impl Changing {
     }
 }
 
-/// A login that is underway when she changes her phone is waited for and ended, as where an operator
-/// changes it; she reads that her phone was changed, in both languages.
+/// A login that is underway when she changes her phone is waited for and ended, as where an
+/// operator changes it; she reads that her phone was changed, in both languages.
 #[tokio::test]
 async fn a_login_underway_ends_with_the_phone() {
     let it = Changing::new().await;
@@ -225,7 +225,8 @@ fn rows(of: MemberId, by: MemberId, union: Uuid) -> Vec<String> {
         ),
         format!(
             "INSERT INTO membership_application (id, member, organisation, asked_by, asked_at,
-               state) VALUES (gen_random_uuid(), '{of}', '{union}', '{of}', '2026-04-01', 'waiting')"
+               state)
+             VALUES (gen_random_uuid(), '{of}', '{union}', '{of}', '2026-04-01', 'waiting')"
         ),
         format!("INSERT INTO notice_preference VALUES ('{of}', 'refunded', false)"),
         format!(
@@ -281,8 +282,8 @@ async fn union_of(world: &World, member: MemberId) -> Uuid {
 
 const GONE: &str = "identity.erased_is_gone";
 
-/// Nothing of her is left in any table, whatever was under way when she was forgotten; the invariant
-/// that says so sees a row of each.
+/// Nothing of her is left in any table, whatever was under way when she was forgotten; the
+/// invariant that says so sees a row of each.
 #[tokio::test]
 async fn nothing_is_left_in_any_table() {
     let (world, member) = crate::consents::member().await;
@@ -384,11 +385,12 @@ const HASHES: [(&str, &str); 4] = [
     ("vault_kek", "id"),
 ];
 /// Names of columns that hold hashes, keys that are public, and messages.
-const UNSEALED: [&str; 14] = [
+const UNSEALED: [&str; 15] = [
     "basis",
     "blind",
     "bytes",
     "challenge",
+    "checksum",
     "hash",
     "kek",
     "key",

@@ -1,5 +1,5 @@
-//! Two records made one, beside everything else that can be under way for either: what goes over and
-//! comes back, what ends, what must be over first, and that both are forgotten together.
+//! Two records made one, beside everything else that can be under way for either: what goes over
+//! and comes back, what ends, what must be over first, and that both are forgotten together.
 
 use identity::domain::erasure::HELD_HOURS;
 use identity::domain::merge::UNDO_DAYS;
@@ -105,7 +105,8 @@ async fn link_wechat(world: &World, member: MemberId) -> String {
     subject.text().to_string()
 }
 
-/// What was verified and every way to sign in is the survivor's, opens under her key, and goes back.
+/// What was verified and every way to sign in is the survivor's, opens under her key, and goes
+/// back.
 #[tokio::test]
 async fn what_was_verified_goes_over_and_comes_back() {
     let cast = cast().await;

@@ -244,6 +244,11 @@ async fn without_its_guard_an_address_would_take_two_files() {
         expires_at: world.identity.ctx.clock.now() + chrono::TimeDelta::minutes(30),
     };
     let db = &world.identity.ctx.db;
+    let made = world
+        .identity
+        .vault
+        .new_data_key(&kit::Ids::seeded(9), roster);
+    let (_, data_key) = made.unwrap();
     let insert = async |tx: &Tx| rosters::insert_address(tx, &address).await;
     db.tx("address", insert).await.unwrap();
     let unused = "SELECT count(*)::int AS count FROM roster_address WHERE used_at IS NULL";
@@ -251,7 +256,7 @@ async fn without_its_guard_an_address_would_take_two_files() {
     let write = async |tx: &Tx, unused: i32, which: u128| {
         assert_eq!(unused, 1, "the address is good still");
         let file = vec![u8::try_from(which).unwrap()];
-        rosters::keep_file(tx, roster, vec![1], file).await?;
+        rosters::keep_file(tx, roster, data_key.clone(), file).await?;
         rosters::use_address(tx, &address.hash).await.map(|_| ())
     };
     interleaved(&world, read, write).await.unwrap();
