@@ -33,11 +33,7 @@ struct Play<'a> {
 impl Play<'_> {
     /// Plays a mutation that is done; its payload.
     async fn act(&self, by: &Caller, mutation: &str, selection: &str, input: Value) -> Value {
-        let run = async {
-            let a = self.world.mutate(by, mutation, selection, input).await;
-            eprintln!("DBG {mutation} {a}");
-            a
-        };
+        let run = self.world.mutate(by, mutation, selection, input);
         let done = self.acts.left_by(mutation, run).await;
         assert_eq!(codes(&done), [""; 0], "{mutation}: {done}");
         done
@@ -293,14 +289,14 @@ impl Play<'_> {
 
     async fn rights(&self, member: MemberId) {
         let who = self.world.as_member(member);
-        let key = json!({ "idempotencyKey": Uuid::from_u128(4) });
+        let key = json!({ "idempotencyKey": Uuid::from_u128(104) });
         let made = self.act(&who, "exportMyData", "export { id }", key).await;
         let id = made["export"]["id"].clone();
         crate::exports::answer_all(self.world, member, &id).await;
         let file = json!({ "exportId": id, "format": "JSON" });
         self.act(&who, "downloadMyData", "download { path }", file)
             .await;
-        let key = json!({ "idempotencyKey": Uuid::from_u128(5) });
+        let key = json!({ "idempotencyKey": Uuid::from_u128(105) });
         self.act(&who, "eraseMe", "", key).await;
         self.bare(&who, "recallErasure", "").await;
     }

@@ -53,7 +53,7 @@ impl Play {
         })
         .await;
         self.bare("renewRecoveryCodes", async || {}).await;
-        a_week_passes(self.world).await;
+        a_week_passes(&self.world).await;
         self.mutation(
             "resetSecondFactor",
             async || json!({ "memberId": self.member("member") }),

@@ -300,7 +300,7 @@ async fn a_common_name_is_found_in_a_small_union() {
         found AS (INSERT INTO search_term SELECT $2, member FROM kept RETURNING member)
         INSERT INTO membership (id, version, member, organisation, state, since, created_at)
         SELECT gen_random_uuid(), 1, member, $3, 'full', '2026-01-01', now() FROM found";
-    let member = uuid::Uuid::nil();
+    let member = Uuid::nil();
     let made = world
         .identity
         .vault
