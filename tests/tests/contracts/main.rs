@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what helps a test may fail it")]
 
+mod keyless;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
@@ -10,6 +12,8 @@ use async_graphql_parser::parse_schema;
 use async_graphql_parser::types::{
     BaseType, FieldDefinition, TypeDefinition, TypeKind, TypeSystemDefinition,
 };
+
+use crate::keyless::{KEYLESS, KEYLESS_AT_GATES, KEYLESS_OF_LOGINS, KEYLESS_OF_PEOPLE};
 
 /// What a pass has reserved, yesterday's and today's on, is never more than admission hears.
 const _: () = assert!(
@@ -50,88 +54,6 @@ const NAMES: [&str; 31] = [
     "withdrawRole",
     "addMemberships",
     "passProduct",
-];
-/// Mutations without a key minted by the client, and why sending one twice does nothing twice.
-const KEYLESS: [(&str, &str); 31] = [
-    (
-        "requestLoginCode",
-        "nobody is signed in; codes are counted by phone and address",
-    ),
-    ("login", "a code is good once"),
-    (
-        "refreshLogin",
-        "a refresh token is good once, and its repetition ends the login",
-    ),
-    ("logout", "a login ends once"),
-    ("withdrawLogin", "a login ends once"),
-    ("setPhone", "sets a value"),
-    ("createOrganisation", "a name is unique below its parent"),
-    ("closeOrganisation", "an organisation closes once"),
-    ("addMembership", "one open membership in each place"),
-    ("addMemberships", "as addMembership"),
-    ("endMembership", "a membership ends once"),
-    ("retainMembership", "sets a state"),
-    ("resumeMembership", "sets a state"),
-    ("correctMembership", "what differs in nothing is refused"),
-    ("closeMembershipReview", "a review closes once"),
-    (
-        "grantRole",
-        "one role of a kind of a person in an organisation",
-    ),
-    ("withdrawRole", "a role is withdrawn once"),
-    (
-        "mintDeskCredentials",
-        "signs again what is there, for ten minutes",
-    ),
-    (
-        "importRoster",
-        "a roster does nothing until it is committed, which has a key",
-    ),
-    ("correctRoster", "sets values of a row"),
-    ("downloadBadRows", "reads"),
-    ("reconcile", "compares the same day again"),
-    ("updateVenue", "sets values"),
-    ("suspendVenue", "sets a state"),
-    ("issueGateCode", "the last code alone is good"),
-    ("enrolGate", "a code is good once"),
-    ("disableGate", "sets a state"),
-    ("enableGate", "sets a state"),
-    ("openShift", "one open shift of a person"),
-    ("markNoticesRead", "a notice is read once"),
-    ("setNoticePreference", "sets a value"),
-];
-/// More of [`KEYLESS`]: of logins, second factors and roles that take two.
-const KEYLESS_OF_LOGINS: [(&str, &str); 15] = [
-    ("confirmRole", "a proposal is confirmed once"),
-    ("withdrawRoleProposal", "it is taken back once"),
-    ("changePhone", "its codes are good once"),
-    ("signOutEverywhere", "a login ends once"),
-    ("enrolSecondFactor", "replaces what was not confirmed"),
-    ("confirmSecondFactor", "a secret is confirmed once"),
-    ("verifySecondFactor", "a code is good once"),
-    ("renewRecoveryCodes", "replaces the codes before"),
-    ("removeSecondFactor", "a second factor goes once"),
-    ("resetSecondFactor", "one operator counts once"),
-    ("loginWithWechat", "WeChat takes a code once"),
-    ("beginOidcLogin", "a login that does not come back ends"),
-    ("loginWithOidc", "a state comes back once"),
-    ("linkLogin", "a ticket is good once"),
-    ("unlinkLoginMethod", "it goes once"),
-];
-/// More of [`KEYLESS`]: of people's records and rights.
-const KEYLESS_OF_PEOPLE: [(&str, &str); 6] = [
-    ("showMember", "shows, and is counted each time"),
-    ("mergeMembers", "a merge is asked for once and made once"),
-    ("splitMembers", "a merge is undone once"),
-    ("recallErasure", "a wish is taken back once"),
-    ("downloadMyData", "each address is good once"),
-    ("downloadRenderedFile", "each address is good once"),
-];
-/// More of [`KEYLESS`]: at the gate.
-const KEYLESS_AT_GATES: [(&str, &str); 3] = [
-    ("closeShift", "a shift ends once"),
-    ("lookUpPass", "reads"),
-    ("redeem", "the gate's scan id is its key, for ever"),
 ];
 /// Codes that every mutation can answer; kit makes them.
 const COMMON: [&str; 4] = [
