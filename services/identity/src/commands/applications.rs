@@ -242,6 +242,10 @@ async fn admit(tx: &Tx, it: &Application) -> Result<Uuid> {
     if let Some(leaves) = it.leaves {
         let ended = Refusal::MembershipEnded;
         let old = people::membership(tx, leaves).await?.ok_or(ended)?;
+        // Since two records were made one, or one two, it may be somebody else's.
+        if old.member != it.member {
+            return Err(ended.into());
+        }
         let today = shanghai_date(tx.now());
         let old = old.end(End::Left, today, today)?;
         people::save_membership(tx, &old).await?;

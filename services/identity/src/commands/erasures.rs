@@ -64,21 +64,29 @@ pub async fn erase_me(
             let before = store::load(tx, member.id).await?;
             let is_open = before.as_ref().is_some_and(Erasure::is_open);
             // A code is locked before its person, as by who signs in.
-            if !is_open && let Err(why) = prove(tx, &identity.vault, (caller, member), code).await?
-            {
+            let proven = !is_open;
+            if proven && let Err(why) = prove(tx, &identity.vault, (caller, member), code).await? {
                 return Ok(Err(why));
             }
-            ask(tx, member, key).await.map(Ok)
+            ask(tx, (caller, member), (key, proven)).await.map(Ok)
         })
         .await;
     settled(result)
 }
 
-async fn ask(tx: &Tx, member: access::Member, key: Uuid) -> Result<Erasure> {
+async fn ask(
+    tx: &Tx,
+    (caller, member): (&Caller, access::Member),
+    (key, proven): (Uuid, bool),
+) -> Result<Erasure> {
     store::lock_person(tx, member.id)
         .await?
         .ok_or(Refusal::MemberNotFound)?;
     let before = store::lock(tx, member.id).await?;
+    // Taken back since it was looked at: this is a new wish.
+    if !proven && !before.as_ref().is_some_and(Erasure::is_open) {
+        access::stepped_up(tx, caller)?;
+    }
     let request = Request {
         caller: member.id.0,
         key,

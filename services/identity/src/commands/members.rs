@@ -20,7 +20,7 @@ use crate::store::logins::Reason;
 use crate::store::memberships;
 use crate::store::organisations::{self, Lock};
 use crate::store::people as store;
-use crate::store::{login_methods, phone_changes};
+use crate::store::{login_methods, phone_changes, roles};
 use crate::vault::Vault;
 
 /// Ends a membership on a Shanghai date; the roles that the person holds in that organisation end
@@ -79,7 +79,8 @@ pub(crate) async fn own_membership(
 ///
 /// # Errors
 /// Operators only, their second factor shown; refused when there is no such person, or the phone is
-/// another's, and while audit rows wait for their seal.
+/// another's, and while audit rows wait for their seal. Forbidden for who holds a role: one
+/// operator alone could become another one, so her roles are withdrawn before and granted anew.
 pub async fn set_phone(
     ctx: &Ctx,
     vault: &Vault,
@@ -99,6 +100,9 @@ pub async fn set_phone(
             let row = store::active(tx, member)
                 .await?
                 .ok_or(Refusal::MemberNotFound)?;
+            if roles::holds_any(tx, member).await? {
+                return Err(Error::Forbidden("the phone of who holds a role"));
+            }
             let key = vault.data_key(member.0, &row.data_key)?;
             login_methods::remove_each(tx, member).await?;
             let sealed = seal_phone(tx, vault, &key, member.0, &phone)?;

@@ -19,7 +19,8 @@ use crate::error::Refusal;
 use crate::store::erasures::{self, Waiting};
 use crate::store::merges::{self as store, MergeRow};
 use crate::store::{
-    applications, exports, phone_changes, role_proposals, second_factors, verifications,
+    applications, exports, login_methods, phone_changes, role_proposals, second_factors,
+    verifications,
 };
 
 /// Whether nothing is under way that knows the two by the ids they have. Whoever calls has locked
@@ -80,7 +81,9 @@ async fn cancel(tx: &Tx, timer: &str, ids: &[Uuid]) -> Result<()> {
     Ok(())
 }
 
-/// Gives what was verified back with a split. A copy that the survivor has asked for since names
+/// Gives what was verified back with a split. Whoever signed in meanwhile may have been the other
+/// person: what the survivor has signed in with since then is gone, and a second factor of since
+/// then too. A copy that the survivor has asked for since names
 /// both records, one of which may be another person's: it is gone.
 ///
 /// # Errors
@@ -92,8 +95,13 @@ pub(super) async fn part(tx: &Tx, merge: &MergeRow) -> Result<()> {
         return Err(Refusal::ErasureWaits.into());
     }
     store::return_verified(tx, merge.id).await?;
+    phone_changes::remove(tx, survivor).await?;
     let copies = match merge.done_at {
-        Some(done_at) => exports::remove_since(tx, survivor, done_at).await?,
+        Some(done_at) => {
+            login_methods::remove_since(tx, survivor, done_at).await?;
+            second_factors::remove_since(tx, survivor, done_at).await?;
+            exports::remove_since(tx, survivor, done_at).await?
+        }
         None => Vec::new(),
     };
     cancel(tx, due::EXPORT, &copies).await

@@ -28,7 +28,7 @@ use crate::store::logins::Reason;
 use crate::store::merges::{self as store, MergeRow, Moved, Place, SealedRow};
 use crate::store::organisations::{self, Lock};
 use crate::store::people::{self, PersonRow};
-use crate::store::search;
+use crate::store::{role_proposals, search};
 use crate::vault::{Cell, SealingKey, Vault};
 
 /// Asks for a merge, or, as the second operator, does it. Both name the person's document, which
@@ -58,7 +58,13 @@ pub async fn merge_members(
                 Records::Two(versions) => versions,
             };
             let asked = store::open(tx, pair.merged).await?;
-            let step = domain::ask(pair, by.id, asked.as_ref().map(asked_of), tx.now())?;
+            // Who is no operator any more is not the first of two.
+            let counts = match &asked {
+                Some(it) => role_proposals::may_propose(tx, MemberId(it.asked_by)).await?,
+                None => false,
+            };
+            let first = asked.as_ref().filter(|_| counts).map(asked_of);
+            let step = domain::ask(pair, by.id, first, tx.now())?;
             let Some(records) = verified(tx, vault, pair, document).await? else {
                 failures.count(tx).await?;
                 tx.audit(by.audit("merge_not_matched", pair.survivor));

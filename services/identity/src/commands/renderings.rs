@@ -115,6 +115,10 @@ pub async fn file(identity: &Identity, token: &str, language: Language) -> Resul
             };
             let title = it.title.clone();
             let (fetched, content) = it.fetch(tx.now()).ok_or(Error::NotFound)?;
+            let people: Vec<Uuid> = content.rows.iter().map(|row| row.member).collect();
+            if store::has_strangers(tx, it.organisation, &people).await? {
+                return Err(Error::NotFound);
+            }
             store::save(tx, &fetched).await?;
             tx.emit(publish::rendering(&fetched));
             let lines = lines(tx, &identity.vault, &content).await?;

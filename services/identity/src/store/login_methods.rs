@@ -116,6 +116,16 @@ pub async fn remove_each(tx: &Tx, member: MemberId) -> Result<()> {
     Ok(())
 }
 
+/// Takes what a person signs in with away that came after this time.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remove_since(tx: &Tx, member: MemberId, since: DateTime<Utc>) -> Result<()> {
+    let sql = "DELETE FROM login_method WHERE member = $1 AND created_at > $2";
+    tx.execute(sql, [member.0.into(), since.into()]).await?;
+    Ok(())
+}
+
 /// Takes a person's phone away.
 ///
 /// # Errors

@@ -228,11 +228,14 @@ pub async fn has_strangers(
 ) -> Result<bool> {
     found(
         tx,
-        "SELECT EXISTS (SELECT 1 FROM UNNEST($2::uuid[]) AS t (m)
+        "SELECT EXISTS (SELECT 1 FROM UNNEST($2::uuid[]) AS u (id)
+           LEFT JOIN member k ON k.id = u.id
+           CROSS JOIN LATERAL (SELECT COALESCE(k.merged_into, u.id) AS m) AS t
            WHERE NOT EXISTS (SELECT 1 FROM membership s JOIN organisation o
                ON o.id = s.organisation WHERE s.member = t.m AND $1 = ANY (o.path))
              AND NOT EXISTS (SELECT 1 FROM roster r JOIN roster_row w ON w.roster = r.id
-               WHERE r.organisation = $1 AND r.state = 'committed' AND w.member = t.m)) AS found",
+               WHERE r.organisation = $1 AND r.state = 'committed' AND w.member IN (t.m, u.id)))
+           AS found",
         [organisation.0.into(), members.to_vec().into()],
     )
     .await

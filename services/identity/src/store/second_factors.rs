@@ -144,6 +144,21 @@ pub async fn save_step(tx: &Tx, id: Uuid, last_step: i64) -> Result<()> {
     Ok(())
 }
 
+/// Forgets the factor that a person set up after this time, and with it her recovery codes.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remove_since(tx: &Tx, member: MemberId, since: DateTime<Utc>) -> Result<()> {
+    tx.execute(
+        "WITH gone AS (DELETE FROM second_factor WHERE member = $1 AND created_at > $2
+           RETURNING id)
+         DELETE FROM recovery_code WHERE member = $1 AND EXISTS (SELECT 1 FROM gone)",
+        [member.0.into(), since.into()],
+    )
+    .await?;
+    Ok(())
+}
+
 /// Forgets all factors and recovery codes of a person.
 ///
 /// # Errors

@@ -10,6 +10,7 @@ use kit::graphql::{GlobalId, Language};
 use kit::types::MemberId;
 use serde_json::{Value, json};
 
+use crate::erasures::erase;
 use crate::second_factor::{Holder, confirm, enrol, holder, keeps_its_promises, show};
 use crate::second_factor_life::{a_week_passes, reset, second_operator};
 use crate::world::{World, codes, name, number_of_phone, phone};
@@ -224,4 +225,27 @@ async fn she_is_told_what_becomes_of_her_factor() {
             assert_eq!(one["aboutId"], json!(about));
         }
     }
+}
+
+/// One operator alone does not become another one by a phone of his for her.
+#[tokio::test]
+async fn who_holds_a_role_gets_no_phone_by_one_operator() {
+    let world = World::new().await;
+    let second = accomplice(&world).await;
+    let member = GlobalId::of_uuid("Member", second.0).to_string();
+    let input = json!({ "memberId": member, "phone": "13600000000" });
+    let operator = world.as_operator();
+    let refused = world.mutate(&operator, "setPhone", "memberId", input).await;
+    assert_eq!(codes(&refused), ["FORBIDDEN"]);
+    let done = "SELECT count(*) AS count FROM audit WHERE act = 'set_phone'";
+    assert_eq!(world.count(done).await, 0);
+}
+
+/// Who has a second factor shows it to be forgotten: a code by SMS is not even looked at.
+#[tokio::test]
+async fn a_code_by_sms_erases_nobody_who_has_a_factor() {
+    let world = World::new().await;
+    let (_, holder) = person_with_factor(&world).await;
+    let refused = erase(&world, &holder.plain(), Some("123456"), 5).await;
+    assert_eq!(codes(&refused), ["STEP_UP_REQUIRED"]);
 }

@@ -84,8 +84,8 @@ async fn wechat_of(world: &World, member: MemberId) -> Vec<String> {
     rows.await.unwrap().iter().map(open).collect()
 }
 
-async fn link_wechat(world: &World, member: MemberId) -> String {
-    let subject = Subject::new(Kind::Wechat, "wx50", "one").unwrap();
+async fn link_wechat(world: &World, member: MemberId, openid: &str) -> String {
+    let subject = Subject::new(Kind::Wechat, "wx50", openid).unwrap();
     let vault = &world.identity.vault;
     let linked = world.identity.ctx.db.tx("link", async |tx| {
         let person = people::active(tx, member).await?.unwrap();
@@ -112,7 +112,7 @@ async fn what_was_verified_goes_over_and_comes_back() {
     let cast = cast().await;
     let world = &cast.world;
     verify_merged(&cast).await;
-    let openid = link_wechat(world, cast.merged).await;
+    let openid = link_wechat(world, cast.merged, "one").await;
     cast.merge().await;
     let hers = ["network identity", "verification matched"];
     assert_eq!(verified(world, cast.survivor).await, hers);
@@ -128,9 +128,13 @@ async fn what_was_verified_goes_over_and_comes_back() {
     );
     assert_eq!(wechat_of(world, cast.merged).await, [""; 0]);
     cast.assert_invariants().await;
+    // What is linked from now on may be either's.
+    world.advance(1);
+    let _ = link_wechat(world, cast.survivor, "two").await;
     let split = cast.split(&world.as_operator()).await;
     assert_eq!(codes(&split), [""; 0], "{split}");
     assert_eq!(verified(world, cast.survivor).await, [""; 0]);
+    assert_eq!(wechat_of(world, cast.survivor).await, [""; 0]);
     assert_eq!(
         verified(world, cast.merged).await,
         [
