@@ -136,8 +136,8 @@ fn tell(tx: &Tx, consent: &Consent, entitlements: &[EntitlementId]) {
 }
 
 /// Takes back all that a person still consents to, since she is being forgotten, or since her
-/// record is merged into another one: what she agreed to as one does not hold for the other, and as the
-/// first she cannot take it back any more. It stays on record as withdrawn by this login.
+/// record is merged into another one: what she agreed to as one does not hold for the other, and
+/// as the first she cannot take it back any more. It stays on record as withdrawn by this login.
 ///
 /// # Errors
 /// When the database fails.
