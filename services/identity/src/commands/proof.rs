@@ -15,8 +15,7 @@ use crate::vault::Vault;
 
 /// Whether `code` is the one that her phone was sent, which is used up by that; without a code, or
 /// where she has a second factor, whether she has just shown that. Who calls commits a refusal
-/// too: a wrong guess is
-/// counted.
+/// too: a wrong guess is counted.
 ///
 /// # Errors
 /// `STEP_UP_REQUIRED` where no second factor was shown.

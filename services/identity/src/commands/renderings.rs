@@ -113,10 +113,10 @@ pub async fn file(identity: &Identity, token: &str, language: Language) -> Resul
                 Err(Error::Refused(_) | Error::Unauthenticated(_)) => return Err(Error::NotFound),
                 other => other?,
             };
-            let title = it.title.clone();
+            let (title, organisation) = (it.title.clone(), it.organisation);
             let (fetched, content) = it.fetch(tx.now()).ok_or(Error::NotFound)?;
             let people: Vec<Uuid> = content.rows.iter().map(|row| row.member).collect();
-            if store::has_strangers(tx, it.organisation, &people).await? {
+            if store::has_strangers(tx, organisation, &people).await? {
                 return Err(Error::NotFound);
             }
             store::save(tx, &fetched).await?;
