@@ -100,11 +100,7 @@ async fn page_of_venues(ctx: &Ctx, filter: &VenueFilter, page: &Page) -> Result<
         Some(cursor) => venue_cursor(cursor)?,
     };
     let (least, most) = filter.division.map_or((0, 999_999), codes_below);
-    let (compare, order) = if page.backwards {
-        ("<", "DESC")
-    } else {
-        (">", "ASC")
-    };
+    let (order, compare) = page.oldest_first();
     let distance = "CASE WHEN $1 THEN round(12742017.6 * asin(LEAST(1, sqrt(
         power(sin(radians(latitude_e7 / 1e7 - $2) / 2), 2)
         + cos(radians($2)) * cos(radians(latitude_e7 / 1e7))
@@ -308,11 +304,7 @@ async fn by_time<R: FromQueryResult>(
         None => (Some(DateTime::<Utc>::UNIX_EPOCH), Uuid::nil()),
         Some(cursor) => cursor.to_at().map(|(at, id)| (Some(at), id))?,
     };
-    let (compare, order) = if page.backwards {
-        ("<", "DESC")
-    } else {
-        (">", "ASC")
-    };
+    let (order, compare) = page.oldest_first();
     let sql = format!(
         "{listed} WHERE r.venue = $1 AND (r.at, r.id) {compare} ($2, $3)
          ORDER BY r.at {order}, r.id {order} LIMIT $4"

@@ -105,11 +105,7 @@ pub async fn orders(
             Err(error) => return Err(error),
         }
     }
-    let (sign, direction) = if page.backwards {
-        (">", "ASC")
-    } else {
-        ("<", "DESC")
-    };
+    let (direction, sign) = page.newest_first();
     let sql = format!(
         "{PERSONS} SELECT {ORDER} FROM orders o JOIN person p ON o.member = p.id
          WHERE ($2::timestamptz IS NULL OR (o.created_at, o.id) {sign} ($2, $3))
@@ -278,11 +274,7 @@ pub async fn reconciliations(
             Some(date.parse::<NaiveDate>().map_err(|_| foreign_cursor())?)
         }
     };
-    let (sign, direction) = if page.backwards {
-        (">", "ASC")
-    } else {
-        ("<", "DESC")
-    };
+    let (direction, sign) = page.newest_first();
     let sql = format!(
         "SELECT {RECONCILIATION} FROM reconciliation
          WHERE ($1::date IS NULL OR date {sign} $1) ORDER BY date {direction} LIMIT $2"
@@ -322,11 +314,7 @@ pub async fn discrepancies(tx: &Tx, caller: &Caller, page: &Page) -> Result<Vec<
         .as_ref()
         .map(kit::graphql::Cursor::to_at::<Uuid>)
         .transpose()?;
-    let (sign, direction) = if page.backwards {
-        (">", "ASC")
-    } else {
-        ("<", "DESC")
-    };
+    let (direction, sign) = page.newest_first();
     let sql = format!(
         "SELECT {DISCREPANCY} FROM discrepancy
          WHERE state = 'open' AND ($1::timestamptz IS NULL OR (found_at, id) {sign} ($1, $2))

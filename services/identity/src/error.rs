@@ -416,6 +416,17 @@ impl From<Refusal> for kit::Error {
     }
 }
 
+/// The refusal that an idempotency record holds.
+///
+/// # Errors
+/// Always: the refusal itself, or that the record names none of ours.
+pub(crate) fn recorded<T>(code: &str) -> kit::Result<T> {
+    Err(Refusal::from_code(code).map_or_else(
+        || kit::Error::internal("a refusal of no known code"),
+        kit::Error::from,
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -266,11 +266,7 @@ pub async fn organisations(
             access::member(tx, caller).await.map(|_| ())
         })
         .await?;
-    let (order, compare) = if page.backwards {
-        ("DESC", "<")
-    } else {
-        ("ASC", ">")
-    };
+    let (order, compare) = page.oldest_first();
     let (at, id) = start(page)?;
     let sql = format!(
         "SELECT {COLUMNS} FROM organisation
@@ -338,11 +334,7 @@ fn listed(
     id: Uuid,
     page: &Page,
 ) -> Result<(String, [sea_orm::Value; 4])> {
-    let (order, compare) = if page.backwards {
-        ("ASC", ">")
-    } else {
-        ("DESC", "<")
-    };
+    let (order, compare) = page.newest_first();
     let (at, after) = start(page)?;
     let sql = format!(
         "SELECT {columns} FROM {table}

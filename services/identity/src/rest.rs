@@ -6,7 +6,7 @@ pub mod renderings;
 pub mod rosters;
 
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -30,6 +30,19 @@ pub fn routes(identity: &Identity) -> Router {
     Router::new()
         .route(JWKS_PATH, get(jwks))
         .with_state(identity.clone())
+}
+
+/// A file with personal data, to be kept by whoever asked for it and by nothing on its way.
+fn attachment(kind: &'static str, name: &str, bytes: Vec<u8>) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, kind.to_owned()),
+        (
+            header::CONTENT_DISPOSITION,
+            format!("attachment; filename=\"{name}\""),
+        ),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+    ];
+    (headers, bytes).into_response()
 }
 
 async fn jwks(State(identity): State<Identity>, headers: HeaderMap) -> Response {

@@ -16,7 +16,7 @@ use super::roles::leave_office;
 use crate::domain::application::{Application, Decision, State, WAITING_MAX, must_have_members};
 use crate::domain::membership::End;
 use crate::due::APPLICATION;
-use crate::error::Refusal;
+use crate::error::{self, Refusal};
 use crate::publish;
 use crate::store::organisations::{self, Lock};
 use crate::store::{applications as store, consents, memberships, people};
@@ -33,9 +33,7 @@ async fn first(tx: &Tx, caller: MemberId, key: Uuid, hash: [u8; 32]) -> Result<O
         Once::Done(id) => Uuid::from_slice(&id)
             .map(Some)
             .map_err(|_| Error::internal("the outcome of an application is no id")),
-        Once::Refused(code) => Err(Refusal::from_code(&code)
-            .ok_or_else(|| Error::internal("a refusal of no known code"))?
-            .into()),
+        Once::Refused(code) => error::recorded(&code),
     }
 }
 

@@ -12,7 +12,7 @@ use kit::{Ctx, Error, Result, Tx};
 use uuid::Uuid;
 
 use crate::domain::consent::{self, Consent, Text};
-use crate::error::Refusal;
+use crate::error::{self, Refusal};
 use crate::publish;
 use crate::store::consents as store;
 use crate::store::people;
@@ -74,9 +74,7 @@ pub async fn say(ctx: &Ctx, caller: &Caller, said: Said) -> Result<MemberId> {
                 Once::First => {}
                 Once::Done(_) => return Ok(member.id),
                 Once::Refused(code) => {
-                    return Err(Refusal::from_code(&code)
-                        .ok_or_else(|| Error::internal("a refusal of no known code"))?
-                        .into());
+                    return error::recorded(&code);
                 }
             }
             let texts = store::texts(tx).await?;

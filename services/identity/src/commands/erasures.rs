@@ -37,7 +37,7 @@ use crate::domain::merge::UNDO_DAYS;
 use crate::domain::notice::Notice;
 use crate::domain::organisation::root_id;
 use crate::domain::role::{Of, Role};
-use crate::error::Refusal;
+use crate::error::{self, Refusal};
 use crate::publish::{self, MemberState};
 use crate::store::erasures::{self as store, Answer, RecordRow, Waiting};
 use crate::store::logins::{self, Reason};
@@ -96,9 +96,7 @@ async fn ask(
         Once::First => {}
         Once::Done(_) => return Ok(before.ok_or(Refusal::ErasureNotFound)?),
         Once::Refused(code) => {
-            return Err(Refusal::from_code(&code)
-                .ok_or_else(|| Error::internal("a refusal of no known code"))?
-                .into());
+            return error::recorded(&code);
         }
     }
     let right = store::right(tx, "erasure").await?;

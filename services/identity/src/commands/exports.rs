@@ -24,7 +24,7 @@ use crate::domain::erasure::SERVICES;
 use crate::domain::export::{ANSWER_SECONDS, EXPORTS_PER_DAY_MAX, Export, Format, State};
 use crate::domain::identifier::DocumentKind;
 use crate::domain::notice::Notice;
-use crate::error::Refusal;
+use crate::error::{self, Refusal};
 use crate::export_file::{self, Section};
 use crate::store::erasures;
 use crate::store::exports::{self as store, Address, Part};
@@ -61,9 +61,7 @@ pub async fn export_my_data(
                 Once::First => {}
                 Once::Done(id) => return recorded(tx, &id).await,
                 Once::Refused(code) => {
-                    return Err(Refusal::from_code(&code)
-                        .ok_or_else(|| Error::internal("a refusal of no known code"))?
-                        .into());
+                    return error::recorded(&code);
                 }
             }
             let newest = store::newest(tx, member.id).await?;

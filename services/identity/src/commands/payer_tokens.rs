@@ -11,7 +11,7 @@ use kit::{Error, Result, Tx};
 use uuid::Uuid;
 
 use crate::domain::subject::{Kind, Subject};
-use crate::error::Refusal;
+use crate::error::{self, Refusal};
 use crate::store::limits;
 use crate::store::login_methods as store;
 use crate::vault::Cell;
@@ -102,9 +102,7 @@ async fn first(tx: &Tx, member: Member, key: Uuid) -> Result<(Uuid, DateTime<Utc
         Once::First => {}
         Once::Done(outcome) => return read(&outcome),
         Once::Refused(code) => {
-            return Err(Refusal::from_code(&code)
-                .ok_or_else(|| Error::internal("a refusal of no known code"))?
-                .into());
+            return error::recorded(&code);
         }
     }
     let scopes = ("payer_token_hour", "payer_token_day");

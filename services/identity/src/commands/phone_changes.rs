@@ -26,7 +26,7 @@ use crate::domain::code::{self, CODE_SECONDS, Guess};
 use crate::domain::erasure::Erasure;
 use crate::domain::identifier::Phone;
 use crate::domain::notice::Notice;
-use crate::error::Refusal;
+use crate::error::{self, Refusal};
 use crate::store::consents::lock_member;
 use crate::store::limits::Counter;
 use crate::store::logins::{self as codes, CodeRow, Reason};
@@ -71,9 +71,7 @@ pub async fn request_phone_change(
                 Once::First => {}
                 Once::Done(outcome) => return expiry(&outcome),
                 Once::Refused(code) => {
-                    return Err(Refusal::from_code(&code)
-                        .ok_or_else(|| Error::internal("a refusal of no known code"))?
-                        .into());
+                    return error::recorded(&code);
                 }
             }
             if old.as_str() == new.as_str() {

@@ -21,7 +21,7 @@ use super::rosters::{data_key, own_roster};
 use crate::domain::membership::{End, Membership};
 use crate::domain::notice::Notice;
 use crate::domain::roster::{Bad, Change, Purpose, Roster, State};
-use crate::error::Refusal;
+use crate::error::{self, Refusal};
 use crate::store::notices::NewNotice;
 use crate::store::organisations::{self, Lock};
 use crate::store::roster_people;
@@ -83,9 +83,7 @@ async fn decide(tx: &Tx, vault: &Vault, caller: &Caller, commit: Commit) -> Resu
         Once::First => {}
         Once::Done(_) => return Ok(kept.roster),
         Once::Refused(code) => {
-            return Err(Refusal::from_code(&code)
-                .ok_or_else(|| Error::internal("a refusal of no known code"))?
-                .into());
+            return error::recorded(&code);
         }
     }
     if matches!(kept.roster.state, State::Committed { .. }) {

@@ -20,7 +20,7 @@ use crate::domain::verification::{
     Answer, Claim, Facts, Holder, VERIFICATION_HOURS_MAX, VERIFICATIONS_PER_DAY_MAX, Verdict,
     verdict,
 };
-use crate::error::Refusal;
+use crate::error::{self, Refusal};
 use crate::store::limits::Counter;
 use crate::store::people::{self, Blind, NewDocumentRow, PersonRow};
 use crate::store::verifications::{self as store, AskedRow, NewVerification, VerificationRow};
@@ -84,9 +84,7 @@ async fn begin(
             return Uuid::from_slice(&id).map_err(|_| Error::internal("a verification's id"));
         }
         Once::Refused(code) => {
-            return Err(Refusal::from_code(&code)
-                .ok_or_else(|| Error::internal("a refusal of no known code"))?
-                .into());
+            return error::recorded(&code);
         }
     }
     if store::waits(tx, member.id).await? {

@@ -29,11 +29,7 @@ pub async fn own(ctx: &Ctx, caller: &Caller, page: &Page) -> Result<Vec<Applicat
             access::member(tx, caller).await.map(|it| it.id)
         })
         .await?;
-    let (order, compare) = if page.backwards {
-        ("ASC", ">")
-    } else {
-        ("DESC", "<")
-    };
+    let (order, compare) = page.newest_first();
     let (at, id) = start(page)?;
     let sql = format!(
         "SELECT {COLUMNS} FROM membership_application
@@ -61,11 +57,7 @@ pub async fn waiting(
                 .map(|_| ())
         })
         .await?;
-    let (order, compare) = if page.backwards {
-        ("DESC", "<")
-    } else {
-        ("ASC", ">")
-    };
+    let (order, compare) = page.oldest_first();
     let (at, id) = start(page)?;
     let sql = format!(
         "SELECT {COLUMNS} FROM membership_application

@@ -31,11 +31,7 @@ pub async fn open_reviews(ctx: &Ctx, caller: &Caller, page: &Page) -> Result<Vec
             access::member(tx, caller).await.map(|it| it.id)
         })
         .await?;
-    let (order, compare) = if page.backwards {
-        ("DESC", "<")
-    } else {
-        ("ASC", ">")
-    };
+    let (order, compare) = page.oldest_first();
     let (at, id) = start(page)?;
     let sql = format!(
         "SELECT {COLUMNS} FROM membership_review q

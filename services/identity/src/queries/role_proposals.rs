@@ -36,11 +36,7 @@ pub async fn open_proposals(ctx: &Ctx, caller: &Caller, page: &Page) -> Result<V
     if !operates {
         return Ok(Vec::new());
     }
-    let (order, compare) = if page.backwards {
-        ("DESC", "<")
-    } else {
-        ("ASC", ">")
-    };
+    let (order, compare) = page.oldest_first();
     let (at, id) = start(page)?;
     let sql = format!(
         "SELECT {COLUMNS} FROM role_proposal

@@ -111,11 +111,7 @@ pub async fn difference(
             if !matches!(kept.roster.state, State::Ready | State::Committed { .. }) {
                 return Ok(Vec::new());
             }
-            let (order, compare) = if page.backwards {
-                ("DESC", "<")
-            } else {
-                ("ASC", ">")
-            };
+            let (order, compare) = page.oldest_first();
             let sql = format!(
                 "SELECT {} FROM roster_row WHERE roster = $1 AND ($2 = '' OR change = $2)
                    AND ($3 < 0 OR place {compare} $3) ORDER BY place {order} LIMIT $4",

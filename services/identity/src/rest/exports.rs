@@ -3,7 +3,7 @@
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use kit::graphql::Language;
@@ -49,13 +49,5 @@ fn answer(language: Language, file: Result<(Format, Vec<u8>)>) -> Response {
         Format::Json => ("application/json", "my-data.json"),
         Format::Xlsx => (super::rosters::XLSX, "my-data.xlsx"),
     };
-    let headers = [
-        (header::CONTENT_TYPE, kind.to_owned()),
-        (
-            header::CONTENT_DISPOSITION,
-            format!("attachment; filename=\"{name}\""),
-        ),
-        (header::CACHE_CONTROL, "no-store".to_owned()),
-    ];
-    (headers, bytes).into_response()
+    super::attachment(kind, name, bytes)
 }

@@ -3,7 +3,7 @@
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use kit::Error;
@@ -36,17 +36,8 @@ async fn download(
     } else {
         renderings::file(&identity, &token, language).await
     };
-    let bytes = match file {
-        Ok(bytes) => bytes,
-        Err(error) => return ApiError::new(&error, language).into_response(),
-    };
-    let headers = [
-        (header::CONTENT_TYPE, super::rosters::XLSX),
-        (
-            header::CONTENT_DISPOSITION,
-            "attachment; filename=\"receipts.xlsx\"",
-        ),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    (headers, bytes).into_response()
+    match file {
+        Ok(bytes) => super::attachment(super::rosters::XLSX, "receipts.xlsx", bytes),
+        Err(error) => ApiError::new(&error, language).into_response(),
+    }
 }

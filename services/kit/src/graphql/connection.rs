@@ -150,6 +150,25 @@ impl Page {
         self.rows + 1
     }
 
+    /// How to read a list that begins with its oldest row: what to put behind `ORDER BY`, and how
+    /// a row compares with the one to go on from.
+    pub const fn oldest_first(&self) -> (&'static str, &'static str) {
+        if self.backwards {
+            ("DESC", "<")
+        } else {
+            ("ASC", ">")
+        }
+    }
+
+    /// As [`Page::oldest_first`], for a list that begins with its newest row.
+    pub const fn newest_first(&self) -> (&'static str, &'static str) {
+        if self.backwards {
+            ("ASC", ">")
+        } else {
+            ("DESC", "<")
+        }
+    }
+
     /// Makes the page of the rows read with [`Page::limit`], in the order they were read:
     /// reversed when going backwards.
     pub fn connection<R, T: OutputType>(

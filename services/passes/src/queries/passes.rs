@@ -39,11 +39,7 @@ impl Passes {
     ) -> Result<Vec<Pass>> {
         let from = page.from.as_ref().map(Cursor::to_at::<i64>).transpose()?;
         let (at, id) = from.map_or((None, None), |(at, id)| (Some(at), Some(id)));
-        let (order, sign) = if page.backwards {
-            ("ASC", ">")
-        } else {
-            ("DESC", "<")
-        };
+        let (order, sign) = page.newest_first();
         let sql = format!(
             "SELECT {COLUMNS} FROM pass p
              LEFT JOIN refund r ON r.pass = p.id AND r.ordinal = p.refund

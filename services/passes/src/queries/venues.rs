@@ -64,11 +64,7 @@ impl Passes {
     pub async fn uses(&self, pass: &Pass, page: &Page) -> Result<Vec<UseView>> {
         let from = page.from.as_ref().map(Cursor::to_at::<Uuid>).transpose()?;
         let (at, id) = from.map_or((None, None), |(at, id)| (Some(at), Some(id)));
-        let (order, sign) = if page.backwards {
-            ("ASC", ">")
-        } else {
-            ("DESC", "<")
-        };
+        let (order, sign) = page.newest_first();
         let sql = format!(
             "SELECT id, venue, entry, at, date, persons, voided FROM replica_use
              WHERE pass = $1 AND ($2::timestamptz IS NULL OR (at, id) {sign} ($2, $3::uuid))
@@ -188,11 +184,7 @@ impl Passes {
             id.parse::<Uuid>().map_err(|_| foreign_cursor())
         });
         let from = from.transpose()?;
-        let (order, sign) = if page.backwards {
-            ("DESC", "<")
-        } else {
-            ("ASC", ">")
-        };
+        let (order, sign) = page.oldest_first();
         let (every, ids, tags) = match &terms.rules.venues {
             credential::rules::Venues::All => (true, Vec::new(), Vec::new()),
             credential::rules::Venues::Listed { ids, tags } => (
