@@ -66,6 +66,12 @@ async fn disk(folder: &Path) -> Finding {
             ),
         );
     };
+    judged(subject, free)
+}
+
+/// What `free` bytes mean for whoever keeps the folder.
+fn judged(subject: String, free: u64) -> Finding {
+    let check = "machine.disk";
     let mib = free / 1024 / 1024;
     let found = Text::new(format!("剩余 {mib} MiB"), format!("{mib} MiB free"));
     let to_do = Text::new(
@@ -156,6 +162,7 @@ async fn closed(config: &Config, service: &str, http: &reqwest::Client) -> Optio
 
 #[cfg(test)]
 mod tests {
+    use super::super::Severity;
     use super::*;
 
     #[test]
@@ -165,5 +172,14 @@ mod tests {
         assert_eq!(free_bytes(output), Some(600 * 1024));
         assert_eq!(free_bytes(""), None);
         assert_eq!(free_bytes("df: /x: No such file or directory"), None);
+    }
+
+    #[test]
+    fn little_space_is_a_warning_and_none_a_failure() {
+        let severity = |free| judged(String::new(), free).severity;
+        assert_eq!(severity(FREE_BYTES_WARN), Severity::Ok);
+        assert_eq!(severity(FREE_BYTES_WARN - 1), Severity::Warn);
+        assert_eq!(severity(FREE_BYTES_FAIL), Severity::Warn);
+        assert_eq!(severity(FREE_BYTES_FAIL - 1), Severity::Fail);
     }
 }
