@@ -305,8 +305,8 @@ refusals! {
         "该档案没有合并，或已经拆分。"
         "This record was not merged, or is split again.";
     UndoOver "UNDO_OVER" "mergedId"
-        "合并已超过三十天，不能撤销。"
-        "The merge was more than thirty days ago and stays.";
+        "合并已超过十天，不能撤销。"
+        "The merge was more than ten days ago and stays.";
     MergeWaits "MERGE_WAITS" ""
         "您的档案正待合并，请在一天后再更换手机号。"
         "Your record waits to be merged; please change your phone in a day.";

@@ -33,7 +33,7 @@ use super::roles::leave_office;
 use super::{notices, settled};
 use crate::domain::erasure::{ANSWER_SECONDS, Erasure, HELD_HOURS, HoldKind, SERVICES, State};
 use crate::domain::membership::End;
-use crate::domain::merge::UNDO_DAYS;
+use crate::domain::merge::undoable_since;
 use crate::domain::notice::Notice;
 use crate::domain::organisation::root_id;
 use crate::domain::role::{Of, Role};
@@ -101,6 +101,7 @@ async fn ask(
     }
     let right = store::right(tx, "erasure").await?;
     let version = before.as_ref().map_or(0, |it| it.version);
+    let before = (before, store::floor(tx, member.id).await?);
     let it = Erasure::ask(before, (member.id, member.login), right, tx.now());
     if it.version > version {
         store::save(tx, &it).await?;
@@ -123,6 +124,10 @@ pub async fn recall(ctx: &Ctx, caller: &Caller) -> Result<Erasure> {
     ctx.db
         .tx("recall_erasure", async |tx| {
             let member = access::member(tx, caller).await?;
+            // The person first: what is said of her now names the ids that she has now.
+            store::lock_person(tx, member.id)
+                .await?
+                .ok_or(Refusal::ErasureNotFound)?;
             let before = store::lock(tx, member.id).await?;
             let before = before.ok_or(Refusal::ErasureNotFound)?;
             let version = before.version;
@@ -297,8 +302,7 @@ async fn put_own_answer(tx: &Tx, union: Union, it: &Erasure) -> Result<()> {
     )
     .await?;
     let is_last = operates.is_some() && roles::operators(tx).await? <= 1;
-    let undoable = tx.now() - TimeDelta::days(UNDO_DAYS);
-    let merges = merges::done_since(tx, it.member, undoable).await?;
+    let merges = merges::done_since(tx, it.member, undoable_since(tx.now())).await?;
     let kept_by = [
         (HoldKind::LastOperator, i64::from(is_last)),
         (HoldKind::RecentMerge, merges),

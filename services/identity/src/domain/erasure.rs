@@ -8,6 +8,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use kit::types::{LoginId, MemberId};
 
+use super::merge::UNDO_DAYS;
 use crate::error::Refusal;
 
 /// The services that are asked and told, identity itself apart.
@@ -16,6 +17,21 @@ pub const SERVICES: [&str; 3] = ["passes", "billing", "admission"];
 pub const ANSWER_SECONDS: i64 = 600;
 /// How long after something kept her it is asked for anew, in hours.
 pub const HELD_HOURS: i64 = 24;
+/// By when after her wish a person is forgotten, in days: what the rows of the right say.
+pub const DEADLINE_DAYS: i64 = 15;
+/// For how long after her wish nothing is done, in days: so do they.
+pub const GRACE_DAYS: i64 = 7;
+
+// No merge is made while she wishes to be forgotten: its window has begun before her wish, and runs
+// beside her grace. Both are over, and what keeps her was asked for anew, before her deadline.
+const _: () = {
+    let longer = if GRACE_DAYS > UNDO_DAYS {
+        GRACE_DAYS
+    } else {
+        UNDO_DAYS
+    };
+    assert!(longer * 24 + HELD_HOURS < DEADLINE_DAYS * 24);
+};
 
 /// How far it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,8 +140,8 @@ impl HoldKind {
                 "You are the last operator: hand that over first.",
             ),
             Self::RecentMerge => (
-                "您的档案由两条合并而成，合并后三十天内仍可拆分：期满后自动继续办理。",
-                "Two records were made yours, and can be two again for thirty days: it goes on \
+                "您的档案由两条合并而成，合并后十天内仍可拆分：期满后自动继续办理。",
+                "Two records were made yours, and can be two again for ten days: it goes on \
                  when these are over.",
             ),
             Self::Other => (
@@ -137,18 +153,18 @@ impl HoldKind {
 }
 
 impl Erasure {
-    /// She wishes to be forgotten; `before` is what she wished earlier. One that is under way stays
-    /// as it is.
+    /// She wishes to be forgotten; `before` is what she wished earlier, and the version that others
+    /// may have heard of under her id. One that is under way stays as it is.
     pub fn ask(
-        before: Option<Self>,
+        (before, floor): (Option<Self>, i64),
         (member, login): (MemberId, LoginId),
         right: Right,
         now: DateTime<Utc>,
     ) -> Self {
         let version = match before {
             Some(open) if open.is_open() => return open,
-            Some(ended) => ended.version + 1,
-            None => 1,
+            Some(ended) => ended.version.max(floor) + 1,
+            None => floor + 1,
         };
         Self {
             member,
@@ -219,8 +235,8 @@ mod tests {
     use uuid::Uuid;
 
     const RIGHT: Right = Right {
-        deadline: TimeDelta::days(15),
-        grace: TimeDelta::days(7),
+        deadline: TimeDelta::days(DEADLINE_DAYS),
+        grace: TimeDelta::days(GRACE_DAYS),
     };
 
     fn now() -> DateTime<Utc> {
@@ -229,12 +245,12 @@ mod tests {
 
     fn asked() -> Erasure {
         let who = (MemberId(Uuid::from_u128(1)), LoginId(Uuid::from_u128(2)));
-        Erasure::ask(None, who, RIGHT, now())
+        Erasure::ask((None, 0), who, RIGHT, now())
     }
 
     fn ask_again(before: Erasure) -> Erasure {
         let who = (before.member, before.login);
-        Erasure::ask(Some(before), who, RIGHT, now() + TimeDelta::days(1))
+        Erasure::ask((Some(before), 0), who, RIGHT, now() + TimeDelta::days(1))
     }
 
     #[test]
@@ -271,6 +287,19 @@ mod tests {
             assert_eq!(anew.version, recalled.version + 1);
             assert_eq!(anew.state, State::Asked);
         }
+    }
+
+    /// What others have heard under her id, while it was another's too, is older than her own wish.
+    #[test]
+    fn a_wish_is_newer_than_all_that_was_heard() {
+        let who = (asked().member, asked().login);
+        let heard = |before, floor| Erasure::ask((before, floor), who, RIGHT, now()).version;
+        assert_eq!(heard(None, 7), 8);
+        let recalled = asked().recall(now()).unwrap();
+        assert_eq!(recalled.version, 2);
+        assert_eq!(heard(Some(recalled.clone()), 7), 8);
+        assert_eq!(heard(Some(recalled), 1), 3);
+        assert_eq!(heard(Some(asked()), 7), 1, "it is under way");
     }
 
     /// To ask while it is under way starts no new grace and no new deadline.

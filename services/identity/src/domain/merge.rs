@@ -10,8 +10,9 @@ use crate::error::Refusal;
 
 /// How long a merge waits for the second operator, in seconds.
 pub const ASK_SECONDS: i64 = 86_400;
-/// How long a merge can be undone, in days.
-pub const UNDO_DAYS: i64 = 30;
+/// How long a merge can be undone, in days: short enough that who wishes to be forgotten meanwhile
+/// is by her deadline. Sentences that people read say how many it is.
+pub const UNDO_DAYS: i64 = 10;
 
 /// The record that stays, and the one that becomes a name for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +87,11 @@ pub fn ask(
 /// Until when a merge of this moment can be undone.
 pub fn undo_until(done_at: DateTime<Utc>) -> DateTime<Utc> {
     done_at + TimeDelta::days(UNDO_DAYS)
+}
+
+/// What was merged after this moment can be undone now.
+pub fn undoable_since(now: DateTime<Utc>) -> DateTime<Utc> {
+    now - TimeDelta::days(UNDO_DAYS)
 }
 
 /// Whether operator `by` may undo it now.
@@ -216,6 +222,8 @@ mod tests {
             Ok(())
         );
         assert_eq!(undo(both, who(3), at(0), end), Err(Refusal::UndoOver));
+        assert!(undoable_since(end - TimeDelta::seconds(1)) < at(0));
+        assert_eq!(undoable_since(end), at(0), "and no more");
     }
 
     #[test]

@@ -105,7 +105,7 @@ kit::payload! {
         MergeNotFound,
         /// One of them is the operator's own.
         MergeOfOwn,
-        /// Thirty days are over.
+        /// Ten days are over.
         UndoOver,
         /// It is just being asked what keeps both from being forgotten, which takes minutes.
         ErasureWaits,
@@ -154,7 +154,7 @@ impl MergeMutation {
         MergeMembersPayload::from_result(caller.language, result.await)
     }
 
-    /// Makes the two records of a merge two again, within thirty days. Operators only.
+    /// Makes the two records of a merge two again, within ten days. Operators only.
     async fn split_members(
         &self,
         ctx: &Context<'_>,

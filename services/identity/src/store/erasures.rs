@@ -88,6 +88,38 @@ pub async fn load(tx: &Tx, member: MemberId) -> Result<Option<Erasure>> {
     row.map(Row::read).transpose()
 }
 
+/// The versions of a wish that others may have heard of under this person's id: her next wish begins
+/// above them. Whoever calls holds the person's lock.
+///
+/// # Errors
+/// When the database fails.
+pub async fn floor(tx: &Tx, member: MemberId) -> Result<i64> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        erasure_floor: i64,
+    }
+    let sql = "SELECT erasure_floor FROM member WHERE id = $1";
+    let row = tx.one::<Row>(sql, [member.0.into()]).await?;
+    Ok(row.map_or(0, |row| row.erasure_floor))
+}
+
+/// Raises the floor of a person over all that was said of another one, whose ids are or were hers.
+/// Whoever calls holds the locks of both.
+///
+/// # Errors
+/// When the database fails.
+pub async fn raise_floor(tx: &Tx, member: MemberId, other: MemberId) -> Result<()> {
+    tx.execute(
+        "UPDATE member m
+         SET erasure_floor = GREATEST(m.erasure_floor, o.erasure_floor, e.version)
+         FROM member o LEFT JOIN erasure e ON e.member = o.id
+         WHERE m.id = $1 AND o.id = $2",
+        [member.0.into(), other.0.into()],
+    )
+    .await?;
+    Ok(())
+}
+
 /// Writes it.
 ///
 /// # Errors
