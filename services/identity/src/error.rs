@@ -1,6 +1,9 @@
 //! Every business "no" of identity, with the sentence people read.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use kit::graphql::Language;
+
+use crate::domain::notice::minute;
 
 /// What is said of a refusal.
 struct Said {
@@ -308,8 +311,11 @@ refusals! {
         "合并已超过十天，不能撤销。"
         "The merge was more than ten days ago and stays.";
     MergeWaits "MERGE_WAITS" ""
-        "您的档案正待合并，请在一天后再更换手机号。"
-        "Your record waits to be merged; please change your phone in a day.";
+        "该档案正待合并，请在一天后再更换手机号。"
+        "The record waits to be merged; please change its phone in a day.";
+    MergeUndoable "MERGE_UNDOABLE" ""
+        "该档案由两条合并而成，合并后十天内仍可拆分，期满后才能办理此事。"
+        "Two records were made this one, and can be two again for ten days: wait until then.";
     ErasureWaits "ERASURE_WAITS" ""
         "本人已申请注销，须先撤回申请，才能办理此事。"
         "The person has asked to be forgotten; that is taken back before this can be done.";
@@ -416,6 +422,22 @@ impl From<Refusal> for kit::Error {
     }
 }
 
+/// What cannot be done before `until`, when a merge cannot be undone any more: the sentence says
+/// when that is. Asked again after that it is answered otherwise.
+pub(crate) fn merge_undoable(until: DateTime<Utc>) -> kit::Refusal {
+    // The minute after: a sentence has no seconds.
+    let from = minute(until + TimeDelta::minutes(1));
+    kit::Refusal {
+        zh: format!("该档案由两条合并而成，仍可拆分，北京时间 {from} 起才能办理此事。").into(),
+        en: format!(
+            "Two records were made this one, and can be two again: wait until {from}, Beijing time."
+        )
+        .into(),
+        ..kit::Refusal::from(Refusal::MergeUndoable)
+    }
+    .transient()
+}
+
 /// The refusal that an idempotency record holds.
 ///
 /// # Errors
@@ -430,6 +452,21 @@ pub(crate) fn recorded<T>(code: &str) -> kit::Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Nobody is told a time at which it is refused still.
+    #[test]
+    fn what_waits_for_a_merge_says_until_when() {
+        let told = |seconds| merge_undoable(DateTime::from_timestamp(seconds, 0).unwrap());
+        let at = told(1_775_008_800 + 59);
+        for (text, end) in [(&at.zh, '。'), (&at.en, '.')] {
+            assert!(
+                text.contains("2026-04-01 10:01") && text.ends_with(end),
+                "{text}"
+            );
+        }
+        assert!(at.transient && at.code == Refusal::MergeUndoable.code());
+        assert!(told(1_775_008_800 + 60).en.contains("2026-04-01 10:02"));
+    }
 
     /// Each refusal has its own code; both sentences end as sentences do.
     #[test]

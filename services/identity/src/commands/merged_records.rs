@@ -13,9 +13,9 @@ use kit::{Result, Tx};
 use uuid::Uuid;
 
 use crate::domain::erasure::{Erasure, State};
-use crate::domain::merge::Pair;
+use crate::domain::merge::{self as domain, Pair};
 use crate::due;
-use crate::error::Refusal;
+use crate::error::{self, Refusal};
 use crate::store::erasures::{self, Waiting};
 use crate::store::merges::{self as store, MergeRow};
 use crate::store::{
@@ -41,6 +41,19 @@ pub(super) async fn must_be_settled(tx: &Tx, pair: Pair) -> Result<()> {
     Ok(())
 }
 
+/// Whether no record was merged into this one that can be another's again: until then who signs in
+/// as her may be the other person. Whoever relies on it holds a lock of the person.
+///
+/// # Errors
+/// [`Refusal::MergeUndoable`], which says from when on it can be done; when the database fails.
+pub(super) async fn must_be_final(tx: &Tx, member: MemberId) -> Result<()> {
+    let since = domain::undoable_since(tx.now());
+    match store::last_since(tx, member, since).await? {
+        Some(done_at) => Err(error::merge_undoable(domain::undo_until(done_at)).into()),
+        None => Ok(()),
+    }
+}
+
 /// Gives the survivor what was verified of the other record, and ends what that one has asked for
 /// or was to get; how much that was.
 ///
@@ -49,6 +62,8 @@ pub(super) async fn must_be_settled(tx: &Tx, pair: Pair) -> Result<()> {
 pub(super) async fn follow(tx: &Tx, (merge, pair): (Uuid, Pair), by: Member) -> Result<usize> {
     let merged = pair.merged;
     store::move_verified(tx, merge, pair).await?;
+    // From now on what is said of her names the other record's id too.
+    erasures::raise_floor(tx, pair.survivor, merged).await?;
     let mut ended = Vec::new();
     for (what, timer) in [
         (Waiting::Factors, due::SECOND_FACTOR),
@@ -83,17 +98,19 @@ async fn cancel(tx: &Tx, timer: &str, ids: &[Uuid]) -> Result<()> {
 
 /// Gives what was verified back with a split. Whoever signed in meanwhile may have been the other
 /// person: what the survivor has signed in with since then is gone, and a second factor of since
-/// then too. A copy that the survivor has asked for since names
-/// both records, one of which may be another person's: it is gone.
+/// then too. A copy that the survivor has asked for since names both records, one of which may be
+/// another person's: it is gone. What was said of the survivor meanwhile was said of both, so that
+/// a wish of the other one's own begins above it.
 ///
 /// # Errors
 /// [`Refusal::ErasureWaits`] while services are asked what keeps both; when the database fails.
-pub(super) async fn part(tx: &Tx, merge: &MergeRow) -> Result<()> {
-    let survivor = MemberId(merge.survivor);
+pub(super) async fn part(tx: &Tx, pair: Pair, merge: &MergeRow) -> Result<()> {
+    let survivor = pair.survivor;
     let erasure = erasures::load(tx, survivor).await?;
     if erasure.is_some_and(|it| it.state == State::Closing) {
         return Err(Refusal::ErasureWaits.into());
     }
+    erasures::raise_floor(tx, pair.merged, survivor).await?;
     store::return_verified(tx, merge.id).await?;
     phone_changes::remove(tx, survivor).await?;
     let copies = match merge.done_at {

@@ -5,12 +5,15 @@
 //! in, open memberships, what was verified; what she has asked for as the other one ends
 //! (`merged_records`). What others wrote keeps the id it was written with, and they compare
 //! persons through the merge. What she agreed to does not go over: she is asked again.
+//!
+//! Organisations are locked before records, in the order of their ids, as by all who change a
+//! membership.
 
 use kit::access::{self, Caller};
 use kit::audit::{AuditRow, require_sealing};
 use kit::due::{self as timers, NewDue};
 use kit::types::{MemberId, OrganisationId};
-use kit::{Ctx, Result, Tx};
+use kit::{Ctx, Error, Result, Tx};
 use uuid::Uuid;
 
 use super::logins::withdraw_all;
@@ -25,7 +28,7 @@ use crate::due::MERGE_EXPIRY;
 use crate::error::Refusal;
 use crate::publish::{self, MemberState};
 use crate::store::logins::Reason;
-use crate::store::merges::{self as store, MergeRow, Moved, Place, SealedRow};
+use crate::store::merges::{self as store, MemberRow, MergeRow, Moved, Place, SealedRow};
 use crate::store::organisations::{self, Lock};
 use crate::store::people::{self, PersonRow};
 use crate::store::{role_proposals, search};
@@ -53,7 +56,8 @@ pub async fn merge_members(
             access::stepped_up(tx, caller)?;
             require_sealing(tx).await?;
             let failures = may_look_up(tx, by.id.0).await?;
-            let versions = match versions(tx, pair).await? {
+            let rows = lock(tx, pair).await?;
+            let versions = match versions(tx, pair, &rows).await? {
                 Records::Merged { undo_until } => return Ok(Ok(Step::Done { undo_until })),
                 Records::Two(versions) => versions,
             };
@@ -105,8 +109,21 @@ enum Records {
     },
 }
 
-async fn versions(tx: &Tx, pair: Pair) -> Result<Records> {
+/// Locks the organisations that either record is in, and then both records.
+async fn lock(tx: &Tx, pair: Pair) -> Result<Vec<MemberRow>> {
+    let places = store::places(tx, pair).await?;
+    for place in &places {
+        organisations::load(tx, OrganisationId(*place), Lock::Change).await?;
+    }
     let rows = store::lock_members(tx, pair).await?;
+    // Whoever has a record join waits for the record: from now on these are all.
+    if store::places(tx, pair).await? != places {
+        return Err(Error::Unavailable("a record joins an organisation now"));
+    }
+    Ok(rows)
+}
+
+async fn versions(tx: &Tx, pair: Pair, rows: &[MemberRow]) -> Result<Records> {
     let of = |member: MemberId| rows.iter().find(|row| row.id == member.0);
     let absent = Refusal::MemberNotFound;
     let survivor = of(pair.survivor).ok_or(absent)?;
@@ -262,24 +279,11 @@ fn belongings(rows: &[SealedRow]) -> Vec<Belonging<String>> {
     rows.iter().map(belonging).collect()
 }
 
-/// The memberships that go over. Their organisations are locked first, in the order of their ids,
-/// as by all who change a membership.
+/// The memberships that go over; their organisations are locked.
 async fn memberships_moved(tx: &Tx, pair: Pair) -> Result<Vec<Membership>> {
     let before = store::memberships(tx, pair.merged).await?;
-    lock_organisations(tx, &before).await?;
     let survivor = store::memberships(tx, pair.survivor).await?;
     Ok(domain::memberships_moved(&survivor, before))
-}
-
-async fn lock_organisations(tx: &Tx, memberships: &[Membership]) -> Result<()> {
-    let mut organisations: Vec<OrganisationId> =
-        memberships.iter().map(|it| it.organisation).collect();
-    organisations.sort_unstable();
-    organisations.dedup();
-    for organisation in organisations {
-        organisations::load(tx, organisation, Lock::Change).await?;
-    }
-    Ok(())
 }
 
 async fn reseal(
@@ -332,7 +336,7 @@ pub async fn split_members(
             let merge = store::open(tx, merged).await?.ok_or(absent)?;
             let survivor = MemberId(merge.survivor);
             let pair = Pair { survivor, merged };
-            let rows = store::lock_members(tx, pair).await?;
+            let rows = lock(tx, pair).await?;
             // Whoever was first has changed it.
             let merge = store::open(tx, merged).await?.ok_or(absent)?;
             let done_at = merge.done_at.ok_or(absent)?;
@@ -344,7 +348,7 @@ pub async fn split_members(
                 .find(|row| row.id == merged.0 && row.merged_into == into);
             let version = row.ok_or(absent)?.version + 1;
             give_back(tx, vault, pair, &merge).await?;
-            merged_records::part(tx, &merge).await?;
+            merged_records::part(tx, pair, &merge).await?;
             store::save_member(tx, merged, version, None).await?;
             store::undo(tx, merge.id, by.id).await?;
             let person = people::active(tx, merged).await?.ok_or(absent)?;
@@ -379,7 +383,6 @@ async fn give_back(tx: &Tx, vault: &Vault, pair: Pair, merge: &MergeRow) -> Resu
     }
     let mut memberships = store::memberships(tx, survivor).await?;
     memberships.retain(|it| merge.memberships.contains(&it.id));
-    lock_organisations(tx, &memberships).await?;
     for membership in memberships {
         give_membership(tx, membership, merged).await?;
     }

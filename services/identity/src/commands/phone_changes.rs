@@ -7,8 +7,8 @@
 //!
 //! Codes are locked before the person, as by who signs in, and she before all else that is hers, as
 //! where an operator sets her phone: a login or a link underway is waited for and ended, and one
-//! that comes later finds the old phone gone. While her record waits to be merged, or she to be
-//! forgotten, her phone stays.
+//! that comes later finds the old phone gone. While her record waits to be merged or can be split,
+//! or she waits to be forgotten, her phone stays: what a split gives back is there still.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use kit::access::{self, Caller, Member};
@@ -20,6 +20,7 @@ use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
 use super::logins::{proven, withdraw_all};
+use super::merged_records::must_be_final;
 use super::people::seal_phone;
 use super::{notices, settled};
 use crate::domain::code::{self, CODE_SECONDS, Guess};
@@ -43,7 +44,8 @@ pub const PHONE_CHANGES_PER_DAY_MAX: i32 = 5;
 ///
 /// # Errors
 /// Unauthenticated; refused where her second factor was not shown, the phone is the one she has,
-/// codes were asked for too often, or she waits to be merged or to be forgotten.
+/// codes were asked for too often, she waits to be merged or to be forgotten, or her record can be
+/// split.
 pub async fn request_phone_change(
     identity: &Identity,
     caller: &Caller,
@@ -140,7 +142,8 @@ fn expiry(outcome: &[u8]) -> Result<DateTime<Utc>> {
 ///
 /// # Errors
 /// Unauthenticated; refused when a code is wrong, over, used or guessed at too often, no change was
-/// asked for, the phone is another's, or she waits to be merged or to be forgotten.
+/// asked for, the phone is another's, she waits to be merged or to be forgotten, or her record can
+/// be split.
 pub async fn change_phone(
     identity: &Identity,
     caller: &Caller,
@@ -205,8 +208,9 @@ pub(super) async fn tell(tx: &Tx, member: MemberId, change: Uuid) -> Result<()> 
     notices::tell(tx, &[notices::about(member, &change.to_string(), told)]).await
 }
 
-/// Whoever calls holds the person's lock, as who begins a merge or her erasure.
-async fn must_be_settled(tx: &Tx, member: MemberId) -> Result<()> {
+/// Whether a person's phone can be changed now, by her or by another. Whoever calls holds the
+/// person's lock, as who begins a merge or her erasure.
+pub(super) async fn must_be_settled(tx: &Tx, member: MemberId) -> Result<()> {
     let erasure = erasures::load(tx, member).await?;
     if erasure.as_ref().is_some_and(Erasure::is_open) {
         return Err(Refusal::ErasureWaits.into());
@@ -214,7 +218,7 @@ async fn must_be_settled(tx: &Tx, member: MemberId) -> Result<()> {
     if merges::waits(tx, &[member.0]).await? {
         return Err(Refusal::MergeWaits.into());
     }
-    Ok(())
+    must_be_final(tx, member).await
 }
 
 /// Whether this is the code that the new phone was sent for this change. It stays good until both

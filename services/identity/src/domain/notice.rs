@@ -403,7 +403,7 @@ fn last_day(end: NaiveDate) -> NaiveDate {
 }
 
 /// A minute as a clock in Shanghai shows it.
-fn minute(at: DateTime<Utc>) -> String {
+pub(crate) fn minute(at: DateTime<Utc>) -> String {
     let there = at + TimeDelta::seconds(SHANGHAI_OFFSET_SECONDS.into());
     there.format("%Y-%m-%d %H:%M").to_string()
 }

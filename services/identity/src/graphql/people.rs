@@ -156,6 +156,12 @@ kit::payload! {
         PhoneInvalid,
         /// It is somebody else's.
         PersonNotMatched,
+        /// The person has asked to be forgotten.
+        ErasureWaits,
+        /// A merge of the record with another one waits for its second operator.
+        MergeWaits,
+        /// Another record was merged into this one, and can be split from it.
+        MergeUndoable,
         /// The second factor was not shown within the last ten minutes.
         StepUpRequired,
     }

@@ -52,6 +52,8 @@ kit::payload! {
         ErasureWaits,
         /// A merge of one's record with another one waits for its second operator.
         MergeWaits,
+        /// Another record was merged into one's own, and can be split from it.
+        MergeUndoable,
         /// One is no longer a member.
         MemberNotFound,
     }
@@ -76,6 +78,8 @@ kit::payload! {
         ErasureWaits,
         /// A merge of one's record with another one waits for its second operator.
         MergeWaits,
+        /// Another record was merged into one's own, and can be split from it.
+        MergeUndoable,
         /// One has no phone here; an operator gives one.
         PhoneAbsent,
         /// One is no longer a member.

@@ -265,6 +265,8 @@ kit::payload! {
     refuses {
         /// Too many were asked for today.
         TooManyExports,
+        /// Another record was merged into one's own, and can be split from it.
+        MergeUndoable,
         /// It is forgotten.
         ExportNotFound,
         /// The member is not there any more.
@@ -283,6 +285,8 @@ kit::payload! {
         ExportNotFound,
         /// It is not ready, or forgotten.
         ExportNotReady,
+        /// Another record was merged into one's own, and can be split from it.
+        MergeUndoable,
         /// The code is not right.
         CodeWrong,
         /// The code is over or was used.

@@ -39,6 +39,26 @@ pub async fn lock_members(tx: &Tx, pair: Pair) -> Result<Vec<MemberRow>> {
     .await
 }
 
+/// The organisations that either of two records is or was in, in the order of their ids. Nothing is
+/// locked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn places(tx: &Tx, pair: Pair) -> Result<Vec<Uuid>> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        organisation: Uuid,
+    }
+    let rows = tx
+        .all::<Row>(
+            "SELECT DISTINCT organisation FROM membership WHERE member IN ($1, $2)
+             ORDER BY organisation",
+            [pair.survivor.0.into(), pair.merged.0.into()],
+        )
+        .await?;
+    Ok(rows.into_iter().map(|row| row.organisation).collect())
+}
+
 /// Whether somebody was merged into this member.
 ///
 /// # Errors
@@ -70,6 +90,29 @@ pub async fn waits(tx: &Tx, members: &[Uuid]) -> Result<bool> {
         )
         .await?;
     Ok(row.is_some_and(|row| row.found))
+}
+
+/// When the last of the merges into this member that were done after `since` was.
+///
+/// # Errors
+/// When the database fails.
+pub async fn last_since(
+    tx: &Tx,
+    survivor: MemberId,
+    since: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        done_at: Option<DateTime<Utc>>,
+    }
+    let row = tx
+        .one::<Row>(
+            "SELECT max(done_at) AS done_at FROM member_merge
+             WHERE survivor = $1 AND state = 'done' AND done_at > $2",
+            [survivor.0.into(), since.into()],
+        )
+        .await?;
+    Ok(row.and_then(|row| row.done_at))
 }
 
 /// How many merges into this member were done after `since`.
