@@ -18,3 +18,8 @@ WHERE heard.id = m.id;
 UPDATE erasure e SET version = m.erasure_floor + 1
 FROM member m
 WHERE m.id = e.member AND e.ended_at IS NULL AND e.version <= m.erasure_floor;
+
+-- A copy that was begun while a merge could be undone names two records, which may be two people.
+DELETE FROM export e USING member_merge g
+WHERE g.survivor = e.member AND g.state = 'done'
+    AND e.asked_at > g.done_at AND e.asked_at < g.done_at + interval '10 days';

@@ -423,7 +423,7 @@ impl From<Refusal> for kit::Error {
 }
 
 /// What cannot be done before `until`, when a merge cannot be undone any more: the sentence says
-/// when that is. Asked again after that it is answered otherwise.
+/// when that is.
 pub(crate) fn merge_undoable(until: DateTime<Utc>) -> kit::Refusal {
     // The minute after: a sentence has no seconds.
     let from = minute(until + TimeDelta::minutes(1));
@@ -433,9 +433,8 @@ pub(crate) fn merge_undoable(until: DateTime<Utc>) -> kit::Refusal {
             "Two records were made this one, and can be two again: wait until {from}, Beijing time."
         )
         .into(),
-        ..kit::Refusal::from(Refusal::MergeUndoable)
+        ..Refusal::MergeUndoable.into()
     }
-    .transient()
 }
 
 /// The refusal that an idempotency record holds.
@@ -464,7 +463,7 @@ mod tests {
                 "{text}"
             );
         }
-        assert!(at.transient && at.code == Refusal::MergeUndoable.code());
+        assert_eq!(at.code, Refusal::MergeUndoable.code());
         assert!(told(1_775_008_800 + 60).en.contains("2026-04-01 10:02"));
     }
 

@@ -310,6 +310,14 @@ pub const INVARIANTS: &[Invariant] = &[
                 (SELECT 1 FROM due d WHERE d.kind = w.kind AND d.subject = w.id)",
     },
     Invariant {
+        id: "identity.copies_name_one",
+        zh: "合并可拆分期间没有开始汇集个人信息副本",
+        en: "no copy of a person's data was begun while a merge into her record could be undone",
+        sql: "SELECT e.id::text AS subject, 'names two records' AS problem
+              FROM export e JOIN member_merge g ON g.survivor = e.member AND g.state = 'done'
+              WHERE e.asked_at > g.done_at AND e.asked_at < g.done_at + interval '10 days'",
+    },
+    Invariant {
         id: "identity.copies_forgotten",
         zh: "过期的个人信息副本不再保存任何内容",
         en: "a copy that is over holds nothing",

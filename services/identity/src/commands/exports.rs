@@ -4,6 +4,9 @@
 //! What a service answers is sealed under her data key as it comes, so that it is gone when she is.
 //! The file is written when it is fetched and kept nowhere. Who does not answer in time is asked
 //! again for as long as it takes, and named to her meanwhile.
+//!
+//! While a record that was merged into hers can be split from it, whoever signs in as her may be
+//! the other person: until then no copy is begun, and none is given out, be it of before.
 
 use chrono::TimeDelta;
 use kit::access::{self, Caller};
@@ -17,6 +20,7 @@ use kit::{Ctx, Error, Result, Tx};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::merged_records::must_be_final;
 use super::proof::prove;
 use super::rosters::{Issued, TOKEN_CHARS_MAX, hash, new_token, workbook};
 use super::{notices, settled};
@@ -39,7 +43,8 @@ pub const DOWNLOAD_MINUTES: i64 = 10;
 /// A person asks for her copy; while one is being gathered it is that one.
 ///
 /// # Errors
-/// Unauthenticated; [`Refusal::TooManyExports`].
+/// Unauthenticated; [`Refusal::TooManyExports`], and [`Refusal::MergeUndoable`] while a merge into
+/// her record can be undone.
 pub async fn export_my_data(
     ctx: &Ctx,
     vault: &Vault,
@@ -52,6 +57,8 @@ pub async fn export_my_data(
             erasures::lock_person(tx, member.id)
                 .await?
                 .ok_or(Refusal::MemberNotFound)?;
+            // Not written down: later the same request is answered otherwise.
+            must_be_final(tx, member.id).await?;
             let request = Request {
                 caller: member.id.0,
                 key,
@@ -293,8 +300,8 @@ async fn ask_again(tx: &Tx, export: Export) -> Result<After> {
 /// The address to fetch one's copy at, once, after one has proven who one is.
 ///
 /// # Errors
-/// Absent to everybody else; refused while it is not ready, when the proof fails, and while audit
-/// rows wait for their seal.
+/// Absent to everybody else; refused while it is not ready, while a merge into her record can be
+/// undone, when the proof fails, and while audit rows wait for their seal.
 pub async fn download_my_data(
     identity: &Identity,
     caller: &Caller,
@@ -311,6 +318,8 @@ pub async fn download_my_data(
             export
                 .ok_or(Refusal::ExportNotFound)?
                 .must_be_ready(tx.now())?;
+            // Nothing of hers is locked: it is looked at again where the file is given out.
+            must_be_final(tx, member.id).await?;
             require_sealing(tx).await?;
             if let Err(why) = prove(tx, &identity.vault, (caller, member), code).await? {
                 return Ok(Err(why));
@@ -340,7 +349,8 @@ pub async fn download_my_data(
 /// Gives the copy as a file, once for each address, while the login that asked for it counts.
 ///
 /// # Errors
-/// Absent when the address is none, was used, is over, or its login was withdrawn.
+/// Absent when the address is none, was used, is over, or its login was withdrawn; refused while a
+/// merge into her record can be undone.
 pub async fn file(
     identity: &Identity,
     token: &str,
@@ -361,9 +371,11 @@ pub async fn file(
                 Err(Error::Unauthenticated(_)) => return Err(Error::NotFound),
                 other => other?,
             };
+            // Locked, so that nothing is merged into her before the file is read.
             let person = people::active(tx, member.id)
                 .await?
                 .ok_or(Error::NotFound)?;
+            must_be_final(tx, member.id).await?;
             let export = store::lock(tx, address.export).await?;
             let export = export.ok_or(Error::NotFound)?;
             if export.must_be_ready(tx.now()).is_err() {
