@@ -31,7 +31,7 @@ async fn view(world: &World, who: &Caller) -> Value {
     world.run(who, VIEW, json!({})).await["dataExport"].clone()
 }
 
-async fn download(
+pub(crate) async fn download(
     world: &World,
     who: &Caller,
     (id, format): (&Value, &str),
@@ -42,7 +42,7 @@ async fn download(
     world.mutate(who, "downloadMyData", selection, input).await
 }
 
-async fn fetch(world: &World, method: Method, path: &Value) -> (StatusCode, Vec<u8>) {
+pub(crate) async fn fetch(world: &World, method: Method, path: &Value) -> (StatusCode, Vec<u8>) {
     let routes = identity::rest::exports::routes(&world.identity);
     let request = Request::builder()
         .method(method)

@@ -70,7 +70,7 @@ pub(crate) async fn cast() -> Cast {
 }
 
 impl Cast {
-    fn pair(&self) -> Pair {
+    pub(crate) fn pair(&self) -> Pair {
         Pair {
             survivor: self.survivor,
             merged: self.merged,

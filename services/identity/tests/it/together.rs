@@ -2,6 +2,7 @@
 //! that she is in, when she is forgotten and in her copy; and each column by what seals it.
 
 use identity::commands::phone_changes::change_phone;
+use identity::domain::merge::UNDO_DAYS;
 use identity::domain::subject::{Kind, Subject};
 use identity::store::keks::Place;
 use identity::store::login_methods::{self, NewMethodRow};
@@ -340,6 +341,7 @@ async fn a_copy_names_the_merge() {
     let cast: Cast = cast().await;
     cast.merge().await;
     let world = &cast.world;
+    world.advance(UNDO_DAYS * 86_400);
     let who = world.as_member(cast.survivor);
     let made = export(world, &who, 1).await;
     assert_eq!(codes(&made), [""; 0], "{made}");

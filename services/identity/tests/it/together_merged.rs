@@ -253,8 +253,14 @@ async fn a_merge_that_can_be_undone_keeps_her() {
     let world = &cast.world;
     cast.merge().await;
     let who = world.as_member(cast.survivor);
-    let copy = export(world, &who, 5).await;
-    answer_all(world, cast.survivor, &copy["export"]["id"]).await;
+    // As a program of before has begun one.
+    plant(
+        world,
+        "INSERT INTO export (id, version, member, state, asked_at, deadline, ready_at, expires_at)
+         SELECT gen_random_uuid(), 1, survivor, 'ready', done_at, done_at + interval '15 days',
+           done_at, done_at + interval '7 days' FROM member_merge",
+    )
+    .await;
     closing(world, &who).await;
     let operator = world.as_operator();
     assert_eq!(codes(&cast.split(&operator).await), ["ERASURE_WAITS"]);
@@ -262,7 +268,7 @@ async fn a_merge_that_can_be_undone_keeps_her() {
     settle(world).await;
     let query = "{ me { erasure { state holds { kind count text } } } }";
     let seen = world.run(&who, query, json!({})).await;
-    let text = "Two records were made yours, and can be two again for thirty days: it goes on \
+    let text = "Two records were made yours, and can be two again for ten days: it goes on \
                 when these are over.";
     let hold = json!({ "kind": "RECENT_MERGE", "count": 1, "text": text });
     assert_eq!(seen["erasure"]["state"], "HELD", "{seen}");

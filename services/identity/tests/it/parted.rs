@@ -1,0 +1,146 @@
+//! Who was one record with another is forgotten in time, and everywhere: what others heard of both
+//! together is older than what either wishes apart, and a merge that can be undone keeps nobody
+//! beyond her deadline.
+
+use chrono::TimeDelta;
+use identity::domain::erasure::{DEADLINE_DAYS, GRACE_DAYS, HELD_HOURS, Right};
+use identity::domain::merge::UNDO_DAYS;
+use identity::store::erasures;
+use kit::types::MemberId;
+use proto::identity::erasure_changed::State;
+use proto::identity::{ErasureChanged, PersonErased};
+use serde_json::json;
+
+use crate::erasures::{GRACE_SECONDS, closing, erase, nothing_keeps};
+use crate::merges::cast;
+use crate::rosters::settle;
+use crate::world::{World, codes};
+
+/// What was said of her under this id: by whose wish, in which version, and how.
+async fn heard_of(world: &World, id: MemberId) -> Vec<(Vec<u8>, i64, State)> {
+    let events = world.events_of("ErasureChanged").await;
+    let events = events.iter().map(crate::world::Emitted::decode);
+    events
+        .filter(|it: &ErasureChanged| it.member_ids.contains(&id.0.as_bytes().to_vec()))
+        .map(|it| (it.member_id.clone(), it.version, it.state()))
+        .collect()
+}
+
+/// The last thing that was said of this id is newer than all before, as each service compares it.
+async fn is_news(world: &World, id: MemberId) -> bool {
+    let heard = heard_of(world, id).await;
+    let (last, before) = heard.split_last().unwrap();
+    assert!(!before.is_empty(), "something was said before");
+    before.iter().all(|it| it.1 < last.1)
+}
+
+async fn state_of(world: &World, member: MemberId) -> String {
+    let sql = format!("SELECT state AS name FROM member WHERE id = '{member}'");
+    world.names(&sql).await.remove(0)
+}
+
+/// The survivor's wish was said of both and came to a high version; then they part, and the other
+/// one wishes so herself. Every service takes that as news, and she is forgotten.
+#[tokio::test]
+async fn who_was_split_off_is_forgotten_by_everybody() {
+    let cast = cast().await;
+    let world = &cast.world;
+    cast.merge().await;
+    closing(world, &world.as_member(cast.survivor)).await;
+    nothing_keeps(world, cast.survivor, 2).await;
+    settle(world).await;
+    let both = heard_of(world, cast.merged).await;
+    let versions: Vec<i64> = both.iter().map(|it| it.1).collect();
+    assert_eq!(versions, [2, 3], "asked, and kept by the merge");
+    let split = cast.split(&world.as_operator()).await;
+    assert_eq!(codes(&split), [""; 0], "{split}");
+
+    let wish = erase(world, &world.as_member(cast.merged), None, 9).await;
+    assert_eq!(codes(&wish), [""; 0], "{wish}");
+    world.advance(GRACE_SECONDS);
+    settle(world).await;
+    assert!(is_news(world, cast.merged).await);
+    let (by, version, state) = heard_of(world, cast.merged).await.pop().unwrap();
+    assert_eq!(
+        (by.as_slice(), state),
+        (&cast.merged.0.as_bytes()[..], State::Closing)
+    );
+    nothing_keeps(world, cast.merged, version).await;
+    settle(world).await;
+    assert_eq!(state_of(world, cast.merged).await, "erased");
+    let gone = world.events_of("PersonErased").await;
+    let gone: PersonErased = gone[0].decode();
+    assert_eq!(gone.member_ids, [cast.merged.0.as_bytes().to_vec()]);
+    assert!(gone.version > version);
+    assert_eq!(state_of(world, cast.survivor).await, "active");
+    cast.assert_invariants().await;
+}
+
+/// What the record that goes had wished, and taken back, is older than what she wishes as one.
+#[tokio::test]
+async fn who_became_one_is_asked_about_under_both_ids() {
+    let cast = cast().await;
+    let world = &cast.world;
+    let merged = world.as_member(cast.merged);
+    closing(world, &merged).await;
+    let recall = "mutation { recallErasure { userErrors { code } } }";
+    let _ = world.run(&merged, recall, json!({})).await;
+    let before = heard_of(world, cast.merged).await;
+    assert_eq!(
+        before.last().map(|it| it.1),
+        Some(3),
+        "asked about, and taken back"
+    );
+    cast.merge().await;
+    closing(world, &world.as_member(cast.survivor)).await;
+    assert!(is_news(world, cast.merged).await);
+    cast.assert_invariants().await;
+}
+
+/// The law's days are what the program reckons with.
+#[tokio::test]
+async fn the_rights_are_as_reckoned_with() {
+    let world = World::new().await;
+    let db = &world.identity.ctx.db;
+    let right = async |name: &'static str| {
+        let right = db.tx("right", async |tx| erasures::right(tx, name).await);
+        right.await.unwrap()
+    };
+    let erasure = Right {
+        deadline: TimeDelta::days(DEADLINE_DAYS),
+        grace: TimeDelta::days(GRACE_DAYS),
+    };
+    assert_eq!(right("erasure").await, erasure);
+    // Who is refused a copy while a merge can be undone has it in time all the same.
+    assert!(right("export").await.deadline > TimeDelta::days(UNDO_DAYS));
+}
+
+/// Who wishes to be forgotten right after a merge is kept while it can be undone, and forgotten
+/// before her deadline.
+#[tokio::test]
+async fn a_merge_keeps_nobody_beyond_her_deadline() {
+    let cast = cast().await;
+    let world = &cast.world;
+    cast.merge().await;
+    let began = world.identity.ctx.clock.now();
+    closing(world, &world.as_member(cast.survivor)).await;
+    let mut days = GRACE_DAYS;
+    loop {
+        let (_, version, state) = heard_of(world, cast.survivor).await.pop().unwrap();
+        assert_eq!(state, State::Closing);
+        nothing_keeps(world, cast.survivor, version).await;
+        settle(world).await;
+        if state_of(world, cast.survivor).await == "erased" {
+            break;
+        }
+        assert!(days < UNDO_DAYS, "kept by the merge alone");
+        world.advance(HELD_HOURS * 3_600);
+        settle(world).await;
+        days += 1;
+    }
+    assert_eq!(days, UNDO_DAYS, "and by nothing after it");
+    let deadline = began + TimeDelta::days(DEADLINE_DAYS);
+    assert!(world.identity.ctx.clock.now() < deadline);
+    assert_eq!(state_of(world, cast.merged).await, "erased");
+    cast.assert_invariants().await;
+}
