@@ -19,9 +19,9 @@ use crate::world::{World, codes};
 /// What was said of her under this id: by whose wish, in which version, and how.
 async fn heard_of(world: &World, id: MemberId) -> Vec<(Vec<u8>, i64, State)> {
     let events = world.events_of("ErasureChanged").await;
-    let events = events.iter().map(crate::world::Emitted::decode);
+    let events = events.iter().map(|it| it.decode::<ErasureChanged>());
     events
-        .filter(|it: &ErasureChanged| it.member_ids.contains(&id.0.as_bytes().to_vec()))
+        .filter(|it| it.member_ids.contains(&id.0.as_bytes().to_vec()))
         .map(|it| (it.member_id.clone(), it.version, it.state()))
         .collect()
 }

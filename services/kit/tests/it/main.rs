@@ -23,6 +23,7 @@ mod migrate;
 mod once;
 mod parked;
 mod passing;
+mod persons;
 mod raw;
 mod relay;
 mod tick;
