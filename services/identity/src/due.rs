@@ -26,8 +26,7 @@ use crate::domain::identifier::Phone;
 use crate::domain::notice::NOTICE_DAYS;
 use crate::publish;
 use crate::store::{
-    exports as export_store, limits, login_methods, logins, notices as notice_store, people,
-    phone_changes, renderings as rendering_store, rosters as roster_store,
+    addresses, limits, login_methods, logins, notices as notice_store, people, phone_changes,
     verifications as verification_store,
 };
 use crate::vault::{Cell, Vault};
@@ -211,9 +210,7 @@ async fn sweep(ctx: &Ctx) -> Result<()> {
             let before = |days| tx.now() - TimeDelta::days(days);
             logins::sweep(tx, before(CODE_DAYS), before(LOGIN_DAYS)).await?;
             limits::sweep(tx, before(ATTEMPT_DAYS)).await?;
-            roster_store::sweep(tx, before(ADDRESS_DAYS)).await?;
-            export_store::sweep(tx, before(ADDRESS_DAYS)).await?;
-            rendering_store::sweep(tx, before(ADDRESS_DAYS)).await?;
+            addresses::sweep(tx, before(ADDRESS_DAYS)).await?;
             login_methods::sweep(tx, tx.now()).await?;
             notice_store::sweep(tx, before(NOTICE_DAYS)).await?;
             verification_store::sweep(tx, before(VERIFICATION_DAYS)).await?;

@@ -9,6 +9,7 @@ use kit::{Result, Tx};
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
+use super::addresses::{self, Of};
 use super::broken;
 use super::people::Blind;
 use crate::domain::export::{Export, Format, State};
@@ -241,29 +242,17 @@ pub struct Address {
 /// # Errors
 /// When the database fails.
 pub async fn insert_address(tx: &Tx, address: &Address) -> Result<()> {
-    tx.execute(
-        "DELETE FROM export_address WHERE export = $1 AND used_at IS NULL",
-        [address.export.into()],
-    )
-    .await?;
-    tx.execute(
-        "INSERT INTO export_address (hash, export, member, login, format, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6)",
-        [
-            address.hash.to_vec().into(),
-            address.export.into(),
-            address.member.0.into(),
-            address.login.0.into(),
-            address.format.as_str().into(),
-            address.expires_at.into(),
-        ],
-    )
-    .await?;
-    Ok(())
+    let same = vec![("export", address.export.into())];
+    let more = vec![
+        ("member", address.member.0.into()),
+        ("login", address.login.0.into()),
+        ("format", address.format.as_str().into()),
+        ("expires_at", address.expires_at.into()),
+    ];
+    addresses::insert(tx, Of::Copy, &address.hash, (same, more)).await
 }
 
-/// Uses an address up; `None` for one that was used, is over, or is none. Who comes second waits
-/// for the first one's transaction and then finds it used.
+/// Uses an address up: see [`addresses::use_up`].
 ///
 /// # Errors
 /// When the database fails.
@@ -276,14 +265,8 @@ pub async fn use_address(tx: &Tx, hash: &Blind) -> Result<Option<Address>> {
         format: String,
         expires_at: DateTime<Utc>,
     }
-    let row = tx
-        .one::<Found>(
-            "UPDATE export_address SET used_at = $2
-             WHERE hash = $1 AND used_at IS NULL AND expires_at > $2
-             RETURNING export, member, login, format, expires_at",
-            [hash.to_vec().into(), tx.now().into()],
-        )
-        .await?;
+    let columns = "export, member, login, format, expires_at";
+    let row = addresses::use_up::<Found>(tx, Of::Copy, hash, columns).await?;
     let Some(row) = row else { return Ok(None) };
     Ok(Some(Address {
         hash: *hash,
@@ -363,16 +346,4 @@ const OWN_ROWS: &str = "SELECT section, value FROM (
 pub async fn own_rows(tx: &Tx, members: &[Uuid], rows_max: i64) -> Result<Vec<Kept>> {
     tx.all(OWN_ROWS, [members.to_vec().into(), rows_max.into()])
         .await
-}
-
-/// Removes addresses that ended before `before`.
-///
-/// # Errors
-/// When the database fails.
-pub async fn sweep(tx: &Tx, before: DateTime<Utc>) -> Result<u64> {
-    tx.execute(
-        "DELETE FROM export_address WHERE expires_at < $1",
-        [before.into()],
-    )
-    .await
 }

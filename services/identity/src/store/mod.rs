@@ -1,6 +1,7 @@
 //! Rows: what each statement reads and writes, by aggregate. Rows become domain values here and
 //! nowhere else; nothing here decides.
 
+pub mod addresses;
 pub mod applications;
 pub mod consents;
 pub mod entitlements;

@@ -9,6 +9,7 @@ use sea_orm::FromQueryResult;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::addresses::{self, Of};
 use super::broken;
 use super::people::{Blind, PersonRow};
 use crate::domain::rendering::{Content, Problem, Rendering, Row as Line, State, Template};
@@ -274,27 +275,12 @@ pub async fn insert_address(
     login: LoginId,
     expires_at: DateTime<Utc>,
 ) -> Result<()> {
-    tx.execute(
-        "DELETE FROM rendering_address WHERE rendering = $1 AND used_at IS NULL",
-        [rendering.into()],
-    )
-    .await?;
-    tx.execute(
-        "INSERT INTO rendering_address (hash, rendering, login, expires_at)
-         VALUES ($1, $2, $3, $4)",
-        [
-            hash.to_vec().into(),
-            rendering.into(),
-            login.0.into(),
-            expires_at.into(),
-        ],
-    )
-    .await?;
-    Ok(())
+    let same = vec![("rendering", rendering.into())];
+    let more = vec![("login", login.0.into()), ("expires_at", expires_at.into())];
+    addresses::insert(tx, Of::Rendering, hash, (same, more)).await
 }
 
-/// Uses an address up: its file and the login that asked for it. Who comes second waits for the
-/// first one's transaction and then finds it used.
+/// Uses an address up: its file and the login that asked for it. See [`addresses::use_up`].
 ///
 /// # Errors
 /// When the database fails.
@@ -304,24 +290,6 @@ pub async fn use_address(tx: &Tx, hash: &Blind) -> Result<Option<(Uuid, LoginId)
         rendering: Uuid,
         login: Uuid,
     }
-    let row = tx
-        .one::<Found>(
-            "UPDATE rendering_address SET used_at = $2
-             WHERE hash = $1 AND used_at IS NULL AND expires_at > $2 RETURNING rendering, login",
-            [hash.to_vec().into(), tx.now().into()],
-        )
-        .await?;
+    let row = addresses::use_up::<Found>(tx, Of::Rendering, hash, "rendering, login").await?;
     Ok(row.map(|row| (row.rendering, LoginId(row.login))))
-}
-
-/// Removes addresses that ended before `before`.
-///
-/// # Errors
-/// When the database fails.
-pub async fn sweep(tx: &Tx, before: DateTime<Utc>) -> Result<u64> {
-    tx.execute(
-        "DELETE FROM rendering_address WHERE expires_at < $1",
-        [before.into()],
-    )
-    .await
 }

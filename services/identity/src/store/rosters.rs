@@ -6,6 +6,7 @@ use kit::{Result, Tx};
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
+use super::addresses::{self, Of};
 use super::broken;
 use super::people::Blind;
 use crate::domain::roster::{Purpose, Roster, State};
@@ -256,29 +257,19 @@ pub struct Address {
 /// # Errors
 /// When the database fails.
 pub async fn insert_address(tx: &Tx, address: &Address) -> Result<()> {
-    tx.execute(
-        "DELETE FROM roster_address WHERE roster = $1 AND purpose = $2 AND used_at IS NULL",
-        [address.roster.into(), address.purpose.as_str().into()],
-    )
-    .await?;
-    tx.execute(
-        "INSERT INTO roster_address (hash, roster, officer, login, purpose, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6)",
-        [
-            address.hash.to_vec().into(),
-            address.roster.into(),
-            address.officer.0.into(),
-            address.login.0.into(),
-            address.purpose.as_str().into(),
-            address.expires_at.into(),
-        ],
-    )
-    .await?;
-    Ok(())
+    let same = vec![
+        ("roster", address.roster.into()),
+        ("purpose", address.purpose.as_str().into()),
+    ];
+    let more = vec![
+        ("officer", address.officer.0.into()),
+        ("login", address.login.0.into()),
+        ("expires_at", address.expires_at.into()),
+    ];
+    addresses::insert(tx, Of::Roster, &address.hash, (same, more)).await
 }
 
-/// Uses an address up; `None` for one that was used, is over, or is none. Who comes second waits
-/// for the first one's transaction and then finds it used.
+/// Uses an address up: see [`addresses::use_up`].
 ///
 /// # Errors
 /// When the database fails.
@@ -291,14 +282,8 @@ pub async fn use_address(tx: &Tx, hash: &Blind) -> Result<Option<Address>> {
         purpose: String,
         expires_at: DateTime<Utc>,
     }
-    let row = tx
-        .one::<Found>(
-            "UPDATE roster_address SET used_at = $2
-             WHERE hash = $1 AND used_at IS NULL AND expires_at > $2
-             RETURNING roster, officer, login, purpose, expires_at",
-            [hash.to_vec().into(), tx.now().into()],
-        )
-        .await?;
+    let columns = "roster, officer, login, purpose, expires_at";
+    let row = addresses::use_up::<Found>(tx, Of::Roster, hash, columns).await?;
     let Some(row) = row else { return Ok(None) };
     let purpose = match row.purpose.as_str() {
         "upload" => AddressPurpose::Upload,
@@ -314,16 +299,4 @@ pub async fn use_address(tx: &Tx, hash: &Blind) -> Result<Option<Address>> {
         purpose,
         expires_at: row.expires_at,
     }))
-}
-
-/// Removes addresses that ended before `before`.
-///
-/// # Errors
-/// When the database fails.
-pub async fn sweep(tx: &Tx, before: DateTime<Utc>) -> Result<u64> {
-    tx.execute(
-        "DELETE FROM roster_address WHERE expires_at < $1",
-        [before.into()],
-    )
-    .await
 }
