@@ -1,4 +1,4 @@
--- The versions that others may have heard a person's wish to be forgotten in, under this id: her own
+-- The versions in which others may have heard of a wish to be forgotten under this id: her own
 -- earlier ones, and those of whoever she was one record with. Her next wish is newer than all of
 -- them, or it would be no news to anybody.
 ALTER TABLE member

@@ -80,8 +80,9 @@ pub(crate) async fn own_membership(
 /// # Errors
 /// Operators only, their second factor shown; refused when there is no such person, or the phone is
 /// another's, she waits to be merged or to be forgotten, or her record can be split, as where she
-/// changes her phone herself; and while audit rows wait for their seal. Forbidden for who holds a role: one
-/// operator alone could become another one, so her roles are withdrawn before and granted anew.
+/// changes her phone herself; and while audit rows wait for their seal. Forbidden for who holds a
+/// role: one operator alone could become another one, so her roles are withdrawn before and granted
+/// anew.
 pub async fn set_phone(
     ctx: &Ctx,
     vault: &Vault,

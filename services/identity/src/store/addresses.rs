@@ -1,6 +1,6 @@
-//! Addresses that take or give one file. Each works once, until its time, and a newer one takes the
-//! place of those like it that nobody used: that stands here alone, for the three tables of rosters,
-//! copies and files with names. Of an address its hash is kept, and nothing else.
+//! Addresses that take or give one file. Each works once, until its time, and a newer one takes
+//! the place of those like it that nobody used: that stands here alone, for the three tables of
+//! rosters, copies and files with names. Of an address its hash is kept, and nothing else.
 
 use chrono::{DateTime, Utc};
 use kit::{Result, Tx};

@@ -88,8 +88,8 @@ pub async fn load(tx: &Tx, member: MemberId) -> Result<Option<Erasure>> {
     row.map(Row::read).transpose()
 }
 
-/// The versions of a wish that others may have heard of under this person's id: her next wish begins
-/// above them. Whoever calls holds the person's lock.
+/// The version up to which others may have heard of a wish under this person's id: her next wish
+/// begins above it. Whoever calls holds the person's lock.
 ///
 /// # Errors
 /// When the database fails.
