@@ -23,3 +23,10 @@ WHERE m.id = e.member AND e.ended_at IS NULL AND e.version <= m.erasure_floor;
 DELETE FROM export e USING member_merge g
 WHERE g.survivor = e.member AND g.state = 'done'
     AND e.asked_at > g.done_at AND e.asked_at < g.done_at + interval '10 days';
+
+-- Whether a role is held at an instant, which is said here alone: it was not withdrawn, and its end
+-- has not come, written down or not. The planner reads through it, to the indexes of what stands.
+CREATE FUNCTION role_held(withdrawn_at timestamptz, ends_at timestamptz, now timestamptz)
+RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT $1 IS NULL AND ($2 IS NULL OR $2 > $3)
+$$;

@@ -103,8 +103,8 @@ pub(crate) async fn may_see(tx: &Tx, reader: access::Member, id: MemberId) -> Re
     let row = tx
         .one::<Found>(
             "SELECT EXISTS (
-               SELECT 1 FROM role r WHERE r.member = $1 AND r.withdrawn_at IS NULL
-                 AND (r.ends_at IS NULL OR r.ends_at > $3) AND (
+               SELECT 1 FROM role r
+               WHERE r.member = $1 AND role_held(r.withdrawn_at, r.ends_at, $3) AND (
                  r.role = 'operator' OR (r.role = 'officer' AND EXISTS (
                    SELECT 1 FROM membership m JOIN organisation o ON o.id = m.organisation
                    WHERE m.member = $2 AND m.until IS NULL AND r.organisation = ANY (o.path)))
@@ -298,8 +298,7 @@ pub struct RoleView {
 pub async fn roles_of(ctx: &Ctx, member: MemberId) -> Result<Vec<RoleView>> {
     let db = &ctx.db;
     let sql = format!(
-        "SELECT {} FROM role WHERE member = $1 AND withdrawn_at IS NULL
-           AND (ends_at IS NULL OR ends_at > $3)
+        "SELECT {} FROM role WHERE member = $1 AND role_held(withdrawn_at, ends_at, $3)
          ORDER BY granted_at, id LIMIT $2",
         roles::COLUMNS
     );

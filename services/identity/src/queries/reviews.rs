@@ -37,8 +37,8 @@ pub async fn open_reviews(ctx: &Ctx, caller: &Caller, page: &Page) -> Result<Vec
         "SELECT {COLUMNS} FROM membership_review q
          WHERE closed_at IS NULL AND EXISTS (
            SELECT 1 FROM membership m JOIN organisation o ON o.id = m.organisation
-           JOIN role r ON r.member = $1 AND r.withdrawn_at IS NULL
-             AND (r.ends_at IS NULL OR r.ends_at > $5) AND (r.role = 'operator'
+           JOIN role r ON r.member = $1 AND role_held(r.withdrawn_at, r.ends_at, $5)
+             AND (r.role = 'operator'
              OR (r.role = 'officer' AND r.organisation = ANY (o.path)
                  AND r.organisation <> o.id))
            WHERE m.id = q.membership)

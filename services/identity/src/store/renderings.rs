@@ -211,7 +211,7 @@ pub async fn is_officer(tx: &Tx, asker: MemberId, organisation: OrganisationId) 
         "SELECT EXISTS (SELECT 1 FROM role r JOIN organisation o ON r.organisation = ANY (o.path)
            JOIN member m ON m.id = r.member AND m.state = 'active'
            WHERE r.member = $1 AND o.id = $2 AND r.role = 'officer'
-             AND r.withdrawn_at IS NULL AND (r.ends_at IS NULL OR r.ends_at > $3)) AS found",
+             AND role_held(r.withdrawn_at, r.ends_at, $3)) AS found",
         [asker.0.into(), organisation.0.into(), tx.now().into()],
     )
     .await

@@ -114,8 +114,8 @@ pub async fn may_propose(tx: &Tx, person: MemberId) -> Result<bool> {
         .one::<Found>(
             "SELECT EXISTS (
                SELECT 1 FROM role r JOIN member m ON m.id = r.member AND m.state = 'active'
-               WHERE r.member = $1 AND r.role = 'operator' AND r.withdrawn_at IS NULL
-                 AND (r.ends_at IS NULL OR r.ends_at > $2)) AS found",
+               WHERE r.member = $1 AND r.role = 'operator'
+                 AND role_held(r.withdrawn_at, r.ends_at, $2)) AS found",
             [person.0.into(), tx.now().into()],
         )
         .await?;

@@ -176,11 +176,10 @@ pub async fn answered_for(tx: &Tx, officer: MemberId, members: &[Uuid]) -> Resul
              WHERE EXISTS (SELECT 1 FROM membership s WHERE s.member = f.member
                            AND s.organisation = f.organisation AND s.until IS NULL)
                AND EXISTS (SELECT 1 FROM role r WHERE r.member = $1 AND r.role = 'officer'
-                           AND r.withdrawn_at IS NULL AND r.organisation = ANY (o.path)
-                           AND (r.ends_at IS NULL OR r.ends_at > $3))
+                           AND r.organisation = ANY (o.path)
+                           AND role_held(r.withdrawn_at, r.ends_at, $3))
                AND NOT EXISTS (SELECT 1 FROM role r WHERE r.member = f.member
-                               AND r.withdrawn_at IS NULL
-                               AND (r.ends_at IS NULL OR r.ends_at > $3))",
+                               AND role_held(r.withdrawn_at, r.ends_at, $3))",
             [officer.0.into(), members.to_vec().into(), tx.now().into()],
         )
         .await?;
@@ -200,8 +199,7 @@ pub async fn tenure(tx: &Tx, member: MemberId) -> Result<Tenure> {
     let row = tx
         .one::<Row>(
             "SELECT granted_at, origin = 'machine' AS founding FROM role
-             WHERE member = $1 AND role = 'operator' AND withdrawn_at IS NULL
-               AND (ends_at IS NULL OR ends_at > $2)
+             WHERE member = $1 AND role = 'operator' AND role_held(withdrawn_at, ends_at, $2)
              ORDER BY granted_at LIMIT 1 FOR SHARE",
             [member.0.into(), tx.now().into()],
         )
@@ -222,8 +220,8 @@ pub async fn holds_any(tx: &Tx, member: MemberId) -> Result<bool> {
     struct Found {
         found: bool,
     }
-    let sql = "SELECT EXISTS (SELECT 1 FROM role WHERE member = $1 AND withdrawn_at IS NULL
-         AND (ends_at IS NULL OR ends_at > $2)) AS found";
+    let sql = "SELECT EXISTS (SELECT 1 FROM role
+         WHERE member = $1 AND role_held(withdrawn_at, ends_at, $2)) AS found";
     let row = tx
         .one::<Found>(sql, [member.0.into(), tx.now().into()])
         .await?;
@@ -246,7 +244,7 @@ pub async fn without_factor(db: &Db) -> Result<(i64, i64)> {
                count(DISTINCT r.member) FILTER (WHERE f.id IS NULL) AS without
              FROM role r JOIN member m ON m.id = r.member AND m.state = 'active'
              LEFT JOIN second_factor f ON f.member = r.member AND f.confirmed_at IS NOT NULL
-             WHERE r.withdrawn_at IS NULL AND (r.ends_at IS NULL OR r.ends_at > now())",
+             WHERE role_held(r.withdrawn_at, r.ends_at, now())",
             [],
         )
         .await?;
@@ -266,8 +264,8 @@ pub async fn operators(tx: &Tx) -> Result<i64> {
     let count = tx
         .one::<Count>(
             "SELECT count(DISTINCT member) AS count FROM role r JOIN member m ON m.id = r.member
-             WHERE role = 'operator' AND withdrawn_at IS NULL AND m.state = 'active'
-               AND (r.ends_at IS NULL OR r.ends_at > $1)",
+             WHERE role = 'operator' AND m.state = 'active'
+               AND role_held(r.withdrawn_at, r.ends_at, $1)",
             [tx.now().into()],
         )
         .await?;

@@ -154,3 +154,32 @@ async fn ends_are_checked_and_ended_operators_do_not_count() {
     let [code, ..] = world.answered(&stage.one, "withdrawRole", &input).await;
     assert_eq!(code, "LAST_OPERATOR");
 }
+
+/// What the tables say of a role is what the domain says of it, at its last instant too; and it is
+/// read through the index of the roles that stand.
+#[tokio::test]
+async fn the_tables_and_the_domain_agree_on_what_is_held() {
+    let world = World::new().await;
+    let now = world.identity.ctx.clock.now();
+    for seconds in [None, Some(-1), Some(0), Some(1)] {
+        let end = seconds.map(|it| now + chrono::TimeDelta::seconds(it));
+        let held = |withdrawn: &str| {
+            let end = end.map_or_else(|| "NULL".to_owned(), |at| format!("'{}'", at.to_rfc3339()));
+            let now = now.to_rfc3339();
+            format!("SELECT role_held({withdrawn}, {end}, '{now}')::int::bigint AS count")
+        };
+        let lives = identity::domain::role::lives(end, now);
+        let found = world.count(&held("NULL")).await;
+        assert_eq!(found, i64::from(lives), "{seconds:?}");
+        assert_eq!(world.count(&held("'2026-01-01'")).await, 0);
+    }
+    let plan = "CREATE FUNCTION plan(asked text) RETURNS SETOF text LANGUAGE plpgsql
+        SET enable_seqscan = off AS $$ DECLARE step text; BEGIN
+          FOR step IN EXECUTE 'EXPLAIN ' || asked LOOP RETURN NEXT step; END LOOP; END $$";
+    world.test.owner().await.execute(plan, []).await.unwrap();
+    let read = "SELECT plan('SELECT id FROM role WHERE role_held(withdrawn_at, ends_at, now())
+        AND organisation = ''00000000-0000-0000-0000-000000000001''') AS name";
+    let plan = world.names(read).await.join(" ");
+    assert!(plan.contains("role_organisation"), "{plan}");
+    assert!(!plan.contains("role_held("), "{plan}");
+}
