@@ -3,8 +3,11 @@
 //! beyond her deadline.
 
 use chrono::TimeDelta;
+use identity::commands::erasures::recall;
+use identity::commands::merges::split_members;
 use identity::domain::erasure::{DEADLINE_DAYS, GRACE_DAYS, HELD_HOURS, Right};
 use identity::domain::merge::UNDO_DAYS;
+use identity::publish;
 use identity::store::erasures;
 use kit::types::MemberId;
 use proto::identity::erasure_changed::State;
@@ -12,7 +15,8 @@ use proto::identity::{ErasureChanged, PersonErased};
 use serde_json::json;
 
 use crate::erasures::{GRACE_SECONDS, closing, erase, nothing_keeps};
-use crate::merges::cast;
+use crate::merges::{Cast, cast};
+use crate::races::overtaken;
 use crate::rosters::settle;
 use crate::world::{World, codes};
 
@@ -39,16 +43,70 @@ async fn state_of(world: &World, member: MemberId) -> String {
     world.names(&sql).await.remove(0)
 }
 
-/// The survivor's wish was said of both and came to a high version; then they part, and the other
-/// one wishes so herself. Every service takes that as news, and she is forgotten.
-#[tokio::test]
-async fn who_was_split_off_is_forgotten_by_everybody() {
+/// Two records made one, whose wish was asked about and is kept by the merge.
+async fn kept() -> Cast {
     let cast = cast().await;
     let world = &cast.world;
     cast.merge().await;
     closing(world, &world.as_member(cast.survivor)).await;
     nothing_keeps(world, cast.survivor, 2).await;
     settle(world).await;
+    world.seal().await;
+    cast
+}
+
+/// How far others may have heard of the other record, and how far they have.
+async fn floor_and_heard(cast: &Cast) -> (i64, i64) {
+    let floor = format!(
+        "SELECT erasure_floor AS count FROM member WHERE id = '{}'",
+        cast.merged
+    );
+    let heard = heard_of(&cast.world, cast.merged).await;
+    let heard = heard.iter().map(|it| it.1).max().unwrap();
+    (cast.world.count(&floor).await, heard)
+}
+
+/// What the survivor takes back while they part is said of both before they do.
+#[tokio::test]
+async fn a_split_waits_for_what_is_being_said_of_both() {
+    let cast = kept().await;
+    let world = &cast.world;
+    let other = world.test.process().await;
+    let (who, operator) = (world.as_member(cast.survivor), world.as_operator());
+    let recalled = recall(&world.identity.ctx, &who);
+    let split = split_members(&other, &world.identity.vault, &operator, cast.merged);
+    let (recalled, split) = overtaken(world, recalled, split).await;
+    assert_eq!(recalled.unwrap().version, 4);
+    assert_eq!(split.unwrap(), cast.pair());
+    assert_eq!(floor_and_heard(&cast).await, (4, 4));
+}
+
+/// Without the person's lock it is said of both after they parted, above what is known of it.
+#[tokio::test]
+async fn without_its_lock_more_would_be_said_than_is_known() {
+    let cast = kept().await;
+    let world = &cast.world;
+    let other = world.test.process().await;
+    let (vault, operator) = (&world.identity.vault, world.as_operator());
+    let recalled = world.identity.ctx.db.tx("unlocked_recall", async |tx| {
+        let wish = erasures::lock(tx, cast.survivor).await?.unwrap();
+        let ids = erasures::ids_of(tx, cast.survivor).await?;
+        split_members(&other, vault, &operator, cast.merged).await?;
+        let wish = wish.recall(tx.now())?;
+        erasures::save(tx, &wish).await?;
+        tx.emit(publish::erasure(&wish, &ids));
+        Ok(())
+    });
+    recalled.await.unwrap();
+    assert_eq!(floor_and_heard(&cast).await, (3, 4));
+}
+
+/// The survivor's wish was said of both and came to a high version; then they part, and the other
+/// one wishes so herself. Every service takes that as news, and she is forgotten.
+#[tokio::test]
+async fn who_was_split_off_is_forgotten_by_everybody() {
+    let cast = kept().await;
+    let world = &cast.world;
     let both = heard_of(world, cast.merged).await;
     let versions: Vec<i64> = both.iter().map(|it| it.1).collect();
     assert_eq!(versions, [2, 3], "asked, and kept by the merge");

@@ -66,9 +66,8 @@ async fn an_operator_waits_as_the_person_does() {
     }
     world.advance(ASK_SECONDS);
     cast.merge().await;
-    let operator = world.as_operator();
-    let told = world.answered(&operator, "setPhone", &phone_of(cast.survivor));
-    let [code, zh, en] = told.await;
+    let (operator, input) = (world.as_operator(), phone_of(cast.survivor));
+    let [code, zh, en] = world.answered(&operator, "setPhone", &input).await;
     assert_eq!(code, "MERGE_UNDOABLE");
     // The second of April, ten days and a minute.
     assert!(zh.contains("北京时间 2026-04-12 10:0"), "{zh}");
