@@ -10,7 +10,7 @@ use kit::types::{MemberId, OrganisationId, shanghai_date};
 use kit::{Ctx, Error, Result, Tx};
 use uuid::Uuid;
 
-use super::members::own_membership;
+use super::members::own_membership_beside;
 use super::people::{Joining, join, officer_or_operator};
 use super::roles::leave_office;
 use crate::domain::application::{Application, Decision, State, WAITING_MAX, must_have_members};
@@ -84,7 +84,8 @@ pub async fn offer_transfer(
 ) -> Result<Application> {
     ctx.db
         .tx("offer_transfer", async |tx| {
-            let (leaves, by) = own_membership(tx, caller, membership).await?;
+            let (leaves, by) =
+                own_membership_beside(tx, caller, membership, Some(organisation)).await?;
             consents::lock_member(tx, leaves.member).await?;
             let asked = [membership.to_string(), organisation.to_string()];
             let hash = once::hash("offer_transfer", &[&asked[0], &asked[1]]);

@@ -3,7 +3,7 @@
 use chrono::NaiveDate;
 use kit::access::{self, Caller};
 use kit::audit::require_sealing;
-use kit::types::{MemberId, shanghai_date};
+use kit::types::{MemberId, OrganisationId, shanghai_date};
 use kit::{Ctx, Error, Result, Tx};
 use uuid::Uuid;
 
@@ -62,6 +62,20 @@ pub(crate) async fn own_membership(
     caller: &Caller,
     id: Uuid,
 ) -> Result<(Membership, access::Member)> {
+    own_membership_beside(tx, caller, id, None).await
+}
+
+/// The same, where another organisation is decided on too: both are locked in the order of their
+/// ids, before anybody who is in either.
+///
+/// # Errors
+/// As [`own_membership`]; the other organisation may be absent.
+pub(crate) async fn own_membership_beside(
+    tx: &Tx,
+    caller: &Caller,
+    id: Uuid,
+    beside: Option<OrganisationId>,
+) -> Result<(Membership, access::Member)> {
     access::member(tx, caller).await?;
     let absent = Refusal::MembershipNotFound;
     let (organisation, _) = memberships::place(tx, id).await?.ok_or(absent)?;
@@ -69,7 +83,12 @@ pub(crate) async fn own_membership(
         Err(Error::Forbidden(_)) => return Err(absent.into()),
         other => other?,
     };
-    organisations::load(tx, organisation, Lock::Change).await?;
+    let mut places: Vec<OrganisationId> = std::iter::once(organisation).chain(beside).collect();
+    places.sort_unstable();
+    places.dedup();
+    for place in places {
+        organisations::load(tx, place, Lock::Change).await?;
+    }
     let membership = store::membership(tx, id).await?.ok_or(absent)?;
     Ok((membership, by))
 }

@@ -169,6 +169,11 @@ async fn the_rights_are_as_reckoned_with() {
         grace: TimeDelta::days(GRACE_DAYS),
     };
     assert_eq!(right("erasure").await, erasure);
+    // Which the sentences and this invariant say in words of their own.
+    assert_eq!(UNDO_DAYS, 10);
+    let mut all = identity::verify::INVARIANTS.iter();
+    let copies = all.find(|it| it.id == "identity.copies_name_one").unwrap();
+    assert!(copies.sql.contains(&format!("'{UNDO_DAYS} days'")));
     // Who is refused a copy while a merge can be undone has it in time all the same.
     assert!(right("export").await.deadline > TimeDelta::days(UNDO_DAYS));
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::http::{Method, StatusCode};
 use chrono::TimeDelta;
+use identity::commands::applications::offer_transfer;
 use identity::commands::members::set_phone;
 use identity::commands::{erasures, exports, merges};
 use identity::domain::export::{Export, State};
@@ -253,9 +254,9 @@ async fn without_its_lock_a_copy_would_name_two() {
     assert_eq!(world.broken("identity.copies_name_one").await, 1);
 }
 
-/// How many of both records can be locked by who holds their union while `other` waits for it; and
+/// How many of both records can be locked by who holds this union while `other` waits for it; and
 /// what comes of that.
-async fn free_meanwhile<T>(cast: &Cast, other: impl Future<Output = T>) -> (u64, T) {
+async fn free_meanwhile<T>(cast: &Cast, union: &str, other: impl Future<Output = T>) -> (u64, T) {
     #[derive(sea_orm::FromQueryResult)]
     struct Count {
         n: i64,
@@ -271,7 +272,7 @@ async fn free_meanwhile<T>(cast: &Cast, other: impl Future<Output = T>) -> (u64,
     };
     let free = "SELECT id FROM member WHERE id = ANY ($1) FOR UPDATE SKIP LOCKED";
     let holding = world.identity.ctx.db.tx("holds_the_union", async |tx| {
-        organisations::load(tx, organisation_of(&cast.union), Lock::Change).await?;
+        organisations::load(tx, organisation_of(union), Lock::Change).await?;
         held.store(true, Ordering::SeqCst);
         while !done.load(Ordering::SeqCst) && !waits().await {
             tokio::task::yield_now().await;
@@ -300,14 +301,14 @@ async fn organisations_are_locked_before_records() {
     let other = world.test.process().await;
     let vault = &world.identity.vault;
     let merge = merges::merge_members(&other, vault, &cast.second, cast.pair(), &document);
-    let (free, merged) = free_meanwhile(&cast, merge).await;
+    let (free, merged) = free_meanwhile(&cast, &cast.union, merge).await;
     assert!(matches!(merged, Ok(Step::Done { .. })), "{merged:?}");
     assert_eq!(free, 2, "merging");
 
     world.seal().await;
     let operator = world.as_operator();
     let split = merges::split_members(&other, vault, &operator, cast.merged);
-    let (free, split) = free_meanwhile(&cast, split).await;
+    let (free, split) = free_meanwhile(&cast, &cast.union, split).await;
     assert_eq!(split.unwrap(), cast.pair());
     assert_eq!(free, 2, "splitting");
 
@@ -315,8 +316,27 @@ async fn organisations_are_locked_before_records() {
         store::lock_members(tx, cast.pair()).await?;
         organisations::load(tx, organisation_of(&cast.union), Lock::Change).await
     });
-    let (free, reversed) = free_meanwhile(&cast, reversed).await;
+    let (free, reversed) = free_meanwhile(&cast, &cast.union, reversed).await;
     assert!(reversed.unwrap().is_some());
     assert_eq!(free, 0, "a ring, were they not skipped");
+    cast.assert_invariants().await;
+}
+
+/// Who lets a member go waits for the organisation that she goes to before she is locked.
+#[tokio::test]
+async fn a_transfer_locks_both_organisations_before_the_member() {
+    let cast = cast().await;
+    let world = &cast.world;
+    let of = format!(
+        "SELECT id::text AS name FROM membership WHERE member = '{}'",
+        cast.survivor
+    );
+    let membership: Uuid = world.names(&of).await[0].parse().unwrap();
+    let other = world.test.process().await;
+    let (operator, to) = (world.as_operator(), organisation_of(&cast.other));
+    let offer = offer_transfer(&other, &operator, membership, to, Uuid::from_u128(1));
+    let (free, offered) = free_meanwhile(&cast, &cast.other, offer).await;
+    assert_eq!(offered.unwrap().leaves, Some(membership));
+    assert_eq!(free, 2);
     cast.assert_invariants().await;
 }
