@@ -72,8 +72,8 @@ type Added = std::result::Result<Vec<Membership>, Refused>;
 /// what is wrong with whom. A membership that is open already is answered as it is.
 ///
 /// # Errors
-/// Officers of the organisation and operators only; refused as a whole when the organisation is
-/// closed, the first day makes no sense or lies within another membership of one of them there,
+/// Officers of the organisation and operators only, their second factor shown; refused as a whole
+/// when the organisation is closed, the first day makes no sense or lies within another membership of one of them there,
 /// the list has the wrong size, or the officer failed too often: also when more of the
 /// list do not match than the officer may still get wrong, and then nobody is named.
 pub async fn add_members(
@@ -111,6 +111,7 @@ async fn add(
 ) -> Result<std::result::Result<Added, Refusal>> {
     let organisation = joining.organisation;
     let by = By::of(tx, caller, organisation).await?;
+    access::stepped_up(tx, caller)?;
     let failures = may_look_up(tx, by.member().id.0).await?;
     open_organisation(tx, organisation).await?;
     let since = membership::begins(joining.since, shanghai_date(tx.now()))?;

@@ -42,8 +42,8 @@ pub struct Commit {
 /// Commits a roster; again with the same key, or after it was committed, it answers the same.
 ///
 /// # Errors
-/// The officer who began it only; refused while it is not ready, has bad rows that nothing was
-/// said of, is outdated, or would end the last operator's membership.
+/// The officer who began it only, her second factor shown; refused while it is not ready, has bad
+/// rows that nothing was said of, is outdated, or would end the last operator's membership.
 pub async fn commit_roster(
     ctx: &Ctx,
     vault: &Vault,
@@ -73,6 +73,7 @@ pub async fn commit_roster(
 
 async fn decide(tx: &Tx, vault: &Vault, caller: &Caller, commit: Commit) -> Result<Roster> {
     let (kept, by) = own_roster(tx, caller, commit.roster).await?;
+    access::stepped_up(tx, caller)?;
     let leave_out = commit.leave_out_bad_rows.to_string();
     let request = Request {
         caller: by.id.0,
