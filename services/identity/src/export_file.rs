@@ -31,7 +31,11 @@ const NAMES: [(&str, &str, &str); 26] = [
     ("consent", "同意记录", "Consents"),
     ("login", "登录记录", "Logins"),
     ("sign_in_method", "登录方式", "Ways to sign in"),
-    ("former_phone", "近期的旧手机号", "Phones that you had lately"),
+    (
+        "former_phone",
+        "近期的旧手机号",
+        "Phones that you had lately",
+    ),
     ("notice", "通知", "Notices"),
     ("roster", "名单", "Rosters"),
     ("pass", "年票", "Passes"),

@@ -2,8 +2,8 @@
 //! is answered and how everybody else is refused: a test asks for every field as every actor.
 //!
 //! What a refused mutation leaves is looked at too: nothing, but for the record of it where a
-//! refusal is to be known (`ON_RECORD`). And its input is a good one, since
-//! whoever may send it is answered afterwards.
+//! refusal is to be known (`ON_RECORD`). And its input is a good one, since whoever may send it is
+//! answered afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -27,7 +27,7 @@ const TABLE: &str = concat!(
 );
 
 /// Mutations whose refusals are put on record, and the tables that keep that.
-const ON_RECORD: [(&str, [&str; 2]); 1] = [("showMember", ["attempt", "audit"])];
+static ON_RECORD: [(&str, [&str; 2]); 1] = [("showMember", ["attempt", "audit"])];
 
 /// Who is answered.
 pub const ANSWERED: &str = "answered";
