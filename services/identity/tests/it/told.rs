@@ -80,7 +80,7 @@ async fn a_thief_is_not_the_only_one_who_is_told() {
     assert_eq!(told, both("申请了个人信息副本"));
     assert_eq!(world.broken("identity.sms_with_consent").await, 0);
 
-    world.advance(FORMER_PHONE_DAYS * DAY_SECONDS);
+    world.advance(FORMER_PHONE_DAYS * DAY_SECONDS + 1);
     settle(&world).await;
     let kept = "SELECT count(*) AS count FROM former_phone";
     assert_eq!(world.count(kept).await, 0);
