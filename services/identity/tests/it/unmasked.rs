@@ -175,6 +175,63 @@ async fn who_applies_may_be_looked_at() {
     cast.is_shown().await;
 }
 
+/// Whom a union has by a name and a phone alone may say herself that she is its member; nobody else
+/// says it for her, and not of a membership that has ended.
+#[tokio::test]
+async fn she_confirms_that_she_is_a_member() {
+    let cast = Cast::new().await;
+    cast.add_by_name().await;
+    let id = cast.membership().await;
+    let input = json!({ "membershipId": GlobalId::of_uuid("Membership", id) });
+    let herself = cast.world.as_member(cast.member);
+    let world = &cast.world;
+    for other in [&cast.officer, &world.as_operator()] {
+        let refused = world.mutate(other, "confirmMembership", "", input.clone());
+        assert_eq!(codes(&refused.await), ["MEMBERSHIP_NOT_FOUND"]);
+    }
+    cast.is_not_shown().await;
+    for _ in 0..2 {
+        let said = world.mutate(
+            &herself,
+            "confirmMembership",
+            "membership { id }",
+            input.clone(),
+        );
+        assert_eq!(codes(&said.await), [""; 0]);
+    }
+    cast.is_shown().await;
+    cast.end(&world.identity.ctx, id).await.unwrap();
+    let over = world.mutate(&herself, "confirmMembership", "", input);
+    assert_eq!(codes(&over.await), ["MEMBERSHIP_ENDED"]);
+}
+
+/// A transfer between two offices shows nobody whom the first one could not see.
+#[tokio::test]
+async fn a_transfer_makes_nobody_answered_for() {
+    let cast = Cast::new().await;
+    cast.add_by_name().await;
+    let (third, receiver) = officer_of(&cast.world, "第三工会", 102).await;
+    let id = GlobalId::of_uuid("Membership", cast.membership().await);
+    let offer = json!({ "membershipId": id, "organisationId": third,
+        "idempotencyKey": Uuid::from_u128(1) });
+    let selection = "application { id }";
+    let offered = cast
+        .world
+        .mutate(&cast.officer, "offerTransfer", selection, offer)
+        .await;
+    assert_eq!(codes(&offered), [""; 0], "{offered}");
+    let shown = async || codes(&cast.show(&receiver).await).join(" ");
+    assert_eq!(shown().await, "NOT_ANSWERED_FOR");
+    let input = json!({ "applicationId": offered["application"]["id"], "approve": true,
+        "idempotencyKey": Uuid::from_u128(2) });
+    let decided = cast
+        .world
+        .mutate(&receiver, "decideApplication", selection, input)
+        .await;
+    assert_eq!(codes(&decided), [""; 0], "{decided}");
+    assert_eq!(shown().await, "NOT_ANSWERED_FOR");
+}
+
 /// She reads who saw her and what for, in both languages, each time.
 #[tokio::test]
 async fn she_is_told_who_saw_her() {
