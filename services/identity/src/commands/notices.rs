@@ -210,6 +210,7 @@ pub async fn hand_over_to_former(
                 return Ok(None);
             };
             let key = vault.data_key(person.member, &person.data_key)?;
+            tx.audit(AuditRow::system("hand_over_to_former_phone", id));
             Ok(Some(Message {
                 phone: opened(&key, &row)?,
                 template,

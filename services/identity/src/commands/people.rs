@@ -73,9 +73,9 @@ type Added = std::result::Result<Vec<Membership>, Refused>;
 ///
 /// # Errors
 /// Officers of the organisation and operators only, their second factor shown; refused as a whole
-/// when the organisation is closed, the first day makes no sense or lies within another membership of one of them there,
-/// the list has the wrong size, or the officer failed too often: also when more of the
-/// list do not match than the officer may still get wrong, and then nobody is named.
+/// when the organisation is closed, the first day makes no sense or lies within another membership
+/// of one of them there, the list has the wrong size, or the officer failed too often: also when
+/// more of the list do not match than the officer may still get wrong, and then nobody is named.
 pub async fn add_members(
     ctx: &Ctx,
     vault: &Vault,

@@ -206,7 +206,7 @@ impl Show {
         metrics::counter!("bashu_identity_show_refused_total").increment(1);
         if in_hour > SHOW_REFUSALS_PER_HOUR_MAX {
             metrics::counter!("bashu_identity_show_refused_often_total").increment(1);
-            tracing::error!(member = %by.id, in_hour, "is refused too often to see people unmasked");
+            tracing::error!(member = %by.id, in_hour, "refused too often to see people unmasked");
         }
         tx.audit(
             by.audit("show_member_refused", member)

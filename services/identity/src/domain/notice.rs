@@ -210,8 +210,8 @@ impl Kind {
     }
 
     /// Whether it protects her from who has her device or her phone: its SMS asks for no consent,
-    /// and goes to the phones too that she had before. It keeps her account hers, which the law asks
-    /// of who keeps it (个人信息保护法第五十一条).
+    /// and goes to the phones too that she had before. It keeps her account hers, which the law
+    /// asks of who keeps it (个人信息保护法第五十一条).
     pub const fn protects(self) -> bool {
         matches!(self, Self::PhoneChanged | Self::RightUsed)
     }

@@ -149,9 +149,9 @@ pub struct SearchMutation;
 
 #[Object]
 impl SearchMutation {
-    /// Shows a person unmasked, for a purpose that the audit table keeps and she is told. Operators,
-    /// and officers over an organisation that answers for her: it matched her document, or she asked
-    /// for the membership. Who is refused is on record too.
+    /// Shows a person unmasked, for a purpose that the audit table keeps and she is told.
+    /// Operators, and officers over an organisation that answers for her: it matched her document,
+    /// or she asked for the membership or confirmed it. Who is refused is on record too.
     async fn show_member(
         &self,
         ctx: &Context<'_>,

@@ -211,19 +211,27 @@ fn notice(kind: Kind, params: &Value) -> Option<Notice> {
             rendering: id("rendering")?,
         },
         Kind::PhoneChanged => Notice::PhoneChanged { at: instant()? },
-        Kind::RightUsed => Notice::RightUsed {
-            step: RightStep::parse(text("step")?)?,
-            at: instant()?,
-        },
-        Kind::RecordsChanged => Notice::RecordsChanged {
-            merged: params.get("merged")?.as_bool()?,
-            at: instant()?,
-        },
-        Kind::Unmasked => Notice::Unmasked {
-            organisation: organisation()?,
-            purpose: ShowPurpose::parse(text("purpose")?)?,
-            at: instant()?,
-        },
+        Kind::RightUsed => right_used(text("step")?, instant()?)?,
+        Kind::RecordsChanged => records_changed(params, instant()?)?,
+        Kind::Unmasked => unmasked(organisation()?, text("purpose")?, instant()?)?,
+    })
+}
+
+fn right_used(step: &str, at: DateTime<Utc>) -> Option<Notice> {
+    let step = RightStep::parse(step)?;
+    Some(Notice::RightUsed { step, at })
+}
+
+fn records_changed(params: &Value, at: DateTime<Utc>) -> Option<Notice> {
+    let merged = params.get("merged")?.as_bool()?;
+    Some(Notice::RecordsChanged { merged, at })
+}
+
+fn unmasked(organisation: OrganisationId, purpose: &str, at: DateTime<Utc>) -> Option<Notice> {
+    Some(Notice::Unmasked {
+        organisation,
+        purpose: ShowPurpose::parse(purpose)?,
+        at,
     })
 }
 

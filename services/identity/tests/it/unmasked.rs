@@ -1,6 +1,6 @@
-//! Whom an office may see unmasked: not whoever it has written down by a name and a phone, but whose
-//! document it knows, or who asked to be its member. She is told each time, who is refused is on
-//! record, and who ends her membership meanwhile is waited for.
+//! Whom an office may see unmasked: not whoever it has written down by a name and a phone, but
+//! whose document it knows, or who said herself that she is its member. She is told each time, who
+//! is refused is on record, and who ends her membership meanwhile is waited for.
 
 use identity::commands::members::end_membership;
 use identity::commands::searches::{SHOW_REFUSALS_PER_HOUR_MAX, show_member};
