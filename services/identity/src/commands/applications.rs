@@ -19,6 +19,7 @@ use crate::domain::membership::End;
 use crate::due::APPLICATION;
 use crate::error::{self, Refusal};
 use crate::publish;
+use crate::store::memberships::Ground;
 use crate::store::organisations::{self, Lock};
 use crate::store::{applications as store, consents, memberships, people};
 

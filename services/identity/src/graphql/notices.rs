@@ -46,8 +46,7 @@ pub enum NoticeKind {
     RenderingReady,
     /// One signs in by another phone; by SMS too, to the phone before as well.
     PhoneChanged,
-    /// One's account asked to be forgotten or took that back, or asked for a copy of its data or
-    /// fetched it; by SMS too, to a phone of the last thirty days as well.
+    /// A wish to be forgotten, or a copy of one's data, was asked for, recalled or fetched; by SMS too.
     RightUsed,
     /// Two records were made one's own, or were parted again.
     RecordsChanged,
