@@ -46,7 +46,7 @@ pub enum NoticeKind {
     RenderingReady,
     /// One signs in by another phone; by SMS too, to the phone before as well.
     PhoneChanged,
-    /// A wish to be forgotten, or a copy of one's data, was asked for, recalled or fetched; by SMS too.
+    /// To be forgotten was asked for or recalled, a copy was asked for or fetched; by SMS too.
     RightUsed,
     /// Two records were made one's own, or were parted again.
     RecordsChanged,
