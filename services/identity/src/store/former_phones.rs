@@ -60,6 +60,19 @@ pub async fn find(tx: &Tx, member: MemberId, id: Uuid) -> Result<Option<PhoneRow
     .await
 }
 
+/// Forgets these of a person's: they were another's.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget(tx: &Tx, member: MemberId, ids: &[Uuid]) -> Result<()> {
+    tx.execute(
+        "DELETE FROM former_phone WHERE member = $1 AND id = ANY ($2)",
+        [member.0.into(), ids.to_vec().into()],
+    )
+    .await?;
+    Ok(())
+}
+
 /// Removes those that are told no more.
 ///
 /// # Errors

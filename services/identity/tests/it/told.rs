@@ -22,8 +22,8 @@ const DAY_SECONDS: i64 = 86_400;
 async fn set_phone(world: &World, member: MemberId) {
     let id = GlobalId::of_uuid("Member", member.0);
     let input = json!({ "memberId": id, "phone": NEW });
-    let set = world.mutate(&world.as_operator(), "setPhone", "", input);
-    let set = set.await;
+    let operator = world.as_operator();
+    let set = world.mutate(&operator, "setPhone", "", input).await;
     assert_eq!(codes(&set), [""; 0], "{set}");
 }
 
