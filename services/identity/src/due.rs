@@ -26,7 +26,8 @@ use crate::domain::identifier::Phone;
 use crate::domain::notice::NOTICE_DAYS;
 use crate::publish;
 use crate::store::{
-    addresses, limits, login_methods, logins, notices as notice_store, people, phone_changes,
+    addresses, former_phones, limits, login_methods, logins, notices as notice_store, people,
+    phone_changes,
     verifications as verification_store,
 };
 use crate::vault::{Cell, Vault};
@@ -66,6 +67,8 @@ pub const RENDERING: &str = "rendering";
 
 /// Sends a notice by SMS; the subject is its id.
 pub const SMS_NOTICE: &str = "sms_notice";
+/// Sends a notice by SMS to a phone that its reader had before; the subject is both ids.
+pub const SMS_FORMER_PHONE: &str = "sms_former_phone";
 /// Reminds of a pass that ends soon; the subject is its id.
 pub const NOTICE_EXPIRING: &str = "notice_expiring";
 
@@ -162,6 +165,7 @@ impl Work for Jobs {
             ERASURE => erasures::run(ctx, MemberId(subject(job)?)).await,
             RENDERING => renderings::expire(ctx, subject(job)?).await,
             SMS_NOTICE => send_notice(identity, job).await,
+            SMS_FORMER_PHONE => send_to_former(identity, job).await,
             NOTICE_EXPIRING => {
                 let pass = job.subject.parse::<EntitlementId>();
                 let pass = pass.map_err(|_| Error::internal("the subject is no pass"))?;
@@ -215,6 +219,7 @@ async fn sweep(ctx: &Ctx) -> Result<()> {
             notice_store::sweep(tx, before(NOTICE_DAYS)).await?;
             verification_store::sweep(tx, before(VERIFICATION_DAYS)).await?;
             phone_changes::sweep(tx, tx.now()).await?;
+            former_phones::sweep(tx, tx.now()).await?;
             Ok(())
         })
         .await
@@ -241,6 +246,26 @@ async fn send_code(identity: &Identity, job: &Job) -> Result<After> {
 
 async fn send_notice(identity: &Identity, job: &Job) -> Result<After> {
     let message = notices::hand_over(&identity.ctx, &identity.vault, subject(job)?).await?;
+    send_message(identity, job, message).await
+}
+
+async fn send_to_former(identity: &Identity, job: &Job) -> Result<After> {
+    let both = job.subject.split_once('/');
+    let both = both.and_then(|(notice, phone)| {
+        let (notice, phone) = (notice.parse::<Uuid>(), phone.parse::<Uuid>());
+        notice.ok().zip(phone.ok())
+    });
+    let both = both.ok_or_else(|| Error::internal("the subject is no two ids"))?;
+    let (ctx, vault) = (&identity.ctx, &identity.vault);
+    let message = notices::hand_over_to_former(ctx, vault, both).await?;
+    send_message(identity, job, message).await
+}
+
+async fn send_message(
+    identity: &Identity,
+    job: &Job,
+    message: Option<notices::Message>,
+) -> Result<After> {
     let Some(message) = message else {
         return Ok(After::Done);
     };

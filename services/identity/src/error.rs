@@ -106,6 +106,9 @@ refusals! {
     MemberNotFound "MEMBER_NOT_FOUND" "memberId"
         "找不到该会员。"
         "There is no such member.";
+    NotAnsweredFor "NOT_ANSWERED_FOR" "memberId"
+        "此人仅凭姓名和手机号登记，本人未申请入会，证件也未经核对，不能查看其完整信息。"
+        "The union knows her by name and phone alone: match her document first, or let her apply.";
     MembershipNotFound "MEMBERSHIP_NOT_FOUND" "membershipId"
         "找不到该会籍。"
         "There is no such membership.";
@@ -346,6 +349,9 @@ refusals! {
     NoticeHasNoSms "NOTICE_HAS_NO_SMS" "kind"
         "这类通知不发短信。"
         "No SMS is sent of notices of this kind.";
+    NoticeSmsStays "NOTICE_SMS_STAYS" "kind"
+        "这类短信关系账号安全，不能关闭。"
+        "These SMS protect your account and cannot be turned off.";
     ExportNotFound "EXPORT_NOT_FOUND" "exportId"
         "找不到该份个人信息副本。"
         "There is no such copy of your data.";

@@ -124,6 +124,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "identity_0018",
         sql: include_str!("../migrations/0018_apart.sql"),
     },
+    Migration {
+        name: "identity_0019",
+        sql: include_str!("../migrations/0019_told_and_answered.sql"),
+    },
 ];
 
 /// All that this database needs, in order.

@@ -31,9 +31,10 @@ use crate::domain::verification::Claim;
 
 /// Tables whose rows only the role that serves may see: whatever is sealed of a person or finds
 /// her, and the keys.
-pub const GUARDED_TABLES: [&str; 14] = [
+pub const GUARDED_TABLES: [&str; 15] = [
     "document",
     "export_part",
+    "former_phone",
     "login_method",
     "network_identity",
     "person",

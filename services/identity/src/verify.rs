@@ -215,10 +215,12 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         id: "identity.sms_with_consent",
-        zh: "没有同意就不发短信通知，撤回一分钟后也不发",
-        en: "no notice goes by SMS without a consent, nor a minute after it was withdrawn",
+        zh: "除关系账号安全的以外，没有同意就不发短信通知，撤回一分钟后也不发",
+        en: "no notice but one that protects the account goes by SMS without a consent, nor a \
+             minute after it was withdrawn",
         sql: "SELECT n.id::text AS subject, 'an SMS without a consent' AS problem
-              FROM notice n WHERE n.sms_at IS NOT NULL AND NOT EXISTS (
+              FROM notice n WHERE n.sms_at IS NOT NULL
+                AND n.kind NOT IN ('phone_changed', 'right_used') AND NOT EXISTS (
                 SELECT 1 FROM consent c JOIN consent_act a ON a.consent = c.id
                 WHERE c.member = n.member AND c.purpose = 'notice_sms'
                   AND c.recipient = 'sms_provider' AND a.given
@@ -257,6 +259,7 @@ pub const INVARIANTS: &[Invariant] = &[
                 UNION ALL SELECT member, 'verification' FROM verification
                 UNION ALL SELECT member, 'network identity' FROM network_identity
                 UNION ALL SELECT member, 'phone to be' FROM phone_change
+                UNION ALL SELECT member, 'former phone' FROM former_phone
                 UNION ALL SELECT member, 'application' FROM membership_application
                 UNION ALL SELECT member, 'preference' FROM notice_preference
                 UNION ALL SELECT h.member, 'role proposed' FROM role_proposal p

@@ -49,6 +49,12 @@ const TEMPLATES: &[Template] = &[
         en: "[Bashu] Your account was used to log in on {device}. If that was not you, log it out.",
     },
     Template {
+        name: "account_alert",
+        params: &["what", "time"],
+        zh: "【百万职工游巴蜀】您的账号于{time}{what}。如非本人操作,请立即在所有设备退出并致电12351。",
+        en: "[Bashu] Your account at {time}: {what}. Not you? Sign out everywhere and call 12351.",
+    },
+    Template {
         name: "pass_cancelled",
         params: &["product"],
         zh: "【百万职工游巴蜀】您的{product}已被取消,不能再用于入园。如有疑问请致电12351。",

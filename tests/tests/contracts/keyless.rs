@@ -20,6 +20,7 @@ pub(crate) const KEYLESS: [(&str, &str); 31] = [
     ("addMemberships", "as addMembership"),
     ("endMembership", "a membership ends once"),
     ("retainMembership", "sets a state"),
+    ("confirmMembership", "said twice, it is said once"),
     ("resumeMembership", "sets a state"),
     ("correctMembership", "what differs in nothing is refused"),
     ("closeMembershipReview", "a review closes once"),

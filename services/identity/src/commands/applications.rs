@@ -10,14 +10,16 @@ use kit::types::{MemberId, OrganisationId, shanghai_date};
 use kit::{Ctx, Error, Result, Tx};
 use uuid::Uuid;
 
+use super::joining::join;
 use super::members::own_membership_beside;
-use super::people::{Joining, join, officer_or_operator};
+use super::people::{Joining, officer_or_operator};
 use super::roles::leave_office;
 use crate::domain::application::{Application, Decision, State, WAITING_MAX, must_have_members};
 use crate::domain::membership::End;
 use crate::due::APPLICATION;
 use crate::error::{self, Refusal};
 use crate::publish;
+use crate::store::memberships::Ground;
 use crate::store::organisations::{self, Lock};
 use crate::store::{applications as store, consents, memberships, people};
 
@@ -183,7 +185,7 @@ pub async fn decide(
             }
             application.must_be_decidable(by.id, tx.now())?;
             let membership = match decision {
-                Decision::Approve => Some(admit(tx, &application).await?),
+                Decision::Approve => Some(admit(tx, &application, by.id).await?),
                 Decision::Refuse => None,
             };
             let decided = application.decided(by.id, tx.now(), membership);
@@ -233,8 +235,9 @@ async fn lock_places(tx: &Tx, it: &Application) -> Result<()> {
     Ok(())
 }
 
-/// Begins the membership, and ends the one that she leaves.
-async fn admit(tx: &Tx, it: &Application) -> Result<Uuid> {
+/// Begins the membership, and ends the one that she leaves. It rests on her own word where she has
+/// asked or decided, and otherwise on what the other one did.
+async fn admit(tx: &Tx, it: &Application, by: MemberId) -> Result<Uuid> {
     must_take_members(tx, it.organisation, Lock::Change).await?;
     let found = people::active(tx, it.member).await?;
     found.ok_or(Refusal::MemberNotFound)?;
@@ -253,7 +256,14 @@ async fn admit(tx: &Tx, it: &Application) -> Result<Uuid> {
     }
     let made = join(tx, Joining::from(it.organisation), &[it.member.0]).await?;
     let made = made.first().map(|it| it.id);
-    made.ok_or_else(|| Error::internal("nobody joined"))
+    let made = made.ok_or_else(|| Error::internal("nobody joined"))?;
+    match it.leaves {
+        Some(before) if ![it.asked_by, by].contains(&it.member) => {
+            memberships::rest_as(tx, made, before).await?;
+        }
+        Some(_) | None => memberships::rest_on(tx, &[made], Ground::Herself).await?,
+    }
+    Ok(made)
 }
 
 /// Takes an application back: who asked for it, and where an office let her go its other officers.

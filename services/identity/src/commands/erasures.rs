@@ -34,7 +34,7 @@ use super::{notices, settled};
 use crate::domain::erasure::{ANSWER_SECONDS, Erasure, HELD_HOURS, HoldKind, SERVICES, State};
 use crate::domain::membership::End;
 use crate::domain::merge::undoable_since;
-use crate::domain::notice::Notice;
+use crate::domain::notice::{Notice, RightStep};
 use crate::domain::organisation::root_id;
 use crate::domain::role::{Of, Role};
 use crate::error::{self, Refusal};
@@ -106,6 +106,7 @@ async fn ask(
     if it.version > version {
         store::save(tx, &it).await?;
         tx.plan(NewDue::new(due::ERASURE, member.id, it.grace_until));
+        tell(tx, &it, RightStep::ErasureAsked).await?;
     }
     tx.audit(
         member
@@ -116,6 +117,12 @@ async fn ask(
     Ok(it)
 }
 
+/// Tells her, and whoever else has a phone that was hers lately.
+async fn tell(tx: &Tx, it: &Erasure, step: RightStep) -> Result<()> {
+    let which = format!("{}/{}", it.member, it.version);
+    notices::tell_of_right(tx, it.member, step, which).await
+}
+
 /// A person takes her wish back; taken back before, it stays so.
 ///
 /// # Errors
@@ -124,18 +131,19 @@ pub async fn recall(ctx: &Ctx, caller: &Caller) -> Result<Erasure> {
     ctx.db
         .tx("recall_erasure", async |tx| {
             let member = access::member(tx, caller).await?;
-            // The person first: what is said of her now names the ids that she has now.
-            store::lock_person(tx, member.id)
-                .await?
-                .ok_or(Refusal::ErasureNotFound)?;
+            // The person before her wish, as by who carries it out: what is said of her now names
+            // the ids that she has now.
+            let absent = Refusal::ErasureNotFound;
+            store::lock_person(tx, member.id).await?.ok_or(absent)?;
             let before = store::lock(tx, member.id).await?;
-            let before = before.ok_or(Refusal::ErasureNotFound)?;
+            let before = before.ok_or(absent)?;
             let version = before.version;
             let it = before.recall(tx.now())?;
             if it.version > version {
                 store::save(tx, &it).await?;
                 tx.emit(publish::erasure(&it, &store::ids_of(tx, member.id).await?));
                 work::cancel(tx, due::ERASURE, &member.id.to_string()).await?;
+                tell(tx, &it, RightStep::ErasureRecalled).await?;
             }
             tx.audit(member.audit("recall_erasure", member.id));
             Ok(it)

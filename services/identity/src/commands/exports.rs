@@ -27,7 +27,7 @@ use super::{notices, settled};
 use crate::domain::erasure::SERVICES;
 use crate::domain::export::{ANSWER_SECONDS, EXPORTS_PER_DAY_MAX, Export, Format, State};
 use crate::domain::identifier::DocumentKind;
-use crate::domain::notice::Notice;
+use crate::domain::notice::{Notice, RightStep};
 use crate::error::{self, Refusal};
 use crate::export_file::{self, Section};
 use crate::store::erasures;
@@ -117,6 +117,7 @@ async fn begin(tx: &Tx, vault: &Vault, member: access::Member) -> Result<Export>
     tx.emit(publish::data_requested(&export, &ids));
     let at = tx.now() + TimeDelta::seconds(ANSWER_SECONDS);
     tx.plan(NewDue::new(due::EXPORT, export.id, at));
+    notices::tell_of_right(tx, member.id, RightStep::CopyAsked, export.id).await?;
     Ok(export)
 }
 
@@ -383,6 +384,8 @@ pub async fn file(
             }
             let key = identity.vault.data_key(person.member, &person.data_key)?;
             let sections = open(tx, &key, export.id).await?;
+            let step = RightStep::CopyFetched;
+            notices::tell_of_right(tx, member.id, step, tx.uuid()).await?;
             tx.audit(
                 member
                     .audit("my_data_downloaded", export.id)

@@ -14,6 +14,7 @@ use crate::domain::review::{Dates, Reason, Review, State};
 use crate::due::REVIEW;
 use crate::error::Refusal;
 use crate::publish;
+use crate::store::memberships::Ground;
 use crate::store::organisations::{self, Lock};
 use crate::store::{memberships, people, reviews};
 
@@ -44,6 +45,27 @@ pub async fn keep_membership(
             };
             tx.audit(by.audit(act, id));
             Ok(kept)
+        })
+        .await
+}
+
+/// A person says that a membership is hers by her own will: who has put her there by a name and a
+/// phone alone answers for her from then on. Said before, it stays so.
+///
+/// # Errors
+/// Hers alone; to all others it is absent. Refused when it has ended.
+pub async fn confirm_membership(ctx: &Ctx, caller: &Caller, id: Uuid) -> Result<Membership> {
+    ctx.db
+        .tx("confirm_membership", async |tx| {
+            let member = access::member(tx, caller).await?;
+            let membership = people::membership(tx, id).await?;
+            let membership = membership
+                .filter(|it| it.member == member.id)
+                .ok_or(Refusal::MembershipNotFound)?;
+            membership.must_be_open()?;
+            memberships::rest_on(tx, &[id], Ground::Herself).await?;
+            tx.audit(member.audit("confirm_membership", id));
+            Ok(membership)
         })
         .await
 }

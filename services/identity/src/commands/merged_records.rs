@@ -19,8 +19,8 @@ use crate::error::{self, Refusal};
 use crate::store::erasures::{self, Waiting};
 use crate::store::merges::{self as store, MergeRow};
 use crate::store::{
-    applications, exports, login_methods, phone_changes, role_proposals, second_factors,
-    verifications,
+    applications, exports, former_phones, login_methods, phone_changes, role_proposals,
+    second_factors, verifications,
 };
 
 /// Whether nothing is under way that knows the two by the ids they have. Whoever calls has locked
@@ -113,6 +113,8 @@ pub(super) async fn part(tx: &Tx, pair: Pair, merge: &MergeRow) -> Result<()> {
     erasures::raise_floor(tx, pair.merged, survivor).await?;
     store::return_verified(tx, merge.id).await?;
     phone_changes::remove(tx, survivor).await?;
+    // A phone that came with the other record is told nothing of this one.
+    former_phones::forget(tx, survivor, &merge.methods).await?;
     let copies = match merge.done_at {
         Some(done_at) => {
             login_methods::remove_since(tx, survivor, done_at).await?;

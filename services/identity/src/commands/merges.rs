@@ -19,10 +19,11 @@ use uuid::Uuid;
 use super::logins::withdraw_all;
 use super::matching::{same_text, stored_name};
 use super::search_terms::terms_of;
-use super::{consents, may_look_up, merged_records, settled};
+use super::{consents, may_look_up, merged_records, notices, settled};
 use crate::domain::identifier::Document;
 use crate::domain::membership::Membership;
 use crate::domain::merge::{self as domain, Asked, Belonging, Pair, Step};
+use crate::domain::notice::Notice;
 use crate::domain::search::SEARCH_VERSION;
 use crate::due::MERGE_EXPIRY;
 use crate::error::Refusal;
@@ -267,8 +268,18 @@ impl Change {
         let state = MemberState::Merged { into: survivor };
         tx.emit(publish::member(merged, version + 1, state));
         tx.audit(by.audit("merge_members", merged).detail(detail));
-        Ok(())
+        tell(tx, (id, true), &[survivor]).await
     }
+}
+
+/// Tells who is one record now, or two again.
+async fn tell(tx: &Tx, (id, merged): (Uuid, bool), members: &[MemberId]) -> Result<()> {
+    let told = members.iter().map(|member| {
+        let at = tx.now();
+        let about = format!("{id}/{merged}/{member}");
+        notices::about(*member, &about, Notice::RecordsChanged { merged, at })
+    });
+    notices::tell(tx, &told.collect::<Vec<_>>()).await
 }
 
 fn belongings(rows: &[SealedRow]) -> Vec<Belonging<String>> {
@@ -357,6 +368,7 @@ pub async fn split_members(
             // Who sees her from now on may be another than before.
             withdraw_all(tx, survivor, None, Reason::Withdrawn).await?;
             tx.emit(publish::member(merged, version, MemberState::Active));
+            tell(tx, (merge.id, false), &[survivor, merged]).await?;
             tx.audit(by.audit("split_members", merged).detail(serde_json::json!({
                 "merge": merge.id, "survivor": survivor.to_string(),
             })));

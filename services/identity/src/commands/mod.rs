@@ -10,6 +10,7 @@ pub mod consents;
 pub mod credentials;
 pub mod erasures;
 pub mod exports;
+mod joining;
 pub mod keks;
 pub mod keys;
 pub mod logins;

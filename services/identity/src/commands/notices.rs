@@ -1,4 +1,6 @@
-//! Telling members what happened: here, and by SMS where they consent to it and want it.
+//! Telling members what happened: here, and by SMS where they consent to it and want it. What
+//! could take a person over goes by SMS in any case, and to the phones too that she had lately: a
+//! thief who has changed her phone must not be the only one who is told.
 //!
 //! Whether an SMS goes out is decided when it goes, in one transaction that keeps the consent
 //! locked and writes that the provider is given the number: a withdrawal comes before that or
@@ -15,11 +17,13 @@ use uuid::Uuid;
 
 use crate::domain::identifier::Phone;
 use crate::domain::mint::State;
-use crate::domain::notice::{self, EXPIRING_DAYS, Kind, Notice, SMS_HOURS_MAX};
+use crate::domain::notice::{self, EXPIRING_DAYS, Kind, Names, Notice, RightStep, SMS_HOURS_MAX};
 use crate::due;
+use crate::store::notice_products::product_of_scope;
 use crate::store::notices::{self as store, NewNotice, Sms};
-use crate::store::{entitlements, people};
-use crate::vault::{Cell, Vault};
+use crate::store::people::{self, PhoneRow};
+use crate::store::{entitlements, former_phones};
+use crate::vault::{Cell, SealingKey, Vault};
 
 /// How long after it was heard that a pass is active its reminder comes at the earliest, in
 /// minutes.
@@ -49,8 +53,30 @@ pub(crate) async fn tell(tx: &Tx, notices: &[NewNotice]) -> Result<()> {
     let new = store::insert(tx, notices).await?;
     for it in notices.iter().filter(|it| it.sms && new.contains(&it.id)) {
         tx.plan(NewDue::new(due::SMS_NOTICE, it.id, tx.now()));
+        if it.notice.kind().protects() {
+            for phone in former_phones::of(tx, it.member).await? {
+                let both = format!("{}/{phone}", it.id);
+                tx.plan(NewDue::new(due::SMS_FORMER_PHONE, both, tx.now()));
+            }
+        }
     }
     Ok(())
+}
+
+/// Tells a person that somebody who is signed in as her used one of her rights; `which` tells one
+/// use from another.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn tell_of_right(
+    tx: &Tx,
+    member: MemberId,
+    step: RightStep,
+    which: impl std::fmt::Display,
+) -> Result<()> {
+    let about_it = format!("{}/{which}", step.as_str());
+    let told = Notice::RightUsed { step, at: tx.now() };
+    tell(tx, &[about(member, &about_it, told)]).await
 }
 
 /// Reminds the holder of a pass that ends soon, if it still opens doors.
@@ -73,7 +99,7 @@ pub async fn remind_of_end(ctx: &Ctx, id: EntitlementId) -> Result<After> {
             }
             let told = Notice::Expiring {
                 pass: id,
-                product: store::product_of_scope(tx, it.scope).await?,
+                product: product_of_scope(tx, it.scope).await?,
                 end: shanghai_date(end),
             };
             tell(tx, &[about(it.member, &id.to_string(), told)]).await?;
@@ -98,7 +124,8 @@ impl std::fmt::Debug for Message {
 }
 
 /// The SMS of a notice, written down as handed over; `None` when none is sent: she does not
-/// consent any more, does not want it, has no phone, or it is too late. Decided anew each time.
+/// consent any more or does not want it, where that is hers to say, has no phone, or it is too
+/// late. Decided anew each time.
 ///
 /// # Errors
 /// When the database fails.
@@ -112,10 +139,7 @@ pub async fn hand_over(ctx: &Ctx, vault: &Vault, id: Uuid) -> Result<Option<Mess
                 return Ok(None);
             };
             let member = kept.member;
-            let allowed = consent::consents(tx, member, Processing::NoticeSms).await?;
-            let unwanted = store::without_sms(tx, member).await?;
-            let late = kept.created_at + TimeDelta::hours(SMS_HOURS_MAX) <= tx.now();
-            let may = allowed.is_some() && !unwanted.contains(&kept.notice.kind()) && !late;
+            let may = wanted(tx, member, kept.notice.kind()).await? && !is_late(tx, &kept);
             let phone = if may {
                 phone(tx, vault, member).await?
             } else {
@@ -143,6 +167,64 @@ pub async fn hand_over(ctx: &Ctx, vault: &Vault, id: Uuid) -> Result<Option<Mess
         .await
 }
 
+/// Whether she agrees to an SMS of this kind and wants it; one that protects her is always sent.
+async fn wanted(tx: &Tx, member: MemberId, kind: Kind) -> Result<bool> {
+    if kind.protects() {
+        return Ok(true);
+    }
+    let allowed = consent::consents(tx, member, Processing::NoticeSms).await?;
+    let unwanted = store::without_sms(tx, member).await?;
+    Ok(allowed.is_some() && !unwanted.contains(&kind))
+}
+
+fn is_late(tx: &Tx, kept: &store::Kept) -> bool {
+    kept.created_at + TimeDelta::hours(SMS_HOURS_MAX) <= tx.now()
+}
+
+/// The SMS of a notice to a phone that its reader had before; `None` when none is sent: it is no
+/// such notice or too late, the phone counts no more, or somebody signs in by it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn hand_over_to_former(
+    ctx: &Ctx,
+    vault: &Vault,
+    (id, former): (Uuid, Uuid),
+) -> Result<Option<Message>> {
+    ctx.db
+        .tx("hand_over_to_former_phone", async |tx| {
+            let Some(kept) = store::lock(tx, id).await? else {
+                return Ok(None);
+            };
+            let kind = kept.notice.kind();
+            let Some(template) = kind.sms_template().filter(|_| kind.protects()) else {
+                return Ok(None);
+            };
+            if is_late(tx, &kept) {
+                return Ok(None);
+            }
+            let Some(person) = people::active(tx, kept.member).await? else {
+                return Ok(None);
+            };
+            let Some(row) = former_phones::find(tx, kept.member, former).await? else {
+                return Ok(None);
+            };
+            let key = vault.data_key(person.member, &person.data_key)?;
+            tx.audit(AuditRow::system("hand_over_to_former_phone", id));
+            Ok(Some(Message {
+                phone: opened(&key, &row)?,
+                template,
+                params: kept.notice.sms_params(&Names::default()),
+            }))
+        })
+        .await
+}
+
+fn opened(key: &SealingKey, row: &PhoneRow) -> Result<Phone> {
+    let cell = Cell::new("login_method", "subject", row.id);
+    Ok(Phone::stored(key.open_text(cell, &row.subject)?))
+}
+
 async fn phone(tx: &Tx, vault: &Vault, member: MemberId) -> Result<Option<Phone>> {
     let Some(person) = people::active(tx, member).await? else {
         return Ok(None);
@@ -151,8 +233,7 @@ async fn phone(tx: &Tx, vault: &Vault, member: MemberId) -> Result<Option<Phone>
         return Ok(None);
     };
     let key = vault.data_key(person.member, &person.data_key)?;
-    let cell = Cell::new("login_method", "subject", row.id);
-    Ok(Some(Phone::stored(key.open_text(cell, &row.subject)?)))
+    Ok(Some(opened(&key, &row)?))
 }
 
 /// A member marks notices of hers as read: these, or all; how many are left. Another's are left
@@ -179,7 +260,8 @@ pub async fn mark_read(ctx: &Ctx, caller: &Caller, ids: Option<Vec<Uuid>>) -> Re
 /// one, none is sent.
 ///
 /// # Errors
-/// Unauthenticated; [`crate::error::Refusal::NoticeHasNoSms`] for kinds of which none is sent.
+/// Unauthenticated; [`crate::error::Refusal::NoticeHasNoSms`] for kinds of which none is sent, and
+/// [`crate::error::Refusal::NoticeSmsStays`] for those whose SMS protect her.
 pub async fn set_preference(ctx: &Ctx, caller: &Caller, kind: Kind, sms: bool) -> Result<()> {
     ctx.db
         .tx("set_notice_preference", async |tx| {

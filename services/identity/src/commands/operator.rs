@@ -5,8 +5,9 @@ use kit::audit::AuditRow;
 use kit::types::MemberId;
 use kit::{Ctx, Result, Tx};
 
+use super::joining::join;
 use super::matching::{same_text, stored_name};
-use super::people::{NewPerson, join, seal_person};
+use super::people::{NewPerson, seal_person};
 use super::roles::{give, living};
 use crate::domain::identifier::Phone;
 use crate::domain::name::PersonName;

@@ -16,9 +16,9 @@ use uuid::Uuid;
 
 use super::matching::{Blinds, Comparisons, given, same_text, stored_name};
 use super::search_terms::terms_of;
-use super::{may_look_up, settled};
+use super::{joining, may_look_up, settled};
 use crate::domain::identifier::{Document, Phone};
-use crate::domain::membership::{self, Membership, Standing};
+use crate::domain::membership::{self, Membership};
 use crate::domain::name::PersonName;
 use crate::error::Refusal;
 use crate::publish::{self, MemberState};
@@ -26,7 +26,7 @@ use crate::store::organisations::{self, Lock};
 use crate::store::people::{
     self as store, Blind, NewDocumentRow, NewPersonRow, NewPhoneRow, PersonRow,
 };
-use crate::store::{memberships, roles};
+use crate::store::roles;
 use crate::vault::{Cell, SealingKey, Vault};
 
 /// People in one call of the graph.
@@ -72,10 +72,10 @@ type Added = std::result::Result<Vec<Membership>, Refused>;
 /// what is wrong with whom. A membership that is open already is answered as it is.
 ///
 /// # Errors
-/// Officers of the organisation and operators only; refused as a whole when the organisation is
-/// closed, the first day makes no sense or lies within another membership of one of them there,
-/// the list has the wrong size, or the officer failed too often: also when more of the
-/// list do not match than the officer may still get wrong, and then nobody is named.
+/// Officers of the organisation and operators only, their second factor shown; refused as a whole
+/// when the organisation is closed, the first day makes no sense or lies within another membership
+/// of one of them there, the list has the wrong size, or the officer failed too often: also when
+/// more of the list do not match than the officer may still get wrong, and then nobody is named.
 pub async fn add_members(
     ctx: &Ctx,
     vault: &Vault,
@@ -111,6 +111,7 @@ async fn add(
 ) -> Result<std::result::Result<Added, Refusal>> {
     let organisation = joining.organisation;
     let by = By::of(tx, caller, organisation).await?;
+    access::stepped_up(tx, caller)?;
     let failures = may_look_up(tx, by.member().id.0).await?;
     open_organisation(tx, organisation).await?;
     let since = membership::begins(joining.since, shanghai_date(tx.now()))?;
@@ -124,6 +125,7 @@ async fn add(
     match place_all(tx, vault, by, people, &blinds).await? {
         Ok(placed) => {
             let made = placed.save(tx, vault, joining, people).await?;
+            joining::tell(tx, &made).await?;
             tx.audit(by.member().audit("add_members", organisation).detail(
                 serde_json::json!({ "memberships": made.len(), "since": since.to_string() }),
             ));
@@ -388,49 +390,10 @@ impl Placed {
             let id = MemberId(row.person.member);
             tx.emit(publish::member(id, 1, MemberState::Active));
         }
-        join(tx, joining, &members).await
+        let made = joining::join(tx, joining, &members).await?;
+        joining::rest_on_documents(tx, &made, people).await?;
+        Ok(made)
     }
-}
-
-/// Opens the memberships that are not open yet; all of them, in the order of `members`.
-pub(crate) async fn join(tx: &Tx, joining: Joining, members: &[Uuid]) -> Result<Vec<Membership>> {
-    let organisation = joining.organisation;
-    let open = store::open_memberships(tx, organisation, members).await?;
-    let mut by_member: HashMap<Uuid, Membership> =
-        open.into_iter().map(|it| (it.member.0, it)).collect();
-    let today = shanghai_date(tx.now());
-    let since = membership::begins(joining.since, today)?;
-    let mut made = Vec::new();
-    for member in members {
-        if !by_member.contains_key(member) {
-            let membership = Membership {
-                id: tx.uuid(),
-                version: 1,
-                member: MemberId(*member),
-                organisation,
-                standing: Standing::Full,
-                since,
-                created_at: tx.now(),
-            };
-            by_member.insert(*member, membership.clone());
-            made.push(membership);
-        }
-    }
-    store::insert_memberships(tx, &made).await?;
-    // One that begins today begins after all that have ended.
-    if since < today {
-        let made: Vec<Uuid> = made.iter().map(|it| it.id).collect();
-        if memberships::overlaps(tx, &made).await? {
-            return Err(Refusal::SinceInvalid.into());
-        }
-    }
-    for membership in &made {
-        tx.emit(publish::membership(membership));
-    }
-    Ok(members
-        .iter()
-        .filter_map(|member| by_member.get(member).cloned())
-        .collect())
 }
 
 /// A person's rows, sealed under a new data key of her own.

@@ -3,7 +3,7 @@
 //! What is committed is what was shown. If any membership of the organisation has changed since,
 //! the roster is refused as outdated and compared again. What it held of people is destroyed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use kit::access::{self, Caller};
 use kit::due::NewDue;
@@ -22,12 +22,13 @@ use crate::domain::membership::{End, Membership};
 use crate::domain::notice::Notice;
 use crate::domain::roster::{Bad, Change, Purpose, Roster, State};
 use crate::error::{self, Refusal};
+use crate::store::memberships::{self, Ground};
 use crate::store::notices::NewNotice;
 use crate::store::organisations::{self, Lock};
 use crate::store::roster_people;
 use crate::store::roster_rows as rows;
 use crate::store::rosters::{self as store, Kept};
-use crate::vault::Vault;
+use crate::vault::{SealingKey, Vault};
 use crate::{due, publish};
 
 /// What an officer commits.
@@ -42,8 +43,8 @@ pub struct Commit {
 /// Commits a roster; again with the same key, or after it was committed, it answers the same.
 ///
 /// # Errors
-/// The officer who began it only; refused while it is not ready, has bad rows that nothing was
-/// said of, is outdated, or would end the last operator's membership.
+/// The officer who began it only, her second factor shown; refused while it is not ready, has bad
+/// rows that nothing was said of, is outdated, or would end the last operator's membership.
 pub async fn commit_roster(
     ctx: &Ctx,
     vault: &Vault,
@@ -73,6 +74,7 @@ pub async fn commit_roster(
 
 async fn decide(tx: &Tx, vault: &Vault, caller: &Caller, commit: Commit) -> Result<Roster> {
     let (kept, by) = own_roster(tx, caller, commit.roster).await?;
+    access::stepped_up(tx, caller)?;
     let leave_out = commit.leave_out_bad_rows.to_string();
     let request = Request {
         caller: by.id.0,
@@ -155,7 +157,13 @@ async fn apply(tx: &Tx, vault: &Vault, by: access::Member, kept: &Kept, bad: Bad
     if kept.basis.as_deref() != Some(&basis(&open)) {
         return Err(passing(Refusal::RosterOutdated).into());
     }
-    join(tx, vault, by, kept).await?;
+    let wrapped = kept
+        .data_key
+        .as_deref()
+        .ok_or_else(|| Error::internal("a roster that is ready has no key"))?;
+    let key = data_key(vault, roster.id, wrapped)?;
+    join(tx, (vault, &key), by, roster).await?;
+    document(tx, &key, roster).await?;
     if !roster.ends_memberships(bad) {
         rows::remove(tx, roster.id, &[Change::Leaving]).await?;
         return Ok(0);
@@ -182,18 +190,17 @@ async fn apply(tx: &Tx, vault: &Vault, by: access::Member, kept: &Kept, bad: Bad
 }
 
 /// Adds those who are new, and the phones of those who get one.
-async fn join(tx: &Tx, vault: &Vault, by: access::Member, kept: &Kept) -> Result<()> {
-    let roster = &kept.roster;
-    let wrapped = kept
-        .data_key
-        .as_deref()
-        .ok_or_else(|| Error::internal("a roster that is ready has no key"))?;
-    let key = data_key(vault, roster.id, wrapped)?;
+async fn join(
+    tx: &Tx,
+    (vault, key): (&Vault, &SealingKey),
+    by: access::Member,
+    roster: &Roster,
+) -> Result<()> {
     let mut joining = rows::all(tx, roster.id, &[Change::New, Change::Changed]).await?;
     let today = shanghai_date(tx.now());
     let mut people = Vec::with_capacity(joining.len());
     for row in &joining {
-        people.push(new_person(&rows::open(&key, roster.id, row)?, today)?);
+        people.push(new_person(&rows::open(key, roster.id, row)?, today)?);
     }
     let blinds = Blinds::of(vault, &people)?;
     let placings = place_each(tx, vault, By::Officer(by), &people, &blinds).await?;
@@ -211,6 +218,28 @@ async fn join(tx: &Tx, vault: &Vault, by: access::Member, kept: &Kept) -> Result
         row.membership = Some(membership.id);
     }
     rows::put(tx, roster.id, &joining).await
+}
+
+/// Memberships that began by a name and a phone, and go on as they were, rest on the document that
+/// the roster gives of them.
+async fn document(tx: &Tx, key: &SealingKey, roster: &Roster) -> Result<()> {
+    let by_name = memberships::by_name_alone(tx, roster.organisation).await?;
+    if by_name.is_empty() {
+        return Ok(());
+    }
+    let by_name: HashSet<Uuid> = by_name.into_iter().collect();
+    let today = shanghai_date(tx.now());
+    let mut documented = Vec::new();
+    for row in rows::all(tx, roster.id, &[Change::Unchanged]).await? {
+        let Some(membership) = row.membership.filter(|id| by_name.contains(id)) else {
+            continue;
+        };
+        let person = new_person(&rows::open(key, roster.id, &row)?, today)?;
+        if person.document.is_some() {
+            documented.push(membership);
+        }
+    }
+    memberships::rest_on(tx, &documented, Ground::Document).await
 }
 
 /// Plans the comparison of a roster that is outdated.

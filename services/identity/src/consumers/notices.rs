@@ -13,7 +13,8 @@ use proto::passes::{PassChanged, ProductChanged};
 
 use crate::commands::notices::{about, plan_reminder, tell};
 use crate::domain::notice::{NOTICE_DAYS, Notice, SMS_HOURS_MAX};
-use crate::store::notices::{NewNotice, Product, put_product};
+use crate::store::notice_products::{Product, put_product};
+use crate::store::notices::NewNotice;
 
 const PASS: &str = "bashu.passes.v1.PassChanged";
 const PRODUCT: &str = "bashu.passes.v1.ProductChanged";

@@ -134,6 +134,15 @@ impl Membership {
         })
     }
 
+    /// # Errors
+    /// When it has ended.
+    pub fn must_be_open(&self) -> Result<(), Refusal> {
+        match self.standing.until() {
+            None => Ok(()),
+            Some(_) => Err(Refusal::MembershipEnded),
+        }
+    }
+
     /// Keeps it beyond work, or makes one that was kept a full one again. One that stands so
     /// already stays as it is.
     ///
@@ -286,9 +295,11 @@ mod tests {
         let ended = open.end(End::Left, today, today).unwrap();
         assert_eq!((ended.version, ended.standing.until()), (2, Some(today)));
         assert_eq!(
-            ended.end(End::Removed, today, today).err(),
+            ended.clone().end(End::Removed, today, today).err(),
             Some(Refusal::MembershipEnded)
         );
+        assert_eq!(full().must_be_open(), Ok(()));
+        assert_eq!(ended.must_be_open(), Err(Refusal::MembershipEnded));
     }
 
     #[test]

@@ -10,9 +10,14 @@ use kit::types::{
 use uuid::Uuid;
 
 use super::role::Role;
+use super::search::ShowPurpose;
 use super::second_factor::Change;
 use super::subject;
 use crate::error::Refusal;
+
+mod protective;
+
+pub use protective::RightStep;
 
 /// How long a notice is kept, read or not, in days; the text of the consent to SMS says so too.
 pub const NOTICE_DAYS: i64 = 180;
@@ -99,6 +104,16 @@ pub enum Notice {
     RenderingReady { rendering: Uuid },
     /// She signs in by another phone from now on.
     PhoneChanged { at: DateTime<Utc> },
+    /// Somebody who is signed in as her uses one of her rights.
+    RightUsed { step: RightStep, at: DateTime<Utc> },
+    /// Two records were made hers, or hers was made two.
+    RecordsChanged { merged: bool, at: DateTime<Utc> },
+    /// An office saw her unmasked.
+    Unmasked {
+        organisation: OrganisationId,
+        purpose: ShowPurpose,
+        at: DateTime<Utc>,
+    },
 }
 
 /// Which of them.
@@ -118,10 +133,13 @@ pub enum Kind {
     ErasureHeld,
     RenderingReady,
     PhoneChanged,
+    RightUsed,
+    RecordsChanged,
+    Unmasked,
 }
 
 impl Kind {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Bought,
         Self::Activated,
         Self::Expiring,
@@ -136,6 +154,9 @@ impl Kind {
         Self::ErasureHeld,
         Self::RenderingReady,
         Self::PhoneChanged,
+        Self::RightUsed,
+        Self::RecordsChanged,
+        Self::Unmasked,
     ];
 
     /// As it is stored.
@@ -155,6 +176,9 @@ impl Kind {
             Self::ErasureHeld => "erasure_held",
             Self::RenderingReady => "rendering_ready",
             Self::PhoneChanged => "phone_changed",
+            Self::RightUsed => "right_used",
+            Self::RecordsChanged => "records_changed",
+            Self::Unmasked => "unmasked",
         }
     }
 
@@ -162,12 +186,13 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 
-    /// The template of the SMS that tells of it too: only of what takes something away, or gives
-    /// money back.
+    /// The template of the SMS that tells of it too: only of what takes something away, gives money
+    /// back, or could take her over.
     pub const fn sms_template(self) -> Option<&'static str> {
         match self {
             Self::Cancelled => Some("pass_cancelled"),
             Self::Refunded => Some("order_refunded"),
+            Self::PhoneChanged | Self::RightUsed => Some("account_alert"),
             Self::Bought
             | Self::Activated
             | Self::Expiring
@@ -179,14 +204,24 @@ impl Kind {
             | Self::ExportReady
             | Self::ErasureHeld
             | Self::RenderingReady
-            | Self::PhoneChanged => None,
+            | Self::RecordsChanged
+            | Self::Unmasked => None,
         }
     }
 
+    /// Whether it protects her from who has her device or her phone: its SMS asks for no consent,
+    /// and goes to the phones too that she had before. It keeps her account hers, which the law
+    /// asks of who keeps it (个人信息保护法第五十一条).
+    pub const fn protects(self) -> bool {
+        matches!(self, Self::PhoneChanged | Self::RightUsed)
+    }
+
     /// # Errors
-    /// [`Refusal::NoticeHasNoSms`] for a kind of which no SMS is sent.
+    /// [`Refusal::NoticeHasNoSms`] for a kind of which no SMS is sent, and
+    /// [`Refusal::NoticeSmsStays`] for one whose SMS is not hers to choose.
     pub const fn must_have_sms(self) -> Result<(), Refusal> {
         match self.sms_template() {
+            Some(_) if self.protects() => Err(Refusal::NoticeSmsStays),
             Some(_) => Ok(()),
             None => Err(Refusal::NoticeHasNoSms),
         }
@@ -234,6 +269,9 @@ impl Notice {
             Self::ErasureHeld { .. } => Kind::ErasureHeld,
             Self::RenderingReady { .. } => Kind::RenderingReady,
             Self::PhoneChanged { .. } => Kind::PhoneChanged,
+            Self::RightUsed { .. } => Kind::RightUsed,
+            Self::RecordsChanged { .. } => Kind::RecordsChanged,
+            Self::Unmasked { .. } => Kind::Unmasked,
         }
     }
 
@@ -298,6 +336,11 @@ impl Notice {
             Self::RenderingReady { .. } => said(RENDERING_READY),
             Self::ErasureHeld { .. } => said(ERASURE_HELD),
             Self::PhoneChanged { at } => phone_changed(*at),
+            Self::RightUsed { step, at } => step.text(*at),
+            Self::RecordsChanged { merged, at } => protective::records(*merged, *at),
+            Self::Unmasked { purpose, at, .. } => {
+                protective::unmasked((place_zh, place_en), *purpose, *at)
+            }
         }
     }
 
@@ -311,6 +354,8 @@ impl Notice {
             Self::Refunded { number, fen, .. } => {
                 vec![("number", number.clone()), ("yuan", yuan(*fen))]
             }
+            Self::PhoneChanged { at } => protective::alert("更换了登录手机号", *at),
+            Self::RightUsed { step, at } => protective::alert(step.sms(), *at),
             Self::Bought { .. }
             | Self::Activated { .. }
             | Self::Expiring { .. }
@@ -322,7 +367,8 @@ impl Notice {
             | Self::ExportReady { .. }
             | Self::ErasureHeld { .. }
             | Self::RenderingReady { .. }
-            | Self::PhoneChanged { .. } => Vec::new(),
+            | Self::RecordsChanged { .. }
+            | Self::Unmasked { .. } => Vec::new(),
         }
     }
 }

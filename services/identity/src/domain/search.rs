@@ -200,7 +200,7 @@ fn is_separator(c: char) -> bool {
     c.is_whitespace() || matches!(c, '·' | '•' | '・' | '‧' | '．' | '.' | '-' | '\'' | '’')
 }
 
-/// For what an office sees a person unmasked. Kept in the audit table.
+/// For what an office sees a person unmasked. Kept in the audit table, and told to her.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShowPurpose {
     /// To compare with the document that she shows.
@@ -214,6 +214,8 @@ pub enum ShowPurpose {
 }
 
 impl ShowPurpose {
+    pub const ALL: [Self; 4] = [Self::Verify, Self::Correct, Self::Contact, Self::Complaint];
+
     /// As the audit table has it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -222,6 +224,10 @@ impl ShowPurpose {
             Self::Contact => "contact",
             Self::Complaint => "complaint",
         }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.as_str() == text)
     }
 }
 

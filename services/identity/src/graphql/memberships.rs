@@ -100,6 +100,13 @@ pub struct RetainMembershipInput {
     membership_id: ID,
 }
 
+/// Which membership is one's own by one's will.
+#[derive(Debug, InputObject)]
+pub struct ConfirmMembershipInput {
+    /// Which.
+    membership_id: ID,
+}
+
 /// Which membership is a full one again.
 #[derive(Debug, InputObject)]
 pub struct ResumeMembershipInput {
@@ -140,6 +147,21 @@ kit::payload! {
         MembershipEnded,
         /// It is not one that can be kept.
         StandingDoesNotFit,
+    }
+}
+
+kit::payload! {
+    /// What became of the membership.
+    pub struct ConfirmMembershipPayload / ConfirmMembershipUserError
+        / ConfirmMembershipErrorCode {
+        /// The membership as it is now.
+        membership: Membership,
+    }
+    refuses {
+        /// One has no such membership.
+        MembershipNotFound,
+        /// It has ended.
+        MembershipEnded,
     }
 }
 
@@ -242,6 +264,24 @@ impl MembershipMutation {
             caller.language,
             kept.map(RetainMembershipPayload::done),
         )
+    }
+
+    /// Says that a membership is one's own by one's will, where a union knows one by name and phone
+    /// alone. Its officers may then see one unmasked.
+    async fn confirm_membership(
+        &self,
+        ctx: &Context<'_>,
+        input: ConfirmMembershipInput,
+    ) -> Result<ConfirmMembershipPayload> {
+        let (identity, caller) = request(ctx)?;
+        let result = async {
+            let id = membership_id(&input.membership_id)?;
+            let confirmed = memberships::confirm_membership(&identity.ctx, caller, id).await?;
+            Ok(ConfirmMembershipPayload::done(
+                view(identity, confirmed).await?,
+            ))
+        };
+        ConfirmMembershipPayload::from_result(caller.language, result.await)
     }
 
     /// Makes a membership that was kept a full one again. Officers of its organisation, those

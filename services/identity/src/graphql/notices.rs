@@ -44,8 +44,14 @@ pub enum NoticeKind {
     ErasureHeld,
     /// A file with names in it waits for one.
     RenderingReady,
-    /// One signs in by another phone.
+    /// One signs in by another phone; by SMS too, to the phone before as well.
     PhoneChanged,
+    /// To be forgotten was asked for or recalled, a copy was asked for or fetched; by SMS too.
+    RightUsed,
+    /// Two records were made one's own, or were parted again.
+    RecordsChanged,
+    /// An office saw one's name, phone and document.
+    Unmasked,
 }
 
 /// Something that one is told of. It is kept for 180 days.
@@ -82,15 +88,18 @@ impl Notice {
             Told::Activated { pass, .. }
             | Told::Expiring { pass, .. }
             | Told::Cancelled { pass, .. } => GlobalId::of_entitlement("Pass", *pass),
-            Told::OnRoster { organisation, .. } | Told::RoleGranted { organisation, .. } => {
+            Told::OnRoster { organisation, .. }
+            | Told::RoleGranted { organisation, .. }
+            | Told::Unmasked { organisation, .. } => {
                 GlobalId::of_uuid("Organisation", organisation.0)
             }
             Told::NewLogin { login, .. } | Told::LoginLinked { login, .. } => {
                 GlobalId::of_uuid("Login", *login)
             }
-            Told::SecondFactorChanged { .. } | Told::PhoneChanged { .. } => {
-                GlobalId::of_uuid("Member", self.0.kept.member.0)
-            }
+            Told::SecondFactorChanged { .. }
+            | Told::PhoneChanged { .. }
+            | Told::RightUsed { .. }
+            | Told::RecordsChanged { .. } => GlobalId::of_uuid("Member", self.0.kept.member.0),
             Told::ExportReady { export } => GlobalId::of_uuid("DataExport", *export),
             Told::ErasureHeld { member } => GlobalId::of_uuid("Member", member.0),
             Told::RenderingReady { rendering } => GlobalId::of_uuid("RenderedFile", *rendering),
@@ -161,6 +170,8 @@ kit::payload! {
     refuses {
         /// No SMS is sent of this kind.
         NoticeHasNoSms,
+        /// The SMS of this kind protects the account and is always sent.
+        NoticeSmsStays,
     }
 }
 

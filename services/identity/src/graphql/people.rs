@@ -91,6 +91,8 @@ kit::payload! {
         PersonNotMatched,
         /// Ten people did not match within the hour.
         TooManyFailures,
+        /// The second factor was not shown within the last ten minutes.
+        StepUpRequired,
     }
 }
 
@@ -122,6 +124,8 @@ kit::payload! {
         PersonNotMatched,
         /// Ten people did not match within the hour.
         TooManyFailures,
+        /// The second factor was not shown within the last ten minutes.
+        StepUpRequired,
     }
 }
 

@@ -129,6 +129,8 @@ kit::payload! {
         OrganisationClosed,
         /// The last operator would leave by it.
         LastOperator,
+        /// The second factor was not shown within the last ten minutes.
+        StepUpRequired,
     }
 }
 

@@ -134,6 +134,8 @@ kit::payload! {
     refuses {
         /// There is no such person among one's own.
         MemberNotFound,
+        /// The organisation knows her by a name and a phone alone, and she did not ask for it.
+        NotAnsweredFor,
         /// Thirty people within the hour, or a hundred within the day.
         TooManyLookUps,
         /// The second factor was not shown within the last ten minutes.
@@ -147,8 +149,9 @@ pub struct SearchMutation;
 
 #[Object]
 impl SearchMutation {
-    /// Shows a person unmasked, for a purpose that the audit table keeps. Operators, and officers
-    /// over an organisation that she is in.
+    /// Shows a person unmasked, for a purpose that the audit table keeps and she is told.
+    /// Operators, and officers over an organisation that answers for her: it matched her document,
+    /// or she asked for the membership or confirmed it. Who is refused is on record too.
     async fn show_member(
         &self,
         ctx: &Context<'_>,

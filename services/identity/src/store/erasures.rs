@@ -413,6 +413,7 @@ pub async fn remove_people(tx: &Tx, members: &[Uuid], phones: &[Blind]) -> Resul
            (SELECT blind FROM login_method WHERE member = ANY ($1))",
         "DELETE FROM login_method WHERE member = ANY ($1)",
         "DELETE FROM phone_change WHERE member = ANY ($1)",
+        "DELETE FROM former_phone WHERE member = ANY ($1)",
         "DELETE FROM recovery_code WHERE member = ANY ($1)",
         "DELETE FROM refresh_token WHERE login IN
            (SELECT id FROM login WHERE member = ANY ($1))",

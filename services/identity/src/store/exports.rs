@@ -328,6 +328,9 @@ const OWN_ROWS: &str = "SELECT section, value FROM (
        'linked_at', l.created_at)
    FROM login_method l WHERE l.member = ANY ($1)
    UNION ALL
+   SELECT 'former_phone', f.until, jsonb_build_object('told_until', f.until)
+   FROM former_phone f WHERE f.member = ANY ($1)
+   UNION ALL
    SELECT 'notice', n.created_at, jsonb_build_object('kind', n.kind,
        'about', n.params, 'at', n.created_at, 'read_at', n.read_at)
    FROM notice n WHERE n.member = ANY ($1)

@@ -6,8 +6,8 @@ use kit::{Result, Tx};
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
-use super::broken;
 use super::people::{Blind, PersonRow};
+use super::{broken, former_phones};
 use crate::domain::subject::Kind;
 
 /// The active person who is signed in by this subject, locked with it: see
@@ -103,11 +103,12 @@ pub async fn remove_all(tx: &Tx, member: MemberId) -> Result<u64> {
     .await
 }
 
-/// Takes all ways in which a person signs in away.
+/// Takes all ways in which a person signs in away; her phone is kept among those she had.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn remove_each(tx: &Tx, member: MemberId) -> Result<()> {
+    former_phones::keep(tx, member).await?;
     tx.execute(
         "DELETE FROM login_method WHERE member = $1",
         [member.0.into()],
@@ -126,11 +127,12 @@ pub async fn remove_since(tx: &Tx, member: MemberId, since: DateTime<Utc>) -> Re
     Ok(())
 }
 
-/// Takes a person's phone away.
+/// Takes a person's phone away, and keeps it among those she had.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn remove_phone(tx: &Tx, member: MemberId) -> Result<()> {
+    former_phones::keep(tx, member).await?;
     tx.execute(
         "DELETE FROM login_method WHERE member = $1 AND kind = 'phone'",
         [member.0.into()],

@@ -67,3 +67,105 @@ pub async fn place(tx: &Tx, membership: Uuid) -> Result<Option<(OrganisationId, 
         .await?;
     Ok(row.map(|row| (OrganisationId(row.organisation), MemberId(row.member))))
 }
+
+/// What a membership rests on that is more than a name and a phone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// The office that named her knew her document.
+    Document,
+    /// She asked for it, or said yes to it.
+    Herself,
+}
+
+impl Ground {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Document => "document",
+            Self::Herself => "herself",
+        }
+    }
+}
+
+/// Writes what memberships rest on, of those that rested on a name and a phone alone. Others see
+/// nothing of it, so their versions stay.
+///
+/// # Errors
+/// When the database fails.
+pub async fn rest_on(tx: &Tx, memberships: &[Uuid], ground: Ground) -> Result<()> {
+    if memberships.is_empty() {
+        return Ok(());
+    }
+    tx.execute(
+        // In one order, so that two writers never wait for each other.
+        "UPDATE membership SET ground = $2 WHERE id = ANY (ARRAY(
+           SELECT id FROM membership WHERE id = ANY ($1) AND ground = 'name'
+           ORDER BY id FOR UPDATE))",
+        [memberships.to_vec().into(), ground.as_str().into()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// A membership rests on what the one before it did.
+///
+/// # Errors
+/// When the database fails.
+pub async fn rest_as(tx: &Tx, membership: Uuid, before: Uuid) -> Result<()> {
+    tx.execute(
+        "UPDATE membership m SET ground = b.ground FROM membership b
+         WHERE m.id = $1 AND b.id = $2 AND m.ground = 'name'",
+        [membership.into(), before.into()],
+    )
+    .await?;
+    Ok(())
+}
+
+#[derive(FromQueryResult)]
+struct Id {
+    id: Uuid,
+}
+
+/// The open memberships of an organisation that rest on a name and a phone alone.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_name_alone(tx: &Tx, organisation: OrganisationId) -> Result<Vec<Uuid>> {
+    let sql = "SELECT id FROM membership
+               WHERE organisation = $1 AND ground = 'name' AND until IS NULL";
+    let rows = tx.all::<Id>(sql, [organisation.0.into()]).await?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
+/// The organisation by which an officer answers for a person: one of the officer's that she is in
+/// by more than a name and a phone that somebody gave, or asks to be in herself. What that rests on
+/// is locked as it is until the end: who ends it waits, and who has just ended it is waited for.
+///
+/// # Errors
+/// When the database fails.
+pub async fn answers_for(
+    tx: &Tx,
+    officer: MemberId,
+    member: MemberId,
+) -> Result<Option<OrganisationId>> {
+    for (table, stands) in [
+        ("membership", "t.until IS NULL AND t.ground <> 'name'"),
+        (
+            "membership_application",
+            "t.state = 'waiting' AND t.asked_by = t.member",
+        ),
+    ] {
+        let sql = format!(
+            "SELECT o.id FROM {table} t JOIN organisation o ON o.id = t.organisation
+             WHERE t.member = $2 AND {stands} AND EXISTS (
+               SELECT 1 FROM role r WHERE r.member = $1 AND r.role = 'officer'
+                 AND r.withdrawn_at IS NULL AND (r.ends_at IS NULL OR r.ends_at > $3)
+                 AND r.organisation = ANY (o.path))
+             ORDER BY t.id FOR SHARE OF t"
+        );
+        let values = [officer.0.into(), member.0.into(), tx.now().into()];
+        if let Some(row) = tx.all::<Id>(&sql, values).await?.into_iter().next() {
+            return Ok(Some(OrganisationId(row.id)));
+        }
+    }
+    Ok(None)
+}

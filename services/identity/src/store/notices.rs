@@ -1,4 +1,4 @@
-//! Rows of `notice`, `notice_told`, `notice_preference` and `notice_product`.
+//! Rows of `notice`, `notice_told` and `notice_preference`.
 
 use std::collections::BTreeSet;
 
@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::broken;
-use crate::domain::notice::{Kind, Names, Notice};
+use crate::domain::notice::{Kind, Names, Notice, RightStep};
 use crate::domain::role::Role;
+use crate::domain::search::ShowPurpose;
 use crate::domain::second_factor::Change;
 use crate::domain::subject;
 
@@ -125,6 +126,18 @@ fn params(notice: &Notice) -> Value {
         Notice::ErasureHeld { member } => json!({ "member": member.0 }),
         Notice::RenderingReady { rendering } => json!({ "rendering": rendering }),
         Notice::PhoneChanged { at } => json!({ "at": at.timestamp_millis() }),
+        Notice::RightUsed { step, at } => {
+            json!({ "step": step.as_str(), "at": at.timestamp_millis() })
+        }
+        Notice::RecordsChanged { merged, at } => {
+            json!({ "merged": merged, "at": at.timestamp_millis() })
+        }
+        Notice::Unmasked {
+            organisation,
+            purpose,
+            at,
+        } => json!({ "organisation": organisation.0, "purpose": purpose.as_str(),
+            "at": at.timestamp_millis() }),
     }
 }
 
@@ -198,6 +211,27 @@ fn notice(kind: Kind, params: &Value) -> Option<Notice> {
             rendering: id("rendering")?,
         },
         Kind::PhoneChanged => Notice::PhoneChanged { at: instant()? },
+        Kind::RightUsed => right_used(text("step")?, instant()?)?,
+        Kind::RecordsChanged => records_changed(params, instant()?)?,
+        Kind::Unmasked => unmasked(organisation()?, text("purpose")?, instant()?)?,
+    })
+}
+
+fn right_used(step: &str, at: DateTime<Utc>) -> Option<Notice> {
+    let step = RightStep::parse(step)?;
+    Some(Notice::RightUsed { step, at })
+}
+
+fn records_changed(params: &Value, at: DateTime<Utc>) -> Option<Notice> {
+    let merged = params.get("merged")?.as_bool()?;
+    Some(Notice::RecordsChanged { merged, at })
+}
+
+fn unmasked(organisation: OrganisationId, purpose: &str, at: DateTime<Utc>) -> Option<Notice> {
+    Some(Notice::Unmasked {
+        organisation,
+        purpose: ShowPurpose::parse(purpose)?,
+        at,
     })
 }
 
@@ -345,55 +379,6 @@ pub async fn set_preference(tx: &Tx, member: MemberId, kind: Kind, sms: bool) ->
     Ok(())
 }
 
-/// What a kind of pass is called.
-#[derive(Clone, Debug)]
-pub struct Product {
-    pub id: Uuid,
-    pub epoch: i64,
-    pub version: i64,
-    pub scope: u32,
-    pub name_zh: String,
-    pub name_en: String,
-}
-
-/// Keeps each that is newer than what is known.
-///
-/// # Errors
-/// When the database fails.
-pub async fn put_product(tx: &Tx, product: &Product) -> Result<()> {
-    tx.execute(
-        "INSERT INTO notice_product AS p (id, epoch, version, scope, name_zh, name_en)
-         VALUES ($1, $2, $3, $4, $5, $6)
-         ON CONFLICT (id) DO UPDATE SET epoch = EXCLUDED.epoch, version = EXCLUDED.version,
-           name_zh = EXCLUDED.name_zh, name_en = EXCLUDED.name_en
-         WHERE (p.epoch, p.version) < (EXCLUDED.epoch, EXCLUDED.version)",
-        [
-            product.id.into(),
-            product.epoch.into(),
-            product.version.into(),
-            i64::from(product.scope).into(),
-            product.name_zh.clone().into(),
-            product.name_en.clone().into(),
-        ],
-    )
-    .await?;
-    Ok(())
-}
-
-/// The product of this scope, when it is known.
-///
-/// # Errors
-/// When the database fails.
-pub async fn product_of_scope(tx: &Tx, scope: u32) -> Result<Option<Uuid>> {
-    #[derive(FromQueryResult)]
-    struct Id {
-        id: Uuid,
-    }
-    let sql = "SELECT id FROM notice_product WHERE scope = $1";
-    let row = tx.one::<Id>(sql, [i64::from(scope).into()]).await?;
-    Ok(row.map(|row| row.id))
-}
-
 /// What the things in each of these notices are called, in their order.
 ///
 /// # Errors
@@ -439,9 +424,9 @@ const fn named(notice: &Notice) -> Option<Uuid> {
     match notice {
         Notice::Activated { product, .. } | Notice::Cancelled { product, .. } => Some(*product),
         Notice::Expiring { product, .. } => *product,
-        Notice::OnRoster { organisation, .. } | Notice::RoleGranted { organisation, .. } => {
-            Some(organisation.0)
-        }
+        Notice::OnRoster { organisation, .. }
+        | Notice::RoleGranted { organisation, .. }
+        | Notice::Unmasked { organisation, .. } => Some(organisation.0),
         Notice::Bought { .. }
         | Notice::Refunded { .. }
         | Notice::NewLogin { .. }
@@ -450,7 +435,9 @@ const fn named(notice: &Notice) -> Option<Uuid> {
         | Notice::ExportReady { .. }
         | Notice::ErasureHeld { .. }
         | Notice::RenderingReady { .. }
-        | Notice::PhoneChanged { .. } => None,
+        | Notice::PhoneChanged { .. }
+        | Notice::RightUsed { .. }
+        | Notice::RecordsChanged { .. } => None,
     }
 }
 

@@ -146,6 +146,8 @@ impl Play<'_> {
         self.act(&herself, "withdrawApplication", "", back).await;
         let query = "{ me { memberships(first: 1) { nodes { id } } } }";
         let own = self.world.run(&herself, query, json!({})).await;
+        let hers = json!({ "membershipId": own["memberships"]["nodes"][0]["id"] });
+        self.act(&herself, "confirmMembership", "", hers).await;
         let offer = json!({ "membershipId": own["memberships"]["nodes"][0]["id"],
             "organisationId": to, "idempotencyKey": Uuid::from_u128(33) });
         let offered = self.act(officer, "offerTransfer", selection, offer).await;

@@ -84,6 +84,12 @@ impl Play {
             async || json!({ "membershipId": self.membership().await }),
         )
         .await;
+        self.mutation("confirmMembership", async || {
+            let query = "{ me { memberships(first: 1) { nodes { id } } } }";
+            let own = self.world.run(self.caller("member"), query, json!({}));
+            json!({ "membershipId": own.await["memberships"]["nodes"][0]["id"] })
+        })
+        .await;
         self.mutation("resumeMembership", async || {
             let which = json!({ "membershipId": self.membership().await });
             let officer = self.caller("officer");

@@ -127,6 +127,9 @@ async fn a_copy_is_gathered_from_every_service() {
     let path = download(&world, &who, (id, "XLSX"), None).await["download"]["path"].clone();
     let (status, file) = fetch(&world, Method::GET, &path).await;
     assert_eq!((status, &file[..2]), (StatusCode::OK, &b"PK"[..]));
+    let told = "SELECT params->>'step' AS name FROM notice WHERE kind = 'right_used' ORDER BY name";
+    let steps = ["copy_asked", "copy_fetched", "copy_fetched"];
+    assert_eq!(world.names(told).await, steps);
 }
 
 /// A token alone shows nothing: a code to her phone or a second factor does. An address dies with

@@ -414,6 +414,9 @@ async fn a_person_is_shown_for_a_purpose() {
     let mut refused = answers.iter().filter(|it| !codes(it).is_empty());
     assert!(refused.all(|it| codes(it) == ["TOO_MANY_LOOK_UPS"]));
     assert_eq!(world.names(purposes).await.len(), 30);
+    let beyond = "SELECT count(*) AS count FROM audit WHERE act = 'show_member_refused'
+        AND detail->>'code' = 'TOO_MANY_LOOK_UPS'";
+    assert_eq!(world.count(beyond).await, 11, "each is on record");
 }
 
 /// While rows wait too long for their seal nobody is shown.
@@ -433,4 +436,6 @@ async fn nobody_is_shown_while_rows_are_not_sealed() {
     world.advance(LAG_SECONDS_MAX + 1);
     let refused = show().await;
     assert!(matches!(refused, Err(kit::Error::AuditLags)), "{refused:?}");
+    let kept = "SELECT detail->>'code' AS name FROM audit WHERE act = 'show_member_refused'";
+    assert_eq!(world.names(kept).await, ["AUDIT_LAGS"]);
 }

@@ -10,7 +10,7 @@ use kit::graphql::{GlobalId, Language};
 use kit::{Error, token};
 use serde_json::{Value, json};
 
-use crate::world::{OPERATOR_PHONE, World, codes, number_of_phone};
+use crate::world::{OPERATOR_PHONE, World, codes, number_of_phone, person};
 
 const ENROL: &str = "mutation { enrolSecondFactor { enrolment { provisioningUri secret expiresAt }
     userErrors { code field message } } }";
@@ -172,6 +172,18 @@ async fn without_it_nothing_that_needs_it_is_done() {
         ),
         ("resetSecondFactor", json!({ "memberId": member_id })),
         ("downloadBadRows", json!({ "rosterImportId": roster })),
+        (
+            "commitRoster",
+            json!({ "rosterImportId": roster, "idempotencyKey": uuid::Uuid::from_u128(1) }),
+        ),
+        (
+            "addMembership",
+            json!({ "organisationId": union, "person": person(3) }),
+        ),
+        (
+            "addMemberships",
+            json!({ "organisationId": union, "people": [person(3), person(4)] }),
+        ),
     ];
     let session = world.sign_in(OPERATOR_PHONE).await;
     let operator = signed_in(&world, &session).await;
@@ -180,7 +192,7 @@ async fn without_it_nothing_that_needs_it_is_done() {
     let session = world.sign_in(&number_of_phone(1)).await;
     let other = signed_in(&world, &session).await;
     for (name, input) in acts {
-        let may = if name == "downloadBadRows" {
+        let may = if ["downloadBadRows", "commitRoster"].contains(&name) {
             &officer
         } else {
             &operator

@@ -225,6 +225,10 @@ fn rows(of: MemberId, by: MemberId, union: Uuid) -> Vec<String> {
                gen_random_uuid(), gen_random_uuid(), '2099-01-01')"
         ),
         format!(
+            "INSERT INTO former_phone (id, member, subject, blind, until) VALUES
+             (gen_random_uuid(), '{of}', 'sealed', decode(repeat('07', 32), 'hex'), '2099-01-01')"
+        ),
+        format!(
             "INSERT INTO membership_application (id, member, organisation, asked_by, asked_at,
                state)
              VALUES (gen_random_uuid(), '{of}', '{union}', '{of}', '2026-04-01', 'waiting')"
@@ -362,9 +366,10 @@ async fn a_copy_names_the_merge() {
 }
 
 /// What a data key seals, which goes with its person or its roster, and which no rotation walks.
-const BY_DATA_KEY: [(&str, &str); 14] = [
+const BY_DATA_KEY: [(&str, &str); 15] = [
     ("document", "number"),
     ("export_part", "sealed"),
+    ("former_phone", "subject"),
     ("login", "device"),
     ("login", "network"),
     ("login_method", "subject"),

@@ -329,7 +329,12 @@ impl World {
             )
             .await;
         assert_eq!(made["userErrors"], json!([]), "{made}");
-        member_of(&made["membership"]["member"]["id"])
+        let member = member_of(&made["membership"]["member"]["id"]);
+        // That somebody has added her is told in tests of that alone.
+        let told = "DELETE FROM notice WHERE kind = 'on_roster' AND member = $1";
+        let db = &self.test.ctx.db;
+        db.execute(told, [member.0.into()]).await.unwrap();
+        member
     }
 
     /// A role, granted by the operator. What takes two is there as if it were made on the command

@@ -86,6 +86,21 @@ fn of_rights() -> Vec<Notice> {
             at: DateTime::UNIX_EPOCH,
         },
     ]
+    .into_iter()
+    .chain(RightStep::ALL.map(|step| Notice::RightUsed {
+        step,
+        at: DateTime::UNIX_EPOCH,
+    }))
+    .chain([true, false].map(|merged| Notice::RecordsChanged {
+        merged,
+        at: DateTime::UNIX_EPOCH,
+    }))
+    .chain(ShowPurpose::ALL.map(|purpose| Notice::Unmasked {
+        organisation: OrganisationId(Uuid::from_u128(9)),
+        purpose,
+        at: DateTime::UNIX_EPOCH,
+    }))
+    .collect()
 }
 
 /// Each kind has a text of its own in both languages, with and without the names it wants.
@@ -115,7 +130,8 @@ fn every_notice_is_told_in_both_languages() {
         assert_eq!(Kind::parse(kind.as_str()), Some(kind));
         let has_params = !notice.sms_params(&names).is_empty();
         assert_eq!(has_params, kind.sms_template().is_some(), "{kind:?}");
-        assert_eq!(has_params, kind.must_have_sms().is_ok());
+        let chosen = has_params && !kind.protects();
+        assert_eq!(chosen, kind.must_have_sms().is_ok());
     }
     let all = told.len();
     told.sort();
@@ -123,6 +139,32 @@ fn every_notice_is_told_in_both_languages() {
     assert_eq!(told.len(), all);
     let kinds: Vec<Kind> = each().iter().map(Notice::kind).collect();
     assert!(Kind::ALL.iter().all(|kind| kinds.contains(kind)));
+}
+
+/// What protects an account goes by SMS whether its person wants that or not, short enough for a
+/// provider; what is stored of a step and a purpose reads back.
+#[test]
+fn what_protects_is_not_chosen() {
+    let refused = |kind: Kind| kind.must_have_sms().err();
+    for kind in Kind::ALL.into_iter().filter(|kind| kind.protects()) {
+        assert_eq!(refused(kind), Some(Refusal::NoticeSmsStays));
+    }
+    assert_eq!(refused(Kind::Unmasked), Some(Refusal::NoticeHasNoSms));
+    for notice in each().iter().filter(|it| it.kind().protects()) {
+        let params = notice.sms_params(&Names::default());
+        assert_eq!(
+            params.iter().map(|it| it.0).collect::<Vec<_>>(),
+            ["what", "time"]
+        );
+        let longest = params.iter().map(|it| it.1.chars().count()).max();
+        assert!(longest.unwrap() <= SMS_NAME_CHARS_MAX, "{params:?}");
+    }
+    for step in RightStep::ALL {
+        assert_eq!(RightStep::parse(step.as_str()), Some(step));
+    }
+    for purpose in ShowPurpose::ALL {
+        assert_eq!(ShowPurpose::parse(purpose.as_str()), Some(purpose));
+    }
 }
 
 #[test]
