@@ -120,6 +120,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "identity_0017",
         sql: include_str!("../migrations/0017_together.sql"),
     },
+    Migration {
+        name: "identity_0020",
+        sql: include_str!("../migrations/0020_phone_recoveries.sql"),
+    },
 ];
 
 /// All that this database needs, in order.
