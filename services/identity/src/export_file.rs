@@ -17,7 +17,7 @@ const COLUMN_WIDTH: f64 = 24.0;
 const SHEET_CHARS_MAX: usize = 31;
 
 /// What the sections are called. One that is not among them keeps the name its service gave it.
-const NAMES: [(&str, &str, &str); 25] = [
+const NAMES: [(&str, &str, &str); 26] = [
     ("person", "本人", "Person"),
     ("document", "证件", "Documents"),
     ("phone", "手机号", "Phone"),
@@ -27,6 +27,7 @@ const NAMES: [(&str, &str, &str); 25] = [
     ("role_proposal", "授权提议", "Proposed roles"),
     ("verification", "实名核验", "Verifications"),
     ("network_identity", "网号", "Network identities"),
+    ("phone_recovery", "手机号找回", "Recoveries of the phone"),
     ("merge", "档案合并", "Merged records"),
     ("consent", "同意记录", "Consents"),
     ("login", "登录记录", "Logins"),

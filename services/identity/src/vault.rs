@@ -31,14 +31,16 @@ use crate::domain::verification::Claim;
 
 /// Tables whose rows only the role that serves may see: whatever is sealed of a person or finds
 /// her, and the keys.
-pub const GUARDED_TABLES: [&str; 14] = [
+pub const GUARDED_TABLES: [&str; 16] = [
     "document",
     "export_part",
     "login_method",
     "network_identity",
     "person",
     "phone_change",
+    "phone_recovery",
     "recovery_code",
+    "recovery_phone",
     "roster_row",
     "search_term",
     "second_factor",

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::logins::withdraw_all;
 use super::people::{officer_or_operator, seal_phone};
 use super::phone_changes::tell;
+use super::phone_recoveries;
 use super::roles::leave_office;
 use crate::domain::identifier::Phone;
 use crate::domain::membership::{End, Membership};
@@ -79,8 +80,9 @@ pub(crate) async fn own_membership(
 ///
 /// # Errors
 /// Operators only, their second factor shown; refused when there is no such person, or the phone is
-/// another's, and while audit rows wait for their seal. Forbidden for who holds a role: one
-/// operator alone could become another one, so her roles are withdrawn before and granted anew.
+/// another's, a recovery of hers is confirmed, and while audit rows wait for their seal. Forbidden
+/// for who holds a role: one operator alone could become another one, so her roles are withdrawn
+/// before and granted anew.
 pub async fn set_phone(
     ctx: &Ctx,
     vault: &Vault,
@@ -103,6 +105,8 @@ pub async fn set_phone(
             if roles::holds_any(tx, member).await? {
                 return Err(Error::Forbidden("the phone of who holds a role"));
             }
+            phone_recoveries::must_be_none(tx, &[member.0]).await?;
+            phone_recoveries::give_way(tx, member).await?;
             let key = vault.data_key(member.0, &row.data_key)?;
             login_methods::remove_each(tx, member).await?;
             let sealed = seal_phone(tx, vault, &key, member.0, &phone)?;

@@ -12,6 +12,7 @@ use kit::types::MemberId;
 use kit::{Result, Tx};
 use uuid::Uuid;
 
+use super::phone_recoveries;
 use crate::domain::erasure::{Erasure, State};
 use crate::domain::merge::Pair;
 use crate::due;
@@ -27,7 +28,7 @@ use crate::store::{
 /// both, as who begins it does.
 ///
 /// # Errors
-/// [`Refusal::ErasureWaits`] and [`Refusal::ExportWaits`].
+/// [`Refusal::ErasureWaits`], [`Refusal::ExportWaits`] and [`Refusal::RecoveryWaits`].
 pub(super) async fn must_be_settled(tx: &Tx, pair: Pair) -> Result<()> {
     for member in [pair.survivor, pair.merged] {
         let erasure = erasures::load(tx, member).await?;
@@ -38,7 +39,7 @@ pub(super) async fn must_be_settled(tx: &Tx, pair: Pair) -> Result<()> {
             return Err(Refusal::ExportWaits.into());
         }
     }
-    Ok(())
+    phone_recoveries::must_be_none(tx, &[pair.survivor.0, pair.merged.0]).await
 }
 
 /// Gives the survivor what was verified of the other record, and ends what that one has asked for
@@ -60,6 +61,7 @@ pub(super) async fn follow(tx: &Tx, (merge, pair): (Uuid, Pair), by: Member) -> 
     }
     second_factors::remove(tx, merged).await?;
     phone_changes::remove(tx, merged).await?;
+    phone_recoveries::give_way(tx, merged).await?;
     let verifications = verifications::end_asked(tx, merged).await?;
     ended.push((due::VERIFICATION, verifications));
     let proposals = role_proposals::withdraw_about(tx, merged, by.id).await?;
@@ -87,15 +89,18 @@ async fn cancel(tx: &Tx, timer: &str, ids: &[Uuid]) -> Result<()> {
 /// both records, one of which may be another person's: it is gone.
 ///
 /// # Errors
-/// [`Refusal::ErasureWaits`] while services are asked what keeps both; when the database fails.
+/// [`Refusal::ErasureWaits`] while services are asked what keeps both,
+/// [`Refusal::RecoveryWaits`]; when the database fails.
 pub(super) async fn part(tx: &Tx, merge: &MergeRow) -> Result<()> {
     let survivor = MemberId(merge.survivor);
     let erasure = erasures::load(tx, survivor).await?;
     if erasure.is_some_and(|it| it.state == State::Closing) {
         return Err(Refusal::ErasureWaits.into());
     }
+    phone_recoveries::must_be_none(tx, &[survivor.0]).await?;
     store::return_verified(tx, merge.id).await?;
     phone_changes::remove(tx, survivor).await?;
+    phone_recoveries::give_way(tx, survivor).await?;
     let copies = match merge.done_at {
         Some(done_at) => {
             login_methods::remove_since(tx, survivor, done_at).await?;

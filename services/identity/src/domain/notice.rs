@@ -99,6 +99,8 @@ pub enum Notice {
     RenderingReady { rendering: Uuid },
     /// She signs in by another phone from now on.
     PhoneChanged { at: DateTime<Utc> },
+    /// She will sign in by another phone from then on, if nobody takes that back before.
+    PhoneToBeChanged { at: DateTime<Utc> },
 }
 
 /// Which of them.
@@ -233,7 +235,7 @@ impl Notice {
             Self::ExportReady { .. } => Kind::ExportReady,
             Self::ErasureHeld { .. } => Kind::ErasureHeld,
             Self::RenderingReady { .. } => Kind::RenderingReady,
-            Self::PhoneChanged { .. } => Kind::PhoneChanged,
+            Self::PhoneChanged { .. } | Self::PhoneToBeChanged { .. } => Kind::PhoneChanged,
         }
     }
 
@@ -298,6 +300,7 @@ impl Notice {
             Self::RenderingReady { .. } => said(RENDERING_READY),
             Self::ErasureHeld { .. } => said(ERASURE_HELD),
             Self::PhoneChanged { at } => phone_changed(*at),
+            Self::PhoneToBeChanged { at } => phone_to_be_changed(*at),
         }
     }
 
@@ -322,7 +325,8 @@ impl Notice {
             | Self::ExportReady { .. }
             | Self::ErasureHeld { .. }
             | Self::RenderingReady { .. }
-            | Self::PhoneChanged { .. } => Vec::new(),
+            | Self::PhoneChanged { .. }
+            | Self::PhoneToBeChanged { .. } => Vec::new(),
         }
     }
 }
@@ -364,6 +368,21 @@ fn phone_changed(at: DateTime<Utc>) -> (String, String) {
         format!(
             "Your account is signed in to by another phone since {at}. If you did not ask for \
              that, sign out everywhere, and call 12351."
+        ),
+    )
+}
+
+/// That another phone is to sign somebody in, and what she does who did not ask for it.
+fn phone_to_be_changed(at: DateTime<Utc>) -> (String, String) {
+    let at = minute(at);
+    (
+        format!(
+            "有人凭您的证件申请找回账号，您的登录手机号将于 {at} 更换。如非本人申请，请立即撤回，\
+             然后致电 12351。"
+        ),
+        format!(
+            "With your document somebody has asked for your account, which is signed in to by \
+             another phone from {at} on. If that was not you, take it back now, and call 12351."
         ),
     )
 }

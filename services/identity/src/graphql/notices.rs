@@ -44,7 +44,7 @@ pub enum NoticeKind {
     ErasureHeld,
     /// A file with names in it waits for one.
     RenderingReady,
-    /// One signs in by another phone.
+    /// One signs in by another phone, or is to, from a time on that its text says.
     PhoneChanged,
 }
 
@@ -88,9 +88,9 @@ impl Notice {
             Told::NewLogin { login, .. } | Told::LoginLinked { login, .. } => {
                 GlobalId::of_uuid("Login", *login)
             }
-            Told::SecondFactorChanged { .. } | Told::PhoneChanged { .. } => {
-                GlobalId::of_uuid("Member", self.0.kept.member.0)
-            }
+            Told::SecondFactorChanged { .. }
+            | Told::PhoneChanged { .. }
+            | Told::PhoneToBeChanged { .. } => GlobalId::of_uuid("Member", self.0.kept.member.0),
             Told::ExportReady { export } => GlobalId::of_uuid("DataExport", *export),
             Told::ErasureHeld { member } => GlobalId::of_uuid("Member", member.0),
             Told::RenderingReady { rendering } => GlobalId::of_uuid("RenderedFile", *rendering),

@@ -125,6 +125,7 @@ fn params(notice: &Notice) -> Value {
         Notice::ErasureHeld { member } => json!({ "member": member.0 }),
         Notice::RenderingReady { rendering } => json!({ "rendering": rendering }),
         Notice::PhoneChanged { at } => json!({ "at": at.timestamp_millis() }),
+        Notice::PhoneToBeChanged { at } => json!({ "at": at.timestamp_millis(), "to_be": true }),
     }
 }
 
@@ -197,6 +198,9 @@ fn notice(kind: Kind, params: &Value) -> Option<Notice> {
         Kind::RenderingReady => Notice::RenderingReady {
             rendering: id("rendering")?,
         },
+        Kind::PhoneChanged if params.get("to_be").is_some() => {
+            Notice::PhoneToBeChanged { at: instant()? }
+        }
         Kind::PhoneChanged => Notice::PhoneChanged { at: instant()? },
     })
 }
