@@ -156,6 +156,8 @@ kit::payload! {
         PhoneInvalid,
         /// It is somebody else's.
         PersonNotMatched,
+        /// A recovery of her phone is under way; it is stopped first.
+        RecoveryWaits,
         /// The second factor was not shown within the last ten minutes.
         StepUpRequired,
     }

@@ -52,6 +52,8 @@ kit::payload! {
         ErasureWaits,
         /// A merge of one's record with another one waits for its second operator.
         MergeWaits,
+        /// A recovery of one's phone is under way; one takes it back first.
+        RecoveryWaits,
         /// One is no longer a member.
         MemberNotFound,
     }
@@ -76,6 +78,8 @@ kit::payload! {
         ErasureWaits,
         /// A merge of one's record with another one waits for its second operator.
         MergeWaits,
+        /// A recovery of one's phone is under way; one takes it back first.
+        RecoveryWaits,
         /// One has no phone here; an operator gives one.
         PhoneAbsent,
         /// One is no longer a member.
