@@ -294,7 +294,13 @@ async fn without_its_reference_a_person_would_be_lost() {
     let unguarded = "ALTER TABLE person DROP CONSTRAINT person_kek_fkey";
     let owner = world.test.owner().await;
     owner.execute(unguarded, []).await.unwrap();
-    for table in ["roster", "signing_key", "login_ticket", "oidc_request"] {
+    for table in [
+        "roster",
+        "signing_key",
+        "login_ticket",
+        "oidc_request",
+        "recovery_phone",
+    ] {
         let unguarded = format!("ALTER TABLE {table} DROP CONSTRAINT {table}_kek_fkey");
         owner.execute(&unguarded, []).await.unwrap();
     }

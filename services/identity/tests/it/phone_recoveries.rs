@@ -26,7 +26,7 @@ pub(crate) struct Lost {
     pub(crate) world: World,
     parties: Parties,
     clock: ManualClock,
-    union: String,
+    pub(crate) union: String,
     pub(crate) member: MemberId,
     pub(crate) herself: Caller,
     pub(crate) officer: Caller,
@@ -260,7 +260,7 @@ async fn each_claim_is_one_answer() {
     for (new, at, document, rows) in [
         ("13700002221", 1, number(70), 0),
         ("13700002222", 4, number(1), 0),
-        (OPERATOR_PHONE, 1, number(2), 0),
+        (OPERATOR_PHONE, 2, number(2), 0),
         (NEW, 1, number(1), 1),
         ("13700002223", 1, number(1), 1),
     ] {

@@ -224,6 +224,11 @@ fn rows(of: MemberId, by: MemberId, union: Uuid) -> Vec<String> {
                gen_random_uuid(), gen_random_uuid(), '2099-01-01')"
         ),
         format!(
+            "INSERT INTO phone_recovery (id, member, state, phone, blind, asked_at, expires_at)
+             VALUES (gen_random_uuid(), '{of}', 'claimed', 'sealed',
+               decode(repeat('08', 32), 'hex'), {later})"
+        ),
+        format!(
             "INSERT INTO membership_application (id, member, organisation, asked_by, asked_at,
                state)
              VALUES (gen_random_uuid(), '{of}', '{union}', '{of}', '2026-04-01', 'waiting')"
@@ -324,6 +329,7 @@ async fn a_copy_names_every_section() {
         "application",
         "membership",
         "network_identity",
+        "phone_recovery",
         "role_proposal",
         "verification",
     ] {
@@ -360,7 +366,7 @@ async fn a_copy_names_the_merge() {
 }
 
 /// What a data key seals, which goes with its person or its roster, and which no rotation walks.
-const BY_DATA_KEY: [(&str, &str); 14] = [
+const BY_DATA_KEY: [(&str, &str); 16] = [
     ("document", "number"),
     ("export_part", "sealed"),
     ("login", "device"),
@@ -368,6 +374,8 @@ const BY_DATA_KEY: [(&str, &str); 14] = [
     ("login_method", "subject"),
     ("person", "name"),
     ("phone_change", "phone"),
+    ("phone_recovery", "claim"),
+    ("phone_recovery", "phone"),
     ("roster", "file"),
     ("roster", "told"),
     ("roster_row", "sealed"),
