@@ -341,6 +341,10 @@ async fn a_merge_and_a_recovery_come_one_after_the_other() {
     let open = "SELECT count(*) AS count FROM phone_recovery WHERE ended_at IS NULL";
     assert_eq!(world.count(open).await, 0);
     cast.assert_invariants().await;
+    plant(world, cast.merged, NEW, None).await;
+    assert_eq!(world.broken("identity.merged_alone").await, 1);
+    let over = "DELETE FROM phone_recovery";
+    world.test.ctx.db.execute(over, []).await.unwrap();
     plant(world, cast.survivor, NEW, None).await;
     let input = json!({ "memberId": global(cast.survivor), "phone": NEW,
         "documentType": "PASSPORT", "documentNumber": crate::merges::PASSPORT });
