@@ -1,6 +1,6 @@
 //! A lost phone: another one in its place, by one's document and two people of the union.
 
-use async_graphql::{Context, ID, InputObject, Object, Result};
+use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
 use kit::graphql::GlobalId;
 
@@ -9,6 +9,52 @@ use crate::commands::phone_claims::{self as claims, Claimed};
 use crate::commands::phone_recoveries as commands;
 use crate::domain::identifier::{Document, Phone};
 use crate::domain::name::PersonName;
+use crate::domain::phone_recovery::{Recovery, State};
+
+/// How far the recovery of a phone has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub enum PhoneRecoveryState {
+    /// The service of the state is being asked.
+    Asked,
+    /// An officer who has seen her can confirm it.
+    Claimed,
+    /// An operator who is another person can approve it.
+    Confirmed,
+    /// It is carried out when it is due.
+    Approved,
+}
+
+/// The recovery of a person's phone, while it is open.
+#[derive(Clone, Debug, SimpleObject)]
+pub struct PhoneRecovery {
+    /// How far it has come.
+    state: PhoneRecoveryState,
+    /// When it ends by itself, unless it is approved.
+    expires_at: DateTime<Utc>,
+    /// When somebody has confirmed it.
+    confirmed_at: Option<DateTime<Utc>>,
+    /// When the new phone becomes hers.
+    due_at: Option<DateTime<Utc>>,
+}
+
+impl From<Recovery> for PhoneRecovery {
+    fn from(it: Recovery) -> Self {
+        let (state, confirmed, due_at) = match it.state {
+            State::Asked => (PhoneRecoveryState::Asked, None, None),
+            State::Claimed => (PhoneRecoveryState::Claimed, None, None),
+            State::Confirmed(said) => (PhoneRecoveryState::Confirmed, Some(said), None),
+            State::Approved {
+                confirmed, due_at, ..
+            } => (PhoneRecoveryState::Approved, Some(confirmed), Some(due_at)),
+        };
+        Self {
+            state,
+            expires_at: it.expires_at,
+            confirmed_at: confirmed.map(|said| said.at),
+            due_at,
+        }
+    }
+}
 
 /// The new phone.
 #[derive(InputObject)]

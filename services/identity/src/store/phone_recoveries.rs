@@ -144,6 +144,18 @@ pub async fn open(tx: &Tx, id: Uuid) -> Result<Option<Kept>> {
     row.map(Row::read).transpose()
 }
 
+/// A person's that is open, not locked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn open_of(tx: &Tx, member: MemberId) -> Result<Option<Recovery>> {
+    let sql =
+        format!("SELECT {COLUMNS} FROM phone_recovery WHERE member = $1 AND ended_at IS NULL");
+    let row = tx.one::<Row>(&sql, [member.0.into()]).await?;
+    let kept = row.map(Row::read).transpose()?;
+    Ok(kept.map(|kept| kept.recovery))
+}
+
 /// A person's that is open, locked. Whoever calls has locked her before.
 ///
 /// # Errors

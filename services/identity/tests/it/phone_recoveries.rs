@@ -222,6 +222,10 @@ async fn a_lost_phone_is_recovered() {
     let about = "{ me { notices(first: 9) { nodes { kind text } } } }";
     let seen = lost.world.run(&lost.herself, about, json!({})).await;
     assert!(seen.to_string().contains("take it back"), "{seen}");
+    let about = "{ me { phoneRecovery { state dueAt } } }";
+    let seen = lost.world.run(&lost.herself, about, json!({})).await;
+    assert_eq!(seen["phoneRecovery"]["state"], "APPROVED", "{seen}");
+    assert_eq!(seen["phoneRecovery"]["dueAt"], approved["dueAt"]);
     lost.promises().await;
 
     lost.advance(RECOVERY_WAIT_HOURS * HOUR_SECONDS - 1);

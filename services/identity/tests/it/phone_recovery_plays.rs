@@ -97,6 +97,8 @@ impl authorised::Play {
         .await;
         let id = GlobalId::uuid(&self.member("member"), "Member").unwrap();
         self.bare("recallPhoneRecovery", async || {
+            let one = format!("DELETE FROM phone_recovery WHERE member = '{id}'");
+            let _rows = self.world.test.ctx.db.execute(&one, []).await.unwrap();
             plant(&self.world, MemberId(id), &new_phone(self.person()), None).await;
         })
         .await;
