@@ -378,7 +378,7 @@ pub const INVARIANTS: &[Invariant] = &[
     Invariant {
         id: "identity.recoveries_by_two",
         zh: "手机号找回由本人以外的两人办理，等待期满才执行",
-        en: "two persons besides her carry each recovery of a phone, and none is done before its time",
+        en: "two others carry each recovery of a phone, and none is done before its time",
         sql: "SELECT id::text AS subject, 'without two others, or before its time' AS problem
               FROM phone_recovery WHERE state IN ('approved', 'done') AND (
                 confirmed_by IS NULL OR approved_by IS NULL OR confirmed_by = approved_by
