@@ -20,7 +20,7 @@ pub(crate) const SELECTIONS_MAX: u32 = 2_000;
 const DEPTH_MAX: u32 = 32;
 
 /// Root fields that hand out or check login secrets, and so are counted one by one.
-const LOGIN_FIELDS: [&str; 9] = [
+const LOGIN_FIELDS: [&str; 11] = [
     "requestLoginCode",
     "login",
     "refreshLogin",
@@ -30,6 +30,8 @@ const LOGIN_FIELDS: [&str; 9] = [
     "linkLogin",
     "beginOidcLogin",
     "loginWithOidc",
+    "requestRecoveryCode",
+    "recoverAccount",
 ];
 
 /// Deepest nesting of lists within introspection. Types lead to fields and fields to types, so an

@@ -16,19 +16,20 @@ use uuid::Uuid;
 
 use crate::Identity;
 use crate::commands::phone_changes::change_cell;
+use crate::commands::phone_claims::asked_cell;
 use crate::commands::{
-    applications, erasures, exports, keys, memberships, merges, notices, renderings,
-    role_proposals, roles, roster_work, rosters, search_terms, second_factor, second_factor_reset,
-    verifications,
+    applications, erasures, exports, keys, memberships, merges, notices, phone_recoveries,
+    renderings, role_proposals, roles, roster_work, rosters, search_terms, second_factor,
+    second_factor_reset, verifications,
 };
 use crate::domain::code::{self, CODE_SECONDS, Code};
 use crate::domain::identifier::Phone;
 use crate::domain::notice::NOTICE_DAYS;
+use crate::domain::phone_recovery::RECOVERY_WAIT_HOURS;
 use crate::publish;
 use crate::store::{
     addresses, former_phones, limits, login_methods, logins, notices as notice_store, people,
-    phone_changes,
-    verifications as verification_store,
+    phone_changes, phone_recoveries as recovery_store, verifications as verification_store,
 };
 use crate::vault::{Cell, Vault};
 
@@ -65,6 +66,12 @@ pub const ERASURE: &str = "erasure";
 /// Forgets a file with names in it that nobody fetched; the subject is its id.
 pub const RENDERING: &str = "rendering";
 
+/// Asks the service of the state of a lost phone, and ends or carries out its recovery, whose id
+/// the subject is.
+pub const PHONE_RECOVERY: &str = "phone_recovery";
+/// Tells the phone so far that another one is to take its place; the subject is the recovery's id.
+pub const SMS_PHONE_RECOVERY: &str = "sms_phone_recovery";
+
 /// Sends a notice by SMS; the subject is its id.
 pub const SMS_NOTICE: &str = "sms_notice";
 /// Sends a notice by SMS to a phone that its reader had before; the subject is both ids.
@@ -93,6 +100,8 @@ const LOGIN_DAYS: i64 = 30;
 const ATTEMPT_DAYS: i64 = 8;
 /// How long a verification is kept that did not match, or was not answered.
 const VERIFICATION_DAYS: i64 = 30;
+/// How long a recovery of a phone is kept that nobody had confirmed.
+const RECOVERY_DAYS: i64 = 30;
 /// How long an address of a file is remembered after its time.
 const ADDRESS_DAYS: i64 = 1;
 
@@ -164,6 +173,8 @@ impl Work for Jobs {
             EXPORT => exports::run(ctx, subject(job)?).await,
             ERASURE => erasures::run(ctx, MemberId(subject(job)?)).await,
             RENDERING => renderings::expire(ctx, subject(job)?).await,
+            PHONE_RECOVERY => phone_recoveries::run(identity, subject(job)?).await,
+            SMS_PHONE_RECOVERY => send_recovery(identity, job).await,
             SMS_NOTICE => send_notice(identity, job).await,
             SMS_FORMER_PHONE => send_to_former(identity, job).await,
             NOTICE_EXPIRING => {
@@ -220,6 +231,7 @@ async fn sweep(ctx: &Ctx) -> Result<()> {
             verification_store::sweep(tx, before(VERIFICATION_DAYS)).await?;
             phone_changes::sweep(tx, tx.now()).await?;
             former_phones::sweep(tx, tx.now()).await?;
+            recovery_store::sweep(tx, tx.now(), before(RECOVERY_DAYS)).await?;
             Ok(())
         })
         .await
@@ -277,6 +289,22 @@ async fn send_message(
         params: serde_json::Value::Object(params.collect()),
     };
     send(identity, job, sms).await
+}
+
+/// No consent is asked for: it is her own phone that is to be taken away.
+async fn send_recovery(identity: &Identity, job: &Job) -> Result<After> {
+    let (ctx, vault) = (&identity.ctx, &identity.vault);
+    match phone_recoveries::old_phone(ctx, vault, subject(job)?).await? {
+        Some(phone) => {
+            let sms = Sms {
+                phone,
+                template: "phone_recovery",
+                params: serde_json::json!({ "hours": RECOVERY_WAIT_HOURS.to_string() }),
+            };
+            send(identity, job, sms).await
+        }
+        None => Ok(After::Done),
+    }
 }
 
 /// Gives the provider one SMS; again for the same job it is the same request.
@@ -341,7 +369,8 @@ async fn load(ctx: &Ctx, vault: &Vault, job: &Job) -> Result<Option<Sms>> {
 }
 
 /// Whom a code is sent to, and as what: to a phone that is somebody's, or that somebody wants to
-/// make her own. One that she wants and that is another's already is sent nothing.
+/// make her own, or to recover her account from. One that is wanted so and that is somebody's
+/// already is sent nothing.
 async fn recipient(
     tx: &Tx,
     vault: &Vault,
@@ -349,6 +378,13 @@ async fn recipient(
 ) -> Result<Option<(Phone, &'static str)>> {
     let change = phone_changes::by_code(tx, code).await?;
     let found = people::by_phone(tx, blind).await?;
+    if let Some(asked) = recovery_store::phone_of_code(tx, code).await? {
+        if found.is_some() {
+            return Ok(None);
+        }
+        let digits = vault.kek().open_text(asked_cell(asked.id), &asked.phone)?;
+        return Ok(Some((Phone::stored(digits), "recovery_code")));
+    }
     let (is_new, template) = match &change {
         Some(change) => (change.is_new, "phone_change"),
         None => (false, "login_code"),

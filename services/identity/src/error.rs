@@ -250,6 +250,18 @@ refusals! {
     PhoneAbsent "PHONE_ABSENT" ""
         "尚未登记手机号，请联系工会工作人员办理。"
         "You have no phone here yet; please ask your union for one.";
+    RecoveryNotFound "RECOVERY_NOT_FOUND" "memberId"
+        "没有可办理的手机号找回申请。"
+        "There is no recovery of this person's phone that this can be done with.";
+    RecoveryOfOwn "RECOVERY_OF_OWN" "memberId"
+        "手机号找回须由本人以外的两人分别确认和批准。"
+        "A phone is recovered by two others: one confirms it, and another one approves it.";
+    RecoveryWaits "RECOVERY_WAITS" ""
+        "该会员的手机号找回正在办理，请先撤回或等待其结束。"
+        "A recovery of the person's phone is under way; it is taken back before this can be done.";
+    TooManyRecoveries "TOO_MANY_RECOVERIES" ""
+        "找回账号的申请过多，请明天再试，或到所在工会办理。"
+        "Too many recoveries were asked for; please try again tomorrow, or ask your union.";
     SecondFactorAbsent "SECOND_FACTOR_ABSENT" ""
         "尚未绑定动态口令，或绑定未在时限内完成。"
         "No second factor is set up, or it was not confirmed in time.";

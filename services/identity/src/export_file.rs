@@ -27,6 +27,7 @@ const NAMES: [(&str, &str, &str); 26] = [
     ("role_proposal", "授权提议", "Proposed roles"),
     ("verification", "实名核验", "Verifications"),
     ("network_identity", "网号", "Network identities"),
+    ("phone_recovery", "手机号找回", "Recoveries of the phone"),
     ("merge", "档案合并", "Merged records"),
     ("consent", "同意记录", "Consents"),
     ("login", "登录记录", "Logins"),

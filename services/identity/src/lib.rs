@@ -128,6 +128,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "identity_0019",
         sql: include_str!("../migrations/0019_told_and_answered.sql"),
     },
+    Migration {
+        name: "identity_0020",
+        sql: include_str!("../migrations/0020_phone_recoveries.sql"),
+    },
 ];
 
 /// All that this database needs, in order.

@@ -6,6 +6,7 @@ pub mod applications;
 pub mod consents;
 pub mod logins;
 pub mod notices;
+pub mod phone_recoveries;
 pub mod renderings;
 pub mod reviews;
 pub mod rights;

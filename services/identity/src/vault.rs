@@ -31,7 +31,7 @@ use crate::domain::verification::Claim;
 
 /// Tables whose rows only the role that serves may see: whatever is sealed of a person or finds
 /// her, and the keys.
-pub const GUARDED_TABLES: [&str; 15] = [
+pub const GUARDED_TABLES: [&str; 17] = [
     "document",
     "export_part",
     "former_phone",
@@ -39,7 +39,9 @@ pub const GUARDED_TABLES: [&str; 15] = [
     "network_identity",
     "person",
     "phone_change",
+    "phone_recovery",
     "recovery_code",
+    "recovery_phone",
     "roster_row",
     "search_term",
     "second_factor",

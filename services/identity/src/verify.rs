@@ -96,6 +96,7 @@ pub const INVARIANTS: &[Invariant] = &[
                   WHERE state IN ('asked', 'matched')
                 UNION ALL SELECT member, 'network identity' FROM network_identity
                 UNION ALL SELECT member, 'phone to be' FROM phone_change
+                UNION ALL SELECT member, 'recovery' FROM phone_recovery WHERE ended_at IS NULL
                 UNION ALL SELECT member, 'copy' FROM export
                 UNION ALL SELECT member, 'application' FROM membership_application
                   WHERE state = 'waiting'
@@ -260,6 +261,7 @@ pub const INVARIANTS: &[Invariant] = &[
                 UNION ALL SELECT member, 'network identity' FROM network_identity
                 UNION ALL SELECT member, 'phone to be' FROM phone_change
                 UNION ALL SELECT member, 'former phone' FROM former_phone
+                UNION ALL SELECT member, 'recovery' FROM phone_recovery
                 UNION ALL SELECT member, 'application' FROM membership_application
                 UNION ALL SELECT member, 'preference' FROM notice_preference
                 UNION ALL SELECT h.member, 'role proposed' FROM role_proposal p
@@ -383,6 +385,25 @@ pub const INVARIANTS: &[Invariant] = &[
         sql: "SELECT v.id::text AS subject, 'nobody is asked' AS problem FROM verification v
               WHERE v.state = 'asked' AND NOT EXISTS
                 (SELECT 1 FROM due d WHERE d.kind = 'verification' AND d.subject = v.id::text)",
+    },
+    Invariant {
+        id: "identity.recoveries_by_two",
+        zh: "手机号找回由本人以外的两人办理，等待期满才执行",
+        en: "two others carry each recovery of a phone, and none is done before its time",
+        sql: "SELECT id::text AS subject, 'without two others, or before its time' AS problem
+              FROM phone_recovery WHERE state IN ('approved', 'done') AND (
+                confirmed_by IS NULL OR approved_by IS NULL OR confirmed_by = approved_by
+                OR member IN (confirmed_by, approved_by) OR confirmed_at > approved_at
+                OR due_at IS NULL OR due_at < approved_at + interval '72 hours'
+                OR (state = 'done' AND ended_at < due_at))",
+    },
+    Invariant {
+        id: "identity.recoveries_end",
+        zh: "每项未结束的手机号找回都有定时任务",
+        en: "each recovery of a phone that is open has a timer",
+        sql: "SELECT r.id::text AS subject, 'no timer ends it' AS problem FROM phone_recovery r
+              WHERE r.ended_at IS NULL AND NOT EXISTS
+                (SELECT 1 FROM due d WHERE d.kind = 'phone_recovery' AND d.subject = r.id::text)",
     },
     Invariant {
         id: "identity.keys_announced",

@@ -43,6 +43,20 @@ const TEMPLATES: &[Template] = &[
              Not you? Tell nobody.",
     },
     Template {
+        name: "recovery_code",
+        params: &["code", "minutes"],
+        zh: "【百万职工游巴蜀】您正在申请以本机号码找回账号,验证码{code},{minutes}分钟内有效。如非本人操作,请勿告知他人。",
+        en: "[Bashu] Recovering an account with this phone: code {code}, for {minutes} minutes. \
+             Not you? Tell nobody.",
+    },
+    Template {
+        name: "phone_recovery",
+        params: &["hours"],
+        zh: "【百万职工游巴蜀】您的登录手机号将在{hours}小时后更换为另一号码。如非本人申请,请立即用本机登录并撤回,或致电12351。",
+        en: "[Bashu] Another phone takes this one's place in {hours} hours. Not you? Sign in with \
+             this phone now and take it back, or call 12351.",
+    },
+    Template {
         name: "new_login",
         params: &["device"],
         zh: "【百万职工游巴蜀】您的账号在新设备{device}上登录。如非本人操作,请尽快退出该登录。",

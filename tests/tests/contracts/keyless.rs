@@ -51,10 +51,19 @@ pub(crate) const KEYLESS: [(&str, &str); 31] = [
     ("setNoticePreference", "sets a value"),
 ];
 /// More of [`KEYLESS`]: of logins, second factors and roles that take two.
-pub(crate) const KEYLESS_OF_LOGINS: [(&str, &str); 15] = [
+pub(crate) const KEYLESS_OF_LOGINS: [(&str, &str); 21] = [
     ("confirmRole", "a proposal is confirmed once"),
     ("withdrawRoleProposal", "it is taken back once"),
     ("changePhone", "its codes are good once"),
+    (
+        "requestRecoveryCode",
+        "nobody is signed in; codes are counted by phone and address",
+    ),
+    ("recoverAccount", "a code is good once"),
+    ("confirmPhoneRecovery", "a recovery is confirmed once"),
+    ("approvePhoneRecovery", "a recovery is approved once"),
+    ("recallPhoneRecovery", "a recovery ends once"),
+    ("stopPhoneRecovery", "a recovery ends once"),
     ("signOutEverywhere", "a login ends once"),
     ("enrolSecondFactor", "replaces what was not confirmed"),
     ("confirmSecondFactor", "a secret is confirmed once"),

@@ -361,8 +361,9 @@ async fn forget(tx: &Tx, it: &Erasure, records: &[RecordRow], places: &[Uuid]) -
         consents::withdraw_all(tx, id, it.login).await?;
         logins += withdraw_all(tx, id, None, Reason::Erased).await?;
     }
-    end_waiting(tx, &ids).await?;
+    // What waits of her may name a phone that she has asked for.
     let phones = store::phones_of(tx, &ids).await?;
+    end_waiting(tx, &ids).await?;
     store::remove_people(tx, &ids, &phones).await?;
     for RecordRow { id, version } in records {
         tx.emit(publish::member(
@@ -388,6 +389,7 @@ async fn end_waiting(tx: &Tx, ids: &[Uuid]) -> Result<()> {
         (Waiting::Factors, due::SECOND_FACTOR),
         (Waiting::Verifications, due::VERIFICATION),
         (Waiting::Exports, due::EXPORT),
+        (Waiting::Recoveries, due::PHONE_RECOVERY),
     ] {
         for id in store::end_waiting(tx, what, ids).await? {
             work::cancel(tx, timer, &id.to_string()).await?;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::logins::withdraw_all;
 use super::people::{officer_or_operator, seal_phone};
 use super::phone_changes::{must_be_settled, tell};
+use super::phone_recoveries;
 use super::roles::leave_office;
 use crate::domain::identifier::Phone;
 use crate::domain::membership::{End, Membership};
@@ -98,10 +99,10 @@ pub(crate) async fn own_membership_beside(
 ///
 /// # Errors
 /// Operators only, their second factor shown; refused when there is no such person, or the phone is
-/// another's, she waits to be merged or to be forgotten, or her record can be split, as where she
-/// changes her phone herself; and while audit rows wait for their seal. Forbidden for who holds a
-/// role: one operator alone could become another one, so her roles are withdrawn before and granted
-/// anew.
+/// another's, she waits to be merged or to be forgotten, a recovery of hers is confirmed, or her
+/// record can be split, as where she changes her phone herself; and while audit rows wait for their
+/// seal. Forbidden for who holds a role: one operator alone could become another one, so her roles
+/// are withdrawn before and granted anew.
 pub async fn set_phone(
     ctx: &Ctx,
     vault: &Vault,
@@ -125,6 +126,7 @@ pub async fn set_phone(
                 return Err(Error::Forbidden("the phone of who holds a role"));
             }
             must_be_settled(tx, member).await?;
+            phone_recoveries::give_way(tx, member).await?;
             let key = vault.data_key(member.0, &row.data_key)?;
             login_methods::remove_each(tx, member).await?;
             let sealed = seal_phone(tx, vault, &key, member.0, &phone)?;

@@ -12,6 +12,7 @@ use kit::types::MemberId;
 use kit::{Result, Tx};
 use uuid::Uuid;
 
+use super::phone_recoveries;
 use crate::domain::erasure::{Erasure, State};
 use crate::domain::merge::{self as domain, Pair};
 use crate::due;
@@ -27,7 +28,7 @@ use crate::store::{
 /// both, as who begins it does.
 ///
 /// # Errors
-/// [`Refusal::ErasureWaits`] and [`Refusal::ExportWaits`].
+/// [`Refusal::ErasureWaits`], [`Refusal::ExportWaits`] and [`Refusal::RecoveryWaits`].
 pub(super) async fn must_be_settled(tx: &Tx, pair: Pair) -> Result<()> {
     for member in [pair.survivor, pair.merged] {
         let erasure = erasures::load(tx, member).await?;
@@ -38,7 +39,7 @@ pub(super) async fn must_be_settled(tx: &Tx, pair: Pair) -> Result<()> {
             return Err(Refusal::ExportWaits.into());
         }
     }
-    Ok(())
+    phone_recoveries::must_be_none(tx, &[pair.survivor.0, pair.merged.0]).await
 }
 
 /// Whether no record was merged into this one that can be another's again: until then who signs in
@@ -75,6 +76,7 @@ pub(super) async fn follow(tx: &Tx, (merge, pair): (Uuid, Pair), by: Member) -> 
     }
     second_factors::remove(tx, merged).await?;
     phone_changes::remove(tx, merged).await?;
+    phone_recoveries::give_way(tx, merged).await?;
     let verifications = verifications::end_asked(tx, merged).await?;
     ended.push((due::VERIFICATION, verifications));
     let proposals = role_proposals::withdraw_about(tx, merged, by.id).await?;
@@ -103,16 +105,19 @@ async fn cancel(tx: &Tx, timer: &str, ids: &[Uuid]) -> Result<()> {
 /// a wish of the other one's own begins above it.
 ///
 /// # Errors
-/// [`Refusal::ErasureWaits`] while services are asked what keeps both; when the database fails.
+/// [`Refusal::ErasureWaits`] while services are asked what keeps both,
+/// [`Refusal::RecoveryWaits`]; when the database fails.
 pub(super) async fn part(tx: &Tx, pair: Pair, merge: &MergeRow) -> Result<()> {
     let survivor = pair.survivor;
     let erasure = erasures::load(tx, survivor).await?;
     if erasure.is_some_and(|it| it.state == State::Closing) {
         return Err(Refusal::ErasureWaits.into());
     }
+    phone_recoveries::must_be_none(tx, &[survivor.0]).await?;
     erasures::raise_floor(tx, pair.merged, survivor).await?;
     store::return_verified(tx, merge.id).await?;
     phone_changes::remove(tx, survivor).await?;
+    phone_recoveries::give_way(tx, survivor).await?;
     // A phone that came with the other record is told nothing of this one.
     former_phones::forget(tx, survivor, &merge.methods).await?;
     let copies = match merge.done_at {

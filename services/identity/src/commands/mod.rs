@@ -27,6 +27,8 @@ pub mod outside_logins;
 pub mod payer_tokens;
 pub mod people;
 pub mod phone_changes;
+pub mod phone_claims;
+pub mod phone_recoveries;
 mod proof;
 pub mod renderings;
 pub mod role_proposals;

@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::logins::{proven, withdraw_all};
 use super::merged_records::must_be_final;
 use super::people::seal_phone;
-use super::{notices, settled};
+use super::{notices, phone_recoveries, settled};
 use crate::domain::code::{self, CODE_SECONDS, Guess};
 use crate::domain::erasure::Erasure;
 use crate::domain::identifier::Phone;
@@ -34,7 +34,7 @@ use crate::store::logins::{self as codes, CodeRow, Reason};
 use crate::store::people::{self, Blind};
 use crate::store::phone_changes::{self as store, ChangeRow};
 use crate::store::{erasures, login_methods, merges, second_factors};
-use crate::vault::{Cell, SealingKey};
+use crate::vault::{Cell, SealingKey, Vault};
 use crate::{Identity, due};
 
 /// Changes of phone that one person may ask for in a day.
@@ -177,6 +177,7 @@ pub async fn change_phone(
             let row = seal_phone(tx, &identity.vault, &data_key, member.id.0, &new)?;
             people::insert_phones(tx, vec![row]).await?;
             store::remove(tx, member.id).await?;
+            phone_recoveries::give_way(tx, member.id).await?;
             end_others(tx, member, change.id).await?;
             Ok(Ok(member.id))
         })
@@ -218,12 +219,13 @@ pub(super) async fn must_be_settled(tx: &Tx, member: MemberId) -> Result<()> {
     if merges::waits(tx, &[member.0]).await? {
         return Err(Refusal::MergeWaits.into());
     }
-    must_be_final(tx, member).await
+    must_be_final(tx, member).await?;
+    phone_recoveries::must_be_none(tx, &[member.0]).await
 }
 
 /// Whether this is the code that the new phone was sent for this change. It stays good until both
 /// are right: what uses it up is the change.
-async fn shown(
+pub(super) async fn shown(
     identity: &Identity,
     tx: &Tx,
     (phone, sent): (&Phone, Uuid),
@@ -251,12 +253,24 @@ async fn shown(
 async fn own_phone(identity: &Identity, tx: &Tx, member: MemberId) -> Result<(SealingKey, Phone)> {
     let person = people::active(tx, member).await?;
     let person = person.ok_or(Refusal::MemberNotFound)?;
-    let phone = people::phone(tx, member).await?;
+    let phone = phone_of(tx, &identity.vault, member).await?;
     let phone = phone.ok_or(Refusal::PhoneAbsent)?;
     let key = identity.vault.data_key(person.member, &person.data_key)?;
+    Ok((key, phone))
+}
+
+/// The phone that an active person signs in with; `None` where she has none.
+pub(super) async fn phone_of(tx: &Tx, vault: &Vault, member: MemberId) -> Result<Option<Phone>> {
+    let Some(person) = people::active(tx, member).await? else {
+        return Ok(None);
+    };
+    let Some(phone) = people::phone(tx, member).await? else {
+        return Ok(None);
+    };
+    let key = vault.data_key(person.member, &person.data_key)?;
     let cell = Cell::new("login_method", "subject", phone.id);
     let digits = key.open_text(cell, &phone.subject)?;
-    Ok((key, Phone::stored(digits)))
+    Ok(Some(Phone::stored(digits)))
 }
 
 /// What the new phone of a change is sealed as.

@@ -18,6 +18,7 @@ pub mod name;
 pub mod notice;
 pub mod organisation;
 pub mod origin;
+pub mod phone_recovery;
 pub mod proposal;
 pub mod rendering;
 pub mod review;

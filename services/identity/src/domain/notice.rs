@@ -114,6 +114,8 @@ pub enum Notice {
         purpose: ShowPurpose,
         at: DateTime<Utc>,
     },
+    /// She will sign in by another phone from then on, if nobody takes that back before.
+    PhoneToBeChanged { at: DateTime<Utc> },
 }
 
 /// Which of them.
@@ -268,7 +270,7 @@ impl Notice {
             Self::ExportReady { .. } => Kind::ExportReady,
             Self::ErasureHeld { .. } => Kind::ErasureHeld,
             Self::RenderingReady { .. } => Kind::RenderingReady,
-            Self::PhoneChanged { .. } => Kind::PhoneChanged,
+            Self::PhoneChanged { .. } | Self::PhoneToBeChanged { .. } => Kind::PhoneChanged,
             Self::RightUsed { .. } => Kind::RightUsed,
             Self::RecordsChanged { .. } => Kind::RecordsChanged,
             Self::Unmasked { .. } => Kind::Unmasked,
@@ -341,6 +343,7 @@ impl Notice {
             Self::Unmasked { purpose, at, .. } => {
                 protective::unmasked((place_zh, place_en), *purpose, *at)
             }
+            Self::PhoneToBeChanged { at } => phone_to_be_changed(*at),
         }
     }
 
@@ -355,6 +358,7 @@ impl Notice {
                 vec![("number", number.clone()), ("yuan", yuan(*fen))]
             }
             Self::PhoneChanged { at } => protective::alert("更换了登录手机号", *at),
+            Self::PhoneToBeChanged { at } => protective::alert("将更换登录手机号", *at),
             Self::RightUsed { step, at } => protective::alert(step.sms(), *at),
             Self::Bought { .. }
             | Self::Activated { .. }
@@ -410,6 +414,21 @@ fn phone_changed(at: DateTime<Utc>) -> (String, String) {
         format!(
             "Your account is signed in to by another phone since {at}. If you did not ask for \
              that, sign out everywhere, and call 12351."
+        ),
+    )
+}
+
+/// That another phone is to sign somebody in, and what she does who did not ask for it.
+fn phone_to_be_changed(at: DateTime<Utc>) -> (String, String) {
+    let at = minute(at);
+    (
+        format!(
+            "有人凭您的证件申请找回账号，您的登录手机号将于 {at} 更换。如非本人申请，请立即撤回，\
+             然后致电 12351。"
+        ),
+        format!(
+            "With your document somebody has asked for your account, which is signed in to by \
+             another phone from {at} on. If that was not you, take it back now, and call 12351."
         ),
     )
 }

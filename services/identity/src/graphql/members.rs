@@ -13,6 +13,7 @@ use super::logins::Login;
 use super::notices::{Notice, NoticePreference};
 use super::organisations::Organisation;
 use super::outside_logins::LoginMethod;
+use super::phone_recoveries::PhoneRecovery;
 use super::renderings::RenderedFile;
 use super::rights::{DataExport, Erasure};
 use super::roles::RoleHolding;
@@ -249,6 +250,14 @@ impl Member {
         }
         let view = queries::rights::export_of(&identity.ctx, self.0.id).await?;
         Ok(view.map(DataExport))
+    }
+
+    /// The recovery of her phone, while one is open.
+    #[graphql(complexity = "5 + child_complexity")]
+    async fn phone_recovery(&self, ctx: &Context<'_>) -> Result<Option<PhoneRecovery>> {
+        let (identity, _) = request(ctx)?;
+        let found = queries::phone_recoveries::open(&identity.ctx, self.0.id).await?;
+        Ok(found.map(PhoneRecovery::from))
     }
 
     /// One's wish to be forgotten; null where there was none, and nobody else's.

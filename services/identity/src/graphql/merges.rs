@@ -87,6 +87,8 @@ kit::payload! {
         ErasureWaits,
         /// A copy of the data of one of the two is being gathered, which takes minutes.
         ExportWaits,
+        /// A recovery of the phone of one of the two is under way.
+        RecoveryWaits,
         /// The second factor was not shown within the last ten minutes.
         StepUpRequired,
     }
@@ -109,6 +111,8 @@ kit::payload! {
         UndoOver,
         /// It is just being asked what keeps both from being forgotten, which takes minutes.
         ErasureWaits,
+        /// A recovery of her phone is under way.
+        RecoveryWaits,
         /// The second factor was not shown within the last ten minutes.
         StepUpRequired,
     }

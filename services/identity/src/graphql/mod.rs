@@ -18,6 +18,7 @@ pub mod pass;
 pub mod payer_tokens;
 pub mod people;
 pub mod phone_changes;
+pub mod phone_recoveries;
 pub mod renderings;
 pub mod rights;
 pub mod role_proposals;
@@ -70,6 +71,7 @@ pub struct Mutation(
     oidc_logins::OidcLoginMutation,
     payer_tokens::PayerTokenMutation,
     phone_changes::PhoneChangeMutation,
+    phone_recoveries::PhoneRecoveryMutation,
     verifications::VerificationMutation,
     organisations::OrganisationMutation,
     people::MemberMutation,

@@ -44,7 +44,8 @@ pub enum NoticeKind {
     ErasureHeld,
     /// A file with names in it waits for one.
     RenderingReady,
-    /// One signs in by another phone; by SMS too, to the phone before as well.
+    /// One signs in by another phone, or is to, from a time on that its text says; by SMS too, to
+    /// the phone before as well.
     PhoneChanged,
     /// To be forgotten was asked for or recalled, a copy was asked for or fetched; by SMS too.
     RightUsed,
@@ -98,6 +99,7 @@ impl Notice {
             }
             Told::SecondFactorChanged { .. }
             | Told::PhoneChanged { .. }
+            | Told::PhoneToBeChanged { .. }
             | Told::RightUsed { .. }
             | Told::RecordsChanged { .. } => GlobalId::of_uuid("Member", self.0.kept.member.0),
             Told::ExportReady { export } => GlobalId::of_uuid("DataExport", *export),

@@ -166,6 +166,8 @@ kit::payload! {
         MergeWaits,
         /// Another record was merged into this one, and can be split from it.
         MergeUndoable,
+        /// A recovery of her phone is under way; it is stopped first.
+        RecoveryWaits,
         /// The second factor was not shown within the last ten minutes.
         StepUpRequired,
     }

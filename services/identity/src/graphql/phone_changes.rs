@@ -54,6 +54,8 @@ kit::payload! {
         MergeWaits,
         /// Another record was merged into one's own, and can be split from it.
         MergeUndoable,
+        /// A recovery of one's phone is under way; one takes it back first.
+        RecoveryWaits,
         /// One is no longer a member.
         MemberNotFound,
     }
@@ -80,6 +82,8 @@ kit::payload! {
         MergeWaits,
         /// Another record was merged into one's own, and can be split from it.
         MergeUndoable,
+        /// A recovery of one's phone is under way; one takes it back first.
+        RecoveryWaits,
         /// One has no phone here; an operator gives one.
         PhoneAbsent,
         /// One is no longer a member.

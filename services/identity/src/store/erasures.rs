@@ -359,6 +359,8 @@ pub enum Waiting {
     Factors,
     Verifications,
     Exports,
+    /// Recoveries of her phone.
+    Recoveries,
 }
 
 impl Waiting {
@@ -383,6 +385,7 @@ impl Waiting {
             Self::Factors => "DELETE FROM second_factor WHERE member = ANY ($1) RETURNING id",
             Self::Verifications => "DELETE FROM verification WHERE member = ANY ($1) RETURNING id",
             Self::Exports => "DELETE FROM export WHERE member = ANY ($1) RETURNING id",
+            Self::Recoveries => "DELETE FROM phone_recovery WHERE member = ANY ($1) RETURNING id",
         }
     }
 }
@@ -450,7 +453,9 @@ pub async fn remove_people(tx: &Tx, members: &[Uuid], phones: &[Blind]) -> Resul
 /// When the database fails.
 pub async fn phones_of(tx: &Tx, members: &[Uuid]) -> Result<Vec<Blind>> {
     let sql = "SELECT blind FROM login_method WHERE member = ANY ($1) AND kind = 'phone'
-               UNION SELECT blind FROM phone_change WHERE member = ANY ($1) ORDER BY blind";
+               UNION SELECT blind FROM phone_change WHERE member = ANY ($1)
+               UNION SELECT blind FROM phone_recovery
+                 WHERE member = ANY ($1) AND blind IS NOT NULL ORDER BY blind";
     let rows = tx.all::<BlindRow>(sql, [members.to_vec().into()]).await?;
     rows.into_iter().map(BlindRow::read).collect()
 }

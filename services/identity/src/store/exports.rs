@@ -311,6 +311,11 @@ const OWN_ROWS: &str = "SELECT section, value FROM (
    SELECT 'network_identity', n.since, jsonb_build_object('since', n.since)
    FROM network_identity n WHERE n.member = ANY ($1)
    UNION ALL
+   SELECT 'phone_recovery', c.asked_at, jsonb_build_object('state', c.state,
+       'asked_at', c.asked_at, 'confirmed_at', c.confirmed_at, 'approved_at', c.approved_at,
+       'due_at', c.due_at, 'ended_at', c.ended_at)
+   FROM phone_recovery c WHERE c.member = ANY ($1)
+   UNION ALL
    SELECT 'merge', g.asked_at, jsonb_build_object('state', g.state, 'asked_at', g.asked_at,
        'done_at', g.done_at, 'undone_at', g.undone_at)
    FROM member_merge g WHERE g.survivor = ANY ($1) OR g.merged = ANY ($1)

@@ -26,7 +26,7 @@ impl Place {
     };
 
     /// Every column that a KEK seals.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::PEOPLE,
         Self {
             table: "roster",
@@ -46,6 +46,11 @@ impl Place {
         Self {
             table: "oidc_request",
             column: "sealed",
+            row: "id",
+        },
+        Self {
+            table: "recovery_phone",
+            column: "phone",
             row: "id",
         },
     ];

@@ -20,6 +20,7 @@ pub mod notices;
 pub mod organisations;
 pub mod people;
 pub mod phone_changes;
+pub mod phone_recoveries;
 pub mod renderings;
 pub mod resync;
 pub mod reviews;

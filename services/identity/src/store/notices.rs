@@ -138,6 +138,7 @@ fn params(notice: &Notice) -> Value {
             at,
         } => json!({ "organisation": organisation.0, "purpose": purpose.as_str(),
             "at": at.timestamp_millis() }),
+        Notice::PhoneToBeChanged { at } => json!({ "at": at.timestamp_millis(), "to_be": true }),
     }
 }
 
@@ -210,6 +211,9 @@ fn notice(kind: Kind, params: &Value) -> Option<Notice> {
         Kind::RenderingReady => Notice::RenderingReady {
             rendering: id("rendering")?,
         },
+        Kind::PhoneChanged if params.get("to_be").is_some() => {
+            Notice::PhoneToBeChanged { at: instant()? }
+        }
         Kind::PhoneChanged => Notice::PhoneChanged { at: instant()? },
         Kind::RightUsed => right_used(text("step")?, instant()?)?,
         Kind::RecordsChanged => records_changed(params, instant()?)?,
@@ -436,6 +440,7 @@ const fn named(notice: &Notice) -> Option<Uuid> {
         | Notice::ErasureHeld { .. }
         | Notice::RenderingReady { .. }
         | Notice::PhoneChanged { .. }
+        | Notice::PhoneToBeChanged { .. }
         | Notice::RightUsed { .. }
         | Notice::RecordsChanged { .. } => None,
     }

@@ -25,14 +25,20 @@ use crate::rosters::{HEADER, begin, csv, line, officer_of, put, settle};
 use crate::world::{World, codes, name, number, number_of_phone, person, settings};
 
 /// A world and what its mutations must leave.
-struct Play<'a> {
-    world: &'a World,
+pub(crate) struct Play<'a> {
+    pub(crate) world: &'a World,
     acts: &'a Acts,
 }
 
 impl Play<'_> {
     /// Plays a mutation that is done; its payload.
-    async fn act(&self, by: &Caller, mutation: &str, selection: &str, input: Value) -> Value {
+    pub(crate) async fn act(
+        &self,
+        by: &Caller,
+        mutation: &str,
+        selection: &str,
+        input: Value,
+    ) -> Value {
         let run = self.world.mutate(by, mutation, selection, input);
         let done = self.acts.left_by(mutation, run).await;
         assert_eq!(codes(&done), [""; 0], "{mutation}: {done}");
@@ -304,7 +310,7 @@ impl Play<'_> {
     }
 
     /// A mutation that has no input.
-    async fn bare(&self, by: &Caller, mutation: &str, selection: &str) -> Value {
+    pub(crate) async fn bare(&self, by: &Caller, mutation: &str, selection: &str) -> Value {
         let text = format!("mutation {{ {mutation} {{ {selection} userErrors {{ code }} }} }}");
         let run = self.world.run(by, &text, json!({}));
         let done = self.acts.left_by(mutation, run).await;
@@ -400,6 +406,7 @@ async fn every_mutation_leaves_its_row() {
     play.second_factors().await;
     play.outside_logins(&parties, &clock).await;
     play.phones().await;
+    play.lost_phones(&union, &officer).await;
     play.consents_and_notices(member).await;
     play.rights(member).await;
     let file = crate::renderings::waiting(&world, &union, &officer).await;

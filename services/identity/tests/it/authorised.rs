@@ -350,6 +350,7 @@ async fn everybody_is_answered_what_is_hers() {
     play.by_two().await;
     play.rights_of_persons().await;
     play.last_of_second_factors().await;
+    play.lost_phones().await;
     play.phones().await;
     play.outside().await;
     play.logins().await;

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use kit::access::Caller;
 use kit::graphql::{GlobalId, Language};
+use kit::types::MemberId;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -89,6 +90,8 @@ impl Play {
         ] {
             self.plant(&sql).await;
         }
+        let new = format!("136{:08}", self.person());
+        crate::phone_recoveries::plant(&self.world, MemberId(member), &new, None).await;
         let _ = (self.file("member").await, self.file("officer").await);
     }
 
@@ -114,6 +117,9 @@ impl Play {
         let one = own("dataExport { FIELD }");
         self.view("DataExport", &one, of.clone(), &["node", "dataExport"])
             .await;
+        let one = own("phoneRecovery { FIELD }");
+        let path = &["node", "phoneRecovery"];
+        self.view("PhoneRecovery", &one, of.clone(), path).await;
         let one = own("erasure { FIELD }");
         self.view("Erasure", &one, of, &["node", "erasure"]).await;
         let one = own("renderedFiles { FIELD }");

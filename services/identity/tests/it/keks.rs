@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use identity::commands::keks::{self, Rewrapped};
 use identity::store::people::{self, NewPersonRow, PersonRow};
+use identity::store::phone_recoveries::{self, PhoneRow};
 use identity::vault::{Cell, GUARDED_TABLES, Vault};
 use identity::{Identity, Settings};
 use kit::replica::Roots;
@@ -294,7 +295,13 @@ async fn without_its_reference_a_person_would_be_lost() {
     let unguarded = "ALTER TABLE person DROP CONSTRAINT person_kek_fkey";
     let owner = world.test.owner().await;
     owner.execute(unguarded, []).await.unwrap();
-    for table in ["roster", "signing_key", "login_ticket", "oidc_request"] {
+    for table in [
+        "roster",
+        "signing_key",
+        "login_ticket",
+        "oidc_request",
+        "recovery_phone",
+    ] {
         let unguarded = format!("ALTER TABLE {table} DROP CONSTRAINT {table}_kek_fkey");
         owner.execute(&unguarded, []).await.unwrap();
     }
@@ -305,6 +312,30 @@ async fn without_its_reference_a_person_would_be_lost() {
     let ctx = &world.identity.ctx;
     keks::check(ctx, &alone.vault).await.unwrap();
     assert!(read(ctx, &alone.vault, member.unwrap()).await.is_err());
+}
+
+/// A phone that waits for its code is nobody's: the KEK itself seals it, and the next one after it.
+#[tokio::test]
+async fn a_phone_that_waits_for_its_code_follows() {
+    let world = World::new().await;
+    let (ctx, vault) = (&world.identity.ctx, &world.identity.vault);
+    let cell = |code: Uuid| Cell::new("recovery_phone", "phone", code);
+    let put = async |tx: &Tx| {
+        let id = tx.uuid();
+        let phone = vault.kek().seal(tx.ids(), cell(id), b"13700001111")?;
+        let row = PhoneRow { id, phone };
+        phone_recoveries::put_phone(tx, &[7; 32], row, tx.now()).await?;
+        Ok(id)
+    };
+    let id: Uuid = ctx.db.tx("phone", put).await.unwrap();
+    let both = process(&world, configured(NEW, &[OLD]));
+    both.open().await.unwrap();
+    let _done = rewrap(&both).await.unwrap();
+    let alone = process(&world, configured(NEW, &[]));
+    let find = async |tx: &Tx| phone_recoveries::phone_of_code(tx, id).await;
+    let row = ctx.db.read("phone", find).await.unwrap().unwrap();
+    let digits = alone.vault.kek().open_text(cell(id), &row.phone).unwrap();
+    assert_eq!(digits.as_str(), "13700001111");
 }
 
 /// The tables of the vault are guarded: whoever is granted all tables, and their owner, sees no

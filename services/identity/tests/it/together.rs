@@ -229,6 +229,11 @@ fn rows(of: MemberId, by: MemberId, union: Uuid) -> Vec<String> {
              (gen_random_uuid(), '{of}', 'sealed', decode(repeat('07', 32), 'hex'), '2099-01-01')"
         ),
         format!(
+            "INSERT INTO phone_recovery (id, member, state, phone, blind, asked_at, expires_at)
+             VALUES (gen_random_uuid(), '{of}', 'claimed', 'sealed',
+               decode(repeat('08', 32), 'hex'), {later})"
+        ),
+        format!(
             "INSERT INTO membership_application (id, member, organisation, asked_by, asked_at,
                state)
              VALUES (gen_random_uuid(), '{of}', '{union}', '{of}', '2026-04-01', 'waiting')"
@@ -329,6 +334,7 @@ async fn a_copy_names_every_section() {
         "application",
         "membership",
         "network_identity",
+        "phone_recovery",
         "role_proposal",
         "verification",
     ] {
@@ -366,7 +372,7 @@ async fn a_copy_names_the_merge() {
 }
 
 /// What a data key seals, which goes with its person or its roster, and which no rotation walks.
-const BY_DATA_KEY: [(&str, &str); 15] = [
+const BY_DATA_KEY: [(&str, &str); 17] = [
     ("document", "number"),
     ("export_part", "sealed"),
     ("former_phone", "subject"),
@@ -375,6 +381,8 @@ const BY_DATA_KEY: [(&str, &str); 15] = [
     ("login_method", "subject"),
     ("person", "name"),
     ("phone_change", "phone"),
+    ("phone_recovery", "claim"),
+    ("phone_recovery", "phone"),
     ("roster", "file"),
     ("roster", "told"),
     ("roster_row", "sealed"),

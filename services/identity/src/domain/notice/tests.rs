@@ -85,6 +85,9 @@ fn of_rights() -> Vec<Notice> {
         Notice::PhoneChanged {
             at: DateTime::UNIX_EPOCH,
         },
+        Notice::PhoneToBeChanged {
+            at: DateTime::UNIX_EPOCH,
+        },
     ]
     .into_iter()
     .chain(RightStep::ALL.map(|step| Notice::RightUsed {

@@ -1,0 +1,288 @@
+//! Who has lost her phone claims her record from a new one: the new phone shows the code that it
+//! was sent, and she says her name and document, of which the service of the state is asked later
+//! and outside of any transaction.
+//!
+//! To the outside each claim is one answer and the same work, whether or not there is such a
+//! record, its name is another, or a recovery of it is open already; and all of them count, not
+//! only those that fail, so that no limit tells the one from the other. A phone that is somebody's
+//! is sent nothing. Codes are locked before the person, as by who signs in.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use kit::access::Caller;
+use kit::audit::AuditRow;
+use kit::due::{After, NewDue};
+use kit::types::MemberId;
+use kit::{Error, Result, Tx};
+use uuid::Uuid;
+
+use super::matching::{Comparisons, stored_name};
+use super::phone_changes::shown;
+use super::settled;
+use crate::domain::code::{self, CODE_SECONDS};
+use crate::domain::identifier::{Document, Phone};
+use crate::domain::name::PersonName;
+use crate::domain::phone_recovery::{
+    End, RECOVERIES_PER_ADDRESS_HOUR_MAX, RECOVERIES_PER_DOCUMENT_DAY_MAX, RECOVERY_CLAIM_HOURS,
+    State,
+};
+use crate::domain::verification::{Answer, Claim};
+use crate::error::Refusal;
+use crate::store::consents::lock_member;
+use crate::store::limits::Counter;
+use crate::store::logins::{self as codes, CodeRow};
+use crate::store::people::{self, Blind, PersonRow};
+use crate::store::phone_recoveries::{self as store, AskedRow, NewRecovery, PhoneRow};
+use crate::vault::Cell;
+use crate::verifier::Verifier;
+use crate::{Identity, due};
+
+/// `requestRecoveryCode`: a phone that is nobody's is sent a code; until when it is good.
+///
+/// # Errors
+/// Refused where nobody can be verified, and when codes were asked for too often, by the phone or
+/// from the address, as for signing in.
+pub async fn request_recovery_code(
+    identity: &Identity,
+    caller: &Caller,
+    phone: &Phone,
+) -> Result<DateTime<Utc>> {
+    must_be_offered(identity)?;
+    let vault = &identity.vault;
+    let result = identity
+        .ctx
+        .db
+        .tx("request_recovery_code", async |tx| {
+            let address = vault.blind_address(&caller.client)?;
+            let asked_here = Counter {
+                scope: "login_code_address",
+                subject: &address,
+                window: TimeDelta::hours(1),
+            };
+            let per_hour = identity.settings.codes_per_address_hour_max;
+            if asked_here.add(tx, 1).await? > per_hour {
+                return Ok(Err(Refusal::TooManyCodes));
+            }
+            let blind = vault.blind_phone(phone)?;
+            let mut row = codes::lock_or_make_code(tx, &blind).await?;
+            row.asked_at = match code::ask(&row.asked_at, tx.now()) {
+                Ok(asked_at) => asked_at,
+                Err(why) => return Ok(Err(why)),
+            };
+            row.id = tx.uuid();
+            row.created_at = tx.now();
+            row.wrong = 0;
+            row.used_at = None;
+            codes::save_code(tx, &row).await?;
+            let digits = phone.as_str().as_bytes();
+            let sealed = vault.kek().seal(tx.ids(), asked_cell(row.id), digits)?;
+            let kept = PhoneRow {
+                id: row.id,
+                phone: sealed,
+            };
+            let expires_at = tx.now() + TimeDelta::seconds(CODE_SECONDS);
+            store::put_phone(tx, &blind, kept, expires_at).await?;
+            tx.plan(NewDue::new(due::SMS_LOGIN_CODE, row.id, tx.now()));
+            tx.audit(AuditRow::system("request_recovery_code", row.id));
+            Ok(Ok(expires_at))
+        })
+        .await;
+    settled(result)
+}
+
+/// Without the service of the state nobody would say that name and document belong together.
+fn must_be_offered(identity: &Identity) -> Result<()> {
+    let verifier = Verifier::of(identity.settings.verification.as_ref());
+    match verifier.source() {
+        Some(_) => Ok(()),
+        None => Err(Refusal::VerificationOff.into()),
+    }
+}
+
+/// What a person says of herself who has lost her phone.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    pub name: PersonName,
+    pub document: Document,
+}
+
+/// `recoverAccount`: a claim from a phone that shows its code; until when an office may confirm it,
+/// which is answered whether or not there is anything to confirm.
+///
+/// # Errors
+/// Refused where nobody can be verified, when the code is wrong, over, used or guessed at too
+/// often, and when too much was claimed of this document or from this address.
+pub async fn recover_account(
+    identity: &Identity,
+    caller: &Caller,
+    (phone, code): (&Phone, &str),
+    claimed: &Claimed,
+) -> Result<DateTime<Utc>> {
+    must_be_offered(identity)?;
+    let vault = &identity.vault;
+    let result = identity
+        .ctx
+        .db
+        .tx("recover_account", async |tx| {
+            let blind = vault.blind_phone(phone)?;
+            let sent = store::code_of_phone(tx, &blind).await?;
+            let sent = (phone, sent.unwrap_or_default());
+            let shown = match shown(identity, tx, sent, code).await? {
+                Ok(shown) => shown,
+                Err(why) => return Ok(Err(why)),
+            };
+            let used_at = Some(tx.now());
+            codes::save_code(tx, &CodeRow { used_at, ..shown }).await?;
+            store::remove_phone(tx, &blind).await?;
+            let by_document = vault.blind_document(&claimed.document)?;
+            if !may_claim(identity, tx, caller, &by_document).await? {
+                return Ok(Err(Refusal::TooManyRecoveries));
+            }
+            let new = New {
+                id: tx.uuid(),
+                phone,
+                blind,
+                by_document,
+                expires_at: tx.now() + TimeDelta::hours(RECOVERY_CLAIM_HOURS),
+            };
+            begin(identity, tx, &new, claimed).await?;
+            tx.audit(AuditRow::system("recover_account", new.id));
+            Ok(Ok(new.expires_at))
+        })
+        .await;
+    settled(result)
+}
+
+/// Counts a claim by its address and by its document; whether neither had too many.
+async fn may_claim(
+    identity: &Identity,
+    tx: &Tx,
+    caller: &Caller,
+    by_document: &Blind,
+) -> Result<bool> {
+    let address = identity.vault.blind_address(&caller.client)?;
+    let in_hour = Counter {
+        scope: "recovery_address_hour",
+        subject: &address,
+        window: TimeDelta::hours(1),
+    };
+    let in_day = Counter {
+        scope: "recovery_document_day",
+        subject: by_document,
+        window: TimeDelta::days(1),
+    };
+    let from_here = in_hour.add(tx, 1).await?;
+    let of_document = in_day.add(tx, 1).await?;
+    Ok(from_here <= RECOVERIES_PER_ADDRESS_HOUR_MAX
+        && of_document <= RECOVERIES_PER_DOCUMENT_DAY_MAX)
+}
+
+/// A recovery to be, if there is such a person.
+struct New<'a> {
+    id: Uuid,
+    phone: &'a Phone,
+    blind: Blind,
+    by_document: Blind,
+    expires_at: DateTime<Utc>,
+}
+
+/// Opens a recovery where the record, its name and the phone are right and none is open; nothing
+/// otherwise. All of it is found out before anything is decided.
+async fn begin(identity: &Identity, tx: &Tx, new: &New<'_>, claimed: &Claimed) -> Result<()> {
+    let vault = &identity.vault;
+    let found = people::by_documents(tx, &[new.by_document]).await?;
+    let person = found.get(&new.by_document);
+    let same = Comparisons::new(tx.ids(), vault)?.same(vault, person, &claimed.name);
+    let is_taken = !people::by_phones(tx, &[new.blind]).await?.is_empty();
+    let member = MemberId(person.map_or(Uuid::nil(), |person| person.member));
+    lock_member(tx, member).await?;
+    let is_open = store::lock_open(tx, member).await?.is_some();
+    // Read again now that nobody merges or forgets her.
+    let person = people::active(tx, member).await?;
+    let person = person.filter(|_| same && !is_taken && !is_open);
+    let outcome = if person.is_some() {
+        "begun"
+    } else {
+        "not_begun"
+    };
+    metrics::counter!("bashu_identity_recoveries_total", "outcome" => outcome).increment(1);
+    let Some(person) = person else { return Ok(()) };
+    let key = vault.data_key(person.member, &person.data_key)?;
+    let claim = Claim::Document {
+        document: claimed.document.clone(),
+        name: claimed.name.clone(),
+    };
+    let (text, digits) = (claim.text(), new.phone.as_str().as_bytes());
+    let row = NewRecovery {
+        id: new.id,
+        member: person.member,
+        phone: key.seal(tx.ids(), phone_cell(new.id), digits)?,
+        blind: new.blind,
+        claim: key.seal(tx.ids(), claim_cell(new.id), text.as_bytes())?,
+        expires_at: new.expires_at,
+    };
+    store::insert(tx, row).await?;
+    tx.plan(NewDue::new(due::PHONE_RECOVERY, new.id, tx.now()));
+    Ok(())
+}
+
+/// Asks the service of the state whether what was claimed belongs together; it is asked again, ever
+/// more rarely, while it does not answer.
+///
+/// # Errors
+/// When the service does not answer: the job is run again.
+pub(super) async fn verify(identity: &Identity, asked: &AskedRow) -> Result<After> {
+    let key = identity.vault.data_key(asked.member, &asked.data_key)?;
+    let text = key.open_text(claim_cell(asked.id), &asked.claim)?;
+    let claim = Claim::stored(&text);
+    let claim = claim.ok_or_else(|| Error::internal("a claim that claims nothing"))?;
+    let person = PersonRow {
+        member: asked.member,
+        data_key: asked.data_key.clone(),
+        name: asked.name.clone(),
+    };
+    let registered = stored_name(&identity.vault, &person)?;
+    let verifier = Verifier::of(identity.settings.verification.as_ref());
+    let now = identity.ctx.clock.now();
+    let question = (&claim, &registered);
+    let answer = verifier.ask(&identity.http, question, now).await?;
+    let take_in = async |tx: &Tx| take_in(tx, asked, &answer).await;
+    identity.ctx.db.tx("phone_recovery_verified", take_in).await
+}
+
+async fn take_in(tx: &Tx, asked: &AskedRow, answer: &Answer) -> Result<After> {
+    let member = MemberId(asked.member);
+    lock_member(tx, member).await?;
+    let kept = store::lock_open(tx, member).await?;
+    let Some(kept) = kept.filter(|kept| kept.recovery.id == asked.id) else {
+        return Ok(After::Done);
+    };
+    if kept.recovery.state != State::Asked {
+        return Ok(After::At(kept.recovery.next_at()));
+    }
+    let claimed = match answer {
+        Answer::Match(_) => kept.recovery.verified(),
+        Answer::NoMatch => None,
+    };
+    let Some(claimed) = claimed else {
+        store::end(tx, asked.id, End::NotMatched, None).await?;
+        tx.audit(AuditRow::system("recovery_not_verified", asked.id));
+        return Ok(After::Done);
+    };
+    store::save(tx, &claimed).await?;
+    tx.audit(AuditRow::system("recovery_verified", asked.id));
+    Ok(After::At(claimed.next_at()))
+}
+
+/// What a phone is sealed as that is to be sent a code, by the code's id.
+pub(crate) const fn asked_cell(code: Uuid) -> Cell {
+    Cell::new("recovery_phone", "phone", code)
+}
+
+/// What the new phone of a recovery is sealed as.
+pub(super) const fn phone_cell(recovery: Uuid) -> Cell {
+    Cell::new("phone_recovery", "phone", recovery)
+}
+
+const fn claim_cell(recovery: Uuid) -> Cell {
+    Cell::new("phone_recovery", "claim", recovery)
+}
