@@ -169,7 +169,7 @@ impl Passes {
             .keys(&keys)
             .relay(bus)
             .consume(bus, self.follower())
-            .consume(bus, consumers::person::PERSONS)
+            .consume(bus, consumers::person::persons(self.ctx.union))
             .consume(bus, Replica::new(roots))
     }
 }

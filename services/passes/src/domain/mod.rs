@@ -4,6 +4,7 @@
 
 mod activation;
 mod custody;
+mod forgotten;
 mod order;
 mod pass;
 mod product;
@@ -17,6 +18,7 @@ mod tests;
 mod venue;
 
 pub use custody::VoidRefund;
+pub use forgotten::HOLDER_FORGOTTEN;
 pub use order::{Contradiction, Order, OrderState, Payment};
 pub use pass::{
     Change, Effect, Entitlement, EntitlementState, Hold, Life, Pass, ProductId, State, Timer,

@@ -16,7 +16,7 @@ pub use pass::{
     reissued_since, renewed, save, save_all,
 };
 pub use pass_rows::{COLUMNS, PassRow};
-pub use person::{data_of_person, forget_person, holds_of_person};
+pub use person::{data_of_person, forget_person, holds_of_person, lock_of_person};
 pub use product::{
     ProductRow, StoredTerms, TERMS_COLUMNS, load_product, lock_after as lock_products_after,
     lock_product, publish_draft, save_draft, save_state, stored_terms, terms_of, versions,

@@ -7,6 +7,7 @@ mod audited;
 mod authorised;
 mod bad_input;
 mod events;
+mod forgotten;
 mod lifecycle;
 mod members;
 mod persons;
