@@ -175,6 +175,34 @@ pub async fn lock_logins_of(tx: &Tx, member: MemberId) -> Result<Vec<LoginRow>> 
     tx.all(&sql, [member.0.into(), tx.now().into()]).await
 }
 
+/// A login as a person's copy of her data tells it.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct ToldRow {
+    pub id: Uuid,
+    pub created_at: DateTime<Utc>,
+    pub used_at: DateTime<Utc>,
+    pub withdrawn_at: Option<DateTime<Utc>>,
+    /// Why it ended, as it is stored.
+    pub reason: Option<String>,
+    /// What the device calls itself, sealed.
+    pub device: Option<Vec<u8>>,
+    /// The network it was signed in from, sealed.
+    pub network: Option<Vec<u8>>,
+}
+
+/// All logins of a record that are kept, so many at most, the newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn told_of(tx: &Tx, member: MemberId, rows_max: i64) -> Result<Vec<ToldRow>> {
+    tx.all(
+        "SELECT id, created_at, used_at, withdrawn_at, reason, device, network FROM login
+         WHERE member = $1 ORDER BY created_at DESC, id DESC LIMIT $2",
+        [member.0.into(), rows_max.into()],
+    )
+    .await
+}
+
 /// Whether a person was signed in before, as far back as logins are kept.
 ///
 /// # Errors
