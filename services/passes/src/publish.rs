@@ -3,6 +3,7 @@
 
 use credential::token::Minute;
 use kit::event::NewEvent;
+use kit::graphql::Language;
 use kit::resync::{RESYNC_ROWS_MAX, Source};
 use kit::types::{EntitlementId, Union};
 use kit::{Error, Result, Tx};
@@ -14,8 +15,8 @@ use uuid::Uuid;
 
 use crate::commands::{TermsBook, say_rights};
 use crate::domain::{
-    EntitlementState, Hold, Life, Names, Pass, Product, ProductState, RefundState, Reservation,
-    State, Terms, Usable,
+    EntitlementState, Hold, Holder, HolderList, Life, ListPurpose, Names, Pass, Product,
+    ProductState, RefundState, Reservation, State, Terms, Usable,
 };
 use crate::store::{self, StoredTerms};
 
@@ -23,6 +24,7 @@ const PRODUCT: &str = "bashu.passes.v1.ProductChanged";
 const PASS: &str = "bashu.passes.v1.PassChanged";
 const ENTITLEMENT: &str = "bashu.v1.EntitlementChanged";
 const ORDER_REQUESTED: &str = "bashu.passes.v1.OrderRequested";
+const RENDER_REQUESTED: &str = "bashu.v1.RenderRequested";
 const LINE_RETURNED: &str = "bashu.passes.v1.LineReturned";
 const HOLD_LAPSED: &str = "bashu.passes.v1.HoldLapsed";
 const FULFILMENT_REFUSED: &str = "bashu.passes.v1.FulfilmentRefused";
@@ -178,6 +180,54 @@ pub fn entitlement(
         &pass.id.to_bytes(),
         pass.version,
     )))
+}
+
+/// A list of holders for identity to render: it has the names, and the cells are for its reader.
+pub fn holder_list(list: &HolderList, language: Language) -> NewEvent {
+    let purpose = match list.purpose {
+        ListPurpose::Outing => language.choose("集体出行", "outing"),
+        ListPurpose::Benefits => language.choose("福利核对", "record of benefits"),
+    };
+    let title = match language {
+        Language::Zh => format!("年票持有人名单（用途：{purpose}）"),
+        Language::En => format!("Holders of annual passes (for: {purpose})"),
+    };
+    let columns = [
+        language.choose("年票", "Pass"),
+        language.choose("状态", "State"),
+        language.choose("期限", "Days"),
+    ];
+    let message = v1::RenderRequested {
+        id: list.id.as_bytes().to_vec(),
+        service: SELLER.to_owned(),
+        template: v1::render_requested::Template::NameList.into(),
+        about_id: list.id.as_bytes().to_vec(),
+        asker_id: list.asker.0.as_bytes().to_vec(),
+        organisation_id: list.organisation.0.as_bytes().to_vec(),
+        title,
+        columns: columns.map(str::to_owned).to_vec(),
+        rows: list.holders.iter().map(|it| row(it, language)).collect(),
+    };
+    NewEvent::of(&message, RENDER_REQUESTED, list.id.as_bytes(), 1)
+}
+
+fn row(holder: &Holder, language: Language) -> v1::render_requested::Row {
+    let (zh, en) = &holder.product;
+    let (state, days) = match holder.usable {
+        Usable::Ready { activate_by } => {
+            let last = activate_by.pred_opt().unwrap_or(activate_by);
+            let state = language.choose("待激活", "to be activated");
+            (state, format!("… – {last}"))
+        }
+        Usable::Active { window } => {
+            let days = format!("{} – {}", window.start(), window.last());
+            (language.choose("有效", "active"), days)
+        }
+    };
+    v1::render_requested::Row {
+        member_id: holder.member.0.as_bytes().to_vec(),
+        cells: vec![language.choose(zh, en).to_owned(), state.to_owned(), days],
+    }
 }
 
 /// The order of a pass: one line, one person, one price.

@@ -5,6 +5,7 @@ mod batch;
 mod follow;
 mod forgotten;
 mod holder;
+mod holder_list;
 mod operator;
 mod products;
 mod purchase;

@@ -2,6 +2,7 @@
 //! statement that locks or writes is in this folder; what only reads for an answer is in
 //! `queries`.
 
+mod holder_list;
 mod pass;
 mod pass_rows;
 mod person;
@@ -11,6 +12,7 @@ mod reservation;
 mod sale;
 mod venue;
 
+pub use holder_list::{count_list, holders_in};
 pub use pass::{
     add_reissue, insert, load, load_all, lock, lock_after, lock_all, lock_by_orders, persons,
     reissued_since, renewed, save, save_all,

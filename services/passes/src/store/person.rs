@@ -81,7 +81,8 @@ pub async fn lock_of_person(tx: &Tx, members: &[Uuid]) -> Result<Vec<Pass>> {
     lock_all(tx, &ids.collect::<Vec<EntitlementId>>()).await
 }
 
-/// Removes where a person has been, and gives back the places of visits to come.
+/// Removes where a person has been and what she asked for as an officer, and gives back the places
+/// of visits to come.
 ///
 /// # Errors
 /// When the database fails.
@@ -93,6 +94,11 @@ pub async fn forget_person(tx: &Tx, members: &[Uuid]) -> Result<()> {
     tx.execute(
         "DELETE FROM replica_use WHERE pass = ANY ($1)",
         [ids.into()],
+    )
+    .await?;
+    tx.execute(
+        "DELETE FROM holder_list_count WHERE asker = ANY ($1)",
+        [members.to_vec().into()],
     )
     .await?;
     Ok(())
