@@ -120,6 +120,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "identity_0017",
         sql: include_str!("../migrations/0017_together.sql"),
     },
+    Migration {
+        name: "identity_0021",
+        sql: include_str!("../migrations/0021_rendered.sql"),
+    },
 ];
 
 /// All that this database needs, in order.

@@ -45,6 +45,7 @@ fn asked(record: &Record) -> Result<Asked> {
     let told: RenderRequested = record.decode()?;
     let template = match told.template() {
         render_requested::Template::SignedReceipts => Template::SignedReceipts,
+        render_requested::Template::NameList => Template::NameList,
         render_requested::Template::Unspecified => {
             return Err(Error::permanent("a file of no template"));
         }

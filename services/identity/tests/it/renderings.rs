@@ -127,6 +127,26 @@ async fn a_file_is_for_its_officer_once() {
     assert_eq!(world.broken("identity.renderings_forgotten").await, 0);
 }
 
+/// A list of names waits and is fetched like receipts are.
+#[tokio::test]
+async fn a_list_of_names_is_rendered_too() {
+    let world = World::new().await;
+    let (union, officer) = officer_of(&world, "基层工会", 100).await;
+    let member = world.person(&union, 1).await;
+    let asked = RenderRequested {
+        service: "passes".to_owned(),
+        template: render_requested::Template::NameList.into(),
+        ..receipts(1, &union, &officer, &[member])
+    };
+    hear(&world, &asked).await;
+    let id = files(&world, &officer).await[0]["id"].clone();
+    let path = download(&world, &officer, &id).await["download"]["path"].clone();
+    let (status, file) = fetch(&world, &path).await;
+    assert_eq!((status, &file[..2]), (StatusCode::OK, &b"PK"[..]));
+    let kept = "SELECT count(*) AS count FROM rendering WHERE template = 'name_list'";
+    assert_eq!(world.count(kept).await, 1);
+}
+
 /// Who is no officer there has none, and an officer none that names others' people. One who is an
 /// officer no more cannot fetch what waited for her.
 #[tokio::test]

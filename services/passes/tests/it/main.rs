@@ -8,6 +8,7 @@ mod authorised;
 mod bad_input;
 mod events;
 mod forgotten;
+mod holder_lists;
 mod lifecycle;
 mod members;
 mod persons;
