@@ -17,18 +17,19 @@ use uuid::Uuid;
 use crate::Identity;
 use crate::commands::phone_changes::change_cell;
 use crate::commands::{
-    applications, erasures, exports, keys, memberships, merges, notices, renderings,
+    applications, erasures, exports, keys, memberships, merges, messages, notices, renderings,
     role_proposals, roles, roster_work, rosters, search_terms, second_factor, second_factor_reset,
     verifications,
 };
 use crate::domain::code::{self, CODE_SECONDS, Code};
 use crate::domain::identifier::Phone;
+use crate::domain::message::MESSAGE_DAYS;
 use crate::domain::notice::NOTICE_DAYS;
 use crate::publish;
 use crate::store::{
-    exports as export_store, limits, login_methods, logins, notices as notice_store, people,
-    phone_changes, renderings as rendering_store, rosters as roster_store,
-    verifications as verification_store,
+    exports as export_store, limits, login_methods, logins, messages as message_store,
+    notices as notice_store, people, phone_changes, renderings as rendering_store,
+    rosters as roster_store, verifications as verification_store,
 };
 use crate::vault::{Cell, Vault};
 
@@ -67,6 +68,8 @@ pub const RENDERING: &str = "rendering";
 
 /// Sends a notice by SMS; the subject is its id.
 pub const SMS_NOTICE: &str = "sms_notice";
+/// Sends a message that a service asked for; the subject is its id.
+pub const SMS_MESSAGE: &str = "sms_message";
 /// Reminds of a pass that ends soon; the subject is its id.
 pub const NOTICE_EXPIRING: &str = "notice_expiring";
 
@@ -162,7 +165,7 @@ impl Work for Jobs {
             EXPORT => exports::run(ctx, subject(job)?).await,
             ERASURE => erasures::run(ctx, MemberId(subject(job)?)).await,
             RENDERING => renderings::expire(ctx, subject(job)?).await,
-            SMS_NOTICE => send_notice(identity, job).await,
+            SMS_NOTICE | SMS_MESSAGE => send_worded(identity, job).await,
             NOTICE_EXPIRING => {
                 let pass = job.subject.parse::<EntitlementId>();
                 let pass = pass.map_err(|_| Error::internal("the subject is no pass"))?;
@@ -216,6 +219,7 @@ async fn sweep(ctx: &Ctx) -> Result<()> {
             rendering_store::sweep(tx, before(ADDRESS_DAYS)).await?;
             login_methods::sweep(tx, tx.now()).await?;
             notice_store::sweep(tx, before(NOTICE_DAYS)).await?;
+            message_store::sweep(tx, before(MESSAGE_DAYS)).await?;
             verification_store::sweep(tx, before(VERIFICATION_DAYS)).await?;
             phone_changes::sweep(tx, tx.now()).await?;
             Ok(())
@@ -242,9 +246,15 @@ async fn send_code(identity: &Identity, job: &Job) -> Result<After> {
     }
 }
 
-async fn send_notice(identity: &Identity, job: &Job) -> Result<After> {
-    let message = notices::hand_over(&identity.ctx, &identity.vault, subject(job)?).await?;
-    let Some(message) = message else {
+/// Sends a notice, or a message that a service asked for.
+async fn send_worded(identity: &Identity, job: &Job) -> Result<After> {
+    let (ctx, vault, id) = (&identity.ctx, &identity.vault, subject(job)?);
+    let worded = if job.kind == SMS_MESSAGE {
+        messages::hand_over(ctx, vault, id).await?
+    } else {
+        notices::hand_over(ctx, vault, id).await?
+    };
+    let Some(message) = worded else {
         return Ok(After::Done);
     };
     let params = message.params.into_iter();

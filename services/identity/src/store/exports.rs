@@ -346,6 +346,11 @@ const OWN_ROWS: &str = "SELECT section, value FROM (
        'about', n.params, 'at', n.created_at, 'read_at', n.read_at)
    FROM notice n WHERE n.member = ANY ($1)
    UNION ALL
+   SELECT 'message', s.asked_at, jsonb_build_object('template', s.template,
+       'purpose', s.purpose, 'content', s.content, 'asked_at', s.asked_at,
+       'state', s.state, 'sent_at', s.handed_over_at)
+   FROM sms_message s WHERE s.member = ANY ($1)
+   UNION ALL
    SELECT 'roster', r.created_at, jsonb_build_object('organisation', o.name,
        'purpose', r.purpose, 'committed_at', r.committed_at)
    FROM roster_row w JOIN roster r ON r.id = w.roster

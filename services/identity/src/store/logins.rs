@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::broken;
 use super::people::Blind;
 use crate::domain::code::Code;
+use crate::domain::origin::Speech;
 
 /// A phone's newest code.
 #[derive(Clone, Debug, FromQueryResult)]
@@ -239,6 +240,36 @@ pub async fn insert_login(tx: &Tx, login: &LoginRow) -> Result<()> {
     )
     .await?;
     Ok(())
+}
+
+/// Writes the language that a login was opened with.
+///
+/// # Errors
+/// When the database fails.
+pub async fn set_speech(tx: &Tx, id: Uuid, speech: Speech) -> Result<()> {
+    tx.execute(
+        "UPDATE login SET language = $2 WHERE id = $1 AND language <> $2",
+        [id.into(), speech.as_str().into()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The language of the device that a person used last, as far back as logins are kept.
+///
+/// # Errors
+/// When the database fails.
+pub async fn speech_of(tx: &Tx, member: MemberId) -> Result<Speech> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        language: String,
+    }
+    let sql = "SELECT language FROM login WHERE member = $1 ORDER BY used_at DESC, id LIMIT 1";
+    let row = tx.one::<Row>(sql, [member.0.into()]).await?;
+    match row {
+        Some(row) => Speech::parse(&row.language).ok_or_else(|| broken("language")),
+        None => Ok(Speech::default()),
+    }
 }
 
 /// Writes when a second factor was shown with a login; `None` where it counts no more.

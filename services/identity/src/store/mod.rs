@@ -13,6 +13,7 @@ pub mod login_methods;
 pub mod logins;
 pub mod memberships;
 pub mod merges;
+pub mod messages;
 pub mod notices;
 pub mod organisations;
 pub mod people;

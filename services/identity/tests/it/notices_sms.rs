@@ -23,9 +23,9 @@ use crate::rosters::settle;
 use crate::world::{World, codes, number_of_phone, settings};
 
 /// A provider that keeps what it is sent, or is away.
-struct Provider {
+pub(crate) struct Provider {
     sent: Arc<Mutex<Vec<Value>>>,
-    away: Arc<AtomicBool>,
+    pub(crate) away: Arc<AtomicBool>,
     serving: JoinHandle<std::io::Result<()>>,
 }
 
@@ -36,13 +36,13 @@ impl Drop for Provider {
 }
 
 impl Provider {
-    async fn sent(&self) -> Vec<Value> {
+    pub(crate) async fn sent(&self) -> Vec<Value> {
         self.sent.lock().await.clone()
     }
 }
 
 /// A member whose notices go to a provider of her own.
-async fn reachable() -> (World, MemberId, Provider) {
+pub(crate) async fn reachable() -> (World, MemberId, Provider) {
     let (sent, away) = (Arc::default(), Arc::new(AtomicBool::new(false)));
     let (keeps, is_away): (Arc<Mutex<Vec<Value>>>, _) = (Arc::clone(&sent), Arc::clone(&away));
     let send = move |Json(body): Json<Value>| async move {
