@@ -1,11 +1,12 @@
 //! What this service tells the others: each event carries the whole public state of its
 //! aggregate. Nobody's name is in any of them, and an order's titles are the product's.
 
+use chrono::NaiveDate;
 use credential::token::Minute;
 use kit::event::NewEvent;
 use kit::graphql::Language;
 use kit::resync::{RESYNC_ROWS_MAX, Source};
-use kit::types::{EntitlementId, Union};
+use kit::types::{EntitlementId, Union, day_start};
 use kit::{Error, Result, Tx};
 use prost::Message;
 use proto::passes as event;
@@ -25,6 +26,7 @@ const PASS: &str = "bashu.passes.v1.PassChanged";
 const ENTITLEMENT: &str = "bashu.v1.EntitlementChanged";
 const ORDER_REQUESTED: &str = "bashu.passes.v1.OrderRequested";
 const RENDER_REQUESTED: &str = "bashu.v1.RenderRequested";
+const MESSAGE_REQUESTED: &str = "bashu.v1.MessageRequested";
 const LINE_RETURNED: &str = "bashu.passes.v1.LineReturned";
 const HOLD_LAPSED: &str = "bashu.passes.v1.HoldLapsed";
 const FULFILMENT_REFUSED: &str = "bashu.passes.v1.FulfilmentRefused";
@@ -228,6 +230,28 @@ fn row(holder: &Holder, language: Language) -> v1::render_requested::Row {
         member_id: holder.member.0.as_bytes().to_vec(),
         cells: vec![language.choose(zh, en).to_owned(), state.to_owned(), days],
     }
+}
+
+/// A message to the holder of a pass that is forfeited after `last_day`: of one pass it is one. To
+/// lose what she has paid for is part of what she agreed on, so it waits for no consent.
+pub fn pass_to_activate(pass: &Pass, names: &Names, last_day: NaiveDate) -> NewEvent {
+    let id = Uuid::new_v5(&pass.line, b"message/pass_to_activate");
+    let over = last_day.succ_opt().unwrap_or(last_day);
+    let message = v1::MessageRequested {
+        id: id.as_bytes().to_vec(),
+        service: SELLER.to_owned(),
+        template: v1::message_requested::Template::PassToActivate.into(),
+        about_id: pass.line.as_bytes().to_vec(),
+        member_id: pass.member.0.as_bytes().to_vec(),
+        purpose: v1::message_requested::Purpose::Contract.into(),
+        values: vec![
+            names.name_zh.clone(),
+            names.name_en.clone(),
+            last_day.to_string(),
+        ],
+        valid_until: day_start(over).timestamp_millis(),
+    };
+    NewEvent::of(&message, MESSAGE_REQUESTED, id.as_bytes(), 1)
 }
 
 /// The order of a pass: one line, one person, one price.

@@ -12,7 +12,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::matching::stored_name;
-use super::notices::{self, Sms};
+use super::notices;
 use crate::domain::message::{Message, Standing};
 use crate::due;
 use crate::store::messages as store;
@@ -40,7 +40,7 @@ pub(crate) async fn ask(tx: &Tx, it: &Message) -> Result<()> {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn hand_over(ctx: &Ctx, vault: &Vault, id: Uuid) -> Result<Option<Sms>> {
+pub async fn hand_over(ctx: &Ctx, vault: &Vault, id: Uuid) -> Result<Option<notices::Message>> {
     ctx.db
         .tx("hand_over_message", async |tx| {
             // The person before what is hers, as whoever forgets her does.
@@ -71,7 +71,7 @@ pub async fn hand_over(ctx: &Ctx, vault: &Vault, id: Uuid) -> Result<Option<Sms>
             let name = stored_name(vault, &person)?;
             let speech = logins::speech_of(tx, member).await?;
             let (template, params) = it.content.worded(name.as_str(), speech);
-            Ok(Some(Sms {
+            Ok(Some(notices::Message {
                 phone,
                 template,
                 params,

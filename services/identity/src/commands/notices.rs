@@ -17,7 +17,7 @@ use crate::domain::identifier::Phone;
 use crate::domain::mint::State;
 use crate::domain::notice::{self, EXPIRING_DAYS, Kind, Notice, SMS_HOURS_MAX};
 use crate::due;
-use crate::store::notices::{self as store, NewNotice, Sms as SmsState};
+use crate::store::notices::{self as store, NewNotice, Sms};
 use crate::store::{entitlements, people};
 use crate::vault::{Cell, Vault};
 
@@ -83,15 +83,15 @@ pub async fn remind_of_end(ctx: &Ctx, id: EntitlementId) -> Result<After> {
 }
 
 /// An SMS as the provider is given it.
-pub struct Sms {
+pub struct Message {
     pub phone: Phone,
     pub template: &'static str,
     pub params: Vec<(&'static str, String)>,
 }
 
-impl std::fmt::Debug for Sms {
+impl std::fmt::Debug for Message {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sms")
+        f.debug_struct("Message")
             .field("template", &self.template)
             .finish_non_exhaustive()
     }
@@ -102,7 +102,7 @@ impl std::fmt::Debug for Sms {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn hand_over(ctx: &Ctx, vault: &Vault, id: Uuid) -> Result<Option<Sms>> {
+pub async fn hand_over(ctx: &Ctx, vault: &Vault, id: Uuid) -> Result<Option<Message>> {
     ctx.db
         .tx("hand_over_notice", async |tx| {
             let Some(kept) = store::lock(tx, id).await? else {
@@ -123,18 +123,18 @@ pub async fn hand_over(ctx: &Ctx, vault: &Vault, id: Uuid) -> Result<Option<Sms>
             };
             let Some(phone) = phone else {
                 // One that was handed over before stays so: its answer may have been lost.
-                if kept.sms == SmsState::Planned {
-                    store::set_sms(tx, id, SmsState::Skipped).await?;
+                if kept.sms == Sms::Planned {
+                    store::set_sms(tx, id, Sms::Skipped).await?;
                 }
                 return Ok(None);
             };
-            store::set_sms(tx, id, SmsState::HandedOver { at: tx.now() }).await?;
+            store::set_sms(tx, id, Sms::HandedOver { at: tx.now() }).await?;
             tx.audit(AuditRow::system("hand_over_notice", id));
             let names = store::names(tx, std::slice::from_ref(&kept)).await?;
             let names = names
                 .first()
                 .ok_or_else(|| Error::internal("a notice without its names"))?;
-            Ok(Some(Sms {
+            Ok(Some(Message {
                 phone,
                 template,
                 params: kept.notice.sms_params(names),

@@ -172,7 +172,12 @@ async fn a_message_goes_in_its_time_or_not_at_all() {
     assert_eq!(state(&world, 2).await, "too_late");
     assert_eq!(provider.sent().await.len(), 1);
     world.advance((MESSAGE_DAYS + 1) * 86_400);
-    settle(&world).await;
+    let db = &world.identity.ctx.db;
+    let swept = db.tx("sweep", async |tx| {
+        let before = tx.now() - TimeDelta::days(MESSAGE_DAYS);
+        identity::store::messages::sweep(tx, before).await
+    });
+    assert_eq!(swept.await.unwrap(), 2);
     let left = "SELECT count(*) AS count FROM sms_message";
     assert_eq!(world.count(left).await, 0);
 }

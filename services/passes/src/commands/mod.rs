@@ -29,6 +29,7 @@ pub use purchase::{BuyPass, CLOSE_AFTER_MINUTES, Purchase, buy_batch};
 pub use reserve::{OpenDays, VisitRequest, Wish, reserve_batch};
 pub use timers::{
     HOLD, HOLD_MARGIN_MINUTES, HOLD_REMINDER_MINUTES, end_activation, end_count, end_hold,
+    remind_to_activate,
 };
 
 use crate::domain::{Change, Effect, Pass, ProductId, Reservation, Terms, Timer};
@@ -133,6 +134,7 @@ fn follow_up(tx: &Tx, pass: &Pass, effect: &Effect) {
 pub const fn timer_kind(timer: Timer) -> &'static str {
     match timer {
         Timer::Activation => "activation",
+        Timer::Reminder => "activation_reminder",
         Timer::Leases => "leases",
         Timer::Refund => "refund",
     }
