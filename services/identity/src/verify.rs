@@ -238,8 +238,9 @@ pub const INVARIANTS: &[Invariant] = &[
               SELECT m.id::text, 'sent without a consent' FROM sms_message m
               WHERE m.handed_over_at IS NOT NULL AND m.purpose = 'notice' AND NOT EXISTS (
                 SELECT 1 FROM consent c JOIN consent_act a ON a.consent = c.id
-                WHERE c.member = m.member AND c.purpose = 'notice_sms'
-                  AND c.recipient = 'sms_provider' AND a.given
+                WHERE c.member IN (m.member,
+                    (SELECT k.merged_into FROM member k WHERE k.id = m.member))
+                  AND c.purpose = 'notice_sms' AND c.recipient = 'sms_provider' AND a.given
                   AND a.created_at <= m.handed_over_at + interval '60 seconds')
               UNION ALL
               SELECT m.id::text, 'nobody sends it' FROM sms_message m

@@ -47,9 +47,7 @@ pub async fn hand_over(ctx: &Ctx, vault: &Vault, id: Uuid) -> Result<Option<noti
             let Some(member) = store::member_of(tx, id).await? else {
                 return Ok(None);
             };
-            let Some(person) = people::active(tx, member).await? else {
-                return Ok(None);
-            };
+            let person = people::active(tx, member).await?;
             let Some(it) = store::lock(tx, id).await? else {
                 return Ok(None);
             };
@@ -64,7 +62,7 @@ pub async fn hand_over(ctx: &Ctx, vault: &Vault, id: Uuid) -> Result<Option<noti
             };
             let (it, goes) = it.hand_over(standing, tx.now());
             store::save(tx, &it).await?;
-            let Some(phone) = phone.filter(|_| goes) else {
+            let Some((phone, person)) = phone.zip(person).filter(|_| goes) else {
                 return Ok(None);
             };
             tx.audit(AuditRow::system("hand_over_message", id));

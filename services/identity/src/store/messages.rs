@@ -89,7 +89,7 @@ pub async fn insert(tx: &Tx, it: &Message) -> Result<bool> {
     Ok(rows > 0)
 }
 
-/// Whom a message is for; nothing is locked.
+/// Whom a message is for: who she is by now, where her record was merged. Nothing is locked.
 ///
 /// # Errors
 /// When the database fails.
@@ -98,7 +98,8 @@ pub async fn member_of(tx: &Tx, id: Uuid) -> Result<Option<MemberId>> {
     struct Found {
         member: Uuid,
     }
-    let sql = "SELECT member FROM sms_message WHERE id = $1";
+    let sql = "SELECT COALESCE(m.merged_into, m.id) AS member
+               FROM sms_message s JOIN member m ON m.id = s.member WHERE s.id = $1";
     let row = tx.one::<Found>(sql, [id.into()]).await?;
     Ok(row.map(|row| MemberId(row.member)))
 }
