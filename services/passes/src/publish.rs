@@ -105,8 +105,8 @@ const fn pass_state(state: &State) -> event::pass_changed::State {
 
 /// A pass.
 pub fn pass(pass: &Pass) -> NewEvent {
-    let date = |date: Option<chrono::NaiveDate>| date.map(|d| d.to_string()).unwrap_or_default();
-    let deadline = pass.activate_by().map(kit::types::day_start);
+    let date = |date: Option<NaiveDate>| date.map(|d| d.to_string()).unwrap_or_default();
+    let deadline = pass.activate_by().map(day_start);
     let message = event::PassChanged {
         id: pass.id.0,
         version: pass.version,
