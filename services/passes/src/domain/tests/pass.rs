@@ -479,7 +479,7 @@ fn who_leaves_is_given_back_and_who_is_forgotten_has_nothing() {
     assert!(ended.effects.is_empty(), "nothing goes back");
     assert!(!ended.pass.holder_forgotten().changed, "once");
     let forfeiting = within(Span::Days(90), AfterDeadline::Forfeit);
-    let waiting = paid(&within, now);
+    let waiting = paid(&forfeiting, now);
     let reminder = forfeiting.activation_reminder(waiting.activate_by().unwrap(), now);
     assert_eq!(reminder, Some(at("2026-06-23")));
     let last = waiting.forfeited_after(now, &forfeiting);
