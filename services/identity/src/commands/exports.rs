@@ -186,8 +186,9 @@ fn told(key: &SealingKey, login: &ToldRow) -> Result<Value> {
         "used_at": login.used_at.to_rfc3339(),
         "ended_at": login.withdrawn_at.map(|at| at.to_rfc3339()),
         "reason": login.reason,
-        "device": device.as_ref().map(|it| it.as_str()),
-        "network": network.as_ref().map(|it| it.as_str()),
+        "device": device.as_deref(),
+        "network": network.as_deref(),
+        "language": login.language,
     }))
 }
 

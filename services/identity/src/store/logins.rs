@@ -189,6 +189,8 @@ pub struct ToldRow {
     pub device: Option<Vec<u8>>,
     /// The network it was signed in from, sealed.
     pub network: Option<Vec<u8>>,
+    /// In which language, as it is stored.
+    pub language: String,
 }
 
 /// All logins of a record that are kept, so many at most, the newest first.
@@ -197,8 +199,8 @@ pub struct ToldRow {
 /// When the database fails.
 pub async fn told_of(tx: &Tx, member: MemberId, rows_max: i64) -> Result<Vec<ToldRow>> {
     tx.all(
-        "SELECT id, created_at, used_at, withdrawn_at, reason, device, network FROM login
-         WHERE member = $1 ORDER BY created_at DESC, id DESC LIMIT $2",
+        "SELECT id, created_at, used_at, withdrawn_at, reason, device, network, language
+         FROM login WHERE member = $1 ORDER BY created_at DESC, id DESC LIMIT $2",
         [member.0.into(), rows_max.into()],
     )
     .await
