@@ -211,10 +211,9 @@ impl Message {
         };
         let state = match (self.state, why) {
             (State::Planned | State::HandedOver { .. }, None) => State::HandedOver { at: now },
-            (State::Planned, Some(why)) => State::Skipped(why),
+            // What was decided against stays so, whatever comes later.
+            (State::Planned, Some(why)) | (State::Skipped(why), _) => State::Skipped(why),
             (State::HandedOver { at }, Some(_)) => State::HandedOver { at },
-            // What was decided against stays so: somebody was told.
-            (State::Skipped(why), _) => State::Skipped(why),
         };
         let goes = state == State::HandedOver { at: now } && why.is_none();
         (Self { state, ..self }, goes)
