@@ -1,5 +1,5 @@
-//! The passes of who wishes to be forgotten: what their terms give back goes back before she is, and
-//! none of the others opens a door afterwards, whatever happens at the same moment.
+//! The passes of who wishes to be forgotten: what their terms give back goes back before she is,
+//! and none of the others opens a door afterwards, whatever happens at the same moment.
 
 use passes::Passes;
 use passes::domain::{Pass, Terms};
