@@ -59,6 +59,32 @@ async fn what_the_terms_give_back_goes_back_before() {
     world.verify().await;
 }
 
+/// A use that nobody here had heard of ends the refund, and it is not begun again each day: she is
+/// forgotten, and the pass is voided.
+#[tokio::test]
+async fn a_refund_that_the_count_refuses_keeps_nobody() {
+    let world = World::new().await;
+    let product = world.product(json!({})).await;
+    let id = world.bought(&caller(1), &product).await;
+    hear(&world, &told(1, 2, State::Closing)).await;
+    let freeze = world
+        .count("SELECT freeze_version AS count FROM refund")
+        .await;
+    world
+        .tell(&[world.counted(&id, freeze, 1, 0)])
+        .await
+        .unwrap();
+    assert_eq!(world.pass(&caller(1), &id).await["state"], "ACTIVE");
+    world.emitted().await;
+    hear(&world, &told(1, 3, State::Closing)).await;
+    let held: PersonHeld = world.last().await;
+    assert!(held.holds.is_empty(), "{held:?}");
+    assert_eq!(world.count("SELECT count(*) AS count FROM refund").await, 1);
+    hear(&world, &erased(1, 4)).await;
+    assert_eq!(world.pass(&caller(1), &id).await["state"], "VOIDED");
+    world.verify().await;
+}
+
 /// One that was used, one that waits and one that an operator froze: nothing is refunded, nothing
 /// keeps her, and when she is forgotten all of them end and gates hear of those they knew. Told
 /// again it does nothing more, and another's pass stays.
