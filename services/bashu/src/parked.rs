@@ -391,7 +391,10 @@ async fn retry_one(stack: &Stack, ctx: &Ctx, consumer: &str, id: i64) -> Result<
 /// The same for what identity asks every other service about persons.
 async fn retry_about_person(ctx: &Ctx, id: i64) -> kit::Result<Retried> {
     match ctx.service {
-        passes::NAME => kit::parked::retry(ctx, &passes::consumers::person::PERSONS, id).await,
+        passes::NAME => {
+            let persons = passes::consumers::person::persons(ctx.union);
+            kit::parked::retry(ctx, &persons, id).await
+        }
         billing::NAME => kit::parked::retry(ctx, &billing::consumers::person::PERSONS, id).await,
         _ => kit::parked::retry(ctx, &admission::consumers::person::PERSONS, id).await,
     }

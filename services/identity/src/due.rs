@@ -18,18 +18,20 @@ use crate::Identity;
 use crate::commands::phone_changes::change_cell;
 use crate::commands::phone_claims::asked_cell;
 use crate::commands::{
-    applications, erasures, exports, keys, memberships, merges, notices, phone_recoveries,
-    renderings, role_proposals, roles, roster_work, rosters, search_terms, second_factor,
-    second_factor_reset, verifications,
+    applications, erasures, exports, keys, memberships, merges, messages, notices,
+    phone_recoveries, renderings, role_proposals, roles, roster_work, rosters, search_terms,
+    second_factor, second_factor_reset, verifications,
 };
 use crate::domain::code::{self, CODE_SECONDS, Code};
 use crate::domain::identifier::Phone;
+use crate::domain::message::MESSAGE_DAYS;
 use crate::domain::notice::NOTICE_DAYS;
 use crate::domain::phone_recovery::RECOVERY_WAIT_HOURS;
 use crate::publish;
 use crate::store::{
-    addresses, former_phones, limits, login_methods, logins, notices as notice_store, people,
-    phone_changes, phone_recoveries as recovery_store, verifications as verification_store,
+    addresses, former_phones, limits, login_methods, logins, messages as message_store,
+    notices as notice_store, people, phone_changes, phone_recoveries as recovery_store,
+    verifications as verification_store,
 };
 use crate::vault::{Cell, Vault};
 
@@ -76,6 +78,8 @@ pub const SMS_PHONE_RECOVERY: &str = "sms_phone_recovery";
 pub const SMS_NOTICE: &str = "sms_notice";
 /// Sends a notice by SMS to a phone that its reader had before; the subject is both ids.
 pub const SMS_FORMER_PHONE: &str = "sms_former_phone";
+/// Sends a message that a service asked for; the subject is its id.
+pub const SMS_MESSAGE: &str = "sms_message";
 /// Reminds of a pass that ends soon; the subject is its id.
 pub const NOTICE_EXPIRING: &str = "notice_expiring";
 
@@ -177,6 +181,7 @@ impl Work for Jobs {
             SMS_PHONE_RECOVERY => send_recovery(identity, job).await,
             SMS_NOTICE => send_notice(identity, job).await,
             SMS_FORMER_PHONE => send_to_former(identity, job).await,
+            SMS_MESSAGE => send_asked(identity, job).await,
             NOTICE_EXPIRING => {
                 let pass = job.subject.parse::<EntitlementId>();
                 let pass = pass.map_err(|_| Error::internal("the subject is no pass"))?;
@@ -228,6 +233,7 @@ async fn sweep(ctx: &Ctx) -> Result<()> {
             addresses::sweep(tx, before(ADDRESS_DAYS)).await?;
             login_methods::sweep(tx, tx.now()).await?;
             notice_store::sweep(tx, before(NOTICE_DAYS)).await?;
+            message_store::sweep(tx, before(MESSAGE_DAYS)).await?;
             verification_store::sweep(tx, before(VERIFICATION_DAYS)).await?;
             phone_changes::sweep(tx, tx.now()).await?;
             former_phones::sweep(tx, tx.now()).await?;
@@ -270,6 +276,11 @@ async fn send_to_former(identity: &Identity, job: &Job) -> Result<After> {
     let both = both.ok_or_else(|| Error::internal("the subject is no two ids"))?;
     let (ctx, vault) = (&identity.ctx, &identity.vault);
     let message = notices::hand_over_to_former(ctx, vault, both).await?;
+    send_message(identity, job, message).await
+}
+
+async fn send_asked(identity: &Identity, job: &Job) -> Result<After> {
+    let message = messages::hand_over(&identity.ctx, &identity.vault, subject(job)?).await?;
     send_message(identity, job, message).await
 }
 

@@ -17,7 +17,7 @@ const COLUMN_WIDTH: f64 = 24.0;
 const SHEET_CHARS_MAX: usize = 31;
 
 /// What the sections are called. One that is not among them keeps the name its service gave it.
-const NAMES: [(&str, &str, &str); 26] = [
+const NAMES: [(&str, &str, &str); 28] = [
     ("person", "本人", "Person"),
     ("document", "证件", "Documents"),
     ("phone", "手机号", "Phone"),
@@ -38,6 +38,7 @@ const NAMES: [(&str, &str, &str); 26] = [
         "Phones that you had lately",
     ),
     ("notice", "通知", "Notices"),
+    ("message", "短信", "Messages"),
     ("roster", "名单", "Rosters"),
     ("pass", "年票", "Passes"),
     ("pass_refund", "年票退款", "Refunds of passes"),

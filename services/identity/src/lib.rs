@@ -132,6 +132,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "identity_0020",
         sql: include_str!("../migrations/0020_phone_recoveries.sql"),
     },
+    Migration {
+        name: "identity_0021",
+        sql: include_str!("../migrations/0021_rendered.sql"),
+    },
 ];
 
 /// All that this database needs, in order.

@@ -97,6 +97,7 @@ pub const INVARIANTS: &[Invariant] = &[
                 UNION ALL SELECT member, 'network identity' FROM network_identity
                 UNION ALL SELECT member, 'phone to be' FROM phone_change
                 UNION ALL SELECT member, 'recovery' FROM phone_recovery WHERE ended_at IS NULL
+                UNION ALL SELECT member, 'message' FROM sms_message
                 UNION ALL SELECT member, 'copy' FROM export
                 UNION ALL SELECT member, 'application' FROM membership_application
                   WHERE state = 'waiting'
@@ -229,6 +230,25 @@ pub const INVARIANTS: &[Invariant] = &[
                   AND NOT EXISTS (SELECT 1 FROM consent_act w
                     WHERE w.consent = c.id AND w.version > a.version AND NOT w.given
                       AND w.created_at < n.sms_at - interval '60 seconds'))",
+    },
+    Invariant {
+        id: "identity.messages_as_they_may",
+        zh: "短信消息不逾期发送，须同意的有同意，未发送的仍有待办",
+        en: "no message goes after its time or without the consent it needs, and none is left over",
+        sql: "SELECT m.id::text AS subject, 'sent after its time' AS problem
+              FROM sms_message m WHERE m.handed_over_at >= m.valid_until
+              UNION ALL
+              SELECT m.id::text, 'sent without a consent' FROM sms_message m
+              WHERE m.handed_over_at IS NOT NULL AND m.purpose = 'notice' AND NOT EXISTS (
+                SELECT 1 FROM consent c JOIN consent_act a ON a.consent = c.id
+                WHERE c.member IN (m.member,
+                    (SELECT k.merged_into FROM member k WHERE k.id = m.member))
+                  AND c.purpose = 'notice_sms' AND c.recipient = 'sms_provider' AND a.given
+                  AND a.created_at <= m.handed_over_at + interval '60 seconds')
+              UNION ALL
+              SELECT m.id::text, 'nobody sends it' FROM sms_message m
+              WHERE m.state = 'planned' AND NOT EXISTS
+                (SELECT 1 FROM due d WHERE d.kind = 'sms_message' AND d.subject = m.id::text)",
     },
     Invariant {
         id: "identity.notices_are_swept",

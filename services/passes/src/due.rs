@@ -24,6 +24,9 @@ impl Work for Timers {
             kind if kind == timer_kind(Timer::Activation) => {
                 commands::end_activation(&self.ctx, id).await
             }
+            kind if kind == timer_kind(Timer::Reminder) => {
+                commands::remind_to_activate(&self.ctx, id).await
+            }
             kind if kind == timer_kind(Timer::Leases) || kind == timer_kind(Timer::Refund) => {
                 commands::end_count(&self.ctx, id).await
             }

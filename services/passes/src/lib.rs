@@ -48,6 +48,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "passes_0003",
         sql: include_str!("../migrations/0003_reservations.sql"),
     },
+    Migration {
+        name: "passes_0004",
+        sql: include_str!("../migrations/0004_holder_lists.sql"),
+    },
 ];
 
 /// All that this database needs, in order.
@@ -169,7 +173,7 @@ impl Passes {
             .keys(&keys)
             .relay(bus)
             .consume(bus, self.follower())
-            .consume(bus, consumers::person::PERSONS)
+            .consume(bus, consumers::person::persons(self.ctx.union))
             .consume(bus, Replica::new(roots))
     }
 }

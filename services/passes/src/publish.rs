@@ -1,10 +1,12 @@
 //! What this service tells the others: each event carries the whole public state of its
 //! aggregate. Nobody's name is in any of them, and an order's titles are the product's.
 
+use chrono::NaiveDate;
 use credential::token::Minute;
 use kit::event::NewEvent;
+use kit::graphql::Language;
 use kit::resync::{RESYNC_ROWS_MAX, Source};
-use kit::types::{EntitlementId, Union};
+use kit::types::{EntitlementId, Union, day_start};
 use kit::{Error, Result, Tx};
 use prost::Message;
 use proto::passes as event;
@@ -14,8 +16,8 @@ use uuid::Uuid;
 
 use crate::commands::{TermsBook, say_rights};
 use crate::domain::{
-    EntitlementState, Hold, Life, Names, Pass, Product, ProductState, RefundState, Reservation,
-    State, Terms, Usable,
+    EntitlementState, Hold, Holder, HolderList, Life, ListPurpose, Names, Pass, Product,
+    ProductState, RefundState, Reservation, State, Terms, Usable,
 };
 use crate::store::{self, StoredTerms};
 
@@ -23,6 +25,8 @@ const PRODUCT: &str = "bashu.passes.v1.ProductChanged";
 const PASS: &str = "bashu.passes.v1.PassChanged";
 const ENTITLEMENT: &str = "bashu.v1.EntitlementChanged";
 const ORDER_REQUESTED: &str = "bashu.passes.v1.OrderRequested";
+const RENDER_REQUESTED: &str = "bashu.v1.RenderRequested";
+const MESSAGE_REQUESTED: &str = "bashu.v1.MessageRequested";
 const LINE_RETURNED: &str = "bashu.passes.v1.LineReturned";
 const HOLD_LAPSED: &str = "bashu.passes.v1.HoldLapsed";
 const FULFILMENT_REFUSED: &str = "bashu.passes.v1.FulfilmentRefused";
@@ -101,8 +105,8 @@ const fn pass_state(state: &State) -> event::pass_changed::State {
 
 /// A pass.
 pub fn pass(pass: &Pass) -> NewEvent {
-    let date = |date: Option<chrono::NaiveDate>| date.map(|d| d.to_string()).unwrap_or_default();
-    let deadline = pass.activate_by().map(kit::types::day_start);
+    let date = |date: Option<NaiveDate>| date.map(|d| d.to_string()).unwrap_or_default();
+    let deadline = pass.activate_by().map(day_start);
     let message = event::PassChanged {
         id: pass.id.0,
         version: pass.version,
@@ -178,6 +182,76 @@ pub fn entitlement(
         &pass.id.to_bytes(),
         pass.version,
     )))
+}
+
+/// A list of holders for identity to render: it has the names, and the cells are for its reader.
+pub fn holder_list(list: &HolderList, language: Language) -> NewEvent {
+    let purpose = match list.purpose {
+        ListPurpose::Outing => language.choose("集体出行", "outing"),
+        ListPurpose::Benefits => language.choose("福利核对", "record of benefits"),
+    };
+    let title = match language {
+        Language::Zh => format!("年票持有人名单（用途：{purpose}）"),
+        Language::En => format!("Holders of annual passes (for: {purpose})"),
+    };
+    let columns = [
+        language.choose("年票", "Pass"),
+        language.choose("状态", "State"),
+        language.choose("期限", "Days"),
+    ];
+    let message = v1::RenderRequested {
+        id: list.id.as_bytes().to_vec(),
+        service: SELLER.to_owned(),
+        template: v1::render_requested::Template::NameList.into(),
+        about_id: list.id.as_bytes().to_vec(),
+        asker_id: list.asker.0.as_bytes().to_vec(),
+        organisation_id: list.organisation.0.as_bytes().to_vec(),
+        title,
+        columns: columns.map(str::to_owned).to_vec(),
+        rows: list.holders.iter().map(|it| row(it, language)).collect(),
+    };
+    NewEvent::of(&message, RENDER_REQUESTED, list.id.as_bytes(), 1)
+}
+
+fn row(holder: &Holder, language: Language) -> v1::render_requested::Row {
+    let (zh, en) = &holder.product;
+    let (state, days) = match holder.usable {
+        Usable::Ready { activate_by } => {
+            let last = activate_by.pred_opt().unwrap_or(activate_by);
+            let state = language.choose("待激活", "to be activated");
+            (state, format!("… – {last}"))
+        }
+        Usable::Active { window } => {
+            let days = format!("{} – {}", window.start(), window.last());
+            (language.choose("有效", "active"), days)
+        }
+    };
+    v1::render_requested::Row {
+        member_id: holder.member.0.as_bytes().to_vec(),
+        cells: vec![language.choose(zh, en).to_owned(), state.to_owned(), days],
+    }
+}
+
+/// A message to the holder of a pass that is forfeited after `last_day`: of one pass it is one. To
+/// lose what she has paid for is part of what she agreed on, so it waits for no consent.
+pub fn pass_to_activate(pass: &Pass, names: &Names, last_day: NaiveDate) -> NewEvent {
+    let id = Uuid::new_v5(&pass.line, b"message/pass_to_activate");
+    let over = last_day.succ_opt().unwrap_or(last_day);
+    let message = v1::MessageRequested {
+        id: id.as_bytes().to_vec(),
+        service: SELLER.to_owned(),
+        template: v1::message_requested::Template::PassToActivate.into(),
+        about_id: pass.line.as_bytes().to_vec(),
+        member_id: pass.member.0.as_bytes().to_vec(),
+        purpose: v1::message_requested::Purpose::Contract.into(),
+        values: vec![
+            names.name_zh.clone(),
+            names.name_en.clone(),
+            last_day.to_string(),
+        ],
+        valid_until: day_start(over).timestamp_millis(),
+    };
+    NewEvent::of(&message, MESSAGE_REQUESTED, id.as_bytes(), 1)
 }
 
 /// The order of a pass: one line, one person, one price.

@@ -191,6 +191,14 @@ pub const INVARIANTS: &[Invariant] = &[
                 AND r.date > (p.changed_at AT TIME ZONE 'Asia/Shanghai')::date",
     },
     Invariant {
+        id: "passes.forgotten_enters_nowhere",
+        zh: "已注销者没有可用的年票",
+        en: "nobody who was forgotten has a pass that could still open a door",
+        sql: "SELECT p.id::text AS subject, 'is ' || p.state || ', its holder forgotten' AS problem
+              FROM pass p JOIN replica_erasure e ON e.member = p.member
+              WHERE e.state = 'erased' AND p.state IN ('ready', 'active', 'frozen')",
+    },
+    Invariant {
         id: "passes.one_successor",
         zh: "每张年票最多续期一次",
         en: "a pass is continued by at most one other",

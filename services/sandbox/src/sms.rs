@@ -81,6 +81,18 @@ const TEMPLATES: &[Template] = &[
         en: "[Bashu] {yuan} yuan of order {number} were refunded, the way they were paid.",
     },
     Template {
+        name: "pass_to_activate",
+        params: &["name", "product", "date"],
+        zh: "【百万职工游巴蜀】{name}您好,您的{product}最晚须于{date}激活,逾期作废。",
+        en: "[Bashu] {name}, activate your {product} by {date}, or it is forfeited.",
+    },
+    Template {
+        name: "pass_to_activate_en",
+        params: &["name", "product", "date"],
+        zh: "【百万职工游巴蜀】{name}您好,您的{product}最晚须于{date}激活,逾期作废。",
+        en: "[Bashu] {name}, activate your {product} by {date}, or it is forfeited.",
+    },
+    Template {
         name: "pass_paid",
         params: &["product"],
         zh: "【百万职工游巴蜀】您已成功购买{product},请在“我的年票”中查看入园码。",

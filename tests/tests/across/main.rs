@@ -3,6 +3,7 @@
 //! that somebody may no more. Real processes and real servers, and nothing is done but through the
 //! gateways, as an app and a gate would.
 
+mod lists;
 mod redis_loss;
 mod refund_race;
 mod reservation;

@@ -20,6 +20,7 @@ use kit::{Ctx, Error, Result, Tx};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::logins::{device_cell, network_cell};
 use super::merged_records::must_be_final;
 use super::proof::prove;
 use super::rosters::{Issued, TOKEN_CHARS_MAX, hash, new_token, workbook};
@@ -33,6 +34,7 @@ use crate::export_file::{self, Section};
 use crate::store::erasures;
 use crate::store::exports::{self as store, Address, Part};
 use crate::store::limits::Counter;
+use crate::store::logins::{self, ToldRow};
 use crate::store::people::{self, PersonRow};
 use crate::vault::{Cell, SealingKey, Vault};
 use crate::{Identity, NAME, due, publish};
@@ -136,8 +138,7 @@ async fn put_own_part(tx: &Tx, vault: &Vault, export: &Export, ids: &[Uuid]) -> 
             rows.extend(personal(tx, &key, &record).await?);
         }
     }
-    let rows_max = i64::try_from(DATA_ROWS_MAX).unwrap_or(i64::MAX);
-    rows.extend(store::own_rows(tx, ids, rows_max).await?);
+    rows.extend(store::own_rows(tx, ids, rows_max()).await?);
     let parts = kit::person::parts(rows);
     let count = i32::try_from(parts.len()).unwrap_or(i32::MAX);
     for (at, json) in (1..).zip(parts) {
@@ -174,7 +175,33 @@ async fn personal(tx: &Tx, key: &SealingKey, person: &PersonRow) -> Result<Vec<K
         let number = key.open_text(cell, &phone.subject)?;
         rows.push(row("phone", json!({ "number": *number })));
     }
+    for login in logins::told_of(tx, member, rows_max()).await? {
+        rows.push(row("login", told(key, &login)?));
+    }
     Ok(rows)
+}
+
+/// A login with what its device called itself and the half of its address that is kept.
+fn told(key: &SealingKey, login: &ToldRow) -> Result<Value> {
+    let open = |cell, sealed: Option<&Vec<u8>>| {
+        let text = sealed.map(|sealed| key.open_text(cell, sealed));
+        text.transpose()
+    };
+    let device = open(device_cell(login.id), login.device.as_ref())?;
+    let network = open(network_cell(login.id), login.network.as_ref())?;
+    Ok(json!({
+        "signed_in_at": login.created_at.to_rfc3339(),
+        "used_at": login.used_at.to_rfc3339(),
+        "ended_at": login.withdrawn_at.map(|at| at.to_rfc3339()),
+        "reason": login.reason,
+        "device": device.as_deref(),
+        "network": network.as_deref(),
+        "language": login.language,
+    }))
+}
+
+fn rows_max() -> i64 {
+    i64::try_from(DATA_ROWS_MAX).unwrap_or(i64::MAX)
 }
 
 /// A part of what a service has of a person.

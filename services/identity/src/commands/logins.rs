@@ -185,6 +185,7 @@ pub(crate) async fn open(
         notices::tell(tx, &[notices::about(member, &login.id.to_string(), told)]).await?;
     }
     store::insert_login(tx, &login).await?;
+    store::set_speech(tx, login.id, origin.speech).await?;
     tx.audit(AuditRow {
         member: Some(login.member),
         login: Some(login.id),

@@ -19,6 +19,7 @@ pub mod members;
 pub mod memberships;
 mod merged_records;
 pub mod merges;
+pub mod messages;
 pub mod notices;
 pub mod oidc_logins;
 pub mod operator;

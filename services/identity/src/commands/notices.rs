@@ -225,7 +225,8 @@ fn opened(key: &SealingKey, row: &PhoneRow) -> Result<Phone> {
     Ok(Phone::stored(key.open_text(cell, &row.subject)?))
 }
 
-async fn phone(tx: &Tx, vault: &Vault, member: MemberId) -> Result<Option<Phone>> {
+/// The phone that a person is reached by.
+pub(super) async fn phone(tx: &Tx, vault: &Vault, member: MemberId) -> Result<Option<Phone>> {
     let Some(person) = people::active(tx, member).await? else {
         return Ok(None);
     };

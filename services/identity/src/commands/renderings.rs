@@ -101,7 +101,7 @@ pub async fn file(identity: &Identity, token: &str, language: Language) -> Resul
     if token.len() > TOKEN_CHARS_MAX {
         return Err(Error::NotFound);
     }
-    let (title, columns, lines) = identity
+    let (template, title, columns, lines) = identity
         .ctx
         .db
         .tx("rendering", async |tx| {
@@ -113,7 +113,7 @@ pub async fn file(identity: &Identity, token: &str, language: Language) -> Resul
                 Err(Error::Refused(_) | Error::Unauthenticated(_)) => return Err(Error::NotFound),
                 other => other?,
             };
-            let (title, organisation) = (it.title.clone(), it.organisation);
+            let (template, title, organisation) = (it.template, it.title.clone(), it.organisation);
             let (fetched, content) = it.fetch(tx.now()).ok_or(Error::NotFound)?;
             let people: Vec<Uuid> = content.rows.iter().map(|row| row.member).collect();
             if store::has_strangers(tx, organisation, &people).await? {
@@ -128,10 +128,10 @@ pub async fn file(identity: &Identity, token: &str, language: Language) -> Resul
                     .audit("rendering_fetched", id)
                     .detail(json!({ "rows": lines.len() })),
             );
-            Ok((title, content.columns, lines))
+            Ok((template, title, content.columns, lines))
         })
         .await?;
-    workbook(move || rendering_file::signed_receipts((&title, &columns), &lines, language)).await
+    workbook(move || rendering_file::write(template, (&title, &columns), &lines, language)).await
 }
 
 /// The rows with their names; who was forgotten has none.

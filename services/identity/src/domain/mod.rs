@@ -13,6 +13,7 @@ pub mod identifier;
 pub mod keys;
 pub mod membership;
 pub mod merge;
+pub mod message;
 pub mod mint;
 pub mod name;
 pub mod notice;

@@ -75,6 +75,30 @@ fn first_groups(address: Ipv6Addr) -> String {
     format!("{first:x}:{second:x}:*")
 }
 
+/// The language that somebody signs in with: messages come in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Speech {
+    #[default]
+    Chinese,
+    English,
+}
+
+impl Speech {
+    pub const ALL: [Self; 2] = [Self::Chinese, Self::English];
+
+    /// As it is stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Chinese => "zh",
+            Self::English => "en",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.as_str() == text)
+    }
+}
+
 /// With what and from where somebody signs in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
@@ -82,6 +106,7 @@ pub struct Origin {
     pub device: Option<DeviceName>,
     /// None where the gateway did not tell.
     pub network: Option<Network>,
+    pub speech: Speech,
 }
 
 #[cfg(test)]

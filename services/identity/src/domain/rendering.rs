@@ -21,15 +21,18 @@ pub const CELL_CHARS_MAX: usize = 200;
 pub enum Template {
     /// 签收表: a row for each person, with a place to sign.
     SignedReceipts,
+    /// 名单: a row for each person, and nothing to sign.
+    NameList,
 }
 
 impl Template {
-    pub const ALL: [Self; 1] = [Self::SignedReceipts];
+    pub const ALL: [Self; 2] = [Self::SignedReceipts, Self::NameList];
 
     /// As it is stored.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::SignedReceipts => "signed_receipts",
+            Self::NameList => "name_list",
         }
     }
 

@@ -3,13 +3,13 @@
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
 use kit::access::Caller;
-use kit::graphql::GlobalId;
+use kit::graphql::{GlobalId, Language};
 
 use super::input::{request, uuid};
 use super::logins::LoginTokens;
 use crate::commands::outside_logins::{self as commands, Entered, Link};
 use crate::domain::identifier::Phone;
-use crate::domain::origin::{DeviceName, Network, Origin};
+use crate::domain::origin::{DeviceName, Network, Origin, Speech};
 use crate::domain::subject::OutsideCode;
 use crate::error::Refusal;
 use crate::store::login_methods::MethodRow;
@@ -244,6 +244,10 @@ pub(crate) fn origin(caller: &Caller, device: Option<&str>) -> Result<Origin, Re
     Ok(Origin {
         device: device.map(DeviceName::parse).transpose()?,
         network: Network::of(&caller.client),
+        speech: match caller.language {
+            Language::Zh => Speech::Chinese,
+            Language::En => Speech::English,
+        },
     })
 }
 

@@ -170,12 +170,12 @@ impl Erasure {
         Ok(caller.language.choose(
             "注销后您的姓名、证件号码、手机号和登录方式将被销毁，会籍、角色和同意终止，无法恢复；\
              并入您档案的其他档案一并注销，合并未满十天的须等期满；\
-             未用完的年票不能再出示，请先申请退票。订单、支付和票据记录依照会计档案管理办法保存，\
+             未用完的年票作废，约定可退的先行退款。订单、支付和票据记录依照会计档案管理办法保存，\
              但不再与您的身份关联。",
             "Your name, document and phone numbers and ways to sign in are destroyed, your \
              memberships, roles and consents end, and none of it comes back. Records that were \
              merged into yours go with it, ten days after the merge at the earliest. Passes \
-             that are not used up cannot be shown any more: have them refunded first. Orders, \
+             are voided, and what their terms give back goes back before that. Orders, \
              payments and tickets are kept as accounting law demands, and name you no more.",
         ))
     }

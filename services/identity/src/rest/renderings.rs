@@ -37,7 +37,7 @@ async fn download(
         renderings::file(&identity, &token, language).await
     };
     match file {
-        Ok(bytes) => super::attachment(super::rosters::XLSX, "receipts.xlsx", bytes),
+        Ok(bytes) => super::attachment(super::rosters::XLSX, "names.xlsx", bytes),
         Err(error) => ApiError::new(&error, language).into_response(),
     }
 }

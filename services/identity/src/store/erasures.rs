@@ -425,6 +425,7 @@ pub async fn remove_people(tx: &Tx, members: &[Uuid], phones: &[Blind]) -> Resul
         "UPDATE login SET device = NULL, network = NULL WHERE member = ANY ($1)",
         "DELETE FROM notice WHERE member = ANY ($1)",
         "DELETE FROM notice_preference WHERE member = ANY ($1)",
+        "DELETE FROM sms_message WHERE member = ANY ($1)",
         "DELETE FROM rendering_address WHERE rendering IN
            (SELECT id FROM rendering WHERE asker = ANY ($1))",
         // What an office has committed names an id. Before that it would bring her back.

@@ -279,7 +279,8 @@ pub async fn use_address(tx: &Tx, hash: &Blind) -> Result<Option<Address>> {
 }
 
 /// Each kind of row that identity itself keeps of a person, in her own words: of others it names
-/// nobody, as whoever proposed a role or asked for a merge.
+/// nobody, as whoever proposed a role or asked for a merge. Her logins are not among them: a part
+/// of each is sealed.
 const OWN_ROWS: &str = "SELECT section, value FROM (
    SELECT 'membership' AS section, m.created_at AS at, jsonb_build_object(
        'organisation', o.name, 'state', m.state, 'since', m.since, 'until', m.until,
@@ -325,10 +326,6 @@ const OWN_ROWS: &str = "SELECT section, value FROM (
        'at', a.created_at)
    FROM consent c JOIN consent_act a ON a.consent = c.id WHERE c.member = ANY ($1)
    UNION ALL
-   SELECT 'login', l.created_at, jsonb_build_object('signed_in_at', l.created_at,
-       'used_at', l.used_at, 'ended_at', l.withdrawn_at, 'reason', l.reason)
-   FROM login l WHERE l.member = ANY ($1)
-   UNION ALL
    SELECT 'sign_in_method', l.created_at, jsonb_build_object('kind', l.kind,
        'linked_at', l.created_at)
    FROM login_method l WHERE l.member = ANY ($1)
@@ -339,6 +336,11 @@ const OWN_ROWS: &str = "SELECT section, value FROM (
    SELECT 'notice', n.created_at, jsonb_build_object('kind', n.kind,
        'about', n.params, 'at', n.created_at, 'read_at', n.read_at)
    FROM notice n WHERE n.member = ANY ($1)
+   UNION ALL
+   SELECT 'message', s.asked_at, jsonb_build_object('template', s.template,
+       'purpose', s.purpose, 'content', s.content, 'asked_at', s.asked_at,
+       'state', s.state, 'sent_at', s.handed_over_at)
+   FROM sms_message s WHERE s.member = ANY ($1)
    UNION ALL
    SELECT 'roster', r.created_at, jsonb_build_object('organisation', o.name,
        'purpose', r.purpose, 'committed_at', r.committed_at)

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::broken;
 use super::people::Blind;
 use crate::domain::code::Code;
+use crate::domain::origin::Speech;
 
 /// A phone's newest code.
 #[derive(Clone, Debug, FromQueryResult)]
@@ -175,6 +176,36 @@ pub async fn lock_logins_of(tx: &Tx, member: MemberId) -> Result<Vec<LoginRow>> 
     tx.all(&sql, [member.0.into(), tx.now().into()]).await
 }
 
+/// A login as a person's copy of her data tells it.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct ToldRow {
+    pub id: Uuid,
+    pub created_at: DateTime<Utc>,
+    pub used_at: DateTime<Utc>,
+    pub withdrawn_at: Option<DateTime<Utc>>,
+    /// Why it ended, as it is stored.
+    pub reason: Option<String>,
+    /// What the device calls itself, sealed.
+    pub device: Option<Vec<u8>>,
+    /// The network it was signed in from, sealed.
+    pub network: Option<Vec<u8>>,
+    /// In which language, as it is stored.
+    pub language: String,
+}
+
+/// All logins of a record that are kept, so many at most, the newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn told_of(tx: &Tx, member: MemberId, rows_max: i64) -> Result<Vec<ToldRow>> {
+    tx.all(
+        "SELECT id, created_at, used_at, withdrawn_at, reason, device, network, language
+         FROM login WHERE member = $1 ORDER BY created_at DESC, id DESC LIMIT $2",
+        [member.0.into(), rows_max.into()],
+    )
+    .await
+}
+
 /// Whether a person was signed in before, as far back as logins are kept.
 ///
 /// # Errors
@@ -211,6 +242,36 @@ pub async fn insert_login(tx: &Tx, login: &LoginRow) -> Result<()> {
     )
     .await?;
     Ok(())
+}
+
+/// Writes the language that a login was opened with.
+///
+/// # Errors
+/// When the database fails.
+pub async fn set_speech(tx: &Tx, id: Uuid, speech: Speech) -> Result<()> {
+    tx.execute(
+        "UPDATE login SET language = $2 WHERE id = $1 AND language <> $2",
+        [id.into(), speech.as_str().into()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The language of the device that a person used last, as far back as logins are kept.
+///
+/// # Errors
+/// When the database fails.
+pub async fn speech_of(tx: &Tx, member: MemberId) -> Result<Speech> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        language: String,
+    }
+    let sql = "SELECT language FROM login WHERE member = $1 ORDER BY used_at DESC, id LIMIT 1";
+    let row = tx.one::<Row>(sql, [member.0.into()]).await?;
+    match row {
+        Some(row) => Speech::parse(&row.language).ok_or_else(|| broken("language")),
+        None => Ok(Speech::default()),
+    }
 }
 
 /// Writes when a second factor was shown with a login; `None` where it counts no more.

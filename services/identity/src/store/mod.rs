@@ -15,6 +15,7 @@ pub mod login_methods;
 pub mod logins;
 pub mod memberships;
 pub mod merges;
+pub mod messages;
 pub mod notice_products;
 pub mod notices;
 pub mod organisations;

@@ -12,7 +12,7 @@ const LOGINS: &str = "{ me { logins(first: 10) { nodes { device network isCurren
     steppedUpAt } } } }";
 
 /// Signs in by the graph, as a device that says what it is and comes from an address.
-async fn sign_in(world: &World, device: Value, address: &str) -> Value {
+pub(crate) async fn sign_in(world: &World, device: Value, address: &str) -> Value {
     let anonymous = Caller {
         client: address.to_owned(),
         ..Caller::anonymous(Language::En)

@@ -132,6 +132,30 @@ async fn a_copy_is_gathered_from_every_service() {
     assert_eq!(world.names(told).await, steps);
 }
 
+/// Of each login she reads with what and from where, as her list of logins says it, and no more of
+/// an address than is kept.
+#[tokio::test]
+async fn a_copy_tells_her_devices_apart() {
+    let world = World::new().await;
+    for (device, address) in [("华为 Mate 70", "198.51.100.7"), ("办公室电脑", "")] {
+        let signed_in = crate::devices::sign_in(&world, json!(device), address).await;
+        assert_eq!(codes(&signed_in), [""; 0]);
+    }
+    let who = world.as_operator();
+    let id = export(&world, &who, 1).await["export"]["id"].clone();
+    answer_all(&world, world.operator, &id).await;
+    let path = download(&world, &who, (&id, "JSON"), None).await["download"]["path"].clone();
+    let (status, file) = fetch(&world, Method::GET, &path).await;
+    assert_eq!(status, StatusCode::OK);
+    let file: Value = serde_json::from_slice(&file).unwrap();
+    let logins = file["services"]["identity"]["login"].as_array().unwrap();
+    let of = |device: &str| logins.iter().find(|it| it["device"] == device).unwrap();
+    assert_eq!(of("华为 Mate 70")["network"], "198.51.*.*");
+    assert_eq!(of("华为 Mate 70")["ended_at"], Value::Null);
+    assert_eq!(of("办公室电脑")["network"], Value::Null);
+    assert!(!file.to_string().contains("198.51.100"));
+}
+
 /// A token alone shows nothing: a code to her phone or a second factor does. An address dies with
 /// the login that asked for it, and nobody else gets one.
 #[tokio::test]

@@ -28,6 +28,7 @@ mod limits;
 mod logins;
 mod memberships;
 mod merges;
+mod messages;
 mod notices;
 mod notices_sms;
 mod officers;

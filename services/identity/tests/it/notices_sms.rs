@@ -25,7 +25,7 @@ use crate::world::{World, codes, number_of_phone, settings};
 /// A provider that keeps what it is sent, or is away.
 pub(crate) struct Provider {
     sent: Arc<Mutex<Vec<Value>>>,
-    away: Arc<AtomicBool>,
+    pub(crate) away: Arc<AtomicBool>,
     serving: JoinHandle<std::io::Result<()>>,
 }
 

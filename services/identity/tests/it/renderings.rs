@@ -1,7 +1,10 @@
 //! What shows names is rendered here: for an officer over her own people, once, and not for ever.
 
+use std::io::Cursor;
+
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
+use calamine::{Reader, Xlsx};
 use identity::consumers::renders::Renders;
 use identity::domain::rendering::RENDERING_HOURS;
 use kit::access::{Caller, Who};
@@ -125,6 +128,30 @@ async fn a_file_is_for_its_officer_once() {
     assert_eq!(codes(&over), ["RENDERING_OVER"]);
     assert_eq!(said(&world).await, [State::Ready, State::Fetched]);
     assert_eq!(world.broken("identity.renderings_forgotten").await, 0);
+}
+
+/// A list of names waits and is fetched like receipts are.
+#[tokio::test]
+async fn a_list_of_names_is_rendered_too() {
+    let world = World::new().await;
+    let (union, officer) = officer_of(&world, "基层工会", 100).await;
+    let member = world.person(&union, 1).await;
+    let asked = RenderRequested {
+        service: "passes".to_owned(),
+        template: render_requested::Template::NameList.into(),
+        ..receipts(1, &union, &officer, &[member])
+    };
+    hear(&world, &asked).await;
+    let id = files(&world, &officer).await[0]["id"].clone();
+    let path = download(&world, &officer, &id).await["download"]["path"].clone();
+    let (status, file) = fetch(&world, &path).await;
+    assert_eq!(status, StatusCode::OK);
+    let mut book: Xlsx<_> = Xlsx::new(Cursor::new(file)).unwrap();
+    let sheet = book.worksheet_range("名单").unwrap();
+    let shown = sheet.get_value((2, 1)).map(ToString::to_string);
+    assert_eq!(shown, Some(name(1)));
+    let kept = "SELECT count(*) AS count FROM rendering WHERE template = 'name_list'";
+    assert_eq!(world.count(kept).await, 1);
 }
 
 /// Who is no officer there has none, and an officer none that names others' people. One who is an

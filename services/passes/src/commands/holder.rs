@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use kit::access::{self, Caller, Member};
 use kit::once;
 use kit::person;
-use kit::types::EntitlementId;
+use kit::types::{EntitlementId, MemberId};
 use kit::{Error, Result, Tx};
 use uuid::Uuid;
 
@@ -132,14 +132,15 @@ impl Passes {
             .db
             .tx("request_pass_refund", async |tx| {
                 let member = access::member(tx, caller).await?;
+                // All ids she has, and before the pass: who forgets her locks them in that order.
+                let hers = store::persons(tx, member.id).await?;
+                let hers: Vec<MemberId> = hers.into_iter().map(MemberId).collect();
+                let barred = person::barred(tx, &hers).await?;
                 let pass = own(tx, member, id).await?;
                 if let Some(done) = seen(tx, member.id.0, key, hash).await? {
                     return recorded_pass(tx, &done).await;
                 }
-                if !person::barred(tx, &[member.id, pass.member])
-                    .await?
-                    .is_empty()
-                {
+                if !barred.is_empty() {
                     return Err(Refusal::ErasureUnderWay.into());
                 }
                 let uses = store::uses_counted(tx, id).await?;

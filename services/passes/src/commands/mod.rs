@@ -3,7 +3,9 @@
 
 mod batch;
 mod follow;
+mod forgotten;
 mod holder;
+mod holder_list;
 mod operator;
 mod products;
 mod purchase;
@@ -20,12 +22,14 @@ use kit::{Result, Tx};
 use uuid::Uuid;
 
 pub use follow::{Counted, admit_again, count_uses, follow_orders};
+pub use forgotten::{give_back_of_leaver, void_of_forgotten};
 pub use operator::{Custody, REASON_CHARS_MAX, Reason};
 pub use products::{CheckedTerms, Shop};
 pub use purchase::{BuyPass, CLOSE_AFTER_MINUTES, Purchase, buy_batch};
 pub use reserve::{OpenDays, VisitRequest, Wish, reserve_batch};
 pub use timers::{
     HOLD, HOLD_MARGIN_MINUTES, HOLD_REMINDER_MINUTES, end_activation, end_count, end_hold,
+    remind_to_activate,
 };
 
 use crate::domain::{Change, Effect, Pass, ProductId, Reservation, Terms, Timer};
@@ -130,6 +134,7 @@ fn follow_up(tx: &Tx, pass: &Pass, effect: &Effect) {
 pub const fn timer_kind(timer: Timer) -> &'static str {
     match timer {
         Timer::Activation => "activation",
+        Timer::Reminder => "activation_reminder",
         Timer::Leases => "leases",
         Timer::Refund => "refund",
     }

@@ -9,7 +9,7 @@ use kit::{Ctx, Result, Tx};
 
 use super::{TermsBook, carry_out, say_rights};
 use crate::domain::{BILLING_REMINDER_HOURS, Change, FREEZE_REMINDER_HOURS, Pass, State};
-use crate::store;
+use crate::{publish, store};
 
 /// The kind of the row that ends a hold.
 pub const HOLD: &str = "hold";
@@ -61,6 +61,26 @@ pub async fn end_activation(ctx: &Ctx, id: EntitlementId) -> Result<After> {
             let terms = book.of(tx, &pass).await?;
             let change = pass.activation_over(tx.now(), terms);
             carry(tx, ctx, change, "end_activation").await?;
+            Ok(After::Done)
+        })
+        .await
+}
+
+/// The time to activate is nearly over and the pass would be forfeited: its holder is told by SMS,
+/// which identity words with her name. Done twice, it is the same message.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remind_to_activate(ctx: &Ctx, id: EntitlementId) -> Result<After> {
+    ctx.db
+        .tx("remind_to_activate", async |tx| {
+            let pass = store::lock(tx, id).await?;
+            let mut book = TermsBook::default();
+            let terms = book.of(tx, &pass).await?;
+            if let Some(last_day) = pass.forfeited_after(tx.now(), terms) {
+                tx.emit(publish::pass_to_activate(&pass, &terms.names, last_day));
+                tx.audit(AuditRow::system("remind_to_activate", id));
+            }
             Ok(After::Done)
         })
         .await

@@ -58,6 +58,16 @@ impl Pass {
         Ok(self.live(paid_at, Life::Usable(Usable::Active { window }), Vec::new()))
     }
 
+    /// The last day on which its holder can activate it, where it is forfeited after that and she
+    /// still can.
+    pub fn forfeited_after(&self, now: DateTime<Utc>, terms: &Terms) -> Option<NaiveDate> {
+        let Ok((_, activate_by)) = self.ready() else {
+            return None;
+        };
+        let last = activate_by.pred_opt()?;
+        (terms.forfeits() && shanghai_date(now) <= last).then_some(last)
+    }
+
     /// The time to activate is over: what the product says happens.
     pub fn activation_over(self, now: DateTime<Utc>, terms: &Terms) -> Change {
         let Ok((at, activate_by)) = self.ready() else {

@@ -4,6 +4,8 @@
 
 mod activation;
 mod custody;
+mod forgotten;
+mod holder_list;
 mod order;
 mod pass;
 mod product;
@@ -17,6 +19,8 @@ mod tests;
 mod venue;
 
 pub use custody::VoidRefund;
+pub use forgotten::HOLDER_FORGOTTEN;
+pub use holder_list::{Holder, HolderList, LIST_ROWS_MAX, LISTS_PER_DAY_MAX, ListPurpose};
 pub use order::{Contradiction, Order, OrderState, Payment};
 pub use pass::{
     Change, Effect, Entitlement, EntitlementState, Hold, Life, Pass, ProductId, State, Timer,

@@ -98,8 +98,11 @@ impl Pass {
             .filter(|_| payment.continues_at.is_none())
         {
             let deadline = Effect::Plan(Timer::Activation, day_start(activate_by));
+            let reminder = terms.activation_reminder(activate_by, at);
+            let reminder = reminder.map(|at| Effect::Plan(Timer::Reminder, at));
             let life = Life::Usable(Usable::Ready { activate_by });
-            return self.live(at, life, vec![Effect::StockSold, deadline]);
+            let effects = [Effect::StockSold, deadline].into_iter().chain(reminder);
+            return self.live(at, life, effects.collect());
         }
         let window = match payment.continues_at {
             Some(end) => terms.window_from(end),

@@ -154,6 +154,8 @@ pub enum Effect {
 pub enum Timer {
     /// The time to activate is over.
     Activation,
+    /// It soon will be, and the pass be forfeited.
+    Reminder,
     /// The last lease is over.
     Leases,
     /// Admission's answer is overdue, or billing's.

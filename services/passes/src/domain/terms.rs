@@ -2,11 +2,11 @@
 //! it is given back and where it opens doors. All of it is data; nothing here is special to one
 //! product. A published version never changes and a pass keeps the one it was sold under.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use credential::dates::{DateRange, Span};
 use credential::rules::Rules;
 use credential::token::Minute;
-use kit::types::{Fen, shanghai_date};
+use kit::types::{Fen, day_start, shanghai_date};
 
 /// The longest name, in characters.
 pub const NAME_CHARS_MAX: usize = 60;
@@ -26,6 +26,11 @@ pub const REFUND_DAYS_MAX: u32 = 360;
 pub const FEE_PERCENT_MAX: u32 = 99;
 /// The earliest renewal before the end, in days.
 pub const RENEWAL_DAYS_MAX: u32 = 366;
+
+/// How long before it is forfeited the holder of a pass is reminded to activate it, in days.
+pub const ACTIVATION_REMINDER_DAYS: i64 = 7;
+/// At which hour of the Shanghai day she is reminded.
+const ACTIVATION_REMINDER_HOUR: i64 = 10;
 
 /// Name and description in both languages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +132,32 @@ impl Terms {
         match self.activation {
             Activation::AtPayment => None,
             Activation::Within { span, .. } => span.end(shanghai_date(paid)),
+        }
+    }
+
+    /// When the holder of a pass that is forfeited unless she activates it is reminded of that;
+    /// `None` where it is not forfeited, or where she pays later than that.
+    pub fn activation_reminder(
+        &self,
+        activate_by: NaiveDate,
+        paid: DateTime<Utc>,
+    ) -> Option<DateTime<Utc>> {
+        if !self.forfeits() {
+            return None;
+        }
+        let at = day_start(activate_by) - TimeDelta::days(ACTIVATION_REMINDER_DAYS)
+            + TimeDelta::hours(ACTIVATION_REMINDER_HOUR);
+        (paid < at).then_some(at)
+    }
+
+    /// Whether a pass that nobody activates in time is lost.
+    pub const fn forfeits(&self) -> bool {
+        match self.activation {
+            Activation::AtPayment => false,
+            Activation::Within { then, .. } => match then {
+                AfterDeadline::Forfeit => true,
+                AfterDeadline::Auto | AfterDeadline::Refund => false,
+            },
         }
     }
 

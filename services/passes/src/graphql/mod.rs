@@ -1,6 +1,7 @@
 //! The subgraph: products, passes, and what this service adds to members and venues. Input
 //! becomes values that cannot be invalid here; who may do what is decided by the commands.
 
+mod holder_list;
 mod input;
 mod loader;
 mod mutation;
@@ -20,7 +21,11 @@ use crate::Passes;
 
 /// What can be done.
 #[derive(Clone, Copy, Debug, Default, MergedObject)]
-pub struct Mutation(mutation::PassMutation, visits::VisitMutation);
+pub struct Mutation(
+    mutation::PassMutation,
+    visits::VisitMutation,
+    holder_list::HolderListMutation,
+);
 
 /// The schema's type.
 pub type PassesSchema = Schema<Query, Mutation, EmptySubscription>;

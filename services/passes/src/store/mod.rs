@@ -2,6 +2,7 @@
 //! statement that locks or writes is in this folder; what only reads for an answer is in
 //! `queries`.
 
+mod holder_list;
 mod pass;
 mod pass_rows;
 mod person;
@@ -11,12 +12,13 @@ mod reservation;
 mod sale;
 mod venue;
 
+pub use holder_list::{count_list, holders_in};
 pub use pass::{
     add_reissue, insert, load, load_all, lock, lock_after, lock_all, lock_by_orders, persons,
     reissued_since, renewed, save, save_all,
 };
 pub use pass_rows::{COLUMNS, PassRow};
-pub use person::{data_of_person, forget_person, holds_of_person};
+pub use person::{data_of_person, forget_person, holds_of_person, lock_of_person};
 pub use product::{
     ProductRow, StoredTerms, TERMS_COLUMNS, load_product, lock_after as lock_products_after,
     lock_product, publish_draft, save_draft, save_state, stored_terms, terms_of, versions,

@@ -6,7 +6,8 @@ use kit::{Result, Tx};
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
-use super::release_after;
+use super::{lock_all, release_after};
+use crate::domain::Pass;
 
 /// What is kept of a person here, the newest first.
 ///
@@ -61,27 +62,43 @@ pub async fn holds_of_person(tx: &Tx, members: &[Uuid]) -> Result<Vec<Hold>> {
     .await
 }
 
-/// Removes where a person has been, and gives back the places of visits to come.
+/// The passes of a person, locked.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn forget_person(tx: &Tx, members: &[Uuid]) -> Result<()> {
+pub async fn lock_of_person(tx: &Tx, members: &[Uuid]) -> Result<Vec<Pass>> {
     #[derive(FromQueryResult)]
     struct Row {
         id: i64,
     }
     let rows = tx
         .all::<Row>(
-            "SELECT id FROM pass WHERE member = ANY ($1) ORDER BY id FOR UPDATE",
+            "SELECT id FROM pass WHERE member = ANY ($1)",
             [members.to_vec().into()],
         )
         .await?;
-    let ids: Vec<i64> = rows.into_iter().map(|row| row.id).collect();
-    let passes: Vec<EntitlementId> = ids.iter().map(|id| EntitlementId::from_i64(*id)).collect();
+    let ids = rows.into_iter().map(|row| EntitlementId::from_i64(row.id));
+    lock_all(tx, &ids.collect::<Vec<EntitlementId>>()).await
+}
+
+/// Removes where a person has been and what she asked for as an officer, and gives back the places
+/// of visits to come.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_person(tx: &Tx, members: &[Uuid]) -> Result<()> {
+    let passes = lock_of_person(tx, members).await?;
+    let passes: Vec<EntitlementId> = passes.into_iter().map(|pass| pass.id).collect();
+    let ids: Vec<i64> = passes.iter().map(|id| id.to_i64()).collect();
     release_after(tx, &passes, shanghai_date(tx.now())).await?;
     tx.execute(
         "DELETE FROM replica_use WHERE pass = ANY ($1)",
         [ids.into()],
+    )
+    .await?;
+    tx.execute(
+        "DELETE FROM holder_list_count WHERE asker = ANY ($1)",
+        [members.to_vec().into()],
     )
     .await?;
     Ok(())

@@ -234,7 +234,7 @@ pub async fn uses_counted(tx: &Tx, pass: EntitlementId) -> Result<u32> {
     u32::try_from(row.map_or(0, |row| row.uses)).map_err(|_| Error::internal("too many uses"))
 }
 
-/// Which of these members asked to be forgotten.
+/// Which of these members were forgotten.
 ///
 /// # Errors
 /// When the database fails.
@@ -245,7 +245,9 @@ pub async fn erased(tx: &Tx, members: &[Uuid]) -> Result<Vec<Uuid>> {
     }
     let rows = tx
         .all::<Row>(
-            "SELECT id FROM replica_member WHERE id = ANY ($1) AND state = 'erased'",
+            "SELECT id FROM replica_member WHERE id = ANY ($1) AND state = 'erased'
+             UNION SELECT member FROM replica_erasure
+             WHERE member = ANY ($1) AND state = 'erased'",
             [members.to_vec().into()],
         )
         .await?;

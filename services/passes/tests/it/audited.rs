@@ -8,6 +8,7 @@ use kit::bus::Defect;
 use kit::testing::acts::Acts;
 use serde_json::{Value, json};
 
+use crate::holder_lists::{UNION, join, list_of, officer};
 use crate::reservations::{day, pass, venue_id, visit};
 use crate::world::{World, caller, key, usual_terms};
 
@@ -68,6 +69,15 @@ impl Play<'_> {
         self.act(&self.world.operator, "voidPass", void).await;
     }
 
+    async fn lists(&self) {
+        let by = officer(self.world).await;
+        join(self.world, 4, UNION).await;
+        let product = self.world.product(json!({})).await;
+        self.world.bought(&caller(4), &product).await;
+        let input = list_of(UNION, "OUTING");
+        self.act(&by, "requestPassHolderList", input).await;
+    }
+
     async fn visits(&self) {
         let id = pass(self.world, 3, json!({})).await;
         let open = json!({
@@ -98,12 +108,19 @@ async fn every_mutation_leaves_its_row() {
     play.holder().await;
     play.custody().await;
     play.visits().await;
+    play.lists().await;
     acts.assert_complete();
     world.verify().await;
 }
 
 /// The code of a mutation's top-level error; empty when it is answered.
-async fn refused(world: &World, by: &Caller, mutation: &str, kind: &str, input: Value) -> String {
+pub(crate) async fn refused(
+    world: &World,
+    by: &Caller,
+    mutation: &str,
+    kind: &str,
+    input: Value,
+) -> String {
     let query = format!(
         "mutation($input: {kind}!) {{ {mutation}(input: $input) {{ userErrors {{ code }} }} }}"
     );
@@ -113,7 +130,7 @@ async fn refused(world: &World, by: &Caller, mutation: &str, kind: &str, input: 
 }
 
 /// Identity was heard of, and nobody sealed anything.
-async fn heard_of_unsealed(world: &World) {
+pub(crate) async fn heard_of_unsealed(world: &World) {
     let sql = "UPDATE replica_heartbeat SET at = $1";
     let now = world.ctx().clock.now();
     world.ctx().db.execute(sql, [now.into()]).await.unwrap();

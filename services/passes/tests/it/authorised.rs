@@ -12,6 +12,7 @@ use proto::admission::VenueChanged;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::holder_lists::{join, list_of};
 use crate::reservations::{day, open, pass, reserve, venue_id, visit};
 use crate::world::{World, caller, key, usual_terms};
 
@@ -262,6 +263,18 @@ impl Play {
         .await;
     }
 
+    async fn lists(&self) {
+        let world = &self.world;
+        // The officer's own union, as the cast has it.
+        let union = Uuid::from_u128(0x7002);
+        join(world, MEMBER, union).await;
+        let product = world.product(json!({})).await;
+        world.bought(&caller(MEMBER), &product).await;
+        let (name, kind) = ("requestPassHolderList", "RequestPassHolderListInput");
+        self.mutation(name, kind, async || list_of(union, "OUTING"))
+            .await;
+    }
+
     async fn custody(&self) {
         let world = &self.world;
         let reasoned =
@@ -298,6 +311,7 @@ async fn everybody_is_answered_what_is_hers() {
     play.holders().await;
     play.products().await;
     play.custody().await;
+    play.lists().await;
     play.rights.assert_complete();
     play.world.verify().await;
 }

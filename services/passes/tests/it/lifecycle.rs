@@ -115,6 +115,49 @@ async fn a_pass_nobody_activated_is_forfeited_or_goes_back() {
     world.verify().await;
 }
 
+/// Who would lose her pass is asked once to activate it, in time, by what it is called and until
+/// when; not who has activated hers, and not where nothing is lost.
+#[tokio::test]
+async fn who_would_lose_her_pass_is_reminded() {
+    let world = World::new().await;
+    let within = json!({ "unit": "DAYS", "count": 90 });
+    let product = async |mode: &str| {
+        let activation = json!({ "mode": mode, "within": within });
+        world.product(json!({ "activation": activation })).await
+    };
+    let (lost, kept) = (product("FORFEIT").await, product("AUTO").await);
+    world.bought(&caller(1), &lost).await;
+    let activated = world.bought(&caller(2), &lost).await;
+    world.bought(&caller(3), &kept).await;
+    let input = json!({ "passId": activated, "idempotencyKey": key() });
+    let begun = world.mutate(&caller(2), "activatePass", input).await;
+    assert_eq!(code(&begun), "");
+    let asked = async || {
+        world.due().await;
+        let events = world.emitted().await;
+        let asked = events
+            .iter()
+            .filter(|event| event.kind == "bashu.v1.MessageRequested")
+            .map(|event| event.decode::<proto::v1::MessageRequested>());
+        asked.collect::<Vec<_>>()
+    };
+    assert!(asked().await.is_empty());
+    world.ctx().clock.advance(TimeDelta::days(84));
+    let told = asked().await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].member_id, uuid::Uuid::from_u128(0x1001).as_bytes());
+    assert_eq!(
+        told[0].values[..2],
+        ["巴蜀职工年票", "Bashu Workers' Annual Pass"]
+    );
+    let last = kit::types::shanghai_date(world.ctx().clock.now() + TimeDelta::days(5));
+    assert_eq!(told[0].values[2], last.to_string());
+    let over = kit::types::day_start(last + TimeDelta::days(1)).timestamp_millis();
+    assert_eq!(told[0].valid_until, over);
+    assert!(asked().await.is_empty(), "once");
+    world.verify().await;
+}
+
 /// A renewal begins where the old pass ends, is possible once, and not with another's pass.
 #[tokio::test]
 async fn a_renewal_goes_on_at_the_old_end() {

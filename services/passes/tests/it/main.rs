@@ -7,6 +7,8 @@ mod audited;
 mod authorised;
 mod bad_input;
 mod events;
+mod forgotten;
+mod holder_lists;
 mod lifecycle;
 mod members;
 mod persons;

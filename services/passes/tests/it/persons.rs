@@ -7,7 +7,7 @@ use kit::event::Record;
 use kit::person::{CONSUMER, barred};
 use kit::types::MemberId;
 use kit::{Ctx, Result};
-use passes::consumers::person::PERSONS;
+use passes::consumers::person::persons;
 use prost::{Message, Name};
 use proto::identity::erasure_changed::State;
 use proto::identity::{DataRequested, ErasureChanged, PersonErased};
@@ -22,21 +22,22 @@ fn member(number: u128) -> MemberId {
     MemberId(Uuid::from_u128(0x1000 + number))
 }
 
-fn record<M: Message + Name>(world: &World, message: &M) -> Record {
+pub(crate) fn record<M: Message + Name>(world: &World, message: &M) -> Record {
     Record {
         topic: "identity.v1".to_owned(),
         ..world.record(&M::full_name(), b"", 1, message.encode_to_vec())
     }
 }
 
-async fn apply(ctx: &Ctx, record: &Record) -> Result<()> {
-    assert!(PERSONS.handles(&record.kind) && PERSONS.name() == CONSUMER);
+pub(crate) async fn apply(ctx: &Ctx, record: &Record) -> Result<()> {
+    let persons = persons(ctx.union);
+    assert!(persons.handles(&record.kind) && persons.name() == CONSUMER);
     let records = std::slice::from_ref(record);
-    let told = async |tx: &kit::Tx| PERSONS.apply(tx, records).await;
+    let told = async |tx: &kit::Tx| persons.apply(tx, records).await;
     ctx.db.tx("persons", told).await
 }
 
-fn told(who: u128, version: i64, state: State) -> ErasureChanged {
+pub(crate) fn told(who: u128, version: i64, state: State) -> ErasureChanged {
     let id = member(who).0.as_bytes().to_vec();
     ErasureChanged {
         member_id: id.clone(),
@@ -46,7 +47,7 @@ fn told(who: u128, version: i64, state: State) -> ErasureChanged {
     }
 }
 
-fn erased(who: u128, version: i64) -> PersonErased {
+pub(crate) fn erased(who: u128, version: i64) -> PersonErased {
     let id = member(who).0.as_bytes().to_vec();
     PersonErased {
         member_id: id.clone(),
@@ -56,11 +57,11 @@ fn erased(who: u128, version: i64) -> PersonErased {
     }
 }
 
-async fn hear<M: Message + Name>(world: &World, message: &M) {
+pub(crate) async fn hear<M: Message + Name>(world: &World, message: &M) {
     apply(world.ctx(), &record(world, message)).await.unwrap();
 }
 
-fn holds(answer: &PersonHeld) -> Vec<(&str, i64)> {
+pub(crate) fn holds(answer: &PersonHeld) -> Vec<(&str, i64)> {
     let hold = |it: &proto::v1::person_held::Hold| (it.kind.clone(), it.count);
     let holds: Vec<(String, i64)> = answer.holds.iter().map(hold).collect();
     assert_eq!(answer.service, "passes");
@@ -119,7 +120,8 @@ async fn a_person_is_told_what_is_kept() {
 async fn what_is_open_keeps_her_and_nothing_is_begun() {
     let world = World::new().await;
     let product = world.product(json!({ "memberLimit": null })).await;
-    let pass = world.bought(&caller(1), &product).await;
+    let strict = world.product(json!({ "refundLadder": [] })).await;
+    let pass = world.bought(&caller(1), &strict).await;
     let unpaid = world.buy(&caller(1), &product).await["pass"].clone();
     world.emitted().await;
     hear(&world, &told(1, 2, State::Closing)).await;
@@ -137,8 +139,13 @@ async fn what_is_open_keeps_her_and_nothing_is_begun() {
     // An older word is no news.
     hear(&world, &told(1, 2, State::Closing)).await;
     let refund = world.mutate(&caller(1), "requestPassRefund", same).await;
-    assert_eq!(code(&refund), "", "the same request, when it may: {refund}");
+    assert_eq!(
+        code(&refund),
+        "NOT_REFUNDABLE",
+        "the same request is judged: {refund}"
+    );
     world.tell(&[world.closed(&unpaid, 2)]).await.unwrap();
+    world.bought(&caller(1), &product).await;
     world.emitted().await;
     hear(&world, &told(1, 4, State::Closing)).await;
     let answer: PersonHeld = world.last().await;

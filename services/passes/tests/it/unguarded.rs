@@ -20,11 +20,11 @@ use crate::races::{Count, buy, product_id, refusal, twin};
 use crate::world::{World, caller, code, entitlement, key};
 
 /// What one side makes of the pass that it read.
-type Decide<'a> = &'a dyn Fn(Pass, &Terms) -> Change;
+pub(crate) type Decide<'a> = &'a dyn Fn(Pass, &Terms) -> Change;
 
 /// What of the guards behind the lock is left.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Versions {
+pub(crate) enum Versions {
     /// The store writes only over the version that was read.
     Compared,
     Ignored,
@@ -32,7 +32,7 @@ enum Versions {
 
 /// Two processes read one pass, unlocked, before either has written, and decide; the first one
 /// writes first.
-async fn unlocked(
+pub(crate) async fn unlocked(
     world: &World,
     id: EntitlementId,
     (first, second): (Decide<'_>, Decide<'_>),
@@ -291,7 +291,7 @@ async fn without_its_guards_a_close_brings_the_stock_back_twice() {
     assert_eq!(broken(&world, "passes.stock_is_counted").await, 1);
 }
 
-fn waits_to_be_activated() -> serde_json::Value {
+pub(crate) fn waits_to_be_activated() -> serde_json::Value {
     let within = json!({ "unit": "DAYS", "count": 90 });
     json!({ "memberLimit": 2, "activation": { "mode": "FORFEIT", "within": within } })
 }

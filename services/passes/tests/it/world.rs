@@ -147,6 +147,7 @@ impl World {
                 return payload;
             }
             "openVisitDays" => ("OpenVisitDays".to_owned(), "venue { id }"),
+            "requestPassHolderList" => ("RequestPassHolderList".to_owned(), "fileId"),
             "voidPass" | "buyPass" | "activatePass" | "requestPassRefund" | "reissuePass" => {
                 let mut kind = name.to_owned();
                 kind[..1].make_ascii_uppercase();

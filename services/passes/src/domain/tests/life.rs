@@ -21,6 +21,8 @@ enum Step {
     Void(bool),
     DeadlineOver,
     Reissue,
+    Leave(u32),
+    Forgotten,
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -38,6 +40,8 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Void),
         1 => Just(Step::DeadlineOver),
         1 => Just(Step::Reissue),
+        1 => (0..3u32).prop_map(Step::Leave),
+        1 => Just(Step::Forgotten),
     ]
 }
 
@@ -86,6 +90,8 @@ fn take(pass: Pass, step: Step, (now, terms): (DateTime<Utc>, &Terms)) -> Change
             pass.void("x".to_owned(), back, now).unwrap_or_else(refused)
         }
         Step::Reissue => pass.reissue(0).unwrap_or_else(refused),
+        Step::Leave(uses) => pass.holder_leaves(now, terms, uses),
+        Step::Forgotten => pass.holder_forgotten(),
         Step::DeadlineOver => pass.activation_over(now + TimeDelta::days(400), terms),
     }
 }
@@ -132,6 +138,11 @@ proptest! {
                 prop_assert!(counted, "{step:?} pays back uncounted");
             }
             prop_assert!(change.pass.generation >= generation);
+            if matches!(step, Step::Forgotten) {
+                let right = change.pass.entitlement().map(|right| right.state);
+                prop_assert_ne!(right, Some(EntitlementState::Active));
+                prop_assert!(change.effects.is_empty());
+            }
             let waits = matches!(change.pass.state, State::AwaitingPayment(_));
             prop_assert_eq!(waits, moved == 0);
             pass = change.pass;

@@ -1,0 +1,197 @@
+//! The passes of who wishes to be forgotten: what their terms give back goes back before she is,
+//! and none of the others opens a door afterwards, whatever happens at the same moment.
+
+use passes::Passes;
+use passes::domain::{Pass, Terms};
+use proto::identity::erasure_changed::State;
+use proto::passes::LineReturned;
+use proto::v1::{EntitlementChanged, PersonForgotten, PersonHeld, entitlement};
+use serde_json::json;
+
+use crate::persons::{apply, erased, hear, holds, record, told};
+use crate::races::refusal;
+use crate::unguarded::{Decide, Versions, broken, unlocked, waits_to_be_activated};
+use crate::world::{self, World, caller, code, key, settings};
+
+/// An unused pass within its time is given back without being asked for, once however often
+/// identity asks; what she waits for is its money.
+#[tokio::test]
+async fn what_the_terms_give_back_goes_back_before() {
+    let world = World::new().await;
+    let product = world.product(json!({})).await;
+    let id = world.bought(&caller(1), &product).await;
+    world.emitted().await;
+    hear(&world, &told(1, 2, State::Closing)).await;
+    hear(&world, &told(1, 2, State::Closing)).await;
+    let events = world.emitted().await;
+    let of = |kind: &str| {
+        events
+            .iter()
+            .filter(|event| event.kind.ends_with(kind))
+            .count()
+    };
+    assert_eq!((of("PersonHeld"), of("EntitlementChanged")), (2, 1));
+    let held = events
+        .iter()
+        .rev()
+        .find(|event| event.kind.ends_with("PersonHeld"));
+    let held: PersonHeld = held.unwrap().decode();
+    assert_eq!(holds(&held), [("open_refund", 1)]);
+    assert_eq!(world.count("SELECT count(*) AS count FROM refund").await, 1);
+
+    let freeze = world
+        .count("SELECT freeze_version AS count FROM refund")
+        .await;
+    world
+        .tell(&[world.counted(&id, freeze, 0, 0)])
+        .await
+        .unwrap();
+    let back: LineReturned = world.last().await;
+    assert_eq!((back.refund_fen, back.reason.as_str()), (20_000, "HOLDER"));
+    let pass = world.pass(&caller(1), &id).await;
+    let done = world.refunded(&pass, &back.return_id, 20_000, 3);
+    world.tell(&[done]).await.unwrap();
+    hear(&world, &told(1, 3, State::Closing)).await;
+    let held: PersonHeld = world.last().await;
+    assert!(held.holds.is_empty(), "{held:?}");
+    hear(&world, &erased(1, 4)).await;
+    assert_eq!(world.pass(&caller(1), &id).await["state"], "REFUNDED");
+    world.verify().await;
+}
+
+/// A use that nobody here had heard of ends the refund, and it is not begun again each day: she is
+/// forgotten, and the pass is voided.
+#[tokio::test]
+async fn a_refund_that_the_count_refuses_keeps_nobody() {
+    let world = World::new().await;
+    let product = world.product(json!({})).await;
+    let id = world.bought(&caller(1), &product).await;
+    hear(&world, &told(1, 2, State::Closing)).await;
+    let freeze = world
+        .count("SELECT freeze_version AS count FROM refund")
+        .await;
+    world
+        .tell(&[world.counted(&id, freeze, 1, 0)])
+        .await
+        .unwrap();
+    assert_eq!(world.pass(&caller(1), &id).await["state"], "ACTIVE");
+    world.emitted().await;
+    hear(&world, &told(1, 3, State::Closing)).await;
+    let held: PersonHeld = world.last().await;
+    assert!(held.holds.is_empty(), "{held:?}");
+    assert_eq!(world.count("SELECT count(*) AS count FROM refund").await, 1);
+    hear(&world, &erased(1, 4)).await;
+    assert_eq!(world.pass(&caller(1), &id).await["state"], "VOIDED");
+    world.verify().await;
+}
+
+/// One that was used, one that waits and one that an operator froze: nothing is refunded, nothing
+/// keeps her, and when she is forgotten all of them end and gates hear of those they knew. Told
+/// again it does nothing more, and another's pass stays.
+#[tokio::test]
+async fn what_is_left_opens_no_door() {
+    let world = World::new().await;
+    let strict = world
+        .product(json!({ "refundLadder": [], "memberLimit": 2 }))
+        .await;
+    let mut waiting = waits_to_be_activated();
+    waiting["refundLadder"] = json!([]);
+    let waiting = world.product(waiting).await;
+    let used = world.bought(&caller(1), &strict).await;
+    let ready = world.bought(&caller(1), &waiting).await;
+    let frozen = world.bought(&caller(1), &strict).await;
+    let other = world.bought(&caller(2), &strict).await;
+    world
+        .tell(&[world.used(&used, (1, 1), false)])
+        .await
+        .unwrap();
+    let input = json!({ "passId": frozen, "reason": "投诉", "idempotencyKey": key() });
+    let froze = world.mutate(&world.operator, "freezePass", input).await;
+    assert_eq!(code(&froze), "");
+    world.emitted().await;
+    hear(&world, &told(1, 2, State::Closing)).await;
+    let held: PersonHeld = world.last().await;
+    assert!(holds(&held).is_empty());
+    assert_eq!(world.count("SELECT count(*) AS count FROM refund").await, 0);
+
+    hear(&world, &erased(1, 3)).await;
+    let rights: Vec<(u64, entitlement::State)> = world
+        .emitted()
+        .await
+        .iter()
+        .filter(|event| event.kind.ends_with("EntitlementChanged"))
+        .map(|event| event.decode::<EntitlementChanged>().entitlement.unwrap())
+        .map(|right| (right.id, right.state()))
+        .collect();
+    assert_eq!(rights.len(), 2, "no gate ever knew the one that waits");
+    for id in [&used, &frozen] {
+        let revoked = (world::entitlement(id).0, entitlement::State::Revoked);
+        assert!(rights.contains(&revoked), "{rights:?}");
+    }
+    for id in [&used, &frozen, &ready] {
+        let pass = world.pass(&caller(1), id).await;
+        assert_eq!(pass["state"], "VOIDED", "{pass}");
+    }
+    assert_eq!(world.pass(&caller(2), &other).await["state"], "ACTIVE");
+    let input = json!({ "passId": ready, "idempotencyKey": key() });
+    let late = world.mutate(&caller(1), "activatePass", input).await;
+    assert_eq!(code(&late), "PASS_ENDED");
+    hear(&world, &erased(1, 3)).await;
+    let events = world.emitted().await;
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!(events[0].decode::<PersonForgotten>().service, "passes");
+    let voided = "SELECT count(*) AS count FROM audit WHERE act = 'void_of_forgotten'";
+    assert_eq!(world.count(voided).await, 3);
+    world.verify().await;
+}
+
+/// She begins a pass at the very moment at which she is forgotten, in another process: it is voided
+/// after that, or not begun.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_activation_and_the_end_do_not_pass_each_other() {
+    let world = World::new().await;
+    let product = world.product(waits_to_be_activated()).await;
+    let other = world.db.process().await;
+    let process = Passes::new(world.db.process().await, &settings(), None).unwrap();
+    for who in 1..=12 {
+        let id = world.bought(&caller(who), &product).await;
+        let gone = record(&world, &erased(who, 3));
+        let holder = caller(who);
+        let (begun, forgotten) = tokio::join!(
+            process.activate(&holder, world::entitlement(&id), key()),
+            apply(&other, &gone)
+        );
+        forgotten.unwrap();
+        assert!(["", "PASS_ENDED"].contains(&refusal(&begun)), "{begun:?}");
+        assert_eq!(world.pass(&holder, &id).await["state"], "VOIDED");
+    }
+    world.verify().await;
+}
+
+/// Both read the pass as it waits. Without the lock the version still carries it; without that too
+/// the pass of nobody opens doors for a year, and the promise says so.
+#[tokio::test]
+async fn without_its_guards_the_pass_of_nobody_opens_doors() {
+    let world = World::new().await;
+    let mut terms = waits_to_be_activated();
+    terms["refundLadder"] = json!([]);
+    let product = world.product(terms).await;
+    let now = world.ctx().clock.now();
+    let forget = |pass: Pass, _: &Terms| pass.holder_forgotten();
+    let activate = |pass: Pass, terms: &Terms| pass.activate(now, terms).unwrap();
+    for (versions, found) in [(Versions::Compared, 0), (Versions::Ignored, 1)] {
+        let id = world.bought(&caller(1), &product).await;
+        let both = (&forget as Decide<'_>, &activate as Decide<'_>);
+        let [first, second] = unlocked(&world, world::entitlement(&id), both, versions).await;
+        assert!(first.unwrap().changed);
+        assert_eq!(second.is_err(), versions == Versions::Compared);
+        // What identity's word leaves here, without what it does.
+        let known = "INSERT INTO replica_erasure (member, epoch, version, state, forgotten_at)
+            SELECT DISTINCT member, 1, 3, 'erased', now() FROM pass ON CONFLICT DO NOTHING";
+        world.ctx().db.execute(known, []).await.unwrap();
+        let broken = broken(&world, "passes.forgotten_enters_nowhere").await;
+        assert_eq!(broken, found);
+        let forget = "DELETE FROM replica_erasure";
+        crate::unguarded::owner(&world, forget).await;
+    }
+}
