@@ -228,7 +228,7 @@ impl World {
             "root_key_file = {}",
             quoted(&root.display().to_string())
         )?;
-        // Nobody of the demonstration has an authenticator at hand.
+        // Of the demonstration one officer alone has an authenticator at hand.
         writeln!(out, "second_factor_optional = true")?;
         let sms_key = fs::read_to_string(sandbox.join("sms").join(format!("{union}.key")))?;
         writeln!(
