@@ -83,6 +83,14 @@ impl World {
         self.union_folder(union).join("keys")
     }
 
+    /// Where people of a union keep the files that were made for them, by their phones.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub(crate) fn downloads(&self, union: Union) -> Result<PathBuf> {
+        private_folder(&self.union_folder(union).join("downloads"))
+    }
+
     fn sandbox_folder(&self) -> PathBuf {
         self.folder.join("sandbox")
     }

@@ -4,6 +4,7 @@
 
 mod authenticator;
 mod consent;
+mod copy;
 mod erasure;
 pub mod gate;
 pub mod purchase;
@@ -25,6 +26,7 @@ pub(crate) fn documents() -> Vec<Document> {
     let parts = [
         authenticator::DOCUMENTS.as_slice(),
         &consent::DOCUMENTS,
+        &copy::DOCUMENTS,
         &erasure::DOCUMENTS,
         &gate::DOCUMENTS,
         &purchase::DOCUMENTS,
@@ -57,6 +59,12 @@ pub(crate) async fn play(world: &World, members: u32, say: &Say) -> Result<()> {
         consent::play(world, union, &bought, say)
             .await
             .with_context(|| format!("the consent in union {union}"))?;
+        say.title(&format!(
+            "{name} 职工查阅个人数据 / a member fetches all that is kept of her"
+        ));
+        copy::play(world, union, say)
+            .await
+            .with_context(|| format!("the copy in union {union}"))?;
         say.title(&format!(
             "{name} 职工要求删除 / a member asks to be forgotten"
         ));

@@ -3,6 +3,7 @@
 //! alone, sends back those that she could repair, looks at the difference and makes it true with
 //! her second factor. Then the same people come from a workbook, as a list for an outing.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail, ensure};
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use super::authenticator;
 use crate::client::{Client, text};
 use crate::demo::{known_by, office_at};
-use crate::dev::World;
+use crate::dev::{World, write_private_bytes};
 use crate::documents::Document;
 use crate::say::Say;
 
@@ -66,6 +67,8 @@ pub(super) const DOCUMENTS: [Document; 7] = [
 struct Desk<'a> {
     officer: Client,
     files: String,
+    /// Where she keeps what she fetched.
+    kept: PathBuf,
     union: Union,
     say: &'a Say,
 }
@@ -79,6 +82,9 @@ pub(super) async fn play(world: &World, union: Union, say: &Say) -> Result<()> {
     let desk = Desk {
         officer: authenticator::signed_in(world, union, &phone, say).await?,
         files: format!("http://{}", world.config(union)?.listen.rest()),
+        kept: world
+            .downloads(union)?
+            .join(format!("{phone}-bad-rows.xlsx")),
         union,
         say,
     };
@@ -225,6 +231,7 @@ impl Desk<'_> {
             .error_for_status()?
             .bytes()
             .await?;
+        write_private_bytes(&self.kept, &file)?;
         let again = reqwest::get(&url).await?.status().as_u16();
         ensure!(again == 404, "the rows were given out twice: {again}");
         let bad = roster::read(&file).map_err(|problem| anyhow!("unreadable: {problem:?}"))?;
