@@ -1,0 +1,139 @@
+//! What must hold of people's own data when everything has come to rest: of who was forgotten no
+//! service has anything left, all of them know what she agrees to, and a copy is whole.
+//!
+//! Identity's own tables are looked at by the promises of `bashu verify`; here is looked at what
+//! takes another service to have heard of it.
+
+use anyhow::Result;
+use sea_orm::FromQueryResult;
+
+use crate::acts::Act;
+use crate::play::Play;
+use crate::world::Service;
+
+/// Services that identity asks to forget somebody.
+const OTHERS: [Service; 3] = [Service::Passes, Service::Billing, Service::Admission];
+/// What a service that has forgotten these has no more, by what it is; `{ids}` are their ids.
+const LEFT: [(Service, &str, &str); 3] = [
+    (
+        Service::Passes,
+        "a visit",
+        "SELECT u.pass::text AS found FROM replica_use u JOIN pass p ON p.id = u.pass
+         WHERE p.member IN ({ids})",
+    ),
+    (
+        Service::Billing,
+        "an address to pay at",
+        "SELECT id::text AS found FROM payment
+         WHERE payer IN ({ids}) AND ended_at IS NOT NULL AND code_url IS NOT NULL",
+    ),
+    (
+        Service::Admission,
+        "a shift",
+        "SELECT id::text AS found FROM shift WHERE member IN ({ids}) AND closed_at IS NULL",
+    ),
+];
+/// Entitlements, and whether their holders agree that others see where they were.
+const AGREED: &str = "SELECT entitlement::text || ' version ' || version || ' ' || given AS found
+    FROM replica_entitlement_consent WHERE version > 0 ORDER BY 1";
+
+#[derive(FromQueryResult)]
+struct Found {
+    found: String,
+}
+
+/// Where what came of using a right must be found.
+pub(crate) fn row_of(act: &Act, id: &str) -> String {
+    match act {
+        Act::Consent { given, .. } => {
+            let said = if *given {
+                "give_consent"
+            } else {
+                "withdraw_consent"
+            };
+            format!("SELECT 1 FROM audit WHERE act = '{said}' AND member = '{id}'")
+        }
+        Act::Export { .. } => {
+            format!("SELECT 1 FROM audit WHERE act = 'export_my_data' AND subject = '{id}'")
+        }
+        Act::Erase { .. } => format!("SELECT 1 FROM erasure WHERE member = '{id}'"),
+        Act::Merge { .. } => format!("SELECT 1 FROM member_merge WHERE merged = '{id}'"),
+        Act::Buy { .. }
+        | Act::Pay { .. }
+        | Act::Cancel { .. }
+        | Act::Activate { .. }
+        | Act::Refund { .. }
+        | Act::Custody { .. }
+        | Act::Shop { .. }
+        | Act::Scan { .. }
+        | Act::Void { .. }
+        | Act::Override { .. }
+        | Act::GrantStaff
+        | Act::WithdrawStaff { .. } => "SELECT 1 WHERE false".to_owned(),
+    }
+}
+
+/// What does not hold.
+pub(crate) async fn broken(play: &mut Play<'_>) -> Result<Vec<String>> {
+    let mut broken = left_of_the_forgotten(play).await?;
+    broken.extend(unheard_words(play).await?);
+    let copies = ask(
+        play,
+        Service::Identity,
+        "SELECT id || ' ' || state AS found FROM export WHERE state <> 'expired'",
+    )
+    .await?;
+    let (ready, waiting): (Vec<String>, Vec<String>) =
+        copies.into_iter().partition(|copy| copy.ends_with("ready"));
+    play.count_times("copy ready", u64::try_from(ready.len())?);
+    broken.extend(waiting.iter().map(|copy| format!("a copy waits: {copy}")));
+    let merged = "SELECT id::text AS found FROM member WHERE state = 'merged'";
+    let merged = ask(play, Service::Identity, merged).await?;
+    play.count_times("two made one", u64::try_from(merged.len())?);
+    Ok(broken)
+}
+
+async fn ask(play: &Play<'_>, service: Service, sql: &str) -> Result<Vec<String>> {
+    let rows: Vec<Found> = play.world.judged(service, sql).await?;
+    Ok(rows.into_iter().map(|row| row.found).collect())
+}
+
+/// Of who was forgotten nothing is left, and every service knows that she was.
+async fn left_of_the_forgotten(play: &mut Play<'_>) -> Result<Vec<String>> {
+    let sql = "SELECT id::text AS found FROM member WHERE state = 'erased' ORDER BY id";
+    let forgotten = ask(play, Service::Identity, sql).await?;
+    play.count_times("forgotten", u64::try_from(forgotten.len())?);
+    if forgotten.is_empty() {
+        return Ok(Vec::new());
+    }
+    let quoted: Vec<String> = forgotten.iter().map(|id| format!("'{id}'")).collect();
+    let ids = quoted.join(", ");
+    let mut broken = Vec::new();
+    for (service, what, sql) in LEFT {
+        let left = ask(play, service, &sql.replace("{ids}", &ids)).await?;
+        let left = left.into_iter();
+        broken.extend(left.map(|one| format!("{service:?} keeps {what} of a forgotten: {one}")));
+    }
+    let known = format!(
+        "SELECT member::text AS found FROM replica_erasure
+         WHERE state = 'erased' AND member IN ({ids}) ORDER BY member"
+    );
+    for service in OTHERS {
+        let known = ask(play, service, &known).await?;
+        if known != forgotten {
+            broken.push(format!("{service:?} knows of {known:?}, not {forgotten:?}"));
+        }
+    }
+    Ok(broken)
+}
+
+/// Admission knows of each entitlement what its holder said last, and of no other.
+async fn unheard_words(play: &Play<'_>) -> Result<Vec<String>> {
+    let said = ask(play, Service::Identity, AGREED).await?;
+    let heard = ask(play, Service::Admission, AGREED).await?;
+    let differ = said != heard;
+    Ok(differ
+        .then(|| format!("identity was told {said:?}, admission knows {heard:?}"))
+        .into_iter()
+        .collect())
+}
