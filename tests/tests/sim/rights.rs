@@ -1,18 +1,23 @@
 //! What must hold of people's own data when everything has come to rest: of who was forgotten no
-//! service has anything left, and every copy is whole.
+//! service has anything left, every copy is whole, and who was made one of two buys as one.
 //!
 //! Identity's own tables, and what each service knows of consents, are looked at by the promises of
 //! `bashu verify`; here is looked at what another service has to have done.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use identity::domain::merge::Pair;
+use passes::commands::BuyPass;
 use sea_orm::FromQueryResult;
 
 use crate::acts::Act;
 use crate::play::Play;
+use crate::town::{SURVIVOR, client_key};
 use crate::world::Service;
 
 /// Services that identity asks to forget somebody.
 const OTHERS: [Service; 3] = [Service::Passes, Service::Billing, Service::Admission];
+/// Products by their place in the town, and how many of each one person may have.
+const LIMITED: [(usize, u32); 2] = [(1, 2), (2, 1)];
 /// What a service that has forgotten these has no more, by what it is; `{ids}` are their ids.
 const LEFT: [(Service, &str, &str); 3] = [
     (
@@ -85,13 +90,47 @@ pub(crate) async fn broken(play: &mut Play<'_>) -> Result<Vec<String>> {
     broken.extend(waiting.iter().map(|copy| format!("a copy waits: {copy}")));
     let merged = "SELECT id::text AS found FROM member WHERE state = 'merged'";
     let merged = ask(play, Service::Identity, merged).await?;
-    play.count_times("two made one", u64::try_from(merged.len())?);
+    if !merged.is_empty() {
+        play.count("two made one");
+        broken.extend(bought_as_two(play).await?);
+    }
     Ok(broken)
 }
 
 async fn ask(play: &Play<'_>, service: Service, sql: &str) -> Result<Vec<String>> {
     let rows: Vec<Found> = play.world.judged(service, sql).await?;
     Ok(rows.into_iter().map(|row| row.found).collect())
+}
+
+/// Who was made one of two has what both of them bought, and beyond a limit buys nothing more.
+async fn bought_as_two(play: &mut Play<'_>) -> Result<Vec<String>> {
+    let Pair { survivor, merged } = play.town.twins;
+    let mut broken = Vec::new();
+    for (place, most) in LIMITED {
+        let product = play.town.products[place];
+        let sql = format!(
+            "SELECT COALESCE(sum(bought), 0)::text AS found FROM member_sale
+             WHERE product = '{}' AND member IN ('{survivor}', '{merged}')",
+            product.0
+        );
+        let counted = ask(play, Service::Passes, &sql).await?;
+        let counted: u32 = counted.first().context("a sum")?.parse()?;
+        if counted < most {
+            continue;
+        }
+        let request = BuyPass {
+            product,
+            renews: None,
+            key: client_key(&mut play.random),
+        };
+        let buyer = &play.town.buyers[SURVIVOR];
+        let answer = play.world.union.passes.buy(buyer, request).await;
+        if let Ok(pass) = answer {
+            let id = pass.id;
+            broken.push(format!("{id} is more than the {most} that one may have"));
+        }
+    }
+    Ok(broken)
 }
 
 /// Of who was forgotten nothing is left, and every service knows that she was.
