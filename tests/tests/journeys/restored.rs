@@ -22,6 +22,8 @@ const USER: [&str; 4] = [
     "--init-groups",
     "--",
 ];
+/// Backups that are begun, at most.
+const BACKUPS_MAX: usize = 5;
 /// How long the log may take to be replayed.
 const START_SECONDS_MAX: &str = "120";
 
@@ -52,16 +54,7 @@ impl Backup {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let copy = Self { folder, port };
-        let mut backup = as_server("pg_basebackup");
-        backup
-            .args(["-h", &variable("BASHU_PG_HOST").unwrap()])
-            .args(["-p", &variable("BASHU_PG_PORT").unwrap()])
-            .args(["-U", &variable("BASHU_PG_SUPERUSER").unwrap()])
-            .args(["--checkpoint=fast", "--wal-method=stream", "--no-sync"])
-            .arg("-D")
-            .arg(copy.data())
-            .env("PGPASSWORD", password());
-        well(&mut backup);
+        copy.back_up();
         drop(listener);
         let options = format!("-p {port}");
         let mut start = copy.control("start");
@@ -70,6 +63,24 @@ impl Backup {
             .arg(copy.folder.join("log"));
         well(&mut start);
         copy
+    }
+
+    /// A database that another test drops meanwhile can vanish under the backup, which ends it:
+    /// then it is begun anew.
+    fn back_up(&self) {
+        let mut backup = as_server("pg_basebackup");
+        backup
+            .args(["-h", &variable("BASHU_PG_HOST").unwrap()])
+            .args(["-p", &variable("BASHU_PG_PORT").unwrap()])
+            .args(["-U", &variable("BASHU_PG_SUPERUSER").unwrap()])
+            .args(["--checkpoint=fast", "--wal-method=stream", "--no-sync"])
+            .arg("-D")
+            .arg(self.data())
+            .env("PGPASSWORD", password())
+            .stdout(Stdio::null());
+        // What it had copied it removes itself.
+        let made = (0..BACKUPS_MAX).any(|_| backup.status().unwrap().success());
+        assert!(made, "{BACKUPS_MAX} backups ended before they were whole");
     }
 
     fn data(&self) -> PathBuf {
