@@ -73,7 +73,7 @@ impl Backup {
             .args(["-h", &variable("BASHU_PG_HOST").unwrap()])
             .args(["-p", &variable("BASHU_PG_PORT").unwrap()])
             .args(["-U", &variable("BASHU_PG_SUPERUSER").unwrap()])
-            .args(["--checkpoint=fast", "--wal-method=stream", "--no-sync"])
+            .args(["--checkpoint=fast", "--wal-method=stream", "--no-password"])
             .arg("-D")
             .arg(self.data())
             .env("PGPASSWORD", password())
