@@ -8,11 +8,13 @@ use anyhow::{Context, Result};
 use identity::domain::merge::Pair;
 use passes::commands::BuyPass;
 use sea_orm::FromQueryResult;
+use uuid::Uuid;
 
-use crate::acts::Act;
+use crate::acts::{self, Act};
+use crate::ground::Ground;
 use crate::play::Play;
-use crate::town::{SURVIVOR, client_key};
-use crate::world::Service;
+use crate::town::{SURVIVOR, Town, client_key};
+use crate::world::{Service, World};
 
 /// Services that identity asks to forget somebody.
 const OTHERS: [Service; 3] = [Service::Passes, Service::Billing, Service::Admission];
@@ -77,9 +79,10 @@ pub(crate) fn row_of(act: &Act, id: &str) -> String {
 
 /// What does not hold.
 pub(crate) async fn broken(play: &mut Play<'_>) -> Result<Vec<String>> {
-    let mut broken = left_of_the_forgotten(play).await?;
+    let (forgotten, mut broken) = left_of_the_forgotten(&play.world).await?;
+    play.count_times("forgotten", forgotten);
     let copies = ask(
-        play,
+        &play.world,
         Service::Identity,
         "SELECT id || ' ' || state AS found FROM export WHERE state <> 'expired'",
     )
@@ -89,7 +92,7 @@ pub(crate) async fn broken(play: &mut Play<'_>) -> Result<Vec<String>> {
     play.count_times("copy ready", u64::try_from(ready.len())?);
     broken.extend(waiting.iter().map(|copy| format!("a copy waits: {copy}")));
     let merged = "SELECT id::text AS found FROM member WHERE state = 'merged'";
-    let merged = ask(play, Service::Identity, merged).await?;
+    let merged = ask(&play.world, Service::Identity, merged).await?;
     if !merged.is_empty() {
         play.count("two made one");
         broken.extend(bought_as_two(play).await?);
@@ -97,8 +100,8 @@ pub(crate) async fn broken(play: &mut Play<'_>) -> Result<Vec<String>> {
     Ok(broken)
 }
 
-async fn ask(play: &Play<'_>, service: Service, sql: &str) -> Result<Vec<String>> {
-    let rows: Vec<Found> = play.world.judged(service, sql).await?;
+async fn ask(world: &World<'_>, service: Service, sql: &str) -> Result<Vec<String>> {
+    let rows: Vec<Found> = world.judged(service, sql).await?;
     Ok(rows.into_iter().map(|row| row.found).collect())
 }
 
@@ -113,7 +116,7 @@ async fn bought_as_two(play: &mut Play<'_>) -> Result<Vec<String>> {
              WHERE product = '{}' AND member IN ('{survivor}', '{merged}')",
             product.0
         );
-        let counted = ask(play, Service::Passes, &sql).await?;
+        let counted = ask(&play.world, Service::Passes, &sql).await?;
         let counted: u32 = counted.first().context("a sum")?.parse()?;
         if counted < most {
             continue;
@@ -133,19 +136,18 @@ async fn bought_as_two(play: &mut Play<'_>) -> Result<Vec<String>> {
     Ok(broken)
 }
 
-/// Of who was forgotten nothing is left, and every service knows that she was.
-async fn left_of_the_forgotten(play: &mut Play<'_>) -> Result<Vec<String>> {
+/// Of who was forgotten nothing is left, and every service knows that she was; how many were.
+async fn left_of_the_forgotten(world: &World<'_>) -> Result<(u64, Vec<String>)> {
     let sql = "SELECT id::text AS found FROM member WHERE state = 'erased' ORDER BY id";
-    let forgotten = ask(play, Service::Identity, sql).await?;
-    play.count_times("forgotten", u64::try_from(forgotten.len())?);
+    let forgotten = ask(world, Service::Identity, sql).await?;
     if forgotten.is_empty() {
-        return Ok(Vec::new());
+        return Ok((0, Vec::new()));
     }
     let quoted: Vec<String> = forgotten.iter().map(|id| format!("'{id}'")).collect();
     let ids = quoted.join(", ");
     let mut broken = Vec::new();
     for (service, what, sql) in LEFT {
-        let left = ask(play, service, &sql.replace("{ids}", &ids)).await?;
+        let left = ask(world, service, &sql.replace("{ids}", &ids)).await?;
         let left = left.into_iter();
         broken.extend(left.map(|one| format!("{service:?} keeps {what} of a forgotten: {one}")));
     }
@@ -154,10 +156,42 @@ async fn left_of_the_forgotten(play: &mut Play<'_>) -> Result<Vec<String>> {
          WHERE state = 'erased' AND member IN ({ids}) ORDER BY member"
     );
     for service in OTHERS {
-        let known = ask(play, service, &known).await?;
+        let known = ask(world, service, &known).await?;
         if known != forgotten {
             broken.push(format!("{service:?} knows of {known:?}, not {forgotten:?}"));
         }
     }
-    Ok(broken)
+    Ok((u64::try_from(forgotten.len())?, broken))
+}
+
+/// Somebody is forgotten by all, and what a service keeps of her all the same is found.
+#[tokio::test]
+async fn what_is_left_of_a_forgotten_is_found() {
+    let ground = Ground::new().await.expect("the test world is up");
+    let mut world = World::new(&ground, 1).await.expect("a world");
+    let town = Town::found(&mut world).await.expect("a town");
+    let wish = Act::Erase { buyer: 0 };
+    let answer = acts::ask(&world, &town, &wish, Uuid::from_u128(1)).await;
+    let answer = answer.expect("an answer");
+    let member = answer.id().expect("a wish that was taken").to_owned();
+    let left = left_of_the_forgotten(&world).await.expect("a look");
+    assert_eq!(left, (0, Vec::new()), "before her grace is over");
+    world.heal().await.expect("a rest");
+    let left = left_of_the_forgotten(&world).await.expect("a look");
+    assert_eq!(left, (1, Vec::new()));
+
+    let shift = format!(
+        "INSERT INTO shift (id, venue, member, opened_at, closes_at)
+         SELECT gen_random_uuid(), id, '{member}', now(), now() + interval '1 hour'
+         FROM venue LIMIT 1"
+    );
+    let unheard = "DELETE FROM replica_erasure".to_owned();
+    for (service, planted) in [(Service::Admission, shift), (Service::Passes, unheard)] {
+        let done = world.ctx(service).db.execute(&planted, []).await;
+        assert_eq!(done.expect("a row"), 1);
+    }
+    let (_, left) = left_of_the_forgotten(&world).await.expect("a look");
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(left[0].starts_with("Admission keeps a shift"), "{left:?}");
+    assert!(left[1].starts_with("Passes knows of []"), "{left:?}");
 }

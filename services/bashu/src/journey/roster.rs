@@ -235,7 +235,8 @@ impl Desk<'_> {
         let again = reqwest::get(&url).await?.status().as_u16();
         ensure!(again == 404, "the rows were given out twice: {again}");
         let bad = roster::read(&file).map_err(|problem| anyhow!("unreadable: {problem:?}"))?;
-        ensure!(bad.rows.len() == 3, "{} rows came", bad.rows.len());
+        let count = bad.rows.len();
+        ensure!(i64::try_from(count)? == BAD, "{count} rows came");
         let mut repaired = Vec::new();
         for row in &bad.rows {
             repaired.extend(repair(self.union, row)?);
@@ -245,8 +246,7 @@ impl Desk<'_> {
         let address = self.officer.run(CORRECT, input).await?;
         self.put(&text(&address, "/upload/path")?, &book).await?;
         let told = format!(
-            "{} 行取回，{} 行改好后重传 / rows fetched, {} repaired and sent",
-            bad.rows.len(),
+            "{count} 行取回，{} 行改好后重传 / rows fetched, {} repaired and sent",
             repaired.len(),
             repaired.len()
         );
