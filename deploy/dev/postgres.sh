@@ -68,7 +68,9 @@ postgres_start() {
     postgres_reachable "$folder"
     [[ -d $folder/data ]] || postgres_initialise "$folder"
     cp "$here/postgresql.conf" "$folder/data/postgresql.conf"
-    printf 'host all all 127.0.0.1/32 scram-sha-256\n' >"$folder/data/pg_hba.conf"
+    # Of `all` replication is no part: a base backup wants a line of its own.
+    printf 'host %s 127.0.0.1/32 scram-sha-256\n' 'all all' 'replication postgres' \
+      >"$folder/data/pg_hba.conf"
     postgres_unlock "$folder/data/postmaster.pid"
     detach "$folder" as_postgres "$folder" "$bin/postgres" -D "$folder/data" -p "$pg_port" \
       -c shared_buffers="$buffers" -c shared_preload_libraries="${BASHU_PG_PRELOAD:-}" \

@@ -1,10 +1,14 @@
 //! The journeys that must always work, on real processes and real servers: what `make run` shows
 //! a person, with every answer checked, and the invariants afterwards. Then it is looked for those
-//! who were there, everywhere but in the vault: nobody is found.
+//! who were there, everywhere but in the vault: nobody is found, but in files that were made for
+//! her.
 
 #![expect(clippy::unwrap_used, reason = "what helps a test may fail it")]
 
+mod exports;
+mod metrics;
 mod places;
+mod restored;
 mod search;
 
 use std::collections::BTreeSet;
@@ -12,10 +16,13 @@ use std::sync::Arc;
 
 use bashu::demo;
 use bashu::journey::purchase::players;
+use bashu::journey::roster;
 use kit::types::Union;
 use tests::{TestWorld, variable};
 
+use crate::metrics::{METRICS, Processes};
 use crate::places::{DATABASES, FILES, REDIS, TOPICS, TRACES, Watch, look_at, plant, uproot};
+use crate::restored::RESTORED;
 use crate::search::Search;
 
 /// Enough people for every office and every query; `make run` has three thousand.
@@ -27,22 +34,39 @@ const CODE_TIME_MS_MAX: u64 = 5_000;
 /// What the step says whose time this is.
 const CODE_STEP: &str = "付款 → 二维码 / paid → code  (";
 
-/// Of each union: its two operators, and its venue's supervisor and staff.
-const AT_WORK: [u32; 4] = [900_001, 900_002, 900_003, 900_007];
+/// Of each union: its two operators, its venue's supervisor and staff, an officer, another
+/// company's staff, the federation's auditor, and who asks to be forgotten.
+const AT_WORK: [u32; 8] = [
+    900_001,
+    900_002,
+    900_003,
+    900_007,
+    900_008,
+    900_009,
+    900_010,
+    demo::LEAVER,
+];
 /// Of each union, who may be the journeys' member, whose turn comes within twelve minutes.
 const PLAYERS: usize = 37;
 /// A name of two characters stands in other words by chance.
 const TEXT_CHARS_MIN: usize = 3;
-const PLACES: [&str; 5] = [FILES, DATABASES, TOPICS, REDIS, TRACES];
+const PLACES: [&str; 7] = [FILES, DATABASES, RESTORED, TOPICS, REDIS, METRICS, TRACES];
 
-/// Forty people of each union, among them all who sign in: who each is, and a text that says so.
+/// Who somebody is, for whoever reads what was found.
+fn who(union: Union, index: u32) -> String {
+    format!("member {index} of union {union}")
+}
+
+/// Fifty people of each union, among them all who sign in and all of the roster: who each is, and
+/// a text that says so.
 fn canaries() -> Vec<(String, String)> {
     let mut all = Vec::new();
     for union in Union::ALL {
         let members = MEMBERS.parse().unwrap();
         let players = players(members).take(PLAYERS);
-        for index in AT_WORK.into_iter().chain(players) {
-            let who = format!("member {index} of union {union}");
+        let listed = roster::FIRST..roster::FIRST + roster::PEOPLE;
+        for index in AT_WORK.into_iter().chain(listed).chain(players) {
+            let who = who(union, index);
             let texts = demo::known_by(union, index).into_iter();
             let told = texts.filter(|text| text.chars().count() >= TEXT_CHARS_MIN);
             all.extend(told.map(|text| (who.clone(), text)));
@@ -85,6 +109,7 @@ fn nobody_is_in_plain(
     assert_eq!(search.found(), [""; 0]);
     let [_, phone, _] = demo::known_by(Union::Chongqing, AT_WORK[0]);
     plant(world, &watch.collector, &phone);
+    Processes::of(world).plant(search, &phone);
     look_at(search, world);
     uproot();
     watch.end();
@@ -96,15 +121,18 @@ fn nobody_is_in_plain(
     assert_eq!(kinds, BTreeSet::from(PLACES), "{found:?}");
 }
 
-/// A member buys a pass and walks through a gate, in both unions at once; what that leaves in the
-/// databases breaks no invariant, which `bashu dev` looks at before it stops them.
+/// A member buys a pass and walks through a gate, an officer imports a roster, a member uses her
+/// rights and an auditor reads the trail, in both unions; what that leaves in the databases breaks
+/// no invariant, which `bashu dev` looks at before it stops them.
 #[test]
 fn a_member_buys_a_pass_and_a_venue_validates_it() {
     let world = TestWorld::new("journeys").unwrap();
     let canaries = canaries();
     let search = Arc::new(Search::of(&canaries));
+    let numbers = canaries.iter().filter(|(_, text)| text.is_ascii());
+    let numbers = Search::of(&numbers.cloned().collect::<Vec<_>>());
     let known: BTreeSet<String> = canaries.into_iter().map(|(_, text)| text).collect();
-    let watch = Watch::begin(&search);
+    let watch = Watch::begin(&search, &world);
     world.tell("BASHU_OTLP_ENDPOINT", &watch.collector).unwrap();
     let folder = world.folder.display().to_string();
     let gateway = variable("BASHU_GATEWAY_BIN").unwrap();
@@ -121,6 +149,11 @@ fn a_member_buys_a_pass_and_a_venue_validates_it() {
         "voidRedemption, redeem",
         "venueFigures",
         "付款到入园",
+        "downloadBadRows, correctRoster",
+        "withdrawConsent → lookUpPass",
+        "downloadMyData",
+        "recallErasure",
+        "bashu audit verify",
     ] {
         assert_eq!(said.matches(step).count(), 2, "{step} in:\n{said}");
     }
@@ -135,5 +168,6 @@ fn a_member_buys_a_pass_and_a_venue_validates_it() {
     );
     assert!(said.contains("union 50, 51: "), "{said}");
     assert!(said.contains(" promises checked, 0 broken"), "{said}");
+    exports::name_whom_they_are_for(&world, &numbers);
     nobody_is_in_plain(&world, (&search, &known), watch);
 }

@@ -1,8 +1,10 @@
 //! Everywhere that data comes to lie outside of the vault: logs and files, databases as a dump has
-//! them, topics, Redis while the journeys go on, and the traces that processes send.
+//! them and as a restored backup of them has, topics, Redis and metrics while the journeys go on,
+//! and the traces that processes send.
 //!
 //! What is left out is made for the people themselves: the provider's stand-in, which delivers the
-//! messages to their phones, and the files in which the demonstration keeps who is signed in.
+//! messages to their phones, the files in which the demonstration keeps who is signed in, and
+//! those that they downloaded, which are looked at by themselves.
 
 use std::fs;
 use std::path::Path;
@@ -24,6 +26,8 @@ use tests::{TestWorld, administrator, variable};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::Processes;
+use crate::restored::restored;
 use crate::search::Search;
 
 pub(crate) const FILES: &str = "files";
@@ -32,8 +36,8 @@ pub(crate) const TOPICS: &str = "topics";
 pub(crate) const REDIS: &str = "Redis";
 pub(crate) const TRACES: &str = "traces";
 /// Of the world's folder, what is the people's own: see above.
-const THEIR_OWN: [&str; 2] = ["sandbox", "login-"];
-/// How long Redis is left alone between two looks.
+const THEIR_OWN: [&str; 3] = ["sandbox", "login-", "downloads"];
+/// How long Redis and the processes are left alone between two looks.
 const PAUSE: Duration = Duration::from_millis(300);
 /// How long a broker may be silent.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
@@ -54,21 +58,22 @@ for _, k in ipairs(redis.call('KEYS', '*')) do
 end
 return out";
 
-/// Looks at what is gone when the journeys end: what processes send and what Redis forgets.
+/// Looks at what is gone when the journeys end: what processes send and tell, and what Redis
+/// forgets.
 pub(crate) struct Watch {
     pub(crate) collector: String,
     end: Sender<()>,
-    redis: JoinHandle<()>,
+    running: JoinHandle<()>,
     stop: CancellationToken,
     traces: JoinHandle<()>,
 }
 
 impl Watch {
     /// Looks until it is ended.
-    pub(crate) fn begin(search: &Arc<Search>) -> Self {
+    pub(crate) fn begin(search: &Arc<Search>, world: &TestWorld) -> Self {
         let (end, ended) = channel();
-        let of_redis = Arc::clone(search);
-        let redis = std::thread::spawn(move || watch_redis(&of_redis, &ended));
+        let (of_running, processes) = (Arc::clone(search), Processes::of(world));
+        let running = std::thread::spawn(move || watch(&of_running, &processes, &ended));
         let (told, address) = channel();
         let stop = CancellationToken::new();
         let (of_traces, until) = (Arc::clone(search), stop.clone());
@@ -76,7 +81,7 @@ impl Watch {
         Self {
             collector: address.recv_timeout(SILENCE_MAX).unwrap(),
             end,
-            redis,
+            running,
             stop,
             traces,
         }
@@ -85,15 +90,16 @@ impl Watch {
     pub(crate) fn end(self) {
         // Whoever panicked hears nothing, and is heard of at the join.
         let _heard = self.end.send(());
-        self.redis.join().unwrap();
+        self.running.join().unwrap();
         self.stop.cancel();
         self.traces.join().unwrap();
     }
 }
 
-fn watch_redis(search: &Search, ended: &Receiver<()>) {
+fn watch(search: &Search, processes: &Processes, ended: &Receiver<()>) {
     while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(PAUSE) {
         redis(search);
+        processes.look(search);
     }
 }
 
@@ -138,6 +144,7 @@ pub(crate) fn look_at(search: &Search, world: &TestWorld) {
         );
         search.look(DATABASES, &name, &dump.stdout);
     }
+    restored(search, world);
     topics(search, world);
     redis(search);
 }

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use aho_corasick::AhoCorasick;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use encoding_rs::GBK;
 
 /// A shorter piece is found everywhere by chance.
 const NEEDLE_BYTES_MIN: usize = 6;
@@ -56,6 +57,13 @@ impl Search {
         }
     }
 
+    /// Who stands in these bytes; nothing is written down.
+    pub(crate) fn people_in(&self, bytes: &[u8]) -> BTreeSet<String> {
+        let hits = self.needles.find_iter(bytes);
+        hits.map(|hit| self.whose[hit.pattern().as_usize()].clone())
+            .collect()
+    }
+
     /// Where somebody was found, and who.
     pub(crate) fn found(&self) -> Vec<String> {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,13 +77,14 @@ impl Search {
     }
 }
 
-/// Every way in which a text may be written: in two encodings, as they are, in hexadecimal and in
+/// Every way in which a text may be written: in three encodings, as they are, in hexadecimal and in
 /// base64 behind any neighbour; with JSON's escapes; with those of an address.
 fn writings(text: &str) -> BTreeSet<Vec<u8>> {
     let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let (old, _, _) = GBK.encode(text);
     let mut all = BTreeSet::new();
-    for bytes in [text.as_bytes(), &little, &big] {
+    for bytes in [text.as_bytes(), &little, &big, &old] {
         all.insert(bytes.to_vec());
         all.insert(hex::encode(bytes).into_bytes());
         all.insert(hex::encode_upper(bytes).into_bytes());
@@ -154,6 +163,8 @@ mod tests {
                     escaped(&line, true).into_bytes(),
                     percent(&line, false).into_bytes(),
                     percent(&line, true).into_bytes(),
+                    GBK.encode(&line).0.into_owned(),
+                    hex::encode(GBK.encode(&line).0).into_bytes(),
                 ] {
                     let search = search();
                     search.look("test", "here", &written);

@@ -9,12 +9,18 @@ use admission::domain::redemption::Redemption;
 use admission::domain::scan::ScanId;
 use admission::gate_key::{self, Assertion};
 use billing::commands::{PayOrder, cancel_order, pay_order};
+use chrono::{DateTime, Utc};
 use credential::rules::{Decision, Direction, DocumentReading};
+use identity::commands::consents::{self, Said, Saying};
+use identity::commands::erasures::erase_me;
+use identity::commands::exports::export_my_data;
+use identity::commands::merges::merge_members;
 use identity::commands::roles::{Asked, grant_role, withdraw_role};
+use identity::domain::merge::Step;
 use identity::domain::role::{Of, Role};
 use kit::access::Caller;
 use kit::graphql::Language;
-use kit::types::{EntitlementId, OrderId, Union};
+use kit::types::{EntitlementId, OrderId, Processing, Union};
 use kit::{Error, Result};
 use passes::commands::{BuyPass, Custody, Reason, Shop};
 use passes::domain::{ProductId, VoidRefund};
@@ -22,6 +28,11 @@ use uuid::Uuid;
 
 use crate::town::{Device, Town};
 use crate::world::{Service, World};
+
+/// The version of the text that a story's people are shown.
+const CONSENT_TEXT: i32 = 1;
+/// What a merge is answered that is done, and not only asked for.
+pub(crate) const MERGED_NOW: &str = "merged";
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -73,6 +84,23 @@ pub(crate) enum Act {
     WithdrawStaff {
         role: Uuid,
     },
+    /// Agrees that others see where she was, or takes it back.
+    Consent {
+        buyer: usize,
+        given: bool,
+    },
+    /// Asks for all that is kept of her.
+    Export {
+        buyer: usize,
+    },
+    /// Wishes to be forgotten.
+    Erase {
+        buyer: usize,
+    },
+    /// An operator asks that the twins be one, the first or the second.
+    Merge {
+        by_second: bool,
+    },
 }
 
 /// What an operator does to a pass.
@@ -95,13 +123,22 @@ impl Act {
             | Self::Shop { .. } => Service::Passes,
             Self::Pay { .. } | Self::Cancel { .. } => Service::Billing,
             Self::Scan { .. } | Self::Void { .. } | Self::Override { .. } => Service::Admission,
-            Self::GrantStaff | Self::WithdrawStaff { .. } => Service::Identity,
+            Self::GrantStaff
+            | Self::WithdrawStaff { .. }
+            | Self::Consent { .. }
+            | Self::Export { .. }
+            | Self::Erase { .. }
+            | Self::Merge { .. } => Service::Identity,
         }
     }
 
-    /// Whether its answer is kept under its key. Roles have no key: they are as they are.
+    /// Whether its answer is kept under its key. Roles and merges have no key: they are as they
+    /// are.
     pub(crate) const fn is_keyed(&self) -> bool {
-        !matches!(self, Self::GrantStaff | Self::WithdrawStaff { .. })
+        !matches!(
+            self,
+            Self::GrantStaff | Self::WithdrawStaff { .. } | Self::Merge { .. }
+        )
     }
 }
 
@@ -231,7 +268,78 @@ async fn run(world: &World<'_>, town: &Town, act: &Act, key: Uuid) -> Result<Ans
             let held = withdraw_role(ctx, &town.operator, *role).await?;
             Ok(Answer::done(held.id))
         }
+        Act::Consent { .. } | Act::Export { .. } | Act::Erase { .. } => {
+            rights(world, town, act, key).await
+        }
+        Act::Merge { by_second } => merge(world, town, *by_second).await,
     }
+}
+
+/// What people say of their own data.
+async fn rights(world: &World<'_>, town: &Town, act: &Act, key: Uuid) -> Result<Answer> {
+    let identity = &world.union.identity;
+    match act {
+        Act::Consent { buyer, given } => {
+            let word = if *given {
+                Saying::Give {
+                    text_version: CONSENT_TEXT,
+                }
+            } else {
+                Saying::Withdraw
+            };
+            let said = Said {
+                processing: Processing::VisitsToVenues,
+                word,
+                key,
+            };
+            let member = consents::say(&identity.ctx, &town.buyers[*buyer], said).await?;
+            Ok(Answer::done(member))
+        }
+        Act::Export { buyer } => {
+            let caller = &town.buyers[*buyer];
+            let copy = export_my_data(&identity.ctx, &identity.vault, caller, key).await?;
+            Ok(Answer::done(copy.id))
+        }
+        Act::Erase { buyer } => {
+            let caller = town.buyers[*buyer].clone();
+            let caller = caller.stepped_up(DateTime::<Utc>::MAX_UTC);
+            let wish = erase_me(identity, &caller, None, key).await?;
+            Ok(Answer::done(wish.member))
+        }
+        Act::Buy { .. }
+        | Act::Pay { .. }
+        | Act::Cancel { .. }
+        | Act::Activate { .. }
+        | Act::Refund { .. }
+        | Act::Custody { .. }
+        | Act::Shop { .. }
+        | Act::Scan { .. }
+        | Act::Void { .. }
+        | Act::Override { .. }
+        | Act::GrantStaff
+        | Act::WithdrawStaff { .. }
+        | Act::Merge { .. } => Err(Error::internal("not a right of a person's own")),
+    }
+}
+
+/// Two operators have seen the document of somebody who is known twice.
+async fn merge(world: &World<'_>, town: &Town, by_second: bool) -> Result<Answer> {
+    let identity = &world.union.identity;
+    let by = if by_second {
+        &town.second
+    } else {
+        &town.operator
+    };
+    let (ctx, vault) = (&identity.ctx, &identity.vault);
+    let step = merge_members(ctx, vault, by, town.twins, &town.document).await?;
+    let said = match step {
+        Step::Begins { .. } | Step::Waits { .. } => "asked",
+        Step::Done { .. } => MERGED_NOW,
+    };
+    Ok(Answer::Done {
+        id: town.twins.merged.to_string(),
+        said: said.to_owned(),
+    })
 }
 
 async fn grant_staff(world: &World<'_>, town: &Town) -> Result<Answer> {
@@ -321,7 +429,11 @@ async fn at_the_gate(world: &World<'_>, town: &Town, act: &Act, key: Uuid) -> Re
         | Act::Custody { .. }
         | Act::Shop { .. }
         | Act::GrantStaff
-        | Act::WithdrawStaff { .. } => Err(Error::internal("not an act of a gate")),
+        | Act::WithdrawStaff { .. }
+        | Act::Consent { .. }
+        | Act::Export { .. }
+        | Act::Erase { .. }
+        | Act::Merge { .. } => Err(Error::internal("not an act of a gate")),
     }
 }
 

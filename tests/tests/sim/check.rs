@@ -10,6 +10,7 @@ use sea_orm::FromQueryResult;
 
 use crate::acts::{Act, Answer};
 use crate::play::Play;
+use crate::rights;
 use crate::world::{Service, World};
 
 /// Waits that must be over hours after the last fault.
@@ -62,6 +63,7 @@ pub(crate) async fn everything(play: &mut Play<'_>) -> Result<()> {
     found.extend(acknowledged(play).await?);
     found.extend(entries(play));
     found.extend(money(&play.world).await?);
+    found.extend(rights::broken(play).await?);
     play.violations.extend(found);
     for at in 0..play.log.len() {
         if play.log[at].answer.lasts() {
@@ -192,6 +194,9 @@ fn row_of(act: &Act, id: &str, said: &str) -> (Service, String) {
             Service::Identity,
             format!("SELECT 1 FROM role WHERE id = '{id}'"),
         ),
+        Act::Consent { .. } | Act::Export { .. } | Act::Erase { .. } | Act::Merge { .. } => {
+            (Service::Identity, rights::row_of(act, id))
+        }
     }
 }
 

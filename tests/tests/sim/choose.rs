@@ -5,6 +5,7 @@ use admission::commands::shift::open_shift;
 use anyhow::Result;
 use credential::rules::Direction;
 use identity::commands::credentials::mint;
+use kit::Error;
 use kit::types::{EntitlementId, OrderId};
 use passes::commands::Shop;
 use passes::domain::ProductId;
@@ -12,13 +13,17 @@ use rand::Rng;
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
-use crate::acts::{Act, Answer, Taken};
+use crate::acts::{Act, Answer, MERGED_NOW, Taken};
 use crate::play::{Asked, Play};
-use crate::town::BUYERS;
+use crate::town::{BUYERS, MERGED, SURVIVOR};
 use crate::world::Service;
 
 /// Scans that a manager looks at, the last first: what is older than half an hour is refused.
 const SCANS_SEEN_MAX: usize = 6;
+/// Of a hundred acts, those by which people use their rights and operators make one of two records.
+const RIGHTS_PERCENT: u32 = 8;
+/// Buyers who may wish to be forgotten: the others go on.
+const LEAVERS: usize = 2;
 
 /// A pass somebody was told she has bought.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +45,7 @@ impl Play<'_> {
     pub(crate) fn bought(&self) -> Vec<Bought> {
         let told = |asked: &Asked| match (&asked.act, &asked.answer) {
             (Act::Buy { buyer, .. }, Answer::Done { id, said }) => Some(Bought {
-                buyer: *buyer,
+                buyer: self.seat(*buyer),
                 pass: id.parse().ok()?,
                 order: said.parse().ok()?,
             }),
@@ -50,6 +55,9 @@ impl Play<'_> {
     }
 
     pub(crate) async fn choose(&mut self) -> Result<Option<Act>> {
+        if self.random.random_range(0..100) < RIGHTS_PERCENT {
+            return Ok(Some(self.right()));
+        }
         let bought = self.bought();
         let one = self.pick(&bought).copied();
         let product = self.product();
@@ -57,8 +65,7 @@ impl Play<'_> {
             (0..17, one) => {
                 let renews = one.filter(|_| self.random.random_range(0..8) == 0);
                 Some(Act::Buy {
-                    buyer: renews
-                        .map_or_else(|| self.random.random_range(0..BUYERS), |it| it.buyer),
+                    buyer: renews.map_or_else(|| self.somebody(), |it| it.buyer),
                     product,
                     renews: renews.map(|it| it.pass),
                 })
@@ -113,6 +120,11 @@ impl Play<'_> {
         Ok(bought.iter().find(|it| Some(it.pass) == picked).copied())
     }
 
+    fn somebody(&mut self) -> usize {
+        let buyer = self.random.random_range(0..BUYERS);
+        self.seat(buyer)
+    }
+
     fn product(&mut self) -> ProductId {
         self.town.products[self.random.random_range(0..self.town.products.len())]
     }
@@ -151,7 +163,11 @@ impl Play<'_> {
         let identity = &self.world.union.identity;
         let caller = &self.town.buyers[it.buyer];
         if !self.wallet.contains_key(&it.pass) || self.random.random_range(0..4) == 0 {
-            let minted = mint(&identity.ctx, &identity.vault, caller, it.pass).await?;
+            let minted = match mint(&identity.ctx, &identity.vault, caller, it.pass).await {
+                // She was forgotten, or is somebody else's other record.
+                Err(Error::Unauthenticated(_)) => return Ok(None),
+                minted => minted?,
+            };
             if let Some(minted) = minted {
                 self.wallet.insert(it.pass, minted.text);
             }
@@ -202,6 +218,33 @@ impl Play<'_> {
         } else {
             Act::Override { denial: id }
         })
+    }
+
+    /// Whoever is known under another record by now acts as that one.
+    fn seat(&self, buyer: usize) -> usize {
+        let is_one = buyer == MERGED
+            && self.log.iter().any(|asked| {
+                let done = matches!(&asked.answer, Answer::Done { said, .. } if said == MERGED_NOW);
+                done && matches!(asked.act, Act::Merge { .. })
+            });
+        if is_one { SURVIVOR } else { buyer }
+    }
+
+    fn right(&mut self) -> Act {
+        let buyer = self.somebody();
+        match self.random.random_range(0..14) {
+            0..5 => Act::Consent {
+                buyer,
+                given: self.random.random_range(0..3) > 0,
+            },
+            5..8 => Act::Export { buyer },
+            8..10 => Act::Erase {
+                buyer: self.random.random_range(0..LEAVERS),
+            },
+            _ => Act::Merge {
+                by_second: self.random.random_range(0..2) == 0,
+            },
+        }
     }
 
     fn role(&mut self) -> Act {

@@ -36,7 +36,20 @@ const SETTINGS: [&str; 2] = [
 ];
 
 /// Tables that migrations fill, and whose rows are never many.
-const KEPT: &str = "'migration', 'account', 'outbox_relay', 'audit_sealer'";
+const KEPT: &str = "'migration', 'account', 'outbox_relay', 'audit_sealer', 'consent_text', \
+    'person_right'";
+/// Of those, what a seed begins with anew: texts that nobody was told of yet, and a grace that is
+/// over within a story.
+const RENEWED: [(&str, &str); 2] = [
+    (
+        "consent_text",
+        "UPDATE consent_text SET announced_at = NULL",
+    ),
+    (
+        "person_right",
+        "UPDATE person_right SET grace_hours = 1 WHERE grace_hours > 0",
+    ),
+];
 
 /// Databases that one seed after the other is played in.
 pub(crate) struct Ground {
@@ -178,7 +191,13 @@ async fn emptying(admin: &Db) -> Result<String> {
             [],
         )
         .await?;
-    let all: Vec<String> = rows.into_iter().map(|row| row.sql).collect();
+    let mut all: Vec<String> = rows.into_iter().map(|row| row.sql).collect();
+    for (table, sql) in RENEWED {
+        let there = "SELECT relname::text AS sql FROM pg_class WHERE relkind = 'r'
+                       AND relnamespace = 'public'::regnamespace AND relname = $1";
+        let there: Option<Row> = admin.one(there, [table.into()]).await?;
+        all.extend(there.map(|_| sql.to_owned()));
+    }
     Ok(format!(
         "SET LOCAL session_replication_role = replica; {};
          UPDATE outbox_relay SET epoch = 1, announced = false, tick = 0,

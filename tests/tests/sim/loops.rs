@@ -1,15 +1,17 @@
-//! What a process runs beside its requests, as single steps: four relays, eight consumers, the due
+//! What a process runs beside its requests, as single steps: four relays, twelve consumers, the due
 //! work of four services. A seed decides which steps come when.
 
 use identity::consumers::notices::Notices;
+use identity::consumers::persons::Persons as Answers;
 use kit::bus::Bus;
 use kit::consumer::Consumer;
+use kit::person::Persons;
 use kit::relay::{Relay, Status};
 use kit::replica::{Replica, Roots};
 use kit::{Ctx, Result};
 
 use crate::ground::Ground;
-use crate::world::{Service, Union50};
+use crate::world::{Service, Union50, identity_settings};
 
 /// One loop of the union.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +22,7 @@ pub(crate) enum Loop {
 }
 
 /// Consumers of the union, in the order of [`Loops`].
-pub(crate) const CONSUMERS: usize = 8;
+pub(crate) const CONSUMERS: usize = 12;
 
 /// A consumer of any handler.
 enum Reading {
@@ -30,6 +32,10 @@ enum Reading {
     Identity(Consumer<identity::consumers::Entitlements>),
     Notices(Consumer<Notices>),
     Replica(Consumer<Replica>),
+    PassesPersons(Consumer<Persons<passes::consumers::person::Keep>>),
+    BillingPersons(Consumer<Persons<billing::consumers::person::Keep>>),
+    AdmissionPersons(Consumer<Persons<admission::consumers::person::Keep>>),
+    Answers(Consumer<Answers>),
 }
 
 impl Reading {
@@ -41,6 +47,10 @@ impl Reading {
             Self::Identity(consumer) => consumer.step().await,
             Self::Notices(consumer) => consumer.step().await,
             Self::Replica(consumer) => consumer.step().await,
+            Self::PassesPersons(consumer) => consumer.step().await,
+            Self::BillingPersons(consumer) => consumer.step().await,
+            Self::AdmissionPersons(consumer) => consumer.step().await,
+            Self::Answers(consumer) => consumer.step().await,
         }
     }
 
@@ -52,6 +62,10 @@ impl Reading {
             Self::Identity(consumer) => consumer.is_quiet(),
             Self::Notices(consumer) => consumer.is_quiet(),
             Self::Replica(consumer) => consumer.is_quiet(),
+            Self::PassesPersons(consumer) => consumer.is_quiet(),
+            Self::BillingPersons(consumer) => consumer.is_quiet(),
+            Self::AdmissionPersons(consumer) => consumer.is_quiet(),
+            Self::Answers(consumer) => consumer.is_quiet(),
         }
     }
 }
@@ -135,7 +149,30 @@ fn readings(services: &[Ctx], bus: &Bus, roots: &Roots) -> Vec<Reading> {
     let sellers = billing::consumers::Sellers { union };
     let grants = admission::Grants::new(union);
     let entitlements = identity::consumers::Entitlements;
+    let vault = identity_settings()
+        .vault()
+        .expect("the union's keys are keys");
     let all = vec![
+        Reading::PassesPersons(Consumer::new(
+            passes.clone(),
+            bus.clone(),
+            passes::consumers::person::PERSONS,
+        )),
+        Reading::BillingPersons(Consumer::new(
+            billing.clone(),
+            bus.clone(),
+            billing::consumers::person::PERSONS,
+        )),
+        Reading::AdmissionPersons(Consumer::new(
+            admission.clone(),
+            bus.clone(),
+            admission::consumers::person::PERSONS,
+        )),
+        Reading::Answers(Consumer::new(
+            identity.clone(),
+            bus.clone(),
+            Answers { vault },
+        )),
         replica(&passes),
         replica(&billing),
         replica(&admission),

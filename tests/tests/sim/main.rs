@@ -17,6 +17,7 @@ mod paths;
 mod play;
 mod report;
 mod rest;
+mod rights;
 mod sagas;
 mod seeds;
 mod sweep;
@@ -39,7 +40,7 @@ const SHOWN_EVERY: u64 = 25;
 /// Lines of a trace that are shown of a story that failed.
 const TRACE_LINES_MAX: usize = 400;
 /// What must happen over a run of many seeds, else it has looked at less than it says.
-const MUST_HAPPEN: [&str; 43] = [
+const MUST_HAPPEN: [&str; 50] = [
     "relay.opened",
     "relay.sent",
     "relay.acknowledged",
@@ -63,6 +64,13 @@ const MUST_HAPPEN: [&str; 43] = [
     "void done",
     "grantstaff done",
     "withdrawstaff done",
+    "consent done",
+    "export done",
+    "erase done",
+    "merge done",
+    "forgotten",
+    "copy ready",
+    "two made one",
     "override done",
     "records kept back",
     "records again",

@@ -19,6 +19,7 @@ use identity::commands::roles::{self, Asked};
 use identity::commands::{keys, operator};
 use identity::domain::identifier::{Document, DocumentKind, Phone};
 use identity::domain::keys::Purpose;
+use identity::domain::merge::Pair;
 use identity::domain::name::PersonName;
 use identity::domain::organisation::{Kind, root_id};
 use identity::domain::role::{Of, Role};
@@ -45,15 +46,26 @@ pub(crate) struct Device {
     pub(crate) seq: i64,
 }
 
+/// The buyer who stays when two records are made one, and the one who goes.
+pub(crate) const SURVIVOR: usize = 3;
+pub(crate) const MERGED: usize = 4;
+/// Those who stand before the buyers among the people of the town.
+const STAFF: usize = 2;
+
 /// The product whose passes go back only unused, among the products.
 pub(crate) const STRICT: usize = 3;
 
 pub(crate) struct Town {
     pub(crate) operator: Caller,
+    /// Who confirms what the first one asks for.
+    pub(crate) second: Caller,
     pub(crate) manager: Caller,
     pub(crate) staff: MemberId,
     pub(crate) company: OrganisationId,
     pub(crate) buyers: Vec<Caller>,
+    /// Two of the buyers are one person, and this is her document.
+    pub(crate) twins: Pair,
+    pub(crate) document: Document,
     pub(crate) devices: Vec<Device>,
     pub(crate) products: Vec<ProductId>,
 }
@@ -67,6 +79,7 @@ pub(crate) fn caller(member: MemberId) -> Caller {
 impl Town {
     pub(crate) async fn found(world: &mut World<'_>) -> Result<Self> {
         let operator = keys_and_operator(world).await?;
+        let second = operator_of(world, ("13900000002", "运维二"), Some("two confirm")).await?;
         world.settle().await?;
         let (company, people) = people(world, &operator).await?;
         world.heartbeat().await?;
@@ -85,12 +98,19 @@ impl Town {
         )
         .await?;
         world.settle().await?;
+        let document = person(STAFF + SURVIVOR, world.now())?.document;
         Ok(Self {
             operator,
+            second,
+            twins: Pair {
+                survivor: people[STAFF + SURVIVOR],
+                merged: people[STAFF + MERGED],
+            },
+            document: document.context("who stays has a document")?,
             manager,
             staff: people[1],
             company,
-            buyers: people[2..].iter().copied().map(caller).collect(),
+            buyers: people[STAFF..].iter().copied().map(caller).collect(),
             devices,
             products,
         })
@@ -105,11 +125,23 @@ async fn keys_and_operator(world: &World<'_>) -> Result<Caller> {
         keys::rotate(ctx, vault, purpose).await?;
     }
     keys::publish(ctx, &world.root).await?;
-    let phone = Phone::parse("13900000001").map_err(kit::Error::from)?;
-    let name = PersonName::parse("运维一").map_err(kit::Error::from)?;
-    let member = operator::create_first_operator(ctx, vault, &phone, &name, None).await?;
+    let operator = operator_of(world, ("13900000001", "运维一"), None).await?;
     world.heartbeat().await?;
     world.union.billing.open().await?;
+    Ok(operator)
+}
+
+/// An operator made at the machine; another one for a reason.
+async fn operator_of(
+    world: &World<'_>,
+    (phone, name): (&str, &str),
+    forced: Option<&str>,
+) -> Result<Caller> {
+    let identity = &world.union.identity;
+    let (ctx, vault) = (&identity.ctx, &identity.vault);
+    let phone = Phone::parse(phone).map_err(kit::Error::from)?;
+    let name = PersonName::parse(name).map_err(kit::Error::from)?;
+    let member = operator::create_first_operator(ctx, vault, &phone, &name, forced).await?;
     // Its second factor is shown once for the whole story.
     Ok(caller(member).stepped_up(DateTime::<Utc>::MAX_UTC))
 }
@@ -127,7 +159,7 @@ async fn people(world: &World<'_>, operator: &Caller) -> Result<(OrganisationId,
         division: "500103".to_owned(),
     };
     let company = create_organisation(ctx, operator, company).await?.id;
-    let new: Vec<NewPerson> = (0..BUYERS + 2)
+    let new: Vec<NewPerson> = (0..BUYERS + STAFF)
         .map(|at| person(at, world.now()))
         .collect::<Result<_>>()?;
     let added = add_members(ctx, vault, operator, root, &new).await?;
@@ -147,7 +179,8 @@ async fn people(world: &World<'_>, operator: &Caller) -> Result<(OrganisationId,
     Ok((company, members))
 }
 
-/// A made-up person whose number is well formed.
+/// A made-up person whose number is well formed. The one who is known twice has one name, and her
+/// document on one of her records.
 fn person(at: usize, now: DateTime<Utc>) -> Result<NewPerson> {
     let body = format!("5001031980010{:01}{:03}", 1, at + 100);
     let weights = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
@@ -161,11 +194,13 @@ fn person(at: usize, now: DateTime<Utc>) -> Result<NewPerson> {
     let today = shanghai_date(now);
     let document = Document::parse(DocumentKind::ResidentId, &number, today);
     let phone = Phone::parse(&format!("138{at:08}"));
-    let given = "甲乙丙丁戊己庚辛".chars().nth(at).context("a name")?;
+    let is_twin = at == STAFF + MERGED;
+    let named = if is_twin { STAFF + SURVIVOR } else { at };
+    let given = "甲乙丙丁戊己庚辛".chars().nth(named).context("a name")?;
     let name = PersonName::parse(&format!("测{given}员"));
     Ok(NewPerson {
         name: name.map_err(kit::Error::from)?,
-        document: Some(document.map_err(kit::Error::from)?),
+        document: (!is_twin).then_some(document.map_err(kit::Error::from)?),
         phone: Some(phone.map_err(kit::Error::from)?),
     })
 }

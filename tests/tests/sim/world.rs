@@ -342,7 +342,7 @@ fn key(byte: u8) -> secrecy::SecretString {
         .into()
 }
 
-fn identity_settings() -> identity::Settings {
+pub(crate) fn identity_settings() -> identity::Settings {
     identity::Settings {
         kek: key(1),
         other_keks: Vec::new(),

@@ -28,16 +28,38 @@ const PEOPLE_MAX: usize = 100;
 /// What a masked document number still shows at its end.
 const DOCUMENT_TAIL_BYTES: usize = 4;
 /// The people who have an office, by their place after all others.
-const OFFICES: [(u32, &str, &str, &str); 6] = [
+const OFFICES: [(u32, &str, &str, &str); 9] = [
     (900_001, "OPERATOR", "root", "系统操作员 operator"),
     (900_002, "VENUE_MANAGER", "parks", "场馆主管 venue manager"),
     (900_003, "VENUE_STAFF", "parks", "场馆员工 venue staff"),
     (900_004, "OFFICER", "factory", "工会经办 officer"),
     (900_005, "APPROVER", "factory", "工会主席 approver"),
     (900_006, "AUDITOR", "factory", "经审 auditor"),
+    (
+        900_008,
+        "OFFICER",
+        "hospital",
+        "带验证器的经办 officer with an authenticator",
+    ),
+    (
+        900_009,
+        "VENUE_STAFF",
+        "museums",
+        "另一家公司的员工 staff of another company",
+    ),
+    (
+        900_010,
+        "AUDITOR",
+        "root",
+        "联合会经审 federation's auditor",
+    ),
 ];
 /// The operator who confirms what the first one proposes.
 const SECOND: (u32, &str) = (900_007, "第二操作员 second operator");
+/// The number of a member who asks to be forgotten in each play, and of nothing else.
+pub const LEAVER: u32 = 900_011;
+/// Companies, whose people are members of the federation itself.
+const COMPANIES: [&str; 2] = ["parks", "museums"];
 /// Where the members are, in shares of a hundred.
 const SHARES: [(&str, u32); 5] = [
     ("factory", 40),
@@ -103,6 +125,13 @@ pub fn office_phone(union: Union, office: &str) -> String {
     person(union.code(), number).phone
 }
 
+/// The phone of the person who holds this office over that organisation.
+pub fn office_at(union: Union, office: &str, organisation: &str) -> String {
+    let held = |row: &&(u32, &str, &str, &str)| (row.1, row.2) == (office, organisation);
+    let number = OFFICES.iter().find(held).map_or(0, |row| row.0);
+    person(union.code(), number).phone
+}
+
 /// What says who member number `index` is: her name, her phone and the number of her document.
 pub fn known_by(union: Union, index: u32) -> [String; 3] {
     let person = person(union.code(), index);
@@ -127,6 +156,11 @@ pub(crate) async fn load(world: &World, union: Union, members: u32, say: &Say) -
     let organisations = organisations::ensure(&operator, union).await?;
     let made = ensure_members(&operator, union, &organisations, members, say).await?;
     ensure_offices(world, &operator, union, &organisations).await?;
+    let input = json!({
+        "organisationId": organisations["hospital"],
+        "people": [described(&person(union.code(), LEAVER))],
+    });
+    operator.run(ADD, json!({ "input": input })).await?;
     let venues = venues::ensure(&operator, union, &organisations).await?;
     products::ensure(&operator, union).await?;
     say.step(&format!(
@@ -263,7 +297,11 @@ async fn ensure_offices(
     organisations: &Organisations,
 ) -> Result<()> {
     for (number, role, place, _) in OFFICES.iter().skip(1) {
-        let home = if place == &"parks" { "root" } else { place };
+        let home = if COMPANIES.contains(place) {
+            "root"
+        } else {
+            place
+        };
         let input = json!({
             "organisationId": organisations[home],
             "people": [described(&person(union.code(), *number))],

@@ -77,6 +77,14 @@ pub(crate) fn secret(folder: &Path, name: &str) -> Result<String> {
 /// # Errors
 /// When it cannot be written.
 pub(crate) fn write_private(path: &Path, text: &str) -> Result<()> {
+    write_private_bytes(path, text.as_bytes())
+}
+
+/// The same for what is no text.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn write_private_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     let draft = path.with_extension("new");
     let mut file = fs::OpenOptions::new()
         .write(true)
@@ -85,7 +93,7 @@ pub(crate) fn write_private(path: &Path, text: &str) -> Result<()> {
         .mode(0o600)
         .open(&draft)
         .with_context(|| format!("{} cannot be written", draft.display()))?;
-    file.write_all(text.as_bytes())?;
+    file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&draft, path)?;
     Ok(())

@@ -24,7 +24,7 @@ use crate::say::Say;
 use crate::{demo, journey, verify};
 pub(crate) use children::command;
 use children::{Program, Running};
-pub(crate) use files::write_private;
+pub(crate) use files::{write_private, write_private_bytes};
 pub use settings::World;
 #[cfg(test)]
 pub(crate) use settings::{GATEWAY_PORT, SANDBOX_PORT};

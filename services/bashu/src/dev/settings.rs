@@ -83,6 +83,14 @@ impl World {
         self.union_folder(union).join("keys")
     }
 
+    /// Where people of a union keep the files that were made for them, by their phones.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub(crate) fn downloads(&self, union: Union) -> Result<PathBuf> {
+        private_folder(&self.union_folder(union).join("downloads"))
+    }
+
     fn sandbox_folder(&self) -> PathBuf {
         self.folder.join("sandbox")
     }
@@ -228,7 +236,7 @@ impl World {
             "root_key_file = {}",
             quoted(&root.display().to_string())
         )?;
-        // Nobody of the demonstration has an authenticator at hand.
+        // Of the demonstration one officer alone has an authenticator at hand.
         writeln!(out, "second_factor_optional = true")?;
         let sms_key = fs::read_to_string(sandbox.join("sms").join(format!("{union}.key")))?;
         writeln!(

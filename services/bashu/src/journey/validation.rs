@@ -19,8 +19,8 @@ use crate::say::Say;
 const OPEN_SHIFT: &str = "mutation ($input: OpenShiftInput!) { openShift(input: $input) { shift \
     { id closesAt } userErrors { code message } } }";
 const CLOSE_SHIFT: &str = "mutation { closeShift { shift { id } userErrors { code message } } }";
-const LOOK_UP: &str = "mutation ($input: LookUpPassInput!) { lookUpPass(input: $input) { passes \
-    { number state uses { id decision } } userErrors { code message } } }";
+pub(super) const LOOK_UP: &str = "mutation ($input: LookUpPassInput!) { lookUpPass(input: $input) \
+    { passes { number state uses { id decision } } userErrors { code message } } }";
 const VOID: &str = "mutation ($input: VoidRedemptionInput!) { voidRedemption(input: $input) \
     { redemption { id voided } userErrors { code message } } }";
 const FIGURES: &str = "query ($venue: ID!, $from: Date!, $until: Date!) \
@@ -85,14 +85,27 @@ pub(crate) async fn play(venue: &mut Venue, bought: &Bought, say: &Say) -> Resul
     taken_back(manager, gate, bought, &first.1, say).await?;
     figures(staff, id, say).await?;
     for person in [staff, manager] {
-        person.run(CLOSE_SHIFT, json!({})).await?;
+        go_home(person).await?;
     }
     Ok(())
 }
 
-async fn shift(client: &Client, venue: &str, say: &Say) -> Result<()> {
-    // One left open by a play that was cut off ends first.
+/// Ends the shift that is open.
+///
+/// # Errors
+/// When the gateway refuses.
+pub(super) async fn go_home(client: &Client) -> Result<()> {
     client.run(CLOSE_SHIFT, json!({})).await?;
+    Ok(())
+}
+
+/// Begins to work at a venue.
+///
+/// # Errors
+/// When the gateway refuses.
+pub(super) async fn shift(client: &Client, venue: &str, say: &Say) -> Result<()> {
+    // One left open by a play that was cut off ends first.
+    go_home(client).await?;
     let began = Instant::now();
     let input = json!({ "venueId": venue });
     let opened = client.run(OPEN_SHIFT, json!({ "input": input })).await?;

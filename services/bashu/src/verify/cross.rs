@@ -4,6 +4,7 @@
 
 use anyhow::Result;
 use kit::Ctx;
+use sea_orm::FromQueryResult;
 
 use super::stream::{Extent, Stream, compare};
 use super::{Violation, named};
@@ -19,6 +20,8 @@ pub(super) struct Cross {
     /// A reader, and what it heard.
     right: Query,
     extent: Extent,
+    /// What the writer still has and the reader has forgotten; see [`FORGOTTEN`].
+    forgotten: Option<Query>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -32,9 +35,14 @@ impl Cross {
     /// # Errors
     /// When a database fails.
     pub(super) async fn look(&self, databases: &[Ctx]) -> Result<Vec<Violation>> {
+        let forgotten = match &self.forgotten {
+            Some(query) => ids(databases, query).await?,
+            None => NOBODY.to_owned(),
+        };
         let open = async |query: &Query| {
             let database = named(databases, query.service)?;
-            Stream::open(database, &query.sql.concat()).await
+            let sql = query.sql.concat().replace(WHOSE, &forgotten);
+            Stream::open(database, &sql).await
         };
         let (left, right) = (open(&self.left).await?, open(&self.right).await?);
         compare(
@@ -44,6 +52,17 @@ impl Cross {
         )
         .await
     }
+}
+
+/// An array of ids as SQL writes it.
+async fn ids(databases: &[Ctx], query: &Query) -> Result<String> {
+    #[derive(FromQueryResult)]
+    struct Ids {
+        ids: String,
+    }
+    let database = named(databases, query.service)?;
+    let found: Option<Ids> = database.db.one(&query.sql.concat(), []).await?;
+    Ok(found.map_or_else(|| NOBODY.to_owned(), |found| found.ids))
 }
 
 /// A pair between two named services.
@@ -65,6 +84,7 @@ pub(super) fn all() -> Vec<Cross> {
             left: pair.left,
             right: pair.right,
             extent: Extent::Same,
+            forgotten: (pair.id == USES).then_some(FORGOTTEN),
         })
         .collect();
     for service in ["passes", "billing", "admission"] {
@@ -86,6 +106,7 @@ pub(super) fn all() -> Vec<Cross> {
                 } else {
                     Extent::Same
                 },
+                forgotten: None,
             });
         }
     }
@@ -93,6 +114,19 @@ pub(super) fn all() -> Vec<Cross> {
 }
 
 const WITHDRAWN: &str = "withdrawn_logins";
+const USES: &str = "cross.uses";
+/// In a query, where the ids of those stand that were forgotten; and that there are none.
+const WHOSE: &str = "{forgotten}";
+const NOBODY: &str = "{}";
+/// The passes of people who were forgotten: where they have been is gone from passes, and stays in
+/// admission, which pays venues by it and knows nobody's name.
+const FORGOTTEN: Query = Query {
+    service: "passes",
+    sql: &[
+        "SELECT COALESCE(array_agg(p.id ORDER BY p.id), '{}')::text AS ids FROM pass p
+           JOIN replica_erasure e ON e.member = p.member AND e.state = 'erased'",
+    ],
+};
 
 /// What identity publishes, by the names that its views and the others' replicas share.
 const REPLICATED: [(&str, &str, &[&str]); 9] = [
@@ -322,16 +356,17 @@ const PAIRS: [Pair; 11] = [
         },
     },
     Pair {
-        id: "cross.uses",
-        zh: "每次入场都记在通行证的使用记录里，不多不少",
-        en: "each admission is in its pass's usage, and nothing else is",
+        id: USES,
+        zh: "每次入场都记在通行证的使用记录里，不多不少；已注销的人的除外",
+        en: "each admission is in its pass's usage, and nothing else is, but of who was forgotten",
         left: Query {
             service: "admission",
             sql: &[
                 "SELECT id::text AS key, concat_ws(' ', direction, 'pass', entitlement, venue,
                     counted_on, persons, 'persons',
                     CASE WHEN voided_at IS NOT NULL THEN 'voided' END) AS fact
-                  FROM redemption WHERE decision = 'admit'",
+                  FROM redemption WHERE decision = 'admit'
+                    AND entitlement <> ALL ('{forgotten}'::bigint[])",
             ],
         },
         right: Query {

@@ -154,6 +154,42 @@ const PLANTED: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// Where somebody was who was forgotten is gone from passes and stays in admission: that is no
+/// admission that passes has missed. Of anybody else it is.
+#[tokio::test]
+async fn a_visit_of_who_was_forgotten_is_not_missed() {
+    let world = World::ready().await;
+    for (service, sql) in [
+        ("passes", "ALTER TABLE pass DROP CONSTRAINT pass_version"),
+        (
+            "passes",
+            "INSERT INTO pass (id, version, product, product_version, scope, member, order_id,
+               line_id, price_fen, bought_at, close_at, state, paid_at, activate_by, changed_at)
+             VALUES (7, 1, gen_random_uuid(), 1, 1, '00000000-0000-0000-0000-000000000007',
+               gen_random_uuid(), gen_random_uuid(), 0, now(), now(), 'ready', now(),
+               '2026-04-01', now())",
+        ),
+        (
+            "admission",
+            "INSERT INTO redemption (id, version, venue, enrolment, seq, token_hash, entitlement,
+               gen, scope, direction, persons, decision, at, scanned_on, counted_on,
+               inside_delta, payable, hint_document, hint_photo, overridden)
+             VALUES (gen_random_uuid(), 1, gen_random_uuid(), 1, 1, '\\x00', 7, 0, 1, 'entry', 1,
+               'admit', now(), '2026-04-01', '2026-04-01', 0, true, false, false, false)",
+        ),
+    ] {
+        world.plant(service, sql).await;
+    }
+    let look = ["verify", "--settle", "0"];
+    let found = broken(&world.bashu(&look).await);
+    assert!(found.contains("cross.uses"), "{found:?}");
+    let forgotten = "INSERT INTO replica_erasure (member, epoch, version, state, forgotten_at)
+        VALUES ('00000000-0000-0000-0000-000000000007', 1, 1, 'erased', now())";
+    world.plant("passes", forgotten).await;
+    let found = broken(&world.bashu(&look).await);
+    assert!(!found.contains("cross.uses"), "{found:?}");
+}
+
 #[tokio::test]
 async fn each_planted_violation_is_found_and_nothing_else_before() {
     let world = World::ready().await;

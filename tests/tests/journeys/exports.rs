@@ -1,0 +1,67 @@
+//! Files that were made for people: each says who its own people are, and nobody else.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use bashu::demo::{self, LEAVER};
+use bashu::journey::roster;
+use identity::roster::table::Cell;
+use kit::types::Union;
+use tests::TestWorld;
+
+use crate::search::Search;
+use crate::who;
+
+/// Of the roster that the journeys import, the first of those whose rows are wrong: they are the
+/// last ones.
+const FIRST_WRONG: u32 = 3;
+
+/// Looks at every file. `numbers` knows everybody by phone and document, which no two share.
+pub(crate) fn name_whom_they_are_for(world: &TestWorld, numbers: &Search) {
+    for union in Union::ALL {
+        let folder = world.folder.join(union.to_string()).join("downloads");
+        let mut kinds = BTreeSet::new();
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            let kind = name.split_once('-').unwrap().1.to_owned();
+            let people: Vec<u32> = match kind.as_str() {
+                "my-data.json" => vec![LEAVER],
+                "bad-rows.xlsx" => (FIRST_WRONG..roster::PEOPLE)
+                    .map(|at| roster::FIRST + at)
+                    .collect(),
+                other => panic!("nobody knows for whom {other} is"),
+            };
+            let expected: BTreeSet<String> =
+                people.into_iter().map(|one| who(union, one)).collect();
+            let text = text_of(&path);
+            assert_eq!(numbers.people_in(&text), expected, "{}", path.display());
+            assert!(kinds.insert(kind), "{name} is there twice");
+        }
+        assert_eq!(kinds.len(), 2, "{kinds:?}");
+    }
+    // Whoever stood there would be seen.
+    let [_, phone, number] = demo::known_by(Union::Sichuan, LEAVER);
+    for text in [phone, number] {
+        let found = numbers.people_in(format!("<{text}>").as_bytes());
+        assert_eq!(found, BTreeSet::from([who(Union::Sichuan, LEAVER)]));
+    }
+}
+
+/// What a person reads in a file.
+fn text_of(path: &Path) -> Vec<u8> {
+    let bytes = fs::read(path).unwrap();
+    if path.extension().is_none_or(|ending| ending != "xlsx") {
+        return bytes;
+    }
+    let table = identity::roster::read(&bytes).unwrap();
+    let cells = table.rows.iter().flat_map(|row| &row.cells);
+    let texts: Vec<&str> = cells
+        .filter_map(|(_, cell)| match cell {
+            Cell::Text(text) | Cell::Date(text) => Some(text.as_str()),
+            Cell::Number(_) | Cell::Broken => None,
+        })
+        .collect();
+    texts.join("\n").into_bytes()
+}
