@@ -1,0 +1,68 @@
+//! What OWASP ASVS asks of identity and no other test touches: how files are named, and how much
+//! chance is in what signs somebody in.
+
+use std::collections::BTreeSet;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use identity::commands::logins::refresh_login;
+use tower::ServiceExt;
+
+use crate::world::{OPERATOR_PHONE, World};
+
+/// Random bytes of a refresh token: twice the 128 bits of ASVS 7.2.3.
+const REFRESH_BYTES: usize = 32;
+const REFRESHED: usize = 16;
+
+/// A file is named by the service, whatever its address says, and is nothing but a download.
+#[tokio::test]
+async fn a_file_is_named_by_the_service_alone() {
+    let world = World::new().await;
+    let routes = identity::rest::rosters::routes(&world.identity);
+    let routes = kit::http::rest(kit::http::limited(routes, kit::http::REST_BODY_BYTES_MAX));
+    for query in [
+        "",
+        "?language=en",
+        "?filename=..%2F..%2Fevil.html",
+        "?name=%22%0D%0AX-Evil%3A%20yes&language=zh",
+        "?language=%22%3B%20filename%3Devil.html",
+    ] {
+        let request = Request::builder()
+            .uri(format!("/rosters/template.xlsx{query}"))
+            .body(Body::empty())
+            .unwrap();
+        let response = routes.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{query}");
+        let headers = response.headers();
+        for (name, value) in [
+            (
+                header::CONTENT_DISPOSITION,
+                "attachment; filename=\"roster.xlsx\"",
+            ),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::REFERRER_POLICY, "no-referrer"),
+            (header::CACHE_CONTROL, "no-store"),
+        ] {
+            assert_eq!(headers[&name], value, "{query}");
+        }
+        assert!(!headers.contains_key("x-evil"), "{query}");
+    }
+}
+
+/// Each refresh token is 256 random bits of its own.
+#[tokio::test]
+async fn a_refresh_token_cannot_be_guessed() {
+    let world = World::new().await;
+    let mut session = world.sign_in(OPERATOR_PHONE).await;
+    let mut seen = BTreeSet::new();
+    for _ in 0..REFRESHED {
+        let random = URL_SAFE_NO_PAD.decode(&session.refresh_token).unwrap();
+        assert_eq!(random.len(), REFRESH_BYTES);
+        assert!(seen.insert(random), "one came twice");
+        session = refresh_login(&world.identity, &session.refresh_token)
+            .await
+            .unwrap();
+    }
+}
