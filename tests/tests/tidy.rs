@@ -314,6 +314,7 @@ fn nobody_weakens_what_cryptography_does_by_default() {
             "ecb::",
             "cbc::",
             "Md5::",
+            "Pkcs1v15Encrypt",
         ]
         .iter()
         .any(|word| line.contains(word))
@@ -322,6 +323,14 @@ fn nobody_weakens_what_cryptography_does_by_default() {
         &found,
         "certificates are verified, and no cipher, hash or generator is a weak one",
     );
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let bans = read("clippy.toml");
+    for banned in ["rand::rng", "rand::random"] {
+        let ban = format!("path = \"{banned}\"");
+        assert!(bans.contains(&ban), "{banned} is drawn from everywhere");
+    }
+    let seed = "ChaCha20Rng::from_os_rng()";
+    assert!(read("services/kit/src/ids.rs").contains(seed), "{seed}");
 }
 
 #[test]

@@ -314,7 +314,7 @@ fn logs_go_where_the_inventory_says() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Each crate is this repository's, or comes from crates.io with the checksum of what was looked at.
+/// Each crate is this repository's, or comes from crates.io with a checksum.
 #[test]
 fn each_crate_comes_with_a_checksum() {
     let lock: toml::Table = read("Cargo.lock").parse().unwrap();

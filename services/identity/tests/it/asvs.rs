@@ -7,10 +7,12 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use identity::Identity;
 use identity::commands::logins::refresh_login;
+use kit::replica::Roots;
 use tower::ServiceExt;
 
-use crate::world::{OPERATOR_PHONE, World};
+use crate::world::{OPERATOR_PHONE, World, settings};
 
 /// Random bytes of a refresh token: twice the 128 bits of ASVS 7.2.3.
 const REFRESH_BYTES: usize = 32;
@@ -48,6 +50,21 @@ async fn a_file_is_named_by_the_service_alone() {
             assert_eq!(headers[&name], value, "{query}");
         }
         assert!(!headers.contains_key("x-evil"), "{query}");
+    }
+}
+
+/// Whoever is told a phone is told it under TLS, or on this machine: no service starts otherwise.
+#[tokio::test]
+async fn nobody_is_told_a_phone_in_the_clear() {
+    let world = World::new().await;
+    let open = |url: &str| {
+        let ctx = world.identity.ctx.clone();
+        Identity::new(ctx, settings(url), Roots::new(), 1).map(|_| ())
+    };
+    open("https://sms.example.cn").unwrap();
+    open("http://127.0.0.1:9").unwrap();
+    for bad in ["http://sms.example.cn", "http://localhost:9", "sms"] {
+        assert_eq!(open(bad).unwrap_err().field, "identity.sms.url", "{bad}");
     }
 }
 
