@@ -7,12 +7,15 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::TimeDelta;
 use identity::Identity;
 use identity::commands::logins::refresh_login;
+use identity::commands::operator::sign_out;
+use kit::Error;
 use kit::replica::Roots;
 use tower::ServiceExt;
 
-use crate::world::{OPERATOR_PHONE, World, settings};
+use crate::world::{OPERATOR_PHONE, World, number_of_phone, settings};
 
 /// Random bytes of a refresh token: twice the 128 bits of ASVS 7.2.3.
 const REFRESH_BYTES: usize = 32;
@@ -51,6 +54,40 @@ async fn a_file_is_named_by_the_service_alone() {
         }
         assert!(!headers.contains_key("x-evil"), "{query}");
     }
+}
+
+/// Whoever runs a union ends the logins of one person, or of all, and it is on record why.
+#[tokio::test]
+async fn whoever_runs_it_signs_people_out() {
+    let world = World::new().await;
+    let ctx = &world.identity.ctx;
+    let union = world.organisation("GRASSROOTS", "基层工会").await;
+    let member = world.person(&union, 1).await;
+    let lost = world.sign_in(&number_of_phone(1)).await;
+    let other = world.sign_in(OPERATOR_PHONE).await;
+    assert_eq!(sign_out(ctx, Some(member), "lost").await.unwrap(), 1);
+    assert_eq!(sign_out(ctx, Some(member), "lost").await.unwrap(), 0);
+    let refused = refresh_login(&world.identity, &lost.refresh_token).await;
+    assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+    let other = refresh_login(&world.identity, &other.refresh_token)
+        .await
+        .unwrap();
+    assert_eq!(world.events_of("LoginWithdrawn").await.len(), 1);
+
+    // Two codes of one phone keep their distance.
+    ctx.clock.advance(TimeDelta::minutes(2));
+    let again = world.sign_in(&number_of_phone(1)).await;
+    assert_eq!(sign_out(ctx, None, "a key was seen").await.unwrap(), 2);
+    for session in [other, again] {
+        let refused = refresh_login(&world.identity, &session.refresh_token).await;
+        assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+    }
+    assert_eq!(sign_out(ctx, None, "a key was seen").await.unwrap(), 0);
+    let why = "SELECT count(*) AS count FROM audit
+               WHERE act = 'sign_out_member' AND detail ->> 'reason' = 'a key was seen'";
+    assert_eq!(world.count(why).await, 2);
+    let all = "SELECT count(*) AS count FROM audit WHERE act = 'sign_out_all'";
+    assert_eq!(world.count(all).await, 2);
 }
 
 /// Whoever is told a phone is told it under TLS, or on this machine: no service starts otherwise.
