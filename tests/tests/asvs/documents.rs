@@ -162,6 +162,22 @@ fn limits_are_those_of_the_code() {
     assert!(seen >= LIMITS_MIN, "{seen} limits");
 }
 
+/// What must go together is refused, by the codes that are written down.
+#[test]
+fn what_must_go_together_is_refused() {
+    let text = document("limits");
+    let all = sources_of(&["identity", "passes", "admission"]);
+    let codes: BTreeSet<&str> = quoted(section(&text, "## What must go together")).collect();
+    assert!(codes.len() > 15, "{codes:?}");
+    for code in codes {
+        let refused = format!("\"{code}\"");
+        let is_there = all
+            .iter()
+            .any(|(path, source)| path.ends_with("/error.rs") && source.contains(&refused));
+        assert!(is_there, "nobody refuses by {code}");
+    }
+}
+
 /// Each act that the document names is in the graph, and each way to sign in is in the document.
 #[test]
 fn ways_to_sign_in_are_those_of_the_graph() {
