@@ -113,9 +113,7 @@ async fn consume(db: &TestDb, kafka: &TestKafka) -> String {
     while found().is_none() {
         let stepped = consumer.step().await;
         assert!(
-            stepped
-                .as_ref()
-                .map_or_else(Error::is_transient, |_| true),
+            stepped.as_ref().map_or_else(Error::is_transient, |_| true),
             "{stepped:?}"
         );
     }
