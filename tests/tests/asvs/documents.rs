@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tests::root;
@@ -330,17 +330,41 @@ fn logs_go_where_the_inventory_says() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Folders right below one, but for hidden ones.
+fn folders_of(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap();
+    let visible = entries
+        .map(Result::unwrap)
+        .filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
+    let paths = visible.map(|entry| entry.path());
+    paths.filter(|path| path.is_dir()).collect()
+}
+
+/// Names of this repository's crates: those that have a manifest, one or two folders down.
+fn own_crates() -> BTreeSet<String> {
+    let top = folders_of(&root());
+    let nested: Vec<PathBuf> = top.iter().flat_map(|folder| folders_of(folder)).collect();
+    let mut found = BTreeSet::new();
+    for folder in top.iter().chain(&nested) {
+        let Ok(text) = fs::read_to_string(folder.join("Cargo.toml")) else {
+            continue;
+        };
+        let manifest: toml::Table = text.parse().unwrap();
+        found.insert(manifest["package"]["name"].as_str().unwrap().to_owned());
+    }
+    found
+}
+
 /// Each crate is this repository's, or comes from crates.io with a checksum.
 #[test]
 fn each_crate_comes_with_a_checksum() {
     let lock: toml::Table = read("Cargo.lock").parse().unwrap();
     let packages = lock["package"].as_array().unwrap();
-    let manifest = |name: &str| root().join("services").join(name).exists();
+    let own = own_crates();
     for package in packages {
         let name = package["name"].as_str().unwrap();
         let Some(source) = package.get("source") else {
-            let is_ours = manifest(name) || name == "proto" || name == "tests";
-            assert!(is_ours, "{name} comes from nowhere");
+            assert!(own.contains(name), "{name} comes from nowhere");
             continue;
         };
         let index = "registry+https://github.com/rust-lang/crates.io-index";
