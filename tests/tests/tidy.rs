@@ -290,6 +290,49 @@ fn scripts_stay_short() {
     assert_none(&found, "a shell script has at most 80 lines");
 }
 
+/// rustls verifies the certificate and the name of whom it speaks to, unless it is told not to; no
+/// cipher mode, hash or generator is used that is weak in what it is for.
+#[test]
+fn nobody_weakens_what_cryptography_does_by_default() {
+    let here = Path::new(file!()).file_name().unwrap().to_owned();
+    let others: Vec<PathBuf> = rust_files()
+        .into_iter()
+        .filter(|path| path.file_name() != Some(&here))
+        .collect();
+    let found = offences(&others, |line| {
+        [
+            "danger_accept_invalid",
+            "tls_danger_accept",
+            "dangerous()",
+            "insecure_skip",
+            "sslmode=require",
+            "sslmode=prefer",
+            "sslmode=disable",
+            "PgSslMode::",
+            "SmallRng",
+            "fastrand",
+            "ecb::",
+            "cbc::",
+            "Md5::",
+            "Pkcs1v15Encrypt",
+        ]
+        .iter()
+        .any(|word| line.contains(word))
+    });
+    assert_none(
+        &found,
+        "certificates are verified, and no cipher, hash or generator is a weak one",
+    );
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let bans = read("clippy.toml");
+    for banned in ["rand::rng", "rand::random"] {
+        let ban = format!("path = \"{banned}\"");
+        assert!(bans.contains(&ban), "{banned} is drawn from everywhere");
+    }
+    let seed = "ChaCha20Rng::from_os_rng()";
+    assert!(read("services/kit/src/ids.rs").contains(seed), "{seed}");
+}
+
 #[test]
 fn only_the_relay_produces() {
     let kit = root().join("services/kit/src");

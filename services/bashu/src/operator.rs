@@ -1,13 +1,17 @@
 //! `bashu operator create`: the first operator of a union, who grants every other role through
 //! the graph. The person's name and phone are asked for, or read from standard input, so that
-//! they need not stand in a shell's history.
+//! they need not stand in a shell's history. `bashu operator sign-out`: ends the logins of one
+//! person, or of all, where none who is signed in can be trusted to.
 
 use std::io::{BufRead, IsTerminal, Write};
 
 use anyhow::{Result, anyhow, bail};
-use identity::commands::operator::create_first_operator;
+use identity::commands::operator::{create_first_operator, sign_out as end_logins};
 use identity::domain::identifier::Phone;
 use identity::domain::name::PersonName;
+use kit::graphql::GlobalId;
+use kit::types::MemberId;
+use uuid::Uuid;
 
 use crate::output::{Outcome, Output};
 use crate::registry;
@@ -28,6 +32,25 @@ pub(crate) enum OperatorCommand {
         #[arg(long)]
         force: Option<String>,
     },
+    /// 注销一人或所有人的全部登录 / End all logins of one person, or of everybody
+    SignOut {
+        /// 成员编号 / Whose
+        #[arg(long, value_parser = member, required_unless_present = "all", conflicts_with = "all")]
+        member: Option<Uuid>,
+        /// 所有人 / Everybody's
+        #[arg(long)]
+        all: bool,
+        /// 原因，写入审计 / Why; kept in the audit
+        #[arg(long, value_parser = crate::parked::reason)]
+        reason: String,
+    },
+}
+
+/// A member as the graph names her, or as the tables do.
+fn member(text: &str) -> Result<Uuid, String> {
+    Uuid::parse_str(text)
+        .or_else(|_| GlobalId::uuid(text, "Member"))
+        .map_err(|_| "不是成员编号 / this is no member".to_owned())
 }
 
 /// Does what it is told.
@@ -39,8 +62,42 @@ pub(crate) async fn run(
     output: Output,
     operator: &Operator,
 ) -> Result<Outcome> {
-    let OperatorCommand::Create { phone, name, force } = command;
     let stack = Stack::load()?.acting(operator);
+    match command {
+        OperatorCommand::Create { phone, name, force } => {
+            create(&stack, output, (phone, name, force)).await
+        }
+        OperatorCommand::SignOut {
+            member,
+            all,
+            reason,
+        } => {
+            let whom = member.filter(|_| !all);
+            sign_out(&stack, output, whom, &reason).await
+        }
+    }
+}
+
+async fn sign_out(
+    stack: &Stack,
+    output: Output,
+    member: Option<Uuid>,
+    reason: &str,
+) -> Result<Outcome> {
+    let ctx = stack.ctx(registry::named(identity::NAME)?).await?;
+    let logins = end_logins(&ctx, member.map(MemberId), reason).await?;
+    output.show(&serde_json::json!({ "logins": logins }), |language| {
+        let text = language.choose("已注销的登录：", "logins ended:");
+        format!("{text} {logins}")
+    })?;
+    Ok(Outcome::Well)
+}
+
+async fn create(
+    stack: &Stack,
+    output: Output,
+    (phone, name, force): (Option<String>, Option<String>, Option<String>),
+) -> Result<Outcome> {
     let vault = crate::keys::vault(&stack.config)?;
     let phone = given(phone, output.language().choose("手机号", "phone"))?;
     let name = given(name, output.language().choose("姓名", "name"))?;

@@ -66,7 +66,7 @@ pub(crate) enum ParkedCommand {
     },
 }
 
-fn reason(text: &str) -> Result<String, String> {
+pub(crate) fn reason(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.chars().count() < REASON_CHARS_MIN {
         return Err("原因太短 / the reason is too short".to_owned());

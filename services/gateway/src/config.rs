@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
@@ -243,10 +243,7 @@ fn check(written: Written) -> Result<Settings, ConfigError> {
     };
     check_limits(written.limits)?;
     let subgraphs = check_subgraphs(&written.supergraph, &written.subgraphs)?;
-    if redis::Client::open(written.redis_url.expose_secret()).is_err() {
-        // The reason could repeat the password.
-        return Err(bad("redis_url", "is no address of Redis"));
-    }
+    check_redis(&written.redis_url)?;
     Ok(Settings {
         union: written.union,
         listen,
@@ -268,6 +265,28 @@ fn check(written: Written) -> Result<Settings, ConfigError> {
             .map(|text| address("otlp_endpoint", &text))
             .transpose()?,
     })
+}
+
+/// The client has no TLS, so it speaks to this machine alone. A reason could repeat the password.
+fn check_redis(url: &SecretString) -> Result<(), ConfigError> {
+    let Ok(client) = redis::Client::open(url.expose_secret()) else {
+        return Err(bad("redis_url", "is no address of Redis"));
+    };
+    let is_here = match client.get_connection_info().addr() {
+        redis::ConnectionAddr::Tcp(host, _) | redis::ConnectionAddr::TcpTls { host, .. } => {
+            is_loopback(host)
+        }
+        redis::ConnectionAddr::Unix(_) => true,
+        _ => false,
+    };
+    if is_here {
+        Ok(())
+    } else {
+        Err(bad(
+            "redis_url",
+            "must be on this machine: there is no TLS to it",
+        ))
+    }
 }
 
 fn check_limits(limits: Limits) -> Result<(), ConfigError> {
@@ -329,7 +348,17 @@ fn address(field: &str, text: &str) -> Result<Uri, ConfigError> {
     if !is_http || uri.host().is_none_or(str::is_empty) || has_secret {
         return Err(bad(field, "is no http address"));
     }
+    let is_plain = uri.scheme_str() == Some("http");
+    if is_plain && !uri.host().is_some_and(is_loopback) {
+        return Err(bad(field, "must be https, or on this machine"));
+    }
     Ok(uri)
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let address: Option<IpAddr> = bare.parse().ok();
+    bare == "localhost" || address.is_some_and(|address| address.is_loopback())
 }
 
 fn absolute(field: &str, path: &Path) -> Result<PathBuf, ConfigError> {

@@ -11,6 +11,7 @@ mod blocks;
 mod budget;
 mod config;
 mod door;
+mod headers;
 mod hexadecimal;
 mod keys;
 mod limiter;

@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use hive_router::http::{HeaderName, header};
+use hive_router::http::HeaderName;
 use hive_router::ntex::web::WebResponse;
 use hive_router::plugins::hooks::on_graphql_error::{
     OnGraphQLErrorHookPayload, OnGraphQLErrorHookResult,
@@ -35,6 +35,7 @@ use hive_router::{GraphQLError, async_trait};
 use crate::ambient::{now_s, random_hex};
 use crate::budget::{Numbers, measure};
 use crate::door::{Door, Facts};
+use crate::headers;
 use crate::locale::Locale;
 use crate::nesting::{Syntax, is_shallow};
 use crate::refusal::{Refusal, UNEXPECTED, has_detail, text_of_code};
@@ -204,16 +205,10 @@ impl RouterPlugin for Plugin {
     }
 }
 
-/// Marks an answer as one person's: no cache keeps it and no browser guesses what it is.
+/// Marks an answer as one person's, of which nothing is kept or rendered.
 fn private(mut answer: WebResponse) -> WebResponse {
-    let headers = answer.headers_mut();
-    headers.insert(header::CACHE_CONTROL, header_value("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header_value("nosniff"));
+    headers::mark(answer.headers_mut());
     answer
-}
-
-fn header_value(text: &'static str) -> hive_router::ntex::http::header::HeaderValue {
-    hive_router::ntex::http::header::HeaderValue::from_static(text)
 }
 
 fn facts_of(context: &PluginContext) -> Option<Arc<Facts>> {

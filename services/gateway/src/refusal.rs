@@ -5,6 +5,7 @@ use hive_router::http::StatusCode;
 use hive_router::ntex::http::Response;
 use serde_json::json;
 
+use crate::headers;
 use crate::locale::{Locale, Text};
 
 /// Why a request was refused.
@@ -67,8 +68,6 @@ impl Refusal {
         });
         let mut answer = Response::build(self.status());
         answer.content_type("application/json");
-        answer.header("cache-control", "no-store");
-        answer.header("x-content-type-options", "nosniff");
         answer.header("vary", "accept-language");
         if let Some(seconds) = self.retry_after_s() {
             answer.header("retry-after", seconds.to_string());
@@ -76,7 +75,9 @@ impl Refusal {
         if self == Self::Unauthenticated {
             answer.header("www-authenticate", "Bearer error=\"invalid_token\"");
         }
-        answer.body(body.to_string())
+        let mut answer = answer.body(body.to_string());
+        headers::mark(answer.headers_mut());
+        answer
     }
 }
 

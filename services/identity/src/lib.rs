@@ -13,6 +13,7 @@ pub mod error;
 pub mod export_file;
 pub mod graphql;
 pub mod oidc;
+mod outside;
 pub mod publish;
 pub mod queries;
 pub mod rendering_file;
@@ -252,6 +253,7 @@ impl Identity {
         partitions: i32,
     ) -> std::result::Result<Self, ConfigError> {
         let vault = settings.vault()?;
+        outside::check(&settings)?;
         let http = reqwest::Client::builder()
             .timeout(SMS_TIMEOUT)
             .no_proxy()

@@ -255,7 +255,8 @@ fn address(settings: &IssuerSettings, text: &str) -> Result<Url> {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether an address is of this machine.
+pub(crate) fn is_loopback(url: &Url) -> bool {
     // The parser writes whatever is an address as one; a name may lead anywhere.
     let host = url.host_str().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');

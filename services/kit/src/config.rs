@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use axum::http::Uri;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -109,6 +110,10 @@ pub struct Postgres {
     /// In front of every database's name: empty but in tests.
     #[serde(default)]
     pub database_prefix: String,
+    /// Certificates, in PEM, of whoever signs that of a server elsewhere, if it is the union's own
+    /// authority. A server elsewhere is spoken to by TLS alone, and only under its own name.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// The role that owns the databases and changes tables.
@@ -150,11 +155,25 @@ impl Postgres {
             host.clone()
         };
         let (user, password) = (escaped(user), escaped(password.expose_secret()));
-        let url = format!("postgres://{user}:{password}@{host}:{port}/{database_prefix}{service}");
+        let tls = self.tls();
+        let url =
+            format!("postgres://{user}:{password}@{host}:{port}/{database_prefix}{service}{tls}");
         DbOptions {
             url,
             connections_max,
         }
+    }
+
+    /// What the address says of TLS: nothing on this machine, all that there is elsewhere.
+    fn tls(&self) -> String {
+        if is_loopback(&self.host) {
+            return String::new();
+        }
+        let authority = self.ca_file.as_ref().map(|path| {
+            let path = escaped(&path.to_string_lossy());
+            format!("&sslrootcert={path}")
+        });
+        format!("?sslmode=verify-full{}", authority.unwrap_or_default())
     }
 }
 
@@ -187,6 +206,7 @@ pub struct Kafka {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
+    /// Of the loopback: listeners speak plain HTTP, and a proxy on this machine ends TLS.
     pub address: IpAddr,
     /// GraphQL of identity is at `base_port`, of passes at 1 more, of billing at 4, of admission
     /// at 5; REST at `base_port + 50`, operations at `base_port + 60`. 0: any free port for each.
@@ -198,9 +218,6 @@ pub struct Listen {
     /// GraphQL ports by service.
     #[serde(default)]
     pub graphql_ports: BTreeMap<String, u16>,
-    /// Says that an address other than loopback is reached by the gateway alone.
-    #[serde(default)]
-    pub network_is_private: bool,
 }
 
 impl Listen {
@@ -215,7 +232,6 @@ impl Listen {
             rest_port: None,
             ops_port: None,
             graphql_ports: BTreeMap::new(),
-            network_is_private: false,
         }
     }
 
@@ -339,14 +355,8 @@ impl Config {
         if !(1..=PARTITIONS_MAX).contains(&self.kafka.partitions) {
             return fail("kafka.partitions", "must be from 1 to 64");
         }
-        if !self.listen.address.is_loopback() && !self.listen.network_is_private {
-            return fail(
-                "listen.address",
-                "only loopback, unless listen.network_is_private is set",
-            );
-        }
-        if self.mode == Mode::Development && !self.listen.address.is_loopback() {
-            return fail("listen.address", "only loopback in development");
+        if !self.listen.address.is_loopback() {
+            return fail("listen.address", "only loopback: TLS ends before it");
         }
         for service in self.listen.graphql_ports.keys() {
             if !SERVICES.contains(&service.as_str()) {
@@ -364,6 +374,7 @@ impl Config {
             );
         }
         self.validate_redis()?;
+        self.validate_otlp()?;
         let brokers: Vec<&str> = self.kafka.brokers.split(',').map(str::trim).collect();
         for broker in &brokers {
             let host = broker.rsplit_once(':').and_then(|(host, port)| {
@@ -375,7 +386,8 @@ impl Config {
             match host {
                 None | Some("") => return fail("kafka.brokers", "must be host:port, …"),
                 Some(host) if !is_loopback(host) => {
-                    return fail("kafka.brokers", "only loopback: the client has no password");
+                    let why = "only loopback: the client has no password and no TLS";
+                    return fail("kafka.brokers", why);
                 }
                 Some(_) => {}
             }
@@ -396,11 +408,31 @@ impl Config {
             ::redis::ConnectionAddr::Unix(_) => true,
             _ => false,
         };
-        let password = info.redis_settings().password().map_or(0, str::len);
-        if !local && password < PASSWORD_BYTES_MIN {
-            return fail("a server elsewhere needs a password of at least 12 characters");
+        if !local {
+            return fail("only loopback: the client has no TLS");
         }
         Ok(())
+    }
+
+    /// Traces name requests and queries, so they leave the machine under TLS.
+    fn validate_otlp(&self) -> Result<(), ConfigError> {
+        let Some(endpoint) = &self.otlp_endpoint else {
+            return Ok(());
+        };
+        let address: Option<Uri> = endpoint.parse().ok();
+        let host = address.as_ref().and_then(|address| address.host());
+        let is_fit = match address.as_ref().and_then(Uri::scheme_str) {
+            Some("https") => host.is_some(),
+            Some("http") => host.is_some_and(is_loopback),
+            Some(_) | None => false,
+        };
+        if is_fit {
+            return Ok(());
+        }
+        Err(ConfigError::new(
+            "otlp_endpoint",
+            "must be https://…, or http:// on this machine",
+        ))
     }
 }
 

@@ -21,6 +21,14 @@ use crate::graphql::Text;
 pub const REST_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// The longest a REST request may take, in seconds.
 pub const REST_SECONDS_MAX: u64 = 30;
+/// For a year, its subdomains included; over plain HTTP browsers take no notice (RFC 6797, 8.1).
+const TLS_ALONE: &str = "max-age=31536000; includeSubDomains";
+/// An answer loads nothing, runs nothing, sends no form and stands in no frame.
+const NOTHING_RENDERED: &str =
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// JSON as libraries name it, and the same with its charset.
+const BARE_JSON: &str = "application/json";
+const NAMED_JSON: &str = "application/json; charset=utf-8";
 
 /// An answer that is an error: `{"error": {"code", "message"}}`, zh or en.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +103,7 @@ pub fn rest(routes: Router) -> Router {
 }
 
 /// The layers every listener has: a caught panic, and headers that keep answers from being
-/// stored or guessed at.
+/// stored, guessed at or rendered, and addresses, which may hold a token, from being told on.
 pub(crate) fn wrap(router: Router) -> Router {
     router
         .layer(CatchPanicLayer::custom(|_| {
@@ -109,9 +117,18 @@ pub(crate) fn wrap(router: Router) -> Router {
 
 async fn private(mut response: Response) -> Response {
     let headers = response.headers_mut();
+    if headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind == BARE_JSON)
+    {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(NAMED_JSON));
+    }
     for (name, value) in [
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, NOTHING_RENDERED),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::STRICT_TRANSPORT_SECURITY, TLS_ALONE),
     ] {
         headers
             .entry(name)

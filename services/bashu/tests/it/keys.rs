@@ -199,6 +199,28 @@ async fn the_first_operator_is_made_once() {
         "what was refused left no row"
     );
 
+    let everybody = [
+        "operator",
+        "sign-out",
+        "--all",
+        "--reason",
+        "a key was seen",
+    ];
+    let ended = world.bashu(&everybody).await;
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_eq!(ended.json()["logins"], 0, "nobody has signed in yet");
+    let why = "SELECT detail ->> 'reason' || ' by ' || (detail ->> 'by') FROM audit
+               WHERE act = 'sign_out_all'";
+    let said = world.ask("identity", why).await;
+    assert_eq!(said, "a key was seen by tester");
+    for wrong in [
+        &["operator", "sign-out", "--reason", "a key was seen"][..],
+        &["operator", "sign-out", "--all"],
+        &["operator", "sign-out", "--member", "x", "--reason", "seen"],
+    ] {
+        assert_eq!(world.bashu(wrong).await.code, 2, "{wrong:?}");
+    }
+
     let bad = world
         .bashu_typing(&["operator", "create"], "12345\n欧阳\n")
         .await;

@@ -46,6 +46,22 @@ fn a_good_configuration_is_taken_and_keeps_its_secrets() {
     crate::router_config::build(&settings).unwrap();
 }
 
+/// What leaves the machine does so under TLS: an address elsewhere is taken with https.
+#[test]
+fn an_address_elsewhere_is_taken_under_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = good(folder.path())
+        .replace("http://127.0.0.1:1/", "https://identity.example/")
+        .replace("http://127.0.0.1:2/", "https://identity.example/");
+    let settings = read(&format!(
+        "otlp_endpoint = \"https://traces.example\"\n{text}"
+    ))
+    .unwrap();
+    assert_eq!(settings.jwks_url.scheme_str(), Some("https"));
+    assert_eq!(settings.subgraphs["identity"].scheme_str(), Some("https"));
+    crate::router_config::build(&settings).unwrap();
+}
+
 /// Production needs registered documents, and is the default.
 #[test]
 fn production_is_the_default_and_needs_documents() {
@@ -117,6 +133,22 @@ fn a_flaw_is_named() {
             "supergraph",
         ),
         (prefixed("otlp_endpoint = \"nowhere\""), "otlp_endpoint"),
+        (
+            prefixed("otlp_endpoint = \"http://10.0.0.9:4318\""),
+            "otlp_endpoint",
+        ),
+        (
+            changed("hidden@127.0.0.1:6379", "hidden@10.0.0.9:6379"),
+            "redis_url",
+        ),
+        (
+            changed("http://127.0.0.1:1/", "http://10.0.0.9:1/"),
+            "jwks_url",
+        ),
+        (
+            changed("http://127.0.0.1:2/", "http://identity.example:2/"),
+            "subgraphs.identity",
+        ),
         (
             prefixed(&format!("documents = \"{}\"", folder.path().display())),
             "documents",

@@ -54,7 +54,13 @@ async fn only_json_posts_change_things() {
         assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{answer:?}");
         assert_eq!(answer.code(), "MUTATION_NOT_ALLOWED_OVER_HTTP_GET");
     }
-    for method in [Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS] {
+    for method in [
+        Method::PUT,
+        Method::DELETE,
+        Method::PATCH,
+        Method::OPTIONS,
+        Method::TRACE,
+    ] {
         let request = world.client.request(method.clone(), world.url("/graphql"));
         let answer = send(request.header(CONTENT_TYPE, "application/json").body(BODY)).await;
         assert_eq!(
@@ -161,6 +167,45 @@ async fn answers_are_private() {
     }
 }
 
+/// No answer is rendered, framed or run, wherever it was made, and its charset is named; browsers
+/// are told that this host speaks TLS alone, and to name no address of it elsewhere.
+#[tokio::test]
+async fn answers_are_nothing_to_a_browser() {
+    let world = World::start().await;
+    let nowhere = send(world.client.get(world.url("/nowhere"))).await;
+    let answers = [
+        world.ask("{ whoami }").await,
+        world.ask("{ nothing }").await,
+        world.ask_as("bad", "{ whoami }").await,
+        world.ask_raw("[]").await,
+        send(world.post().body(BODY)).await,
+        nowhere,
+    ];
+    for answer in answers {
+        let said = |name: &str| {
+            let value = answer
+                .headers
+                .get(name)
+                .map(|value| value.to_str().unwrap());
+            value.unwrap_or_else(|| panic!("{name}: {answer:?}"))
+        };
+        let kind = said("content-type");
+        assert!(kind.ends_with("json; charset=utf-8"), "{kind}: {answer:?}");
+        let policy = said("content-security-policy");
+        for part in [
+            "default-src 'none'",
+            "base-uri 'none'",
+            "frame-ancestors 'none'",
+        ] {
+            assert!(policy.contains(part), "{part}: {policy}");
+        }
+        assert_eq!(said("referrer-policy"), "no-referrer");
+        let tls_alone = said("strict-transport-security");
+        assert_eq!(tls_alone, "max-age=31536000; includeSubDomains");
+        assert!(!answer.headers.contains_key("server"), "{answer:?}");
+    }
+}
+
 /// What the router counts of each request is what somebody looks at: how long it took here and at
 /// the subgraphs, and not how large it was or what it was thought to cost.
 #[tokio::test]
@@ -222,6 +267,8 @@ async fn there_are_no_other_paths() {
         "/graphql/",
         "/graphql/x",
         "/graphql/../x",
+        "/.git/HEAD",
+        "/.svn/entries",
         "//",
     ] {
         let answer = send(

@@ -1,11 +1,14 @@
 //! The first operator, made on the command line where there is nobody yet who could grant a role,
-//! and the second, without whom there are no two to grant what takes two.
+//! and the second, without whom there are no two to grant what takes two; and what must be possible
+//! when nobody can be trusted who is signed in: to sign people out.
 
 use kit::audit::AuditRow;
 use kit::types::MemberId;
 use kit::{Ctx, Result, Tx};
+use uuid::Uuid;
 
 use super::joining::join;
+use super::logins::withdraw_all;
 use super::matching::{same_text, stored_name};
 use super::people::{NewPerson, seal_person};
 use super::roles::{give, living};
@@ -15,9 +18,14 @@ use crate::domain::organisation::{Organisation, root_id};
 use crate::domain::role::{Of, Origin, Role};
 use crate::error::Refusal;
 use crate::publish::{self, MemberState};
+use crate::store::consents::lock_member;
+use crate::store::logins::{self, Reason};
 use crate::store::organisations::{self, Lock};
 use crate::store::{people, roles};
 use crate::vault::Vault;
+
+/// People whose logins are looked for at once.
+const SIGNED_IN_ROWS_MAX: i64 = 100;
 
 /// Makes a person an operator of the union; the union's own organisation is made when it is not
 /// there. `forced` says why there should be another operator although there is one.
@@ -60,6 +68,55 @@ pub async fn create_first_operator(
                     .detail(serde_json::json!({ "forced": forced })),
             );
             Ok(member)
+        })
+        .await
+}
+
+/// Ends every login of one person, or of all who are signed in: where a device, a key or a copy of
+/// the tables is in other hands. How many that were. Each person is a transaction of its own, so
+/// that nobody else waits; who signs in meanwhile stays signed in. Access tokens that are out are
+/// refused as soon as a service hears of it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn sign_out(ctx: &Ctx, whom: Option<MemberId>, why: &str) -> Result<usize> {
+    if let Some(member) = whom {
+        return sign_out_member(ctx, member, why).await;
+    }
+    ctx.db
+        .tx("sign_out_all", async |tx| {
+            let row = AuditRow::system("sign_out_all", root_id(ctx.union));
+            tx.audit(row.detail(serde_json::json!({ "reason": why })));
+            Ok(())
+        })
+        .await?;
+    let (mut ended, mut after) = (0, Uuid::nil());
+    loop {
+        let members = ctx
+            .db
+            .read("signed_in_after", async |tx| {
+                logins::signed_in_after(tx, after, SIGNED_IN_ROWS_MAX).await
+            })
+            .await?;
+        let Some(last) = members.last() else {
+            return Ok(ended);
+        };
+        after = *last;
+        for member in members {
+            ended += sign_out_member(ctx, MemberId(member), why).await?;
+        }
+    }
+}
+
+async fn sign_out_member(ctx: &Ctx, member: MemberId, why: &str) -> Result<usize> {
+    ctx.db
+        .tx("sign_out_member", async |tx| {
+            // A login of hers that is underway comes before or after: see `people::by_phone`.
+            lock_member(tx, member).await?;
+            let ended = withdraw_all(tx, member, None, Reason::Withdrawn).await?;
+            let detail = serde_json::json!({ "logins": ended, "reason": why });
+            tx.audit(AuditRow::system("sign_out_member", member).detail(detail));
+            Ok(ended)
         })
         .await
 }

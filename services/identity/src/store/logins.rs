@@ -206,6 +206,23 @@ pub async fn told_of(tx: &Tx, member: MemberId, rows_max: i64) -> Result<Vec<Tol
     .await
 }
 
+/// Whoever has a login that counts, in order, after this one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn signed_in_after(tx: &Tx, after: Uuid, rows_max: i64) -> Result<Vec<Uuid>> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        member: Uuid,
+    }
+    let sql = "SELECT DISTINCT member FROM login
+               WHERE member > $1 AND withdrawn_at IS NULL AND expires_at > $2
+               ORDER BY member LIMIT $3";
+    let values = [after.into(), tx.now().into(), rows_max.into()];
+    let rows = tx.all::<Row>(sql, values).await?;
+    Ok(rows.into_iter().map(|row| row.member).collect())
+}
+
 /// Whether a person was signed in before, as far back as logins are kept.
 ///
 /// # Errors

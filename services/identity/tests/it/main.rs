@@ -8,6 +8,7 @@
 
 mod access;
 mod applications;
+mod asvs;
 mod audited;
 mod authorised;
 mod authorised_acts;

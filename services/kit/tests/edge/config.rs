@@ -170,13 +170,16 @@ fn what_nobody_reads_is_refused() {
     }
 }
 
-/// What is reached over a network needs a password; what listens on one must be told to.
+/// Nothing leaves the machine in the clear: what has no TLS of its own is spoken to, and listens,
+/// on loopback alone, in every mode; to a database elsewhere belong a password and TLS.
 #[test]
-fn servers_elsewhere_need_more() {
+fn nothing_leaves_the_machine_in_the_clear() {
     for (more, field) in [
-        (("BASHU_REDIS_URL", "redis://10.0.0.1:6379/0"), "redis_url"),
         (
-            ("BASHU_REDIS_URL", "redis://:short@10.0.0.1:6379/0"),
+            (
+                "BASHU_REDIS_URL",
+                "redis://:longlonglonglong@10.0.0.1:6379/0",
+            ),
             "redis_url",
         ),
         (
@@ -184,28 +187,53 @@ fn servers_elsewhere_need_more() {
             "kafka.brokers",
         ),
         (("BASHU_LISTEN__ADDRESS", "0.0.0.0"), "listen.address"),
+        (("BASHU_LISTEN__ADDRESS", "10.0.0.1"), "listen.address"),
+        (
+            ("BASHU_OTLP_ENDPOINT", "http://10.0.0.1:4318"),
+            "otlp_endpoint",
+        ),
+        (("BASHU_OTLP_ENDPOINT", "127.0.0.1:4318"), "otlp_endpoint"),
     ] {
-        assert_eq!(load("", &[more]).unwrap_err().field, field);
+        for mode in ["mode = 'development'", ""] {
+            assert_eq!(load(mode, &[more]).unwrap_err().field, field, "{more:?}");
+        }
+    }
+    for more in [
+        ("BASHU_REDIS_URL", "redis://127.0.0.1:6379/0"),
+        ("BASHU_LISTEN__ADDRESS", "::1"),
+        ("BASHU_OTLP_ENDPOINT", "http://127.0.0.1:4318"),
+        ("BASHU_OTLP_ENDPOINT", "https://traces.example.cn"),
+    ] {
+        load("", &[more]).unwrap();
     }
     let weak = [
         ("BASHU_POSTGRES__HOST", "10.0.0.1"),
         ("BASHU_POSTGRES__PASSWORD", "short"),
     ];
     assert_eq!(load("", &weak).unwrap_err().field, "postgres.password");
-    assert!(load("", &[("BASHU_POSTGRES__HOST", "10.0.0.1")]).is_ok());
-    assert!(
-        load(
-            "",
-            &[("BASHU_REDIS_URL", "redis://:longlonglong@10.0.0.1:6379/0")]
-        )
-        .is_ok()
-    );
-    let private = [
-        ("BASHU_LISTEN__ADDRESS", "10.0.0.1"),
-        ("BASHU_LISTEN__NETWORK_IS_PRIVATE", "true"),
-    ];
-    assert!(load("", &private).is_ok());
-    assert!(load("mode = 'development'", &private).is_err());
+}
+
+/// A database elsewhere is known by its certificate, and has no way back to plain text.
+#[test]
+fn a_database_elsewhere_is_known_by_its_name() {
+    let elsewhere = ("BASHU_POSTGRES__HOST", "db.example.cn");
+    let owner = "[postgres.owner]\nuser = 'o'\npassword = 'p'";
+    let config = load(owner, &[elsewhere]).unwrap();
+    for options in [
+        config.postgres.options("passes"),
+        config.postgres.owner_options("passes").unwrap(),
+    ] {
+        let url = options.url;
+        let tls = "@db.example.cn:5432/passes?sslmode=verify-full";
+        assert!(url.ends_with(tls), "no TLS");
+    }
+    let authority = ("BASHU_POSTGRES__CA_FILE", "/etc/bashu/own ca.pem");
+    let own = load("", &[elsewhere, authority]).unwrap();
+    let url = own.postgres.options("passes").url;
+    let named = "?sslmode=verify-full&sslrootcert=%2Fetc%2Fbashu%2Fown%20ca.pem";
+    assert!(url.ends_with(named), "another authority");
+    let here = load("", &[authority]).unwrap().postgres.options("passes");
+    assert!(here.url.ends_with("@127.0.0.1:5432/passes"));
 }
 
 #[derive(Debug, Deserialize)]

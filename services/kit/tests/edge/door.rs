@@ -23,6 +23,20 @@ async fn a_signed_query_is_answered() {
     }
     assert_eq!(answer.headers["cache-control"], "no-store");
     assert_eq!(answer.headers["x-content-type-options"], "nosniff");
+    let policy = answer.headers["content-security-policy"].to_str().unwrap();
+    for part in ["default-src 'none'", "frame-ancestors 'none'"] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    for (name, value) in [
+        ("content-type", "application/json; charset=utf-8"),
+        ("referrer-policy", "no-referrer"),
+        (
+            "strict-transport-security",
+            "max-age=31536000; includeSubDomains",
+        ),
+    ] {
+        assert_eq!(answer.headers[name], value);
+    }
     world.end().await;
 }
 

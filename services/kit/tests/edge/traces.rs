@@ -7,9 +7,11 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use kit::Error;
 use kit::config::Listen;
 use kit::consumer::{Consumer, Handler};
 use kit::event::{NewEvent, Record};
+use kit::graphql::Language;
 use kit::relay::Relay;
 use kit::serve::{Process, Service};
 use kit::telemetry::{self, JsonLines, Telemetry, TelemetryOptions};
@@ -111,9 +113,7 @@ async fn consume(db: &TestDb, kafka: &TestKafka) -> String {
     while found().is_none() {
         let stepped = consumer.step().await;
         assert!(
-            stepped
-                .as_ref()
-                .map_or_else(kit::Error::is_transient, |_| true),
+            stepped.as_ref().map_or_else(Error::is_transient, |_| true),
             "{stepped:?}"
         );
     }
@@ -277,4 +277,49 @@ fn logs_hold_no_person_and_no_forged_line() {
     assert_eq!(parsed[4]["message"], "a message with *********** in it");
     assert_eq!(parsed[5]["error"], "+86-***********");
     assert_eq!(parsed[7]["error"], "***********-");
+}
+
+/// What is refused, and what fails, is on record with its reason, each at its own level; the answer
+/// tells neither.
+#[test]
+fn refusals_and_failures_are_logged_with_their_reasons() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::registry().with(JsonLines::new(move || writer.clone()));
+    let answers = tracing::subscriber::with_default(subscriber, || {
+        [
+            Error::Forbidden("holds no office there"),
+            Error::Unauthenticated("the login was withdrawn"),
+            Error::Unavailable("the replica is old"),
+            Error::internal("a row is inconsistent"),
+        ]
+        .map(|error| kit::graphql::to_graphql(error, Language::En).message)
+    });
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let written: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let expected = [
+        ("INFO", "forbidden", "holds no office there"),
+        ("INFO", "not signed in", "the login was withdrawn"),
+        ("WARN", "unavailable", "the replica is old"),
+        ("ERROR", "a request failed", "a row is inconsistent"),
+    ];
+    assert_eq!(written.len(), expected.len(), "{text}");
+    for (line, (level, message, reason)) in written.iter().zip(expected) {
+        assert_eq!(
+            (&line["level"], &line["message"]),
+            (&level.into(), &message.into())
+        );
+        let named = line["reason"].as_str().or(line["error"].as_str()).unwrap();
+        assert!(named.contains(reason), "{named}");
+        assert!(
+            line["time"].is_string() && line["target"].is_string(),
+            "{line}"
+        );
+        for answer in &answers {
+            assert!(!answer.contains(reason), "{answer}");
+        }
+    }
 }

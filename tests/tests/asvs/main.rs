@@ -1,7 +1,11 @@
 //! `security/asvs.csv`: what of OWASP ASVS 5.0 up to level 2 is met, by which test, and what not.
-//! What is said to be met names a test that is there; all else says why.
+//! What is said to be met names a test that is there; all else says why. And what the documents
+//! beside it say is held against the code.
 
 #![expect(clippy::unwrap_used, reason = "what helps a test may fail it")]
+
+mod documents;
+mod edge;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -84,7 +88,7 @@ fn every_requirement_is_there_once() {
 /// The check sees each way in which a row may promise too much.
 #[test]
 fn an_empty_promise_is_found() {
-    let path = "tests/tests/asvs.rs";
+    let path = "tests/tests/asvs/main.rs";
     let good = format!("V0.0.1,1,r,met,,{path},an_empty_promise_is_found");
     assert_eq!(wrong(&good), None);
     for bad in [
