@@ -8,14 +8,12 @@
 
 mod ambient;
 mod blocks;
-mod budget;
 mod config;
 mod door;
 mod hexadecimal;
 mod keys;
 mod limiter;
 mod locale;
-mod nesting;
 mod operations;
 mod plugin;
 mod refusal;
