@@ -22,8 +22,8 @@ const SOURCE: &str = "/50/identity";
 const KEY: &str = "key";
 /// The digits of a second that are written.
 const SECOND_DIGITS: u16 = 6;
-/// The seed of the root that signs key sets.
-const ROOT_SEED: [u8; 32] = [5; 32];
+/// The seed of the root that signs key sets: as in `proto/vectors/cy1.json`.
+const ROOT_SEED: [u8; 32] = [100; 32];
 /// What the root's signature begins with: as in `credential::keyset`.
 const ROOT_CONTEXT: &[u8] = b"CYK1 root\0";
 /// What every key set begins with.

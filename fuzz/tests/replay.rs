@@ -1,6 +1,8 @@
 //! Every input that is kept goes through its target again, so that none rots and no failure that
 //! was found comes back; and every target can be run.
 
+#![expect(clippy::unwrap_used, reason = "what helps a test may fail it")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
