@@ -1,6 +1,7 @@
 //! The two tokens that come in headers, a member's access token and a gate's assertion: what is
 //! accepted was signed by our key and is in force, and no changed character is.
 
+use admission::gate_key;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
@@ -8,8 +9,6 @@ use ed25519_dalek::{Signer, SigningKey};
 use kit::token::{self, AccessKey, AccessKeys, CLOCK_SKEW_SECONDS_MAX, LIFE_SECONDS_MAX};
 use kit::types::Union;
 use serde_json::Value;
-
-use admission::gate_key;
 
 use crate::{NOW_SECONDS, Verdict, drawn, now};
 
