@@ -12,12 +12,12 @@ export CARGO_TARGET_DIR ?= $(cache)/target
 gateway_dir := $(CARGO_TARGET_DIR)/gateway
 # hive-router pins crates that declare a newer Rust than they need.
 flags := --locked --ignore-rust-version
-scripts := *.sh up down with check deps build test bench chaos schema ci compose tools deny ../../.ci/run
+scripts := *.sh up down with check deps build test bench chaos fuzz schema ci compose tools deny ../../.ci/run
 binaries := $(CURDIR)/.dev/bin
 export BASHU_GATEWAY_BIN := $(binaries)/bashu-gateway
 export BASHU_BIN := $(binaries)/bashu
 
-.PHONY: help deps build run status stop test bench sim chaos fmt lint schema schema-check tools deny ci
+.PHONY: help deps build run status stop test bench sim chaos fuzz fmt lint schema schema-check tools deny ci
 
 help: ## Show what each target does
 	@echo "Bashu. First time: make run"
@@ -73,6 +73,9 @@ sim: deps ## Play seeded stories of a whole union and kill its sagas at every po
 
 chaos: deps ## Kill, stop and cut everything under load, then compare (CHAOS_SEED, KILLS, ONLY=kill,link,…)
 	@deploy/dev/chaos
+
+fuzz: deps ## Try what reads bytes of strangers with any bytes, 30 s each (FUZZ_SECONDS; ONLY=jwt,cy1)
+	@$(if $(ONLY),ONLY="$(ONLY)") $(if $(FUZZ_SECONDS),FUZZ_SECONDS="$(FUZZ_SECONDS)") deploy/dev/fuzz
 
 schema: build ## Write the subgraphs' SDL and the supergraph into schema/
 	@deploy/dev/schema write

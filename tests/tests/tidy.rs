@@ -44,7 +44,7 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
 }
 
 fn rust_files() -> Vec<PathBuf> {
-    ["proto", "services", "tests"]
+    ["fuzz", "proto", "services", "tests"]
         .iter()
         .flat_map(|top| files(&root().join(top), ".rs"))
         .collect()

@@ -111,8 +111,12 @@ pub fn read(text: &str, union: Union, now: i64) -> Result<Unverified, Invalid> {
     let (signed, signature) = text.rsplit_once('.').ok_or(Invalid::Malformed)?;
     let (header, claims) = signed.split_once('.').ok_or(Invalid::Malformed)?;
     check_header(header)?;
-    let claims: Claims =
-        serde_json::from_slice(&decode(claims)?).map_err(|_| Invalid::Malformed)?;
+    let claims = decode(claims)?;
+    // A list of the same values would read as well, and no other reader would take it for claims.
+    if !claims.starts_with(b"{") {
+        return Err(Invalid::Malformed);
+    }
+    let claims: Claims = serde_json::from_slice(&claims).map_err(|_| Invalid::Malformed)?;
     let signature = Signature::from_slice(&decode(signature)?).map_err(|_| Invalid::Malformed)?;
     if claims.aud != audience(union) {
         return Err(Invalid::OtherUnion);
@@ -264,6 +268,26 @@ mod tests {
         for text in ["", ".", "..", "a.b.c", &"a".repeat(2_000)] {
             assert_eq!(invalid(text, NOW), Some(Invalid::Malformed), "{text}");
         }
+    }
+
+    /// Claims have names: their values alone, in order, are none.
+    #[test]
+    fn a_list_of_claims_is_refused() {
+        let text = sign(&assertion(), &key());
+        let (header, _) = text.split_once('.').unwrap();
+        let claims = serde_json::json!([
+            assertion().gate.uuid(),
+            audience(Union::Chongqing),
+            1,
+            NOW,
+            NOW + 60,
+            assertion().id
+        ]);
+        assert!(serde_json::from_value::<Claims>(claims.clone()).is_ok());
+        let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let signature = key().sign(signed.as_bytes()).to_bytes();
+        let listed = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
+        assert_eq!(invalid(&listed, NOW), Some(Invalid::Malformed));
     }
 
     /// Every bit of a signed assertion matters.

@@ -6,18 +6,18 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use document::budget::Demand;
+use document::nesting::{Syntax, is_shallow};
 use hive_router::http::HeaderValue;
 use hive_router::ntex::http::HeaderMap;
 use hive_router::ntex::web::{DefaultError, WebRequest};
 use tokio::runtime::Handle;
 
 use crate::ambient::{now_s, random_hex};
-use crate::budget::Demand;
 use crate::config::{ClientAddress, Settings};
 use crate::keys::KeyStore;
 use crate::limiter::{Bucket, Limiter, Verdict};
 use crate::locale::Locale;
-use crate::nesting::{Syntax, is_shallow};
 use crate::refusal::Refusal;
 use crate::room::{Askers, Place, RETRY_S, Room};
 use crate::router_config::GRAPH_PATH;

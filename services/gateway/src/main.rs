@@ -8,7 +8,6 @@
 
 mod ambient;
 mod blocks;
-mod budget;
 mod config;
 mod door;
 mod headers;
@@ -16,7 +15,6 @@ mod hexadecimal;
 mod keys;
 mod limiter;
 mod locale;
-mod nesting;
 mod operations;
 mod plugin;
 mod refusal;

@@ -4,6 +4,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use document::budget::{Numbers, measure};
+use document::nesting::{Syntax, is_shallow};
 use hive_router::http::HeaderName;
 use hive_router::ntex::web::WebResponse;
 use hive_router::plugins::hooks::on_graphql_error::{
@@ -33,11 +35,9 @@ use hive_router::sonic_rs::JsonValueTrait as _;
 use hive_router::{GraphQLError, async_trait};
 
 use crate::ambient::{now_s, random_hex};
-use crate::budget::{Numbers, measure};
 use crate::door::{Door, Facts};
 use crate::headers;
 use crate::locale::Locale;
-use crate::nesting::{Syntax, is_shallow};
 use crate::refusal::{Refusal, UNEXPECTED, has_detail, text_of_code};
 use crate::sign::{Covered, Said, Signed};
 

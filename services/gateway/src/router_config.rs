@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use document::budget::COST_MAX;
 use hive_router::config::HiveRouterConfig;
 use hive_router::graphql_tools::parser::parse_schema;
 use hive_router::graphql_tools::static_graphql::schema::{
@@ -21,8 +22,6 @@ pub(crate) const TOKENS_MAX: usize = 1_000;
 pub(crate) const ALIASES_MAX: usize = 30;
 /// Most directives of a document.
 pub(crate) const DIRECTIVES_MAX: usize = 20;
-/// Most estimated cost of an operation: objects it may touch.
-pub(crate) const COST_MAX: u64 = 20_000;
 /// Length of a list whose length nobody states, in the estimate of cost.
 const LIST_LENGTH_ASSUMED: u64 = 10;
 /// Largest body; lists of people go by upload and not through here.

@@ -13,8 +13,8 @@ use super::refunding::{Progress, learn};
 use super::settle::{Booked, Learnt, Paid, is_trade_no, receive};
 use crate::domain::Refund;
 use crate::store::{self, DiscrepancyKind, NewDiscrepancy, Notice};
-use crate::wechat::{Notification, Proof, RefundNotice, RefundStatus, Sealed, Transaction};
-use crate::{Billing, due};
+use crate::wechat::{RefundNotice, RefundStatus, Transaction, Unopened};
+use crate::{Billing, due, wechat};
 
 /// The longest text of a notification that is kept, in characters.
 const TEXT_CHARS_MAX: usize = 64;
@@ -32,7 +32,7 @@ pub enum Received {
     Doubtful(&'static str),
 }
 
-/// A notification that verified and was opened.
+/// A notification that verified and was opened, as it is kept, and what was sealed in it.
 struct Opened {
     notice: Notice,
     plain: Vec<u8>,
@@ -48,38 +48,35 @@ fn open(
     headers: &HeaderMap,
     body: &[u8],
 ) -> std::result::Result<Opened, &'static str> {
-    let merchant = billing.wechat.merchant();
     let now = billing.ctx.clock.now().timestamp();
-    let believed = Proof::from_headers(headers)
-        .and_then(|proof| proof.verify(&merchant.platform_keys, body, now));
-    if let Err(why) = believed {
-        metrics::counter!("bashu_wechat_untrusted_total", "reason" => why.label()).increment(1);
-        tracing::warn!(reason = why.label(), "a notification is not believed");
-        return Err("SIGN_ERROR");
-    }
-    let notification: Notification = serde_json::from_slice(body).map_err(|_| "PARAM_ERROR")?;
-    if notification.resource_type != "encrypt-resource" {
-        return Err("PARAM_ERROR");
-    }
-    let resource = &notification.resource;
-    let sealed = Sealed {
-        algorithm: &resource.algorithm,
-        ciphertext: &resource.ciphertext,
-        associated_data: &resource.associated_data,
-        nonce: &resource.nonce,
-    };
-    let Some(plain) = merchant.apiv3_key.open(&sealed) else {
-        metrics::counter!("bashu_wechat_untrusted_total", "reason" => "sealed").increment(1);
-        tracing::error!("a signed notification does not open");
-        return Err("DECRYPT_ERROR");
-    };
+    let opened = wechat::open(billing.wechat.merchant(), headers, body, now).map_err(refused)?;
     let notice = Notice {
         body_hash: Sha256::digest(body).to_vec(),
-        notice_id: short(&notification.id),
-        event_type: short(&notification.event_type),
+        notice_id: short(&opened.id),
+        event_type: short(&opened.event_type),
         ..Notice::default()
     };
-    Ok(Opened { notice, plain })
+    Ok(Opened {
+        notice,
+        plain: opened.plain,
+    })
+}
+
+/// Counts one that is not opened; what the provider is told of it.
+fn refused(why: Unopened) -> &'static str {
+    match why {
+        Unopened::Untrusted(why) => {
+            metrics::counter!("bashu_wechat_untrusted_total", "reason" => why.label()).increment(1);
+            tracing::warn!(reason = why.label(), "a notification is not believed");
+            "SIGN_ERROR"
+        }
+        Unopened::Malformed => "PARAM_ERROR",
+        Unopened::Sealed => {
+            metrics::counter!("bashu_wechat_untrusted_total", "reason" => "sealed").increment(1);
+            tracing::error!("a signed notification does not open");
+            "DECRYPT_ERROR"
+        }
+    }
 }
 
 /// A payment was made, says the provider.

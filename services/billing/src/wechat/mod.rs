@@ -10,6 +10,7 @@ mod client;
 mod jsapi;
 mod merchant;
 mod message;
+mod notice;
 mod signature;
 
 pub use bill::{Bill, BillError, Summary, parse as parse_bill};
@@ -20,6 +21,7 @@ pub use merchant::{Merchant, MiniProgram, MiniProgramSettings, WechatSettings};
 pub use message::{
     Notification, RefundAnswer, RefundNotice, RefundStatus, TradeState, Transaction,
 };
+pub use notice::{Opened, Unopened, open};
 pub use signature::{
     PlatformKey, PrivateKey, Proof, SKEW_SECONDS_MAX, Untrusted, pay_sign_message, request_message,
 };

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike, SecondsFormat, Utc};
 use rdkafka::message::{BorrowedHeaders, Header, Headers, OwnedHeaders};
 use uuid::Uuid;
 
@@ -18,6 +18,54 @@ pub const TYPE_HEADER: &str = "ce_type";
 /// What is wrong with a record without a type.
 const NO_TYPE: &str = "its ce_type is missing";
 const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
+/// The first and the last year that a header can name.
+const YEARS: std::ops::RangeInclusive<i32> = 0..=9_999;
+
+/// A record outside of any client: as it is sent, and as it is read. Its headers may be anybody's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// In their order; a name may stand there twice.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    pub key: Option<Vec<u8>>,
+    pub payload: Option<Vec<u8>>,
+}
+
+impl Envelope {
+    /// A record as the relay of `source` sends it.
+    pub fn of(source: &str, record: &Record) -> Self {
+        let headers = Writer::new(source).headers(record);
+        Self {
+            headers: headers
+                .iter()
+                .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
+                .collect(),
+            key: Some(record.key.clone()),
+            payload: Some(record.payload.clone()),
+        }
+    }
+
+    /// The record, as a consumer reads it at the beginning of a topic.
+    ///
+    /// # Errors
+    /// Which header is at fault.
+    pub fn open(&self, topic: &str) -> Result<Record, &'static str> {
+        let mut headers = OwnedHeaders::new_with_capacity(self.headers.len());
+        for (key, value) in &self.headers {
+            headers = headers.insert(Header {
+                key,
+                value: value.as_deref(),
+            });
+        }
+        record(&Raw {
+            topic,
+            partition: 0,
+            offset: 0,
+            key: self.key.as_deref(),
+            payload: self.payload.as_deref(),
+            headers: Some(headers.as_borrowed()),
+        })
+    }
+}
 
 /// Writes the headers of one record after the other, always into the same memory.
 pub(super) struct Writer<'a> {
@@ -203,6 +251,8 @@ fn whole(raw: &Raw<'_>, texts: &Texts<'_>) -> Result<Record, &'static str> {
             .at
             .and_then(|value| DateTime::parse_from_rfc3339(value).ok())
             .map(|at| at.with_timezone(&Utc))
+            // A zone can carry it beyond what is read again once it is written in UTC.
+            .filter(|at| YEARS.contains(&at.year()))
             .ok_or("its ce_time is missing")?,
         traceparent: texts.traceparent.map(str::to_owned),
         payload: raw.payload.unwrap_or_default().to_vec(),
@@ -324,5 +374,31 @@ mod tests {
             read(&foreign, "other"),
             Arrived::Broken { offset: 7, .. }
         ));
+    }
+
+    /// A time that could not be written in UTC is none, whatever zone it is given in.
+    #[test]
+    fn times_beyond_four_digits_are_none() {
+        let sent = Envelope::of("/50/alpha", &example());
+        for (at, reads) in [
+            ("9999-12-31T23:59:59Z", true),
+            ("9999-12-31T23:59:59-01:00", false),
+            ("0000-01-01T00:00:00Z", true),
+            ("0000-01-01T00:00:00+01:00", false),
+            ("2026-04-01T10:00:00+08:00", true),
+        ] {
+            let mut sent = sent.clone();
+            for (name, value) in &mut sent.headers {
+                if name == "ce_time" {
+                    *value = Some(at.as_bytes().to_vec());
+                }
+            }
+            let read = sent.open("alpha.v1");
+            assert_eq!(read.is_ok(), reads, "{at}");
+            if let Ok(read) = read {
+                let again = Envelope::of("/50/alpha", &read).open("alpha.v1");
+                assert_eq!(again.map(|again| again.at), Ok(read.at));
+            }
+        }
     }
 }

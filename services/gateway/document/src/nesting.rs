@@ -4,10 +4,10 @@
 //! and is refused by its parser.
 
 /// Deepest nesting of a GraphQL document or a JSON body, in brackets.
-pub(crate) const NESTING_MAX: usize = 32;
+pub const NESTING_MAX: usize = 32;
 
 /// Whether brackets outside strings and comments nest no deeper than [`NESTING_MAX`].
-pub(crate) fn is_shallow(text: &[u8], syntax: Syntax) -> bool {
+pub fn is_shallow(text: &[u8], syntax: Syntax) -> bool {
     let mut depth = 0_usize;
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
@@ -36,7 +36,7 @@ pub(crate) fn is_shallow(text: &[u8], syntax: Syntax) -> bool {
 
 /// Which rules for strings and comments hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Syntax {
+pub enum Syntax {
     Json,
     GraphQl,
 }
