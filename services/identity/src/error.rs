@@ -1,9 +1,6 @@
 //! Every business "no" of identity, with the sentence people read.
 
-use chrono::{DateTime, TimeDelta, Utc};
 use kit::graphql::Language;
-
-use crate::domain::notice::minute;
 
 /// What is said of a refusal.
 struct Said {
@@ -440,21 +437,6 @@ impl From<Refusal> for kit::Error {
     }
 }
 
-/// What cannot be done before `until`, when a merge cannot be undone any more: the sentence says
-/// when that is.
-pub(crate) fn merge_undoable(until: DateTime<Utc>) -> kit::Refusal {
-    // The minute after: a sentence has no seconds.
-    let from = minute(until + TimeDelta::minutes(1));
-    kit::Refusal {
-        zh: format!("该档案由两条合并而成，仍可拆分，北京时间 {from} 起才能办理此事。").into(),
-        en: format!(
-            "Two records were made this one, and can be two again: wait until {from}, Beijing time."
-        )
-        .into(),
-        ..Refusal::MergeUndoable.into()
-    }
-}
-
 /// The refusal that an idempotency record holds.
 ///
 /// # Errors
@@ -469,21 +451,6 @@ pub(crate) fn recorded<T>(code: &str) -> kit::Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Nobody is told a time at which it is refused still.
-    #[test]
-    fn what_waits_for_a_merge_says_until_when() {
-        let told = |seconds| merge_undoable(DateTime::from_timestamp(seconds, 0).unwrap());
-        let at = told(1_775_008_800 + 59);
-        for (text, end) in [(&at.zh, '。'), (&at.en, '.')] {
-            assert!(
-                text.contains("2026-04-01 10:01") && text.ends_with(end),
-                "{text}"
-            );
-        }
-        assert_eq!(at.code, Refusal::MergeUndoable.code());
-        assert!(told(1_775_008_800 + 60).en.contains("2026-04-01 10:02"));
-    }
 
     /// Each refusal has its own code; both sentences end as sentences do.
     #[test]

@@ -1,7 +1,7 @@
 //! Mutations that need no key of the client, each with the reason.
 
 /// Mutations without a key minted by the client, and why sending one twice does nothing twice.
-pub(crate) const KEYLESS: [(&str, &str); 31] = [
+pub(crate) const KEYLESS: [(&str, &str); 32] = [
     (
         "requestLoginCode",
         "nobody is signed in; codes are counted by phone and address",

@@ -156,7 +156,7 @@ fn readings(services: &[Ctx], bus: &Bus, roots: &Roots) -> Vec<Reading> {
         Reading::PassesPersons(Consumer::new(
             passes.clone(),
             bus.clone(),
-            passes::consumers::person::PERSONS,
+            passes::consumers::person::persons(union),
         )),
         Reading::BillingPersons(Consumer::new(
             billing.clone(),

@@ -6,6 +6,7 @@
 //! forgotten, or a copy of her data is being gathered, which other services do under the ids that
 //! she has now, she stays as many records as she is.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use kit::access::Member;
 use kit::due as timers;
 use kit::types::MemberId;
@@ -15,8 +16,9 @@ use uuid::Uuid;
 use super::phone_recoveries;
 use crate::domain::erasure::{Erasure, State};
 use crate::domain::merge::{self as domain, Pair};
+use crate::domain::notice::minute;
 use crate::due;
-use crate::error::{self, Refusal};
+use crate::error::Refusal;
 use crate::store::erasures::{self, Waiting};
 use crate::store::merges::{self as store, MergeRow};
 use crate::store::{
@@ -50,7 +52,7 @@ pub(super) async fn must_be_settled(tx: &Tx, pair: Pair) -> Result<()> {
 pub(super) async fn must_be_final(tx: &Tx, member: MemberId) -> Result<()> {
     let since = domain::undoable_since(tx.now());
     match store::last_since(tx, member, since).await? {
-        Some(done_at) => Err(error::merge_undoable(domain::undo_until(done_at)).into()),
+        Some(done_at) => Err(merge_undoable(domain::undo_until(done_at)).into()),
         None => Ok(()),
     }
 }
@@ -129,4 +131,39 @@ pub(super) async fn part(tx: &Tx, pair: Pair, merge: &MergeRow) -> Result<()> {
         None => Vec::new(),
     };
     cancel(tx, due::EXPORT, &copies).await
+}
+
+/// What cannot be done before `until`, when a merge cannot be undone any more: the sentence says
+/// when that is.
+fn merge_undoable(until: DateTime<Utc>) -> kit::Refusal {
+    // The minute after: a sentence has no seconds.
+    let from = minute(until + TimeDelta::minutes(1));
+    kit::Refusal {
+        zh: format!("该档案由两条合并而成，仍可拆分，北京时间 {from} 起才能办理此事。").into(),
+        en: format!(
+            "Two records were made this one, and can be two again: wait until {from}, Beijing time."
+        )
+        .into(),
+        ..Refusal::MergeUndoable.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nobody is told a time at which it is refused still.
+    #[test]
+    fn what_waits_for_a_merge_says_until_when() {
+        let told = |seconds| merge_undoable(DateTime::from_timestamp(seconds, 0).unwrap());
+        let at = told(1_775_008_800 + 59);
+        for (text, end) in [(&at.zh, '。'), (&at.en, '.')] {
+            assert!(
+                text.contains("2026-04-01 10:01") && text.ends_with(end),
+                "{text}"
+            );
+        }
+        assert_eq!(at.code, Refusal::MergeUndoable.code());
+        assert!(told(1_775_008_800 + 60).en.contains("2026-04-01 10:02"));
+    }
 }

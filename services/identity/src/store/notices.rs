@@ -211,14 +211,18 @@ fn notice(kind: Kind, params: &Value) -> Option<Notice> {
         Kind::RenderingReady => Notice::RenderingReady {
             rendering: id("rendering")?,
         },
-        Kind::PhoneChanged if params.get("to_be").is_some() => {
-            Notice::PhoneToBeChanged { at: instant()? }
-        }
-        Kind::PhoneChanged => Notice::PhoneChanged { at: instant()? },
+        Kind::PhoneChanged => another_phone(params, instant()?),
         Kind::RightUsed => right_used(text("step")?, instant()?)?,
         Kind::RecordsChanged => records_changed(params, instant()?)?,
         Kind::Unmasked => unmasked(organisation()?, text("purpose")?, instant()?)?,
     })
+}
+
+fn another_phone(params: &Value, at: DateTime<Utc>) -> Notice {
+    match params.get("to_be") {
+        Some(_) => Notice::PhoneToBeChanged { at },
+        None => Notice::PhoneChanged { at },
+    }
 }
 
 fn right_used(step: &str, at: DateTime<Utc>) -> Option<Notice> {

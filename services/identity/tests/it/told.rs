@@ -166,7 +166,7 @@ async fn a_merge_and_a_split_are_told() {
     };
     cast.merge().await;
     let merged = format!("{} true", cast.survivor);
-    assert_eq!(told().await, [merged.clone()]);
+    assert_eq!(told().await, std::slice::from_ref(&merged));
     cast.world.advance(1);
     let split = cast.split(&cast.world.as_operator()).await;
     assert_eq!(codes(&split), [""; 0], "{split}");
