@@ -117,6 +117,7 @@ impl Lost {
 
     async fn recover(&self, new: &str, at: u32, document: &str) -> Value {
         let code = code(&self.world, new).await;
+        self.work().await;
         let nobody = Caller::anonymous(Language::En);
         let input = claim_of(new, &code, at, document);
         let run = self
