@@ -134,7 +134,27 @@ fn a_flaw_is_named() {
         ),
         (prefixed("otlp_endpoint = \"nowhere\""), "otlp_endpoint"),
         (
-            prefixed("otlp_endpoint = \"http://10.0.0.9:4318\""),
+            prefixed(&format!("documents = \"{}\"", folder.path().display())),
+            "documents",
+        ),
+    ];
+    for (text, field) in &cases {
+        is_refused(text, field);
+    }
+}
+
+/// What would leave the machine in the clear refuses the start and is named.
+#[test]
+fn nothing_leaves_the_machine_in_the_clear() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = good(folder.path());
+    let changed = |from: &str, to: &str| {
+        assert!(good.contains(from), "{from}");
+        good.replace(from, to)
+    };
+    let cases = [
+        (
+            format!("otlp_endpoint = \"http://10.0.0.9:4318\"\n{good}"),
             "otlp_endpoint",
         ),
         (
@@ -149,14 +169,14 @@ fn a_flaw_is_named() {
             changed("http://127.0.0.1:2/", "http://identity.example:2/"),
             "subgraphs.identity",
         ),
-        (
-            prefixed(&format!("documents = \"{}\"", folder.path().display())),
-            "documents",
-        ),
     ];
-    for (text, field) in cases {
-        let refused = read(&text).unwrap_err().to_string();
-        assert!(refused.contains(field), "{field}: {refused}");
-        assert!(!refused.contains("hidden"), "{refused}");
+    for (text, field) in &cases {
+        is_refused(text, field);
     }
+}
+
+fn is_refused(text: &str, field: &str) {
+    let refused = read(text).unwrap_err().to_string();
+    assert!(refused.contains(field), "{field}: {refused}");
+    assert!(!refused.contains("hidden"), "{refused}");
 }
