@@ -6,6 +6,7 @@
 
 use anyhow::{Context, Result};
 use identity::domain::merge::Pair;
+use kit::Error;
 use passes::commands::BuyPass;
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
@@ -128,9 +129,16 @@ async fn bought_as_two(play: &mut Play<'_>) -> Result<Vec<String>> {
         };
         let buyer = &play.town.buyers[SURVIVOR];
         let answer = play.world.union.passes.buy(buyer, request).await;
-        if let Ok(pass) = answer {
-            let id = pass.id;
-            broken.push(format!("{id} is more than the {most} that one may have"));
+        match answer {
+            Ok(pass) => {
+                let id = pass.id;
+                broken.push(format!("{id} is more than the {most} that one may have"));
+            }
+            Err(Error::Refused(why)) if why.code == passes::Refusal::MemberLimitReached.code() => {
+                play.count("one limit held");
+            }
+            // Its sale has ended meanwhile: that is no word about limits.
+            Err(_) => {}
         }
     }
     Ok(broken)

@@ -216,7 +216,7 @@ pub async fn run(ctx: &Ctx, member: MemberId) -> Result<After> {
                 return Ok(After::Done);
             };
             match it.state {
-                State::Asked | State::Held => close(tx, it).await,
+                State::Asked | State::Held => close(tx, ctx.union, it).await,
                 State::Closing if unanswered(tx, &it).await?.is_empty() => {
                     settle(tx, ctx.union, it, (records.as_slice(), places.as_slice())).await
                 }
@@ -243,11 +243,20 @@ fn in_time(tx: &Tx) -> After {
     After::At(tx.now() + TimeDelta::seconds(ANSWER_SECONDS))
 }
 
-async fn close(tx: &Tx, it: Erasure) -> Result<After> {
+/// Asks the services what keeps her. Not while something keeps her here: asked, passes give back
+/// what is hers, which may be another's as long as her records can be split.
+async fn close(tx: &Tx, union: Union, it: Erasure) -> Result<After> {
     let grace_until = it.grace_until;
     let Some(closing) = it.close(tx.now()) else {
         return Ok(After::At(grace_until));
     };
+    if put_own_answer(tx, union, &closing).await? {
+        let kept = closing
+            .settle(true, tx.now())
+            .ok_or_else(|| Error::internal("what is not closing was settled"))?;
+        store::save(tx, &kept).await?;
+        return held(tx, &kept).await;
+    }
     store::save(tx, &closing).await?;
     let ids = store::ids_of(tx, closing.member).await?;
     tx.emit(publish::erasure(&closing, &ids));
@@ -297,8 +306,8 @@ async fn settle(
 }
 
 /// Identity answers like the others: the last operator stays, and who was two records that can be
-/// two again.
-async fn put_own_answer(tx: &Tx, union: Union, it: &Erasure) -> Result<()> {
+/// two again. Whether she does.
+async fn put_own_answer(tx: &Tx, union: Union, it: &Erasure) -> Result<bool> {
     let root = root_id(union);
     let operates = roles::held(
         tx,
@@ -325,7 +334,8 @@ async fn put_own_answer(tx: &Tx, union: Union, it: &Erasure) -> Result<()> {
         version: it.version,
         holds: holds.map(hold).collect(),
     };
-    store::put_answer(tx, it.member, &answer).await
+    store::put_answer(tx, it.member, &answer).await?;
+    Ok(!answer.holds.is_empty())
 }
 
 async fn held(tx: &Tx, it: &Erasure) -> Result<After> {

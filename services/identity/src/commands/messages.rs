@@ -7,7 +7,7 @@
 use kit::audit::AuditRow;
 use kit::consent;
 use kit::due::NewDue;
-use kit::{Ctx, Result, Tx};
+use kit::{Ctx, Error, Result, Tx};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -48,6 +48,9 @@ pub async fn hand_over(ctx: &Ctx, vault: &Vault, id: Uuid) -> Result<Option<noti
                 return Ok(None);
             };
             let person = people::active(tx, member).await?;
+            if person.is_none() && store::member_of(tx, id).await? != Some(member) {
+                return Err(Error::Unavailable("whom it is for is merged or split now"));
+            }
             let Some(it) = store::lock(tx, id).await? else {
                 return Ok(None);
             };

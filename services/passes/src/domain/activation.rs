@@ -33,7 +33,7 @@ impl Pass {
         }
     }
 
-    fn ready(&self) -> Result<(DateTime<Utc>, NaiveDate), Refusal> {
+    pub(super) fn ready(&self) -> Result<(DateTime<Utc>, NaiveDate), Refusal> {
         match &self.state {
             State::AwaitingPayment(_) => Err(Refusal::AwaitingPayment),
             State::Lapsed => Err(Refusal::PassEnded),

@@ -146,6 +146,12 @@ pub async fn passes_known(tx: &Tx, ids: &[EntitlementId]) -> Result<Vec<Entitlem
         id: i64,
     }
     let ids: Vec<i64> = ids.iter().map(|id| id.to_i64()).collect();
+    // Who forgets a holder locks her passes: it came before this, or finds what is kept now.
+    tx.execute(
+        "SELECT id FROM pass WHERE id = ANY ($1) ORDER BY id FOR KEY SHARE",
+        [ids.clone().into()],
+    )
+    .await?;
     let rows = tx
         .all::<Row>(
             "SELECT id FROM pass p WHERE id = ANY ($1) AND NOT EXISTS (SELECT 1
