@@ -97,7 +97,6 @@ pub const INVARIANTS: &[Invariant] = &[
                 UNION ALL SELECT member, 'network identity' FROM network_identity
                 UNION ALL SELECT member, 'phone to be' FROM phone_change
                 UNION ALL SELECT member, 'recovery' FROM phone_recovery WHERE ended_at IS NULL
-                UNION ALL SELECT member, 'message' FROM sms_message
                 UNION ALL SELECT member, 'copy' FROM export
                 UNION ALL SELECT member, 'application' FROM membership_application
                   WHERE state = 'waiting'

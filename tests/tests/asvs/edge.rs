@@ -84,6 +84,14 @@ fn what_is_passed_on_came_by_tls() {
     for address in ["$request ", "$request_uri", "$uri", "$args", "$http_"] {
         assert!(!form.contains(address), "{form}");
     }
+    assert_eq!(
+        all_of(&statements, "error_log"),
+        [["/dev/null", "emerg"]],
+        "what goes wrong would be told with its address"
+    );
+    for kept in ["proxy_request_buffering", "proxy_buffering"] {
+        assert_eq!(all_of(&statements, kept), [["off"], ["off"]], "{kept}");
+    }
 }
 
 /// A body is as large as the service behind takes it, and no larger.

@@ -134,7 +134,9 @@ async fn bought_as_two(play: &mut Play<'_>) -> Result<Vec<String>> {
                 let id = pass.id;
                 broken.push(format!("{id} is more than the {most} that one may have"));
             }
-            Err(Error::Refused(why)) if why.code == passes::Refusal::MemberLimitReached.code() => {
+            Err(Error::Refused(why))
+                if why.code == passes::error::Refusal::MemberLimitReached.code() =>
+            {
                 play.count("one limit held");
             }
             // Its sale has ended meanwhile: that is no word about limits.

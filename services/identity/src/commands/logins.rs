@@ -26,9 +26,9 @@ use crate::domain::origin::Origin;
 use crate::error::Refusal;
 use crate::publish;
 use crate::store::consents::lock_member;
-use crate::store::login_methods;
 use crate::store::logins::{self as store, LoginRow, Reason};
 use crate::store::people::{self, Blind, PersonRow};
+use crate::store::{login_methods, phone_changes, phone_recoveries};
 use crate::vault::{Cell, Vault};
 
 /// How long a login lasts that is not used, in days.
@@ -104,10 +104,11 @@ pub(crate) async fn proven_by(
     let row = store::lock_code(tx, blind).await?;
     let id = row.as_ref().map_or(Uuid::nil(), |row| row.id);
     let right = code::digits(&vault.code_hash(id, blind));
-    let same = right.as_bytes().ct_eq(given.as_bytes()).into();
+    let same: bool = right.as_bytes().ct_eq(given.as_bytes()).into();
     let Some(mut row) = row else {
         return Ok(Err(Refusal::CodeExpired));
     };
+    let same = same && !is_of_another_purpose(tx, row.id).await?;
     match row.code().guess(same, tx.now()) {
         Guess::Refused(why) => Ok(Err(why)),
         Guess::Wrong(count) => {
@@ -123,6 +124,16 @@ pub(crate) async fn proven_by(
             Ok(found.map(|(person, _)| person).ok_or(Refusal::CodeWrong))
         }
     }
+}
+
+/// Whether a code was asked for to make a phone somebody's. Whoever has that phone already was sent
+/// nothing, so that such a code proves nothing of her.
+async fn is_of_another_purpose(tx: &Tx, code: Uuid) -> Result<bool> {
+    if phone_recoveries::phone_of_code(tx, code).await?.is_some() {
+        return Ok(true);
+    }
+    let change = phone_changes::by_code(tx, code).await?;
+    Ok(change.is_some_and(|it| it.is_new))
 }
 
 /// The cell of what a login's device calls itself.

@@ -17,7 +17,7 @@ use super::matching::stored_name;
 use super::notices;
 use super::rosters::{Issued, TOKEN_CHARS_MAX, hash, new_token, workbook};
 use crate::domain::notice::Notice;
-use crate::domain::rendering::{Asked, Content, Rendering, Standing, State};
+use crate::domain::rendering::{Asked, Content, Rendering, Standing, State, Template};
 use crate::error::Refusal;
 use crate::rendering_file::{self, Line};
 use crate::store::renderings as store;
@@ -31,14 +31,21 @@ pub const DOWNLOAD_MINUTES: i64 = 10;
 ///
 /// # Errors
 /// Permanent, when it is for nobody who is known, or over no organisation.
-pub(crate) async fn ask(tx: &Tx, asked: Asked) -> Result<()> {
+pub(crate) async fn ask(tx: &Tx, mut asked: Asked) -> Result<()> {
     if !store::are_known(tx, asked.asker, asked.organisation).await? {
         return Err(Error::permanent("a file for nobody who is known"));
     }
-    let members: Vec<Uuid> = asked.content.rows.iter().map(|row| row.member).collect();
+    let mut members: Vec<Uuid> = asked.content.rows.iter().map(|row| row.member).collect();
+    if asked.template == Template::NameList {
+        // What people have is not told of whom the office knows by a name and a phone alone.
+        let known = store::answered_for(tx, asked.organisation, &members).await?;
+        asked.content.rows.retain(|row| known.contains(&row.member));
+        members.retain(|member| known.contains(member));
+    }
+    let strange = store::has_strangers(tx, asked.organisation, &members).await?;
     let standing = Standing {
         is_officer: store::is_officer(tx, asked.asker, asked.organisation).await?,
-        has_strangers: store::has_strangers(tx, asked.organisation, &members).await?,
+        has_strangers: strange || members.is_empty(),
     };
     let it = Rendering::ask(asked, standing, tx.now());
     if !store::insert(tx, &it).await? {

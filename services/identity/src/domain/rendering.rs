@@ -151,7 +151,6 @@ impl Rendering {
     pub fn ask(asked: Asked, standing: Standing, now: DateTime<Utc>) -> Self {
         let fits = asked.content.fits(&asked.title);
         let state = match standing {
-            _ if !fits => State::Refused(Problem::TooLarge),
             Standing {
                 is_officer: false, ..
             } => State::Refused(Problem::NotAnOfficer),
@@ -159,6 +158,7 @@ impl Rendering {
                 has_strangers: true,
                 ..
             } => State::Refused(Problem::Strangers),
+            Standing { .. } if !fits => State::Refused(Problem::TooLarge),
             Standing { .. } => State::Ready(asked.content),
         };
         // What is refused may be as long as it likes: nothing of it is kept.

@@ -1,6 +1,6 @@
 //! Rows of `rendering` and `rendering_address`, and what is asked of those they name.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use kit::types::{LoginId, MemberId, OrganisationId};
@@ -240,6 +240,32 @@ pub async fn has_strangers(
         [organisation.0.into(), members.to_vec().into()],
     )
     .await
+}
+
+/// Whom of these an organisation answers for: who is in it or below it now, by more than a name and
+/// a phone.
+///
+/// # Errors
+/// When the database fails.
+pub async fn answered_for(
+    tx: &Tx,
+    organisation: OrganisationId,
+    members: &[Uuid],
+) -> Result<BTreeSet<Uuid>> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        id: Uuid,
+    }
+    let rows = tx
+        .all::<Row>(
+            "SELECT u.id FROM UNNEST($2::uuid[]) AS u (id) LEFT JOIN member k ON k.id = u.id
+             WHERE EXISTS (SELECT 1 FROM membership s JOIN organisation o ON o.id = s.organisation
+               WHERE s.member = COALESCE(k.merged_into, u.id) AND s.until IS NULL
+                 AND s.ground <> 'name' AND $1 = ANY (o.path))",
+            [organisation.0.into(), members.to_vec().into()],
+        )
+        .await?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
 async fn found<const N: usize>(tx: &Tx, sql: &str, values: [sea_orm::Value; N]) -> Result<bool> {
