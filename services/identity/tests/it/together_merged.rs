@@ -9,12 +9,13 @@ use identity::store::people;
 use identity::vault::Cell;
 use kit::types::MemberId;
 use prost::Message;
-use proto::identity::PersonErased;
+use proto::identity::erasure_changed::State as Said;
 use proto::identity::member_changed::State;
+use proto::identity::{ErasureChanged, PersonErased};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::erasures::{GRACE_SECONDS, closing, erase, nothing_keeps};
+use crate::erasures::{GRACE_SECONDS, closing, erase, kept_here, nothing_keeps};
 use crate::exports::{answer_all, export};
 use crate::merges::{Cast, cast};
 use crate::rosters::settle;
@@ -261,18 +262,18 @@ async fn a_merge_that_can_be_undone_keeps_her() {
            done_at, done_at + interval '7 days' FROM member_merge",
     )
     .await;
-    closing(world, &who).await;
-    let operator = world.as_operator();
-    assert_eq!(codes(&cast.split(&operator).await), ["ERASURE_WAITS"]);
-    nothing_keeps(world, cast.survivor, 2).await;
-    settle(world).await;
+    kept_here(world, &who).await;
     let query = "{ me { erasure { state holds { kind count text } } } }";
     let seen = world.run(&who, query, json!({})).await;
     let text = "Two records were made yours, and can be two again for ten days: it goes on \
                 when these are over.";
     let hold = json!({ "kind": "RECENT_MERGE", "count": 1, "text": text });
-    assert_eq!(seen["erasure"]["state"], "HELD", "{seen}");
-    assert_eq!(seen["erasure"]["holds"], json!([hold]));
+    assert_eq!(seen["erasure"]["holds"], json!([hold]), "{seen}");
+    let operator = world.as_operator();
+    // As a program of before has asked about her.
+    plant(world, "UPDATE erasure SET state = 'closing'").await;
+    assert_eq!(codes(&cast.split(&operator).await), ["ERASURE_WAITS"]);
+    plant(world, "UPDATE erasure SET state = 'held'").await;
     let split = cast.split(&operator).await;
     assert_eq!(codes(&split), [""; 0], "{split}");
     // The copy named both records.
@@ -281,6 +282,10 @@ async fn a_merge_that_can_be_undone_keeps_her() {
     // Her wish goes on for her alone.
     world.advance(HELD_HOURS * 3_600);
     settle(world).await;
+    let asked = world.events_of("ErasureChanged").await;
+    let asked: ErasureChanged = asked.last().unwrap().decode();
+    assert_eq!((asked.version, asked.state()), (4, Said::Closing));
+    assert_eq!(asked.member_ids, [cast.survivor.0.as_bytes().to_vec()]);
     nothing_keeps(world, cast.survivor, 4).await;
     settle(world).await;
     let states = format!(
