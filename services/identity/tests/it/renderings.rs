@@ -155,8 +155,8 @@ async fn a_list_of_names_is_rendered_too() {
     assert_eq!(world.count(kept).await, 1);
 }
 
-/// A list of names has nobody whom the office knows by a name and a phone alone, until she says that
-/// she is its member.
+/// A list of names has nobody whom the office knows by a name and a phone alone, until she says
+/// that she is its member.
 #[tokio::test]
 async fn a_list_names_whom_its_office_answers_for() {
     let world = World::new().await;
