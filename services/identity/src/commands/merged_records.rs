@@ -22,8 +22,8 @@ use crate::error::Refusal;
 use crate::store::erasures::{self, Waiting};
 use crate::store::merges::{self as store, MergeRow};
 use crate::store::{
-    applications, exports, former_phones, login_methods, phone_changes, role_proposals,
-    second_factors, verifications,
+    applications, exports, former_phones, login_methods, logins, messages, notices, phone_changes,
+    role_proposals, second_factors, verifications,
 };
 
 /// Whether nothing is under way that knows the two by the ids they have. Whoever calls has locked
@@ -103,8 +103,9 @@ async fn cancel(tx: &Tx, timer: &str, ids: &[Uuid]) -> Result<()> {
 /// Gives what was verified back with a split. Whoever signed in meanwhile may have been the other
 /// person: what the survivor has signed in with since then is gone, and a second factor of since
 /// then too. A copy that the survivor has asked for since names both records, one of which may be
-/// another person's: it is gone. What was said of the survivor meanwhile was said of both, so that
-/// a wish of the other one's own begins above it.
+/// another person's: it is gone. So is what she was told and sent meanwhile of either one's
+/// purchases, passes and unions, and with which devices either one signed in. What was said of the
+/// survivor meanwhile was said of both, so that a wish of the other one's own begins above it.
 ///
 /// # Errors
 /// [`Refusal::ErasureWaits`] while services are asked what keeps both,
@@ -126,6 +127,9 @@ pub(super) async fn part(tx: &Tx, pair: Pair, merge: &MergeRow) -> Result<()> {
         Some(done_at) => {
             login_methods::remove_since(tx, survivor, done_at).await?;
             second_factors::remove_since(tx, survivor, done_at).await?;
+            notices::forget_since(tx, survivor, done_at).await?;
+            messages::forget_since(tx, survivor, done_at).await?;
+            logins::forget_origins_since(tx, survivor, done_at).await?;
             exports::remove_since(tx, survivor, done_at).await?
         }
         None => Vec::new(),

@@ -79,6 +79,8 @@ pub enum HoldKind {
     OpenOrder,
     OpenShare,
     OpenRefund,
+    /// An operator froze what she paid for, and says first what becomes of it.
+    FrozenPass,
     LastOperator,
     /// Another record was merged into hers, and two it can be again: until then it may be another
     /// person's, who has not asked for anything.
@@ -88,11 +90,12 @@ pub enum HoldKind {
 }
 
 impl HoldKind {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::AwaitingPayment,
         Self::OpenOrder,
         Self::OpenShare,
         Self::OpenRefund,
+        Self::FrozenPass,
         Self::LastOperator,
         Self::RecentMerge,
         Self::Other,
@@ -105,6 +108,7 @@ impl HoldKind {
             Self::OpenOrder => "open_order",
             Self::OpenShare => "open_share",
             Self::OpenRefund => "open_refund",
+            Self::FrozenPass => "frozen_pass",
             Self::LastOperator => "last_operator",
             Self::RecentMerge => "recent_merge",
             Self::Other => "other",
@@ -134,6 +138,11 @@ impl HoldKind {
             Self::OpenRefund => (
                 "有退款尚未完成：到账后继续办理。",
                 "A refund is on its way: it goes on when the money is with you.",
+            ),
+            Self::FrozenPass => (
+                "有年票被冻结：解冻或作废后继续办理，可致电 12351 询问。",
+                "A pass of yours is frozen: it goes on when that is lifted or the pass is voided. \
+                 Call 12351 to ask about it.",
             ),
             Self::LastOperator => (
                 "您是最后一名运维人员：请先移交。",

@@ -98,6 +98,8 @@ pub enum ErasureHoldKind {
     OpenShare,
     /// A refund is on its way.
     OpenRefund,
+    /// A pass that was paid for is frozen.
+    FrozenPass,
     /// One is the last operator.
     LastOperator,
     /// Another record was merged into one's own within the last ten days.

@@ -318,6 +318,18 @@ pub async fn end_step_ups(tx: &Tx, member: MemberId, kept: LoginId) -> Result<()
     Ok(())
 }
 
+/// Forgets with which devices and from where a person has signed in since then.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_origins_since(tx: &Tx, member: MemberId, since: DateTime<Utc>) -> Result<u64> {
+    tx.execute(
+        "UPDATE login SET device = NULL, network = NULL WHERE member = $1 AND created_at > $2",
+        [member.0.into(), since.into()],
+    )
+    .await
+}
+
 /// Writes that a login was used again, and when a second factor was last shown with it.
 ///
 /// # Errors

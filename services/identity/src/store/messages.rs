@@ -138,6 +138,18 @@ pub async fn save(tx: &Tx, it: &Message) -> Result<()> {
     Ok(())
 }
 
+/// Removes what a person was sent of what was asked for since then, which may be about another.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_since(tx: &Tx, member: MemberId, since: DateTime<Utc>) -> Result<u64> {
+    tx.execute(
+        "DELETE FROM sms_message WHERE member = $1 AND asked_at > $2 AND state <> 'planned'",
+        [member.0.into(), since.into()],
+    )
+    .await
+}
+
 /// Removes messages whose time ended before `before`, some thousand at a time; how many. One that
 /// is asked for again is too late.
 ///

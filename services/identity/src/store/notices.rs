@@ -450,6 +450,22 @@ const fn named(notice: &Notice) -> Option<Uuid> {
     }
 }
 
+/// Removes what a member was told since then of purchases, passes and unions, which may be
+/// another's, and remembers that it was told.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_since(tx: &Tx, member: MemberId, since: DateTime<Utc>) -> Result<u64> {
+    tx.execute(
+        "WITH gone AS (DELETE FROM notice WHERE member = $1 AND created_at > $2
+           AND kind IN ('bought', 'activated', 'expiring', 'cancelled', 'refunded', 'on_roster')
+           RETURNING id)
+         INSERT INTO notice_told (id) SELECT id FROM gone ON CONFLICT (id) DO NOTHING",
+        [member.0.into(), since.into()],
+    )
+    .await
+}
+
 /// Removes notices older than `before`, some thousand at a time, and remembers that they were
 /// told; how many.
 ///

@@ -11,19 +11,28 @@ use crate::world::{OPERATOR_PHONE, World, codes, number_of_phone};
 const LOGINS: &str = "{ me { logins(first: 10) { nodes { device network isCurrent withdrawnAt
     steppedUpAt } } } }";
 
-/// Signs in by the graph, as a device that says what it is and comes from an address.
+/// Signs the operator in by the graph, as a device that says what it is and comes from an address.
 pub(crate) async fn sign_in(world: &World, device: Value, address: &str) -> Value {
+    sign_in_by(world, OPERATOR_PHONE, (device, address)).await
+}
+
+/// Signs a phone in by the graph, with its device and where it is.
+pub(crate) async fn sign_in_by(
+    world: &World,
+    phone: &str,
+    (device, address): (Value, &str),
+) -> Value {
     let anonymous = Caller {
         client: address.to_owned(),
         ..Caller::anonymous(Language::En)
     };
     world.advance(61);
-    let asked = json!({ "phone": OPERATOR_PHONE });
+    let asked = json!({ "phone": phone });
     world
         .mutate(&anonymous, "requestLoginCode", "", asked)
         .await;
-    let code = world.code(OPERATOR_PHONE).await;
-    let input = json!({ "phone": OPERATOR_PHONE, "code": code, "device": device });
+    let code = world.code(phone).await;
+    let input = json!({ "phone": phone, "code": code, "device": device });
     world
         .mutate(
             &anonymous,

@@ -109,6 +109,17 @@ pub(crate) async fn closing(world: &World, who: &Caller) {
     assert_eq!(view(world, who).await["state"], "CLOSING");
 }
 
+/// Her grace is over and something here keeps her, so that no service was asked. She waits at
+/// version 3.
+pub(crate) async fn kept_here(world: &World, who: &Caller) {
+    let asked = erase(world, who, None, 77).await;
+    assert_eq!(codes(&asked), [""; 0], "{asked}");
+    world.advance(GRACE_SECONDS);
+    settle(world).await;
+    assert_eq!(view(world, who).await["state"], "HELD");
+    assert_eq!(said(world).await, [(3, State::Open)]);
+}
+
 async fn promises_hold(world: &World) {
     world.seal().await;
     let chassis = kit::verify::CHASSIS.iter();
@@ -298,17 +309,22 @@ async fn the_wish_is_proven() {
     assert_eq!(codes(&used), ["CODE_EXPIRED"]);
 }
 
-/// The last operator is kept as others are, and told why.
+/// The last operator is kept as others are, and told why; services that would give back what is
+/// hers are not asked.
 #[tokio::test]
 async fn the_last_operator_is_kept() {
     let world = World::new().await;
     let who = world.as_operator();
-    closing(&world, &who).await;
-    nothing_keeps(&world, world.operator, 2).await;
-    settle(&world).await;
+    kept_here(&world, &who).await;
     let seen = view(&world, &who).await;
-    assert_eq!(seen["state"], "HELD", "{seen}");
+    assert_eq!(seen["holds"].as_array().unwrap().len(), 1, "{seen}");
     assert_eq!(seen["holds"][0]["kind"], "LAST_OPERATOR");
+    let told = "SELECT count(*) AS count FROM notice WHERE kind = 'erasure_held'";
+    assert_eq!(world.count(told).await, 1);
+    // Nor a day later.
+    world.advance(HELD_HOURS * 3_600);
+    settle(&world).await;
+    assert_eq!(said(&world).await, [(3, State::Open), (5, State::Open)]);
     promises_hold(&world).await;
 }
 

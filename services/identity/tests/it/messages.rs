@@ -4,8 +4,12 @@
 use std::sync::atomic::Ordering;
 
 use chrono::TimeDelta;
+use identity::commands::merges;
+use identity::commands::messages::hand_over;
 use identity::consumers::renders::Renders;
+use identity::domain::merge::Step;
 use identity::domain::message::MESSAGE_DAYS;
+use kit::Error;
 use kit::access::Caller;
 use kit::consumer::Handler;
 use kit::graphql::Language;
@@ -17,14 +21,21 @@ use uuid::Uuid;
 
 use crate::consents::{give, withdraw};
 use crate::erasures::record;
+use crate::merges::cast;
 use crate::notices_sms::reachable;
+use crate::races::overtaken;
 use crate::rosters::settle;
+use crate::undoable::about_to_be_merged;
 use crate::world::{World, codes, name, number_of_phone};
 
 /// How long a message of the tests may wait, in hours.
 const VALID_HOURS: i64 = 48;
 
-fn message(world: &World, member: MemberId, (id, purpose): (u128, Purpose)) -> MessageRequested {
+pub(crate) fn message(
+    world: &World,
+    member: MemberId,
+    (id, purpose): (u128, Purpose),
+) -> MessageRequested {
     let until = world.identity.ctx.clock.now() + TimeDelta::hours(VALID_HOURS);
     MessageRequested {
         id: Uuid::from_u128(id).as_bytes().to_vec(),
@@ -48,12 +59,12 @@ async fn heard(world: &World, message: &MessageRequested) -> kit::Result<()> {
         .await
 }
 
-async fn hear(world: &World, message: &MessageRequested) {
+pub(crate) async fn hear(world: &World, message: &MessageRequested) {
     heard(world, message).await.unwrap();
 }
 
 /// What became of a message, and why.
-async fn state(world: &World, id: u128) -> String {
+pub(crate) async fn state(world: &World, id: u128) -> String {
     for state in [
         "planned",
         "handed_over",
@@ -212,4 +223,40 @@ async fn what_cannot_be_worded_is_refused() {
     assert_eq!(world.count(kept).await, 0);
     let other = record(&world, &RenderRequested::default(), "passes.v1");
     assert!(Renders.handles(&other.kind));
+}
+
+/// A message to a record that is merged then is for who she is: it goes to the phone that came with
+/// that record, and no promise is broken meanwhile or after.
+#[tokio::test]
+async fn who_is_merged_is_sent_what_was_asked_for_her() {
+    let cast = cast().await;
+    let world = &cast.world;
+    hear(world, &message(world, cast.merged, (1, Purpose::Contract))).await;
+    cast.merge().await;
+    cast.assert_invariants().await;
+    settle(world).await;
+    assert_eq!(state(world, 1).await, "handed_over");
+    cast.assert_invariants().await;
+}
+
+/// She is made one with another while a message of hers is handed over: it is not taken for one to
+/// somebody without a phone, but tried again, and goes.
+#[tokio::test]
+async fn a_message_waits_for_a_merge() {
+    let (cast, document) = about_to_be_merged().await;
+    let world = &cast.world;
+    hear(world, &message(world, cast.merged, (1, Purpose::Contract))).await;
+    world.seal().await;
+    let other = world.test.process().await;
+    let vault = &world.identity.vault;
+    let (ctx, id) = (&world.identity.ctx, Uuid::from_u128(1));
+    let merge = merges::merge_members(ctx, vault, &cast.second, cast.pair(), &document);
+    let (merged, early) = overtaken(world, merge, hand_over(&other, vault, id)).await;
+    assert!(matches!(merged, Ok(Step::Done { .. })), "{merged:?}");
+    assert!(matches!(early, Err(Error::Unavailable(_))));
+    assert_eq!(state(world, 1).await, "planned");
+    let given = hand_over(&other, vault, id).await.unwrap();
+    let to: Option<String> = given.map(|it| it.phone.as_str().to_owned());
+    assert_eq!(to, Some(number_of_phone(72)));
+    assert_eq!(state(world, 1).await, "handed_over");
 }

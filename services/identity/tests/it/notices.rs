@@ -126,6 +126,11 @@ pub(crate) async fn hear_refund(world: &World, event: &RefundDone) -> Uuid {
     notice_id(Kind::Refunded, &about)
 }
 
+/// A member hears that she has paid.
+pub(crate) async fn hear_paid(world: &World, member: MemberId) {
+    hear(world, &[record(world, &paid(world, member), 2)]).await;
+}
+
 fn named(version: i64, name_zh: &str) -> ProductChanged {
     ProductChanged {
         version,

@@ -9,6 +9,7 @@ use identity::consumers::renders::Renders;
 use identity::domain::rendering::RENDERING_HOURS;
 use kit::access::{Caller, Who};
 use kit::consumer::Handler;
+use kit::graphql::GlobalId;
 use kit::types::{LoginId, MemberId};
 use proto::identity::RenderingChanged;
 use proto::identity::rendering_changed::State;
@@ -19,7 +20,7 @@ use uuid::Uuid;
 
 use crate::erasures::record;
 use crate::rosters::{officer_of, settle};
-use crate::world::{World, codes, name, organisation_of};
+use crate::world::{World, codes, name, number_of_phone, organisation_of};
 
 const FILES: &str = "{ me { renderedFiles { id state title organisation { id } } } }";
 
@@ -152,6 +153,60 @@ async fn a_list_of_names_is_rendered_too() {
     assert_eq!(shown, Some(name(1)));
     let kept = "SELECT count(*) AS count FROM rendering WHERE template = 'name_list'";
     assert_eq!(world.count(kept).await, 1);
+}
+
+/// A list of names has nobody whom the office knows by a name and a phone alone, until she says
+/// that she is its member.
+#[tokio::test]
+async fn a_list_names_whom_its_office_answers_for() {
+    let world = World::new().await;
+    let (union, officer) = officer_of(&world, "基层工会", 100).await;
+    let known = world.person(&union, 1).await;
+    let other = world.organisation("GRASSROOTS", "别的工会").await;
+    let named = world.person(&other, 2).await;
+    let by_name = json!({ "name": name(2), "phone": number_of_phone(2) });
+    let input = json!({ "organisationId": union, "person": by_name });
+    let added = world
+        .mutate(&officer, "addMembership", "membership { id }", input)
+        .await;
+    assert_eq!(codes(&added), [""; 0], "{added}");
+    let ask = async |id: u128, members: &[MemberId]| {
+        let asked = RenderRequested {
+            service: "passes".to_owned(),
+            template: render_requested::Template::NameList.into(),
+            ..receipts(id, &union, &officer, members)
+        };
+        hear(&world, &asked).await;
+    };
+    ask(1, &[named]).await;
+    assert_eq!(said(&world).await, [State::Refused], "nobody is left");
+    ask(2, &[known, named]).await;
+    assert_eq!(fetched(&world, &officer).await, [name(1)]);
+    let of = format!(
+        "SELECT id::text AS name FROM membership WHERE member = '{named}' AND organisation = '{}'",
+        organisation_of(&union).0
+    );
+    let id: Uuid = world.names(&of).await[0].parse().unwrap();
+    let input = json!({ "membershipId": GlobalId::of_uuid("Membership", id) });
+    let herself = world.as_member(named);
+    let said = world.mutate(&herself, "confirmMembership", "", input).await;
+    assert_eq!(codes(&said), [""; 0], "{said}");
+    ask(3, &[known, named]).await;
+    assert_eq!(fetched(&world, &officer).await, [name(1), name(2)]);
+}
+
+/// The names in the list that waits for an officer, who fetches it.
+async fn fetched(world: &World, officer: &Caller) -> Vec<String> {
+    let all = files(world, officer).await;
+    let id = &all.iter().find(|it| it["state"] == "READY").unwrap()["id"];
+    let path = download(world, officer, id).await["download"]["path"].clone();
+    let (status, file) = fetch(world, &path).await;
+    assert_eq!(status, StatusCode::OK);
+    let mut book: Xlsx<_> = Xlsx::new(Cursor::new(file)).unwrap();
+    let sheet = book.worksheet_range("名单").unwrap();
+    // A title and what the columns are called stand above them.
+    let rows = sheet.rows().skip(2);
+    rows.map(|row| row[1].to_string()).collect()
 }
 
 /// Who is no officer there has none, and an officer none that names others' people. One who is an

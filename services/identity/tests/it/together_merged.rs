@@ -9,14 +9,19 @@ use identity::store::people;
 use identity::vault::Cell;
 use kit::types::MemberId;
 use prost::Message;
-use proto::identity::PersonErased;
+use proto::identity::erasure_changed::State as Said;
 use proto::identity::member_changed::State;
+use proto::identity::{ErasureChanged, PersonErased};
+use proto::v1::message_requested::Purpose;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::erasures::{GRACE_SECONDS, closing, erase, nothing_keeps};
+use crate::devices::sign_in_by;
+use crate::erasures::{GRACE_SECONDS, closing, erase, kept_here, nothing_keeps};
 use crate::exports::{answer_all, export};
 use crate::merges::{Cast, cast};
+use crate::messages::{hear as hear_message, message};
+use crate::notices::hear_paid;
 use crate::rosters::settle;
 use crate::second_factor::holder;
 use crate::world::{World, codes, number_of_phone, organisation_of};
@@ -147,6 +152,42 @@ async fn what_was_verified_goes_over_and_comes_back() {
     cast.assert_invariants().await;
 }
 
+/// While two records are one, what the other one buys is told and sent to who she is then, and her
+/// devices are the survivor's; apart again, the survivor keeps none of that, nor is told it anew.
+#[tokio::test]
+async fn a_split_leaves_no_trace_of_the_other_one() {
+    let cast = cast().await;
+    let world = &cast.world;
+    let survivor = cast.survivor;
+    let kept = async || {
+        let sql = format!(
+            "SELECT 'notice' AS name FROM notice WHERE member = '{survivor}' AND kind = 'bought'
+             UNION ALL SELECT 'message' FROM sms_message WHERE member = '{survivor}'
+             UNION ALL SELECT 'device' FROM login WHERE member = '{survivor}'
+               AND (device IS NOT NULL OR network IS NOT NULL) ORDER BY name"
+        );
+        world.names(&sql).await
+    };
+    cast.merge().await;
+    world.advance(1);
+    hear_paid(world, cast.merged).await;
+    let contract = message(world, cast.merged, (1, Purpose::Contract));
+    hear_message(world, &contract).await;
+    settle(world).await;
+    let device = (json!("她的手机"), "198.51.100.7");
+    let signed_in = sign_in_by(world, &number_of_phone(72), device).await;
+    assert_eq!(codes(&signed_in), [""; 0], "{signed_in}");
+    assert_eq!(kept().await, ["device", "message", "notice"]);
+    let split = cast.split(&world.as_operator()).await;
+    assert_eq!(codes(&split), [""; 0], "{split}");
+    assert_eq!(kept().await, [""; 0]);
+    // Said again, as by a resync, it is told to neither.
+    hear_paid(world, cast.merged).await;
+    let told = "SELECT count(*) AS count FROM notice WHERE kind = 'bought'";
+    assert_eq!(world.count(told).await, 0);
+    cast.assert_invariants().await;
+}
+
 /// What the record that goes has asked for, was proposed for or proves by ends with it.
 #[tokio::test]
 async fn what_is_asked_ends_with_the_record() {
@@ -261,18 +302,18 @@ async fn a_merge_that_can_be_undone_keeps_her() {
            done_at, done_at + interval '7 days' FROM member_merge",
     )
     .await;
-    closing(world, &who).await;
-    let operator = world.as_operator();
-    assert_eq!(codes(&cast.split(&operator).await), ["ERASURE_WAITS"]);
-    nothing_keeps(world, cast.survivor, 2).await;
-    settle(world).await;
+    kept_here(world, &who).await;
     let query = "{ me { erasure { state holds { kind count text } } } }";
     let seen = world.run(&who, query, json!({})).await;
     let text = "Two records were made yours, and can be two again for ten days: it goes on \
                 when these are over.";
     let hold = json!({ "kind": "RECENT_MERGE", "count": 1, "text": text });
-    assert_eq!(seen["erasure"]["state"], "HELD", "{seen}");
-    assert_eq!(seen["erasure"]["holds"], json!([hold]));
+    assert_eq!(seen["erasure"]["holds"], json!([hold]), "{seen}");
+    let operator = world.as_operator();
+    // As a program of before has asked about her.
+    plant(world, "UPDATE erasure SET state = 'closing'").await;
+    assert_eq!(codes(&cast.split(&operator).await), ["ERASURE_WAITS"]);
+    plant(world, "UPDATE erasure SET state = 'held'").await;
     let split = cast.split(&operator).await;
     assert_eq!(codes(&split), [""; 0], "{split}");
     // The copy named both records.
@@ -281,6 +322,10 @@ async fn a_merge_that_can_be_undone_keeps_her() {
     // Her wish goes on for her alone.
     world.advance(HELD_HOURS * 3_600);
     settle(world).await;
+    let asked = world.events_of("ErasureChanged").await;
+    let asked: ErasureChanged = asked.last().unwrap().decode();
+    assert_eq!((asked.version, asked.state()), (4, Said::Closing));
+    assert_eq!(asked.member_ids, [cast.survivor.0.as_bytes().to_vec()]);
     nothing_keeps(world, cast.survivor, 4).await;
     settle(world).await;
     let states = format!(

@@ -188,7 +188,7 @@ async fn when_she_is_one_her_copy_names_both() {
 }
 
 /// One operator has asked, and the other one is about to; with the document that both are shown.
-async fn about_to_be_merged() -> (Cast, Document) {
+pub(crate) async fn about_to_be_merged() -> (Cast, Document) {
     let cast = cast().await;
     let asked = cast.ask(&cast.world.as_operator()).await;
     assert_eq!(asked["merge"]["state"], "ASKED", "{asked}");

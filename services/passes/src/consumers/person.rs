@@ -32,8 +32,8 @@ impl Keeper for Keep {
         store::data_of_person(tx, members, rows_max).await
     }
 
-    /// A pass that awaits its payment, and one whose refund is on its way: hers are begun here,
-    /// where there is something to refund.
+    /// A pass that awaits its payment, one that is frozen, and one whose refund is on its way: hers
+    /// are begun here, where there is something to refund.
     async fn holds(&self, tx: &Tx, members: &[Uuid]) -> Result<Vec<Hold>> {
         commands::give_back_of_leaver(tx, self.union, members).await?;
         store::holds_of_person(tx, members).await

@@ -46,7 +46,8 @@ pub async fn data_of_person(tx: &Tx, members: &[Uuid], rows_max: i64) -> Result<
     .await
 }
 
-/// What is still open between a person and this service.
+/// What is still open between a person and this service. What she paid for and an operator froze is
+/// let go or ended by an operator first: forgotten, she would lose it and its price.
 ///
 /// # Errors
 /// When the database fails.
@@ -56,7 +57,10 @@ pub async fn holds_of_person(tx: &Tx, members: &[Uuid]) -> Result<Vec<Hold>> {
          WHERE member = ANY ($1) AND state = 'awaiting_payment'
          UNION ALL
          SELECT 'open_refund', count(*) FROM refund r JOIN pass p ON p.id = r.pass
-         WHERE p.member = ANY ($1) AND r.state IN ('counting', 'returned')",
+         WHERE p.member = ANY ($1) AND r.state IN ('counting', 'returned')
+         UNION ALL
+         SELECT 'frozen_pass', count(*) FROM pass
+         WHERE member = ANY ($1) AND state = 'frozen' AND price_fen > 0",
         [members.to_vec().into()],
     )
     .await

@@ -1,17 +1,22 @@
 //! The passes of who wishes to be forgotten: what their terms give back goes back before she is,
 //! and none of the others opens a door afterwards, whatever happens at the same moment.
 
+use kit::types::shanghai_date;
 use passes::Passes;
 use passes::domain::{Pass, Terms};
+use passes::store::{self, NewUse};
 use proto::identity::erasure_changed::State;
 use proto::passes::LineReturned;
 use proto::v1::{EntitlementChanged, PersonForgotten, PersonHeld, entitlement};
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::persons::{apply, erased, hear, holds, record, told};
-use crate::races::refusal;
+use crate::races::{overtaken, refusal};
 use crate::unguarded::{Decide, Versions, broken, unlocked, waits_to_be_activated};
 use crate::world::{self, World, caller, code, key, settings};
+
+const USES: &str = "SELECT count(*) AS count FROM replica_use";
 
 /// An unused pass within its time is given back without being asked for, once however often
 /// identity asks; what she waits for is its money.
@@ -59,6 +64,38 @@ async fn what_the_terms_give_back_goes_back_before() {
     world.verify().await;
 }
 
+/// Where the price of a pass that is never activated comes back, all of it comes back to who leaves
+/// before, although the terms have no other refund.
+#[tokio::test]
+async fn what_is_never_activated_comes_back_whole() {
+    let world = World::new().await;
+    let within = json!({ "unit": "DAYS", "count": 90 });
+    let activation = json!({ "mode": "REFUND", "within": within });
+    let terms = json!({ "refundLadder": [], "activation": activation });
+    let product = world.product(terms).await;
+    let id = world.bought(&caller(1), &product).await;
+    world.emitted().await;
+    hear(&world, &told(1, 2, State::Closing)).await;
+    let events = world.emitted().await;
+    let of = |kind: &str| events.iter().find(|event| event.kind.ends_with(kind));
+    let back: LineReturned = of("LineReturned").unwrap().decode();
+    assert_eq!(
+        (back.refund_fen, back.reason.as_str()),
+        (20_000, "NOT_ACTIVATED")
+    );
+    let held: PersonHeld = of("PersonHeld").unwrap().decode();
+    assert_eq!(holds(&held), [("open_refund", 1)]);
+    let pass = world.pass(&caller(1), &id).await;
+    let done = world.refunded(&pass, &back.return_id, 20_000, 3);
+    world.tell(&[done]).await.unwrap();
+    hear(&world, &told(1, 3, State::Closing)).await;
+    let held: PersonHeld = world.last().await;
+    assert!(held.holds.is_empty(), "{held:?}");
+    hear(&world, &erased(1, 4)).await;
+    assert_eq!(world.pass(&caller(1), &id).await["state"], "REFUNDED");
+    world.verify().await;
+}
+
 /// A use that nobody here had heard of ends the refund, and it is not begun again each day: she is
 /// forgotten, and the pass is voided.
 #[tokio::test]
@@ -85,9 +122,9 @@ async fn a_refund_that_the_count_refuses_keeps_nobody() {
     world.verify().await;
 }
 
-/// One that was used, one that waits and one that an operator froze: nothing is refunded, nothing
-/// keeps her, and when she is forgotten all of them end and gates hear of those they knew. Told
-/// again it does nothing more, and another's pass stays.
+/// One that was used, one that waits and one that an operator froze, which keeps her until it is
+/// let go: nothing is refunded, and when she is forgotten all of them end and gates hear of those
+/// they knew. Told again it does nothing more, and another's pass stays.
 #[tokio::test]
 async fn what_is_left_opens_no_door() {
     let world = World::new().await;
@@ -111,10 +148,16 @@ async fn what_is_left_opens_no_door() {
     world.emitted().await;
     hear(&world, &told(1, 2, State::Closing)).await;
     let held: PersonHeld = world.last().await;
-    assert!(holds(&held).is_empty());
+    assert_eq!(holds(&held), [("frozen_pass", 1)]);
+    let input = json!({ "passId": frozen, "reason": "投诉已了结", "idempotencyKey": key() });
+    let freed = world.mutate(&world.operator, "unfreezePass", input).await;
+    assert_eq!(code(&freed), "");
+    hear(&world, &told(1, 3, State::Closing)).await;
+    let held: PersonHeld = world.last().await;
+    assert!(held.holds.is_empty(), "{held:?}");
     assert_eq!(world.count("SELECT count(*) AS count FROM refund").await, 0);
 
-    hear(&world, &erased(1, 3)).await;
+    hear(&world, &erased(1, 4)).await;
     let rights: Vec<(u64, entitlement::State)> = world
         .emitted()
         .await
@@ -136,7 +179,7 @@ async fn what_is_left_opens_no_door() {
     let input = json!({ "passId": ready, "idempotencyKey": key() });
     let late = world.mutate(&caller(1), "activatePass", input).await;
     assert_eq!(code(&late), "PASS_ENDED");
-    hear(&world, &erased(1, 3)).await;
+    hear(&world, &erased(1, 4)).await;
     let events = world.emitted().await;
     assert_eq!(events.len(), 1, "{events:?}");
     assert_eq!(events[0].decode::<PersonForgotten>().service, "passes");
@@ -166,6 +209,58 @@ async fn an_activation_and_the_end_do_not_pass_each_other() {
         assert_eq!(world.pass(&holder, &id).await["state"], "VOIDED");
     }
     world.verify().await;
+}
+
+/// A visit is told of at the very moment at which its person is forgotten, in another process: it
+/// is forgotten with her.
+#[tokio::test]
+async fn a_visit_does_not_come_back_after_its_person() {
+    let world = World::new().await;
+    let product = world.product(json!({})).await;
+    let pass = world.bought(&caller(1), &product).await;
+    let other = world.db.process().await;
+    let gone = record(&world, &erased(1, 3));
+    let visit = [world.used(&pass, (1, 1), false)];
+    let (told, forgotten) = overtaken(&world, world.tell(&visit), apply(&other, &gone)).await;
+    told.unwrap();
+    forgotten.unwrap();
+    assert_eq!(world.count(USES).await, 0);
+    // And the other way round.
+    world.tell(&visit).await.unwrap();
+    assert_eq!(world.count(USES).await, 0);
+    world.verify().await;
+}
+
+/// Without the lock of her pass a visit is looked at before she is forgotten, and kept after.
+#[tokio::test]
+async fn without_the_lock_a_visit_comes_back() {
+    let world = World::new().await;
+    let product = world.product(json!({})).await;
+    let pass = world::entitlement(&world.bought(&caller(1), &product).await);
+    let other = world.db.process().await;
+    let gone = record(&world, &erased(1, 3));
+    let kept = world.ctx().db.tx("unlocked_visit", async |tx| {
+        let holder = store::load(tx, pass).await?.unwrap().member;
+        assert_eq!(store::erased(tx, &[holder.0]).await?, [Uuid::nil(); 0]);
+        apply(&other, &gone).await?;
+        let visit = NewUse {
+            id: tx.uuid(),
+            epoch: 1,
+            version: 1,
+            pass,
+            province: 50,
+            venue: tx.uuid(),
+            entry: true,
+            at: tx.now(),
+            date: shanghai_date(tx.now()),
+            persons: 1,
+            voided: false,
+            overridden: false,
+        };
+        store::put_uses(tx, &[visit]).await
+    });
+    kept.await.unwrap();
+    assert_eq!(world.count(USES).await, 1);
 }
 
 /// Both read the pass as it waits. Without the lock the version still carries it; without that too

@@ -65,7 +65,7 @@ pub(crate) fn holds(answer: &PersonHeld) -> Vec<(&str, i64)> {
     let hold = |it: &proto::v1::person_held::Hold| (it.kind.clone(), it.count);
     let holds: Vec<(String, i64)> = answer.holds.iter().map(hold).collect();
     assert_eq!(answer.service, "passes");
-    ["awaiting_payment", "open_refund"]
+    ["awaiting_payment", "open_refund", "frozen_pass"]
         .into_iter()
         .filter_map(|kind| {
             let found = holds.iter().find(|(known, _)| known == kind)?;

@@ -1,6 +1,7 @@
 //! Terms, the transitions of a pass, and whole lives of one.
 
 mod code;
+mod forgotten;
 mod life;
 mod pass;
 mod terms;

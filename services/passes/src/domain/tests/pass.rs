@@ -459,34 +459,3 @@ fn operators_freeze_let_go_and_void() {
     let unpaid = bought(&terms, now).void("x".to_owned(), VoidRefund::Nothing, now);
     assert_eq!(unpaid.unwrap_err(), Refusal::AwaitingPayment);
 }
-
-/// Who leaves is given back what her terms give back, and is never asked twice; who is forgotten
-/// has nothing that opens a door, whatever she had.
-#[test]
-fn who_leaves_is_given_back_and_who_is_forgotten_has_nothing() {
-    let now = at("2026-04-01");
-    let terms = terms();
-    let left = paid(&terms, now).holder_leaves(now, &terms, 0);
-    assert!(left.changed && left.pass.lacks_count());
-    let again = left.pass.clone().holder_leaves(now, &terms, 0);
-    assert!(!again.changed);
-    let used = paid(&terms, now).holder_leaves(now, &terms, 1);
-    assert!(!used.changed);
-    let ended = used.pass.holder_forgotten();
-    assert_eq!(ended.pass.reason(), Some(HOLDER_FORGOTTEN));
-    let right = ended.pass.entitlement().unwrap();
-    assert_eq!(right.state, EntitlementState::Revoked);
-    assert!(ended.effects.is_empty(), "nothing goes back");
-    assert!(!ended.pass.holder_forgotten().changed, "once");
-    let forfeiting = within(Span::Days(90), AfterDeadline::Forfeit);
-    let waiting = paid(&forfeiting, now);
-    let reminder = forfeiting.activation_reminder(waiting.activate_by().unwrap(), now);
-    assert_eq!(reminder, Some(at("2026-06-23")));
-    let last = waiting.forfeited_after(now, &forfeiting);
-    assert_eq!(last, Some(date("2026-06-29")));
-    let gone = waiting.holder_forgotten().pass;
-    assert_eq!(gone.entitlement(), None);
-    assert_eq!(gone.forfeited_after(now, &forfeiting), None);
-    let auto = within(Span::Days(90), AfterDeadline::Auto);
-    assert_eq!(auto.activation_reminder(date("2026-06-30"), now), None);
-}

@@ -1,0 +1,78 @@
+//! What becomes of the passes of who leaves, and of who was forgotten.
+
+use super::*;
+
+/// Who leaves is given back what her terms give back, and is never asked twice; who is forgotten
+/// has nothing that opens a door, whatever she had.
+#[test]
+fn who_leaves_is_given_back_and_who_is_forgotten_has_nothing() {
+    let now = at("2026-04-01");
+    let terms = terms();
+    let left = paid(&terms, now).holder_leaves(now, &terms, 0);
+    assert!(left.changed && left.pass.lacks_count());
+    let again = left.pass.clone().holder_leaves(now, &terms, 0);
+    assert!(!again.changed);
+    let used = paid(&terms, now).holder_leaves(now, &terms, 1);
+    assert!(!used.changed);
+    let ended = used.pass.holder_forgotten();
+    assert_eq!(ended.pass.reason(), Some(HOLDER_FORGOTTEN));
+    let right = ended.pass.entitlement().unwrap();
+    assert_eq!(right.state, EntitlementState::Revoked);
+    assert!(ended.effects.is_empty(), "nothing goes back");
+    assert!(!ended.pass.holder_forgotten().changed, "once");
+    let forfeiting = within(Span::Days(90), AfterDeadline::Forfeit);
+    let waiting = paid(&forfeiting, now);
+    let reminder = forfeiting.activation_reminder(waiting.activate_by().unwrap(), now);
+    assert_eq!(reminder, Some(at("2026-06-23")));
+    let last = waiting.forfeited_after(now, &forfeiting);
+    assert_eq!(last, Some(date("2026-06-29")));
+    let gone = waiting.holder_forgotten().pass;
+    assert_eq!(gone.entitlement(), None);
+    assert_eq!(gone.forfeited_after(now, &forfeiting), None);
+    let auto = within(Span::Days(90), AfterDeadline::Auto);
+    assert_eq!(auto.activation_reminder(date("2026-06-30"), now), None);
+}
+
+/// Where the price of what is never activated comes back, all of it does when she leaves before,
+/// with a ladder or without; what has begun follows the ladder alone.
+#[test]
+fn what_waits_comes_back_whole_to_who_leaves() {
+    let now = at("2026-04-01");
+    let returning = within(Span::Days(90), AfterDeadline::Refund);
+    let bare = Terms {
+        ladder: Ladder(Vec::new()),
+        ..returning.clone()
+    };
+    let costly = Terms {
+        ladder: Ladder(vec![step(7, 30, false)]),
+        ..returning
+    };
+    for terms in [&bare, &costly] {
+        let left = paid(terms, now).holder_leaves(now, terms, 0);
+        assert!(left.effects.contains(&Effect::LineReturned));
+        let refund = left.pass.refund().unwrap();
+        assert_eq!(refund.cause, Cause::NotActivated);
+        assert_eq!(refund.state, RefundState::full(terms.price, 0));
+        assert!(!left.pass.holder_leaves(now, terms, 0).changed, "once");
+    }
+    let active = paid(&bare, now).activate(now, &bare).unwrap().pass;
+    assert!(!active.holder_leaves(now, &bare, 0).changed);
+    let forfeiting = Terms {
+        ladder: Ladder(Vec::new()),
+        ..within(Span::Days(90), AfterDeadline::Forfeit)
+    };
+    let waiting = paid(&forfeiting, now);
+    assert!(!waiting.holder_leaves(now, &forfeiting, 0).changed);
+}
+
+/// What an operator froze ends with its holder, and gates that knew it hear of that.
+#[test]
+fn what_is_frozen_ends_with_its_holder() {
+    let (now, terms) = (at("2026-04-01"), terms());
+    let frozen = paid(&terms, now).freeze("lost".to_owned()).unwrap().pass;
+    assert!(!frozen.clone().holder_leaves(now, &terms, 0).changed);
+    let ended = frozen.holder_forgotten().pass;
+    assert_eq!(ended.reason(), Some(HOLDER_FORGOTTEN));
+    let right = ended.entitlement().unwrap();
+    assert_eq!(right.state, EntitlementState::Revoked);
+}
