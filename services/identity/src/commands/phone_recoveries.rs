@@ -133,28 +133,41 @@ async fn must_be_free(tx: &Tx, member: MemberId) -> Result<PersonRow> {
     Ok(person)
 }
 
-/// `approvePhoneRecovery`: a second person of the union agrees; from when on the new phone is hers.
-/// Her phone and logins so far are told at once. Approved before, it is that one.
+/// `approvePhoneRecovery`: a second person of the union agrees, who has seen document and phone as
+/// the first one has; from when on the new phone is hers. Her phone and logins so far are told at
+/// once. Approved before, it is that one.
 ///
 /// # Errors
 /// Operators only, their second factor shown; refused to herself and to who has confirmed it, when
-/// nobody has, as `must_be_free` says, and while audit rows wait for their seal.
+/// nobody has, document or phone are not the claim's, as `must_be_free` says, and while audit rows
+/// wait for their seal.
 pub async fn approve_phone_recovery(
-    ctx: &Ctx,
+    identity: &Identity,
     caller: &Caller,
     member: MemberId,
+    (phone, document): (&Phone, &Document),
 ) -> Result<DateTime<Utc>> {
-    ctx.db
+    let vault = &identity.vault;
+    let result = identity
+        .ctx
+        .db
         .tx("approve_phone_recovery", async |tx| {
             let by = access::operator(tx, caller).await?.member;
             access::stepped_up(tx, caller)?;
             require_sealing(tx).await?;
+            let failures = may_look_up(tx, by.id.0).await?;
             lock_member(tx, member).await?;
             let _free = must_be_free(tx, member).await?;
             let kept = store::lock_open(tx, member).await?;
-            let recovery = kept.ok_or(Refusal::RecoveryNotFound)?.recovery;
-            let Some(approved) = recovery.approve(by.id, tx.now())? else {
-                return Ok(recovery.next_at());
+            let kept = kept.ok_or(Refusal::RecoveryNotFound)?;
+            let approved = kept.recovery.approve(by.id, tx.now())?;
+            if !matches(tx, vault, &kept, (phone, document)).await? {
+                failures.count(tx).await?;
+                tx.audit(by.audit("phone_recovery_not_matched", kept.recovery.id));
+                return Ok(Err(Refusal::PersonNotMatched));
+            }
+            let Some(approved) = approved else {
+                return Ok(Ok(kept.recovery.next_at()));
             };
             store::save(tx, &approved).await?;
             let due_at = approved.next_at();
@@ -163,9 +176,10 @@ pub async fn approve_phone_recovery(
             notices::tell(tx, &[notices::about(member, &about, told)]).await?;
             tx.plan(NewDue::new(due::SMS_PHONE_RECOVERY, approved.id, tx.now()));
             tx.audit(by.audit("approve_phone_recovery", approved.id));
-            Ok(due_at)
+            Ok(Ok(due_at))
         })
-        .await
+        .await;
+    settled(result)
 }
 
 /// `recallPhoneRecovery`: whoever signs in as the person takes it back at once.

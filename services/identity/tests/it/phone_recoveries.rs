@@ -147,11 +147,17 @@ impl Lost {
         self.confirm_as(by, NEW, &number(1)).await
     }
 
+    async fn approve_as(&self, by: &Caller, new: &str, document: &str) -> Value {
+        let input = json!({ "memberId": global(self.member), "phone": new,
+            "documentType": "RESIDENT_ID", "documentNumber": document });
+        let run = self
+            .world
+            .mutate(by, "approvePhoneRecovery", "dueAt", input);
+        run.await
+    }
+
     pub(crate) async fn approve(&self, by: &Caller) -> Value {
-        let input = json!({ "memberId": global(self.member) });
-        self.world
-            .mutate(by, "approvePhoneRecovery", "dueAt", input)
-            .await
+        self.approve_as(by, NEW, &number(1)).await
     }
 
     /// Claimed, confirmed by the officer and approved by the operator.
@@ -365,7 +371,7 @@ async fn what_is_not_verified_ends() {
 }
 
 /// Only who answers for her, has seen document and phone and has shown a second factor confirms;
-/// only an operator approves, who is another person.
+/// only an operator approves, who is another person and has seen them too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_others_who_may_carry_it() {
     let lost = Lost::start("two").await;
@@ -398,6 +404,13 @@ async fn two_others_who_may_carry_it() {
     assert_eq!(codes(&own), ["RECOVERY_OF_OWN"]);
     let office = lost.approve(&lost.officer).await;
     assert_eq!(codes(&office), ["FORBIDDEN"]);
+    for (new, document) in [("13700002221", number(1)), (NEW, number(2))] {
+        let refused = lost.approve_as(&operator, new, &document).await;
+        assert_eq!(codes(&refused), ["PERSON_NOT_MATCHED"]);
+        assert_eq!(lost.state().await, "confirmed");
+    }
+    let failed = "SELECT count(*) AS count FROM audit WHERE act = 'phone_recovery_not_matched'";
+    assert_eq!(lost.world.count(failed).await, 4);
     let approved = lost.approve(&operator).await;
     assert_eq!(codes(&approved), [""; 0], "{approved}");
     let again = lost.approve(&operator).await;

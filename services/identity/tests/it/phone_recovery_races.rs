@@ -44,6 +44,11 @@ fn id_of(caller: &Caller) -> MemberId {
     }
 }
 
+fn her_document(ctx: &Ctx) -> Document {
+    let today = shanghai_date(ctx.clock.now());
+    Document::parse(DocumentKind::ResidentId, &number(1), today).unwrap()
+}
+
 /// Its open recovery as it is seen by who locks nothing.
 async fn seen(tx: &Tx, id: Uuid) -> Result<Kept> {
     Ok(store::open(tx, id).await?.unwrap())
@@ -59,10 +64,17 @@ impl Lost {
     async fn confirm_by(&self, ctx: &Ctx) -> Result<chrono::DateTime<chrono::Utc>> {
         let mut identity = self.world.identity.clone();
         identity.ctx = ctx.clone();
-        let today = shanghai_date(ctx.clock.now());
-        let document = Document::parse(DocumentKind::ResidentId, &number(1), today).unwrap();
+        let document = her_document(ctx);
         let seen = (&phone(NEW), &document);
         commands::confirm_phone_recovery(&identity, &self.officer, self.member, seen).await
+    }
+
+    async fn approve_by(&self, ctx: &Ctx, by: &Caller) -> Result<chrono::DateTime<chrono::Utc>> {
+        let mut identity = self.world.identity.clone();
+        identity.ctx = ctx.clone();
+        let document = her_document(ctx);
+        let seen = (&phone(NEW), &document);
+        commands::approve_phone_recovery(&identity, by, self.member, seen).await
     }
 
     /// Approved, and due now.
@@ -144,8 +156,8 @@ async fn two_approvals_are_one() {
     lost.world.seal().await;
     let other = lost.world.test.process().await;
     let (first, operator) = (&lost.world.identity.ctx, lost.world.as_operator());
-    let one = commands::approve_phone_recovery(first, &operator, lost.member);
-    let two = commands::approve_phone_recovery(&other, &lost.second, lost.member);
+    let one = lost.approve_by(first, &operator);
+    let two = lost.approve_by(&other, &lost.second);
     let (one, two) = overtaken(&lost.world, one, two).await;
     assert_eq!(one.unwrap(), two.unwrap());
     let approvals = "SELECT count(*) AS count FROM audit WHERE act = 'approve_phone_recovery'";
