@@ -152,7 +152,7 @@ kit::payload! {
         CodeExpired,
         /// Five guesses were wrong: the code is void.
         CodeExhausted,
-        /// Three of this document within the day, or ten from this address within the hour.
+        /// From this address: three of this document within the day, or ten within the hour.
         TooManyRecoveries,
         /// Nobody is verified here: one's union helps.
         VerificationOff,

@@ -1,0 +1,67 @@
+//! Who claims the record of another, or asks for codes to phones of others: how much of that there
+//! is, and that it keeps nobody from what is hers.
+
+use identity::domain::phone_recovery::{
+    RECOVERIES_PER_ADDRESS_HOUR_MAX, RECOVERIES_PER_DOCUMENT_DAY_MAX,
+};
+
+use crate::phone_recoveries::{HOUR_SECONDS, Lost};
+use crate::world::{codes, number};
+
+/// Whoever knows her document bars nobody by it: claims of it count for each address apart, and
+/// hers takes the place of what nobody has confirmed. Once somebody has seen her, none does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claims_of_others_bar_nobody() {
+    let lost = Lost::start("barred").await;
+    let hers = number(1);
+    let mut foreign = String::new();
+    for at in 0..=RECOVERIES_PER_DOCUMENT_DAY_MAX {
+        foreign = format!("1370000{:04}", 4_000 + at);
+        let claimed = lost.recover_from("192.0.2.1", &foreign, (1, &hers)).await;
+        let is_over = at == RECOVERIES_PER_DOCUMENT_DAY_MAX;
+        assert_eq!(codes(&claimed).is_empty(), !is_over, "{at}: {claimed}");
+        lost.work().await;
+        lost.advance(61);
+    }
+    lost.claimed().await;
+    let open = "SELECT count(*) AS count FROM phone_recovery WHERE ended_at IS NULL";
+    assert_eq!(lost.world.count(open).await, 1);
+    let other = lost.confirm_as(&lost.officer, &foreign, &hers).await;
+    assert_eq!(codes(&other), ["PERSON_NOT_MATCHED"]);
+    let confirmed = lost.confirm(&lost.officer).await;
+    assert_eq!(codes(&confirmed), [""; 0], "{confirmed}");
+    lost.advance(61);
+    let claimed = lost.recover_from("192.0.2.2", &foreign, (1, &hers)).await;
+    assert_eq!(codes(&claimed), [""; 0], "{claimed}");
+    assert_eq!(lost.state().await, "confirmed");
+    lost.promises().await;
+}
+
+/// Claims are counted by document and by address, whether or not there is anybody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claims_are_counted_alike() {
+    let lost = Lost::start("counted").await;
+    let of_document = usize::try_from(RECOVERIES_PER_DOCUMENT_DAY_MAX).unwrap();
+    let from_address = usize::try_from(RECOVERIES_PER_ADDRESS_HOUR_MAX).unwrap();
+    let mut next = 0;
+    let mut claim = async |document: String| {
+        next += 1;
+        lost.recover(&format!("1370000{:04}", 3_000 + next), 1, &document)
+            .await
+    };
+    for document in [number(70), number(1)] {
+        for _ in 0..of_document {
+            assert_eq!(codes(&claim(document.clone()).await), [""; 0]);
+        }
+        let over = claim(document).await;
+        assert_eq!(codes(&over), ["TOO_MANY_RECOVERIES"], "{over}");
+    }
+    for at in 2 * (of_document + 1)..from_address {
+        let at = 80 + u32::try_from(at).unwrap();
+        assert_eq!(codes(&claim(number(at)).await), [""; 0]);
+    }
+    let over = claim(number(99)).await;
+    assert_eq!(codes(&over), ["TOO_MANY_RECOVERIES"], "{over}");
+    lost.advance(HOUR_SECONDS);
+    assert_eq!(codes(&claim(number(99)).await), [""; 0]);
+}
