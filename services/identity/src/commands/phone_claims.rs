@@ -26,7 +26,7 @@ use crate::domain::identifier::{Document, Phone};
 use crate::domain::name::PersonName;
 use crate::domain::phone_recovery::{
     End, RECOVERIES_PER_ADDRESS_HOUR_MAX, RECOVERIES_PER_DOCUMENT_DAY_MAX, RECOVERY_CLAIM_HOURS,
-    State,
+    RECOVERY_CODES_PER_HOUR_MAX, State,
 };
 use crate::domain::verification::{Answer, Claim};
 use crate::error::Refusal;
@@ -43,7 +43,7 @@ use crate::{Identity, due};
 ///
 /// # Errors
 /// Refused where nobody can be verified, and when codes were asked for too often, by the phone or
-/// from the address, as for signing in.
+/// from the address, as for signing in, or of the whole union.
 pub async fn request_recovery_code(
     identity: &Identity,
     caller: &Caller,
@@ -63,6 +63,9 @@ pub async fn request_recovery_code(
             };
             let per_hour = identity.settings.codes_per_address_hour_max;
             if asked_here.add(tx, 1).await? > per_hour {
+                return Ok(Err(Refusal::TooManyCodes));
+            }
+            if !may_be_sent(tx).await? {
                 return Ok(Err(Refusal::TooManyCodes));
             }
             let blind = vault.blind_phone(phone)?;
@@ -90,6 +93,22 @@ pub async fn request_recovery_code(
         })
         .await;
     settled(result)
+}
+
+/// Counts a code of the whole union's, before it is known whose the phone is; whether there are not
+/// too many. Anybody may ask for one to any phone, from as many addresses as there are.
+async fn may_be_sent(tx: &Tx) -> Result<bool> {
+    let of_union = Counter {
+        scope: "recovery_code_hour",
+        subject: b"union",
+        window: TimeDelta::hours(1),
+    };
+    let in_hour = of_union.add(tx, 1).await?;
+    if in_hour == RECOVERY_CODES_PER_HOUR_MAX + 1 {
+        metrics::counter!("bashu_identity_recovery_codes_barred_total").increment(1);
+        tracing::error!("too many codes for lost phones: none is sent for the hour");
+    }
+    Ok(in_hour <= RECOVERY_CODES_PER_HOUR_MAX)
 }
 
 /// Without the service of the state nobody would say that name and document belong together.

@@ -20,6 +20,8 @@ pub const RECOVERY_WAIT_HOURS: i64 = 72;
 pub const RECOVERIES_PER_DOCUMENT_DAY_MAX: i32 = 3;
 /// Recoveries that may be asked for from one address in an hour.
 pub const RECOVERIES_PER_ADDRESS_HOUR_MAX: i32 = 10;
+/// Codes to new phones that may be asked for in an hour, of the whole union.
+pub const RECOVERY_CODES_PER_HOUR_MAX: i32 = 300;
 
 /// Who has said so, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

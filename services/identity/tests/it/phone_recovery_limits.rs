@@ -1,12 +1,18 @@
 //! Who claims the record of another, or asks for codes to phones of others: how much of that there
 //! is, and that it keeps nobody from what is hers.
 
+use chrono::TimeDelta;
 use identity::domain::phone_recovery::{
-    RECOVERIES_PER_ADDRESS_HOUR_MAX, RECOVERIES_PER_DOCUMENT_DAY_MAX,
+    RECOVERIES_PER_ADDRESS_HOUR_MAX, RECOVERIES_PER_DOCUMENT_DAY_MAX, RECOVERY_CODES_PER_HOUR_MAX,
 };
+use identity::store::limits::Counter;
+use kit::Tx;
+use kit::access::Caller;
+use kit::graphql::Language;
+use serde_json::json;
 
 use crate::phone_recoveries::{HOUR_SECONDS, Lost};
-use crate::world::{codes, number};
+use crate::world::{OPERATOR_PHONE, codes, number};
 
 /// Whoever knows her document bars nobody by it: claims of it count for each address apart, and
 /// hers takes the place of what nobody has confirmed. Once somebody has seen her, none does.
@@ -64,4 +70,43 @@ async fn claims_are_counted_alike() {
     assert_eq!(codes(&over), ["TOO_MANY_RECOVERIES"], "{over}");
     lost.advance(HOUR_SECONDS);
     assert_eq!(codes(&claim(number(99)).await), [""; 0]);
+}
+
+/// However many phones and addresses there are, a union has no more than so many codes sent in an
+/// hour; whose the phone is makes no difference, and none is sent beyond.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn codes_are_counted_for_the_whole_union() {
+    let lost = Lost::start("codes-of-all").await;
+    let db = &lost.world.test.ctx.db;
+    let before = async |tx: &Tx| {
+        let of_union = Counter {
+            scope: "recovery_code_hour",
+            subject: b"union",
+            window: TimeDelta::hours(1),
+        };
+        of_union.add(tx, RECOVERY_CODES_PER_HOUR_MAX - 1).await
+    };
+    let counted = db.tx("codes_before", before).await.unwrap();
+    assert_eq!(counted, RECOVERY_CODES_PER_HOUR_MAX - 1);
+    let ask = async |at: u32, phone: &str| {
+        let mut nobody = Caller::anonymous(Language::En);
+        nobody.client = format!("192.0.2.{at}");
+        let input = json!({ "phone": phone });
+        let asked = lost
+            .world
+            .mutate(&nobody, "requestRecoveryCode", "expiresAt", input);
+        asked.await
+    };
+    let last = ask(1, "13700006001").await;
+    assert_eq!(codes(&last), [""; 0], "{last}");
+    let kept = "SELECT count(*) AS count FROM recovery_phone";
+    assert_eq!(lost.world.count(kept).await, 1);
+    for (at, phone) in [(2, "13700006002"), (3, OPERATOR_PHONE)] {
+        let over = ask(at, phone).await;
+        assert_eq!(codes(&over), ["TOO_MANY_CODES"], "{over}");
+    }
+    assert_eq!(lost.world.count(kept).await, 1);
+    lost.advance(HOUR_SECONDS);
+    let next = ask(4, "13700006002").await;
+    assert_eq!(codes(&next), [""; 0], "{next}");
 }
