@@ -26,7 +26,6 @@ use crate::domain::merge::UNDO_DAYS;
 use crate::domain::notice::Notice;
 use crate::domain::phone_recovery::{End, Step};
 use crate::error::Refusal;
-use crate::queries::may_see;
 use crate::store::consents::lock_member;
 use crate::store::logins::Reason;
 use crate::store::people::{self, PersonRow};
@@ -78,9 +77,17 @@ pub async fn confirm_phone_recovery(
     settled(result)
 }
 
-/// Who may say that she has seen this person: an operator, or an officer who answers for her. To
-/// add a person to an organisation of one's own is not enough for that.
-async fn answers_for(tx: &Tx, caller: &Caller, member: MemberId) -> Result<access::Member> {
+/// Who may say that she has seen this person, and learn how far a recovery of hers has come: an
+/// operator, or an officer who answers for her. To add a person to an organisation of one's own is
+/// not enough for that, nor to add her by a name and a phone.
+///
+/// # Errors
+/// Unauthenticated; [`Refusal::MemberNotFound`] to everybody else.
+pub(crate) async fn answers_for(
+    tx: &Tx,
+    caller: &Caller,
+    member: MemberId,
+) -> Result<access::Member> {
     match access::operator(tx, caller).await {
         Ok(operator) => Ok(operator.member),
         Err(Error::Forbidden(_)) => {
@@ -198,15 +205,12 @@ pub async fn recall_phone_recovery(ctx: &Ctx, caller: &Caller) -> Result<MemberI
 /// `stopPhoneRecovery`: an office ends it, however far it has come.
 ///
 /// # Errors
-/// Operators, and officers over an organisation that she is in; to others she is absent.
+/// Operators, and officers who answer for her; to others she is absent.
 /// [`Refusal::RecoveryNotFound`] when none is open.
 pub async fn stop_phone_recovery(ctx: &Ctx, caller: &Caller, member: MemberId) -> Result<MemberId> {
     ctx.db
         .tx("stop_phone_recovery", async |tx| {
-            let by = access::member(tx, caller).await?;
-            if !may_see(tx, by, member).await? {
-                return Err(Refusal::MemberNotFound.into());
-            }
+            let by = answers_for(tx, caller, member).await?;
             end_open(tx, member, (End::Stopped, by), "stop_phone_recovery").await
         })
         .await

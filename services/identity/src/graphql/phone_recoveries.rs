@@ -348,8 +348,7 @@ impl PhoneRecoveryMutation {
         RecallPhoneRecoveryPayload::from_result(caller.language, result.await)
     }
 
-    /// Ends the recovery of a person's phone. Officers over an organisation that she is in, and
-    /// operators.
+    /// Ends the recovery of a person's phone. Officers who answer for her, and operators.
     async fn stop_phone_recovery(
         &self,
         ctx: &Context<'_>,

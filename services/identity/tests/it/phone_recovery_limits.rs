@@ -9,10 +9,11 @@ use identity::store::limits::Counter;
 use kit::Tx;
 use kit::access::Caller;
 use kit::graphql::Language;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::phone_recoveries::{HOUR_SECONDS, Lost};
-use crate::world::{OPERATOR_PHONE, codes, number};
+use crate::phone_recoveries::{HOUR_SECONDS, Lost, global};
+use crate::rosters::officer_of;
+use crate::world::{OPERATOR_PHONE, codes, name, number, number_of_phone};
 
 /// Whoever knows her document bars nobody by it: claims of it count for each address apart, and
 /// hers takes the place of what nobody has confirmed. Once somebody has seen her, none does.
@@ -109,4 +110,53 @@ async fn codes_are_counted_for_the_whole_union() {
     lost.advance(HOUR_SECONDS);
     let next = ask(4, "13700006002").await;
     assert_eq!(codes(&next), [""; 0], "{next}");
+}
+
+impl Lost {
+    async fn seen(&self, by: &Caller) -> Value {
+        let query = "query($id: ID!) { node(id: $id) { ... on Member {
+            id phoneRecovery { state } } } }";
+        let of = json!({ "id": global(self.member) });
+        let seen = self.world.run(by, query, of).await;
+        assert_eq!(seen["id"], global(self.member), "{seen}");
+        seen["phoneRecovery"].clone()
+    }
+
+    async fn stop(&self, by: &Caller) -> Value {
+        let input = json!({ "memberId": global(self.member) });
+        self.world.mutate(by, "stopPhoneRecovery", "", input).await
+    }
+}
+
+/// An officer who has added her by a name and a phone sees her, but neither reads nor stops her
+/// recovery, nor confirms it: as a second union, and as the first one too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_and_a_phone_make_nobody_answer_for_her() {
+    let lost = Lost::start("by-name").await;
+    let (other, stranger) = officer_of(&lost.world, "别的工会", 100).await;
+    let person = json!({ "name": name(1), "phone": number_of_phone(1) });
+    let input = json!({ "organisationId": other, "person": person });
+    let added = lost
+        .world
+        .mutate(&stranger, "addMembership", "membership { id }", input)
+        .await;
+    assert_eq!(codes(&added), [""; 0], "{added}");
+    lost.claimed().await;
+    for by in [&lost.herself, &lost.officer, &lost.second] {
+        assert_eq!(lost.seen(by).await["state"], "CLAIMED");
+    }
+    assert_eq!(lost.seen(&stranger).await, Value::Null);
+    assert_eq!(codes(&lost.stop(&stranger).await), ["MEMBER_NOT_FOUND"]);
+    let by_name = "UPDATE membership SET ground = 'name' WHERE member = $1";
+    let db = &lost.world.test.ctx.db;
+    let of_her = [lost.member.0.into()];
+    assert_eq!(db.execute(by_name, of_her).await.unwrap(), 2);
+    assert_eq!(lost.seen(&lost.officer).await, Value::Null);
+    assert_eq!(codes(&lost.stop(&lost.officer).await), ["MEMBER_NOT_FOUND"]);
+    let confirmed = lost.confirm(&lost.officer).await;
+    assert_eq!(codes(&confirmed), ["MEMBER_NOT_FOUND"]);
+    assert_eq!(lost.state().await, "claimed");
+    assert_eq!(codes(&lost.stop(&lost.second).await), [""; 0]);
+    assert_eq!(lost.state().await, "stopped");
+    lost.promises().await;
 }
