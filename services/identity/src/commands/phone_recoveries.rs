@@ -5,7 +5,8 @@
 //! The person is locked before her recovery, and before all else that is hers. Once somebody has
 //! seen her nothing else changes who she is: no merge, no split and no other change of her phone
 //! begins before that ends; what nobody has confirmed stands in nobody's way and gives way. Who
-//! holds a role, wishes to be forgotten or was merged of late has no phone recovered.
+//! holds a role, wishes to be forgotten or was merged of late has no phone recovered; but a wish
+//! that came while time ran is taken back with the phone, which may have been a thief's to make.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use kit::access::{self, Caller};
@@ -16,11 +17,12 @@ use kit::{Ctx, Error, Result, Tx};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
+use super::erasures::take_back_asked;
 use super::logins::withdraw_all;
 use super::people::seal_phone;
 use super::phone_claims::{phone_cell, verify};
 use super::{may_look_up, notices, phone_changes as changes, settled};
-use crate::domain::erasure::Erasure;
+use crate::domain::erasure::{Erasure, State as Wish};
 use crate::domain::identifier::{Document, Phone};
 use crate::domain::merge::UNDO_DAYS;
 use crate::domain::notice::Notice;
@@ -123,14 +125,20 @@ async fn matches(
 /// [`Refusal::MemberNotFound`], [`Refusal::ErasureWaits`], and [`Refusal::MergeWaits`] also while a
 /// merge can be undone. Forbidden for who holds a role, as where an operator sets a phone.
 async fn must_be_free(tx: &Tx, member: MemberId) -> Result<PersonRow> {
+    let person = must_be_one(tx, member).await?;
+    let erasure = erasures::load(tx, member).await?;
+    if erasure.as_ref().is_some_and(Erasure::is_open) {
+        return Err(Refusal::ErasureWaits.into());
+    }
+    Ok(person)
+}
+
+/// As [`must_be_free`], whatever she wishes.
+async fn must_be_one(tx: &Tx, member: MemberId) -> Result<PersonRow> {
     let person = people::active(tx, member).await?;
     let person = person.ok_or(Refusal::MemberNotFound)?;
     if roles::holds_any(tx, member).await? {
         return Err(Error::Forbidden("the phone of who holds a role"));
-    }
-    let erasure = erasures::load(tx, member).await?;
-    if erasure.as_ref().is_some_and(Erasure::is_open) {
-        return Err(Refusal::ErasureWaits.into());
     }
     let undoable = tx.now() - TimeDelta::days(UNDO_DAYS);
     if merges::waits(tx, &[member.0]).await? || merges::done_since(tx, member, undoable).await? > 0
@@ -301,7 +309,7 @@ async fn go_on(vault: &Vault, tx: &Tx, id: Uuid) -> Result<After> {
 /// something keeps it that was not there before, it ends and her phone stays.
 async fn execute(vault: &Vault, tx: &Tx, kept: &Kept) -> Result<()> {
     let (id, member) = (kept.recovery.id, kept.recovery.member);
-    let person = match must_be_free(tx, member).await {
+    let person = match must_be_one(tx, member).await {
         Ok(person) => person,
         Err(Error::Refused(_) | Error::Forbidden(_)) => return stop(tx, id).await,
         Err(error) => return Err(error),
@@ -309,9 +317,12 @@ async fn execute(vault: &Vault, tx: &Tx, kept: &Kept) -> Result<()> {
     let key = vault.data_key(person.member, &person.data_key)?;
     let phone = Phone::stored(key.open_text(phone_cell(id), &kept.phone)?);
     let blind = vault.blind_phone(&phone)?;
-    if !people::by_phones(tx, &[blind]).await?.is_empty() {
+    let wish = erasures::lock(tx, member).await?;
+    let is_closing = wish.is_some_and(|it| it.is_open() && it.state != Wish::Asked);
+    if is_closing || !people::by_phones(tx, &[blind]).await?.is_empty() {
         return stop(tx, id).await;
     }
+    let taken_back = take_back_asked(tx, member).await?;
     login_methods::remove_each(tx, member).await?;
     let sealed = seal_phone(tx, vault, &key, member.0, &phone)?;
     people::insert_phones(tx, vec![sealed]).await?;
@@ -320,7 +331,8 @@ async fn execute(vault: &Vault, tx: &Tx, kept: &Kept) -> Result<()> {
     changes::tell(tx, member, id).await?;
     store::end(tx, id, End::Done, None).await?;
     metrics::counter!("bashu_identity_recoveries_total", "outcome" => "done").increment(1);
-    tx.audit(AuditRow::system("recover_phone", id).detail(serde_json::json!({ "logins": logins })));
+    let detail = serde_json::json!({ "logins": logins, "wish_taken_back": taken_back });
+    tx.audit(AuditRow::system("recover_phone", id).detail(detail));
     Ok(())
 }
 

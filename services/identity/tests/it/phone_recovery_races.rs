@@ -302,8 +302,8 @@ async fn a_confirmed_one_keeps_the_phone() {
     lost.promises().await;
 }
 
-/// Who wishes to be forgotten, or holds a role, has no phone recovered; what came in the three days
-/// keeps the phone as it was.
+/// Who wishes to be forgotten, or holds a role, has no phone recovered; a role that came in the
+/// three days keeps the phone as it was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wish_and_a_role_come_first() {
     let lost = Lost::start("first").await;
@@ -333,6 +333,44 @@ async fn a_wish_and_a_role_come_first() {
     assert_eq!(lost.state().await, "stopped");
     assert!(lost.signs_in(&number_of_phone(1)).await && !lost.signs_in(NEW).await);
     lost.promises().await;
+}
+
+/// Approved, and then whoever has the old phone has wished to be forgotten; its time has come.
+async fn wished_since(test: &str, state: &str) -> Lost {
+    let lost = Lost::start(test).await;
+    lost.approved().await;
+    let shown = lost
+        .herself
+        .clone()
+        .stepped_up(chrono::DateTime::<chrono::Utc>::MAX_UTC);
+    let wish = erase(&lost.world, &shown, None, 2).await;
+    assert_eq!(codes(&wish), [""; 0], "{wish}");
+    let so_far = format!("UPDATE erasure SET state = '{state}'");
+    let db = &lost.world.test.ctx.db;
+    assert_eq!(db.execute(&so_far, []).await.unwrap(), 1);
+    lost.advance(RECOVERY_WAIT_HOURS * 3_600);
+    lost.work().await;
+    lost
+}
+
+/// A wish that came in the three days may be a thief's, who has the old phone: it is taken back and
+/// the new phone is hers. One that services were asked about keeps the phone as it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wish_of_who_has_the_old_phone_keeps_nothing_from_her() {
+    let wishes = "SELECT state AS name FROM erasure";
+    let lost = wished_since("thief", "asked").await;
+    assert_eq!(lost.state().await, "done");
+    assert!(lost.signs_in(NEW).await && !lost.signs_in(&number_of_phone(1)).await);
+    assert_eq!(lost.world.names(wishes).await, ["recalled"]);
+    let on_record = "SELECT count(*) AS count FROM audit
+        WHERE act = 'recover_phone' AND detail->>'wish_taken_back' = 'true'";
+    assert_eq!(lost.world.count(on_record).await, 1);
+    lost.promises().await;
+
+    let lost = wished_since("closing", "closing").await;
+    assert_eq!(lost.state().await, "stopped");
+    assert!(lost.signs_in(&number_of_phone(1)).await && !lost.signs_in(NEW).await);
+    assert_eq!(lost.world.names(wishes).await, ["closing"]);
 }
 
 /// A merge waits for a recovery that is confirmed, of either record, and ends one that nobody has
