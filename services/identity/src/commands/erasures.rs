@@ -140,15 +140,31 @@ pub async fn recall(ctx: &Ctx, caller: &Caller) -> Result<Erasure> {
             let version = before.version;
             let it = before.recall(tx.now())?;
             if it.version > version {
-                store::save(tx, &it).await?;
-                tx.emit(publish::erasure(&it, &store::ids_of(tx, member.id).await?));
-                work::cancel(tx, due::ERASURE, &member.id.to_string()).await?;
-                tell(tx, &it, RightStep::ErasureRecalled).await?;
+                take_back(tx, &it).await?;
             }
             tx.audit(member.audit("recall_erasure", member.id));
             Ok(it)
         })
         .await
+}
+
+/// Writes and says that a wish is taken back; she is told, at her phones so far too.
+async fn take_back(tx: &Tx, it: &Erasure) -> Result<()> {
+    store::save(tx, it).await?;
+    tx.emit(publish::erasure(it, &store::ids_of(tx, it.member).await?));
+    work::cancel(tx, due::ERASURE, &it.member.to_string()).await?;
+    tell(tx, it, RightStep::ErasureRecalled).await
+}
+
+/// Takes a wish back of which nothing was done yet, since whoever had her phone may have made it;
+/// whether there was one. Whoever calls holds the person's lock, and says so on record.
+pub(super) async fn take_back_asked(tx: &Tx, member: MemberId) -> Result<bool> {
+    let wish = store::lock(tx, member).await?;
+    let Some(wish) = wish.filter(|it| it.state == State::Asked) else {
+        return Ok(false);
+    };
+    take_back(tx, &wish.recall(tx.now())?).await?;
+    Ok(true)
 }
 
 /// What a service says keeps a person; with the last answer it is decided.

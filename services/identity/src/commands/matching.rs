@@ -54,6 +54,11 @@ impl Comparisons {
         same && found.is_some()
     }
 
+    /// Who stands for nobody, under a key of her own.
+    pub(crate) const fn nobody(&self) -> &PersonRow {
+        &self.nobody
+    }
+
     /// How many names were compared.
     pub(crate) const fn done(&self) -> usize {
         self.done

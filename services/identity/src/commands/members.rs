@@ -7,6 +7,7 @@ use kit::types::{MemberId, OrganisationId, shanghai_date};
 use kit::{Ctx, Error, Result, Tx};
 use uuid::Uuid;
 
+use super::erasures::take_back_asked;
 use super::logins::withdraw_all;
 use super::people::{officer_or_operator, seal_phone};
 use super::phone_changes::{must_be_settled, tell};
@@ -95,11 +96,13 @@ pub(crate) async fn own_membership_beside(
 }
 
 /// Gives a person another phone to sign in with, which is then her only way in; every login she has
-/// ends. Not for officers: who changes a person's phone can become that person.
+/// ends. A wish to be forgotten of which nothing was done yet is taken back: a thief with her phone
+/// would keep every help from her by it. Not for officers: who changes a person's phone can become
+/// that person.
 ///
 /// # Errors
 /// Operators only, their second factor shown; refused when there is no such person, or the phone is
-/// another's, she waits to be merged or to be forgotten, a recovery of hers is confirmed, or her
+/// another's, she waits to be merged or is being forgotten, a recovery of hers is confirmed, or her
 /// record can be split, as where she changes her phone herself; and while audit rows wait for their
 /// seal. Forbidden for who holds a role: one operator alone could become another one, so her roles
 /// are withdrawn before and granted anew.
@@ -125,6 +128,8 @@ pub async fn set_phone(
             if roles::holds_any(tx, member).await? {
                 return Err(Error::Forbidden("the phone of who holds a role"));
             }
+            // Whoever has the phone so far may have made it; hers she makes anew.
+            let taken_back = take_back_asked(tx, member).await?;
             must_be_settled(tx, member).await?;
             phone_recoveries::give_way(tx, member).await?;
             let key = vault.data_key(member.0, &row.data_key)?;
@@ -135,7 +140,8 @@ pub async fn set_phone(
             phone_changes::remove(tx, member).await?;
             withdraw_all(tx, member, None, Reason::PhoneChanged).await?;
             tell(tx, member, tx.uuid()).await?;
-            tx.audit(by.audit("set_phone", member));
+            let detail = serde_json::json!({ "wish_taken_back": taken_back });
+            tx.audit(by.audit("set_phone", member).detail(detail));
             Ok(member)
         })
         .await;

@@ -2,10 +2,12 @@
 //! was sent, and she says her name and document, of which the service of the state is asked later
 //! and outside of any transaction.
 //!
-//! To the outside each claim is one answer and the same work, whether or not there is such a
-//! record, its name is another, or a recovery of it is open already; and all of them count, not
-//! only those that fail, so that no limit tells the one from the other. A phone that is somebody's
-//! is sent nothing. Codes are locked before the person, as by who signs in.
+//! To the outside each claim is one answer, and the same hashing and sealing, whether or not there
+//! is such a record, its name is another, or somebody has confirmed a recovery of it already; and
+//! all of them count, not only those that fail, so that no limit tells the one from the other.
+//! Numbers are known to many: claims of one count for each address apart, and a later one takes the
+//! place of what nobody has confirmed, so that nobody bars the owner. A phone that is somebody's is
+//! sent nothing. Codes are locked before the person, as by who signs in.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use kit::access::Caller;
@@ -17,13 +19,14 @@ use uuid::Uuid;
 
 use super::matching::{Comparisons, stored_name};
 use super::phone_changes::shown;
+use super::phone_recoveries::give_way;
 use super::settled;
 use crate::domain::code::{self, CODE_SECONDS};
 use crate::domain::identifier::{Document, Phone};
 use crate::domain::name::PersonName;
 use crate::domain::phone_recovery::{
     End, RECOVERIES_PER_ADDRESS_HOUR_MAX, RECOVERIES_PER_DOCUMENT_DAY_MAX, RECOVERY_CLAIM_HOURS,
-    State,
+    RECOVERY_CODES_PER_HOUR_MAX, State,
 };
 use crate::domain::verification::{Answer, Claim};
 use crate::error::Refusal;
@@ -40,7 +43,7 @@ use crate::{Identity, due};
 ///
 /// # Errors
 /// Refused where nobody can be verified, and when codes were asked for too often, by the phone or
-/// from the address, as for signing in.
+/// from the address, as for signing in, or of the whole union.
 pub async fn request_recovery_code(
     identity: &Identity,
     caller: &Caller,
@@ -60,6 +63,9 @@ pub async fn request_recovery_code(
             };
             let per_hour = identity.settings.codes_per_address_hour_max;
             if asked_here.add(tx, 1).await? > per_hour {
+                return Ok(Err(Refusal::TooManyCodes));
+            }
+            if !may_be_sent(tx).await? {
                 return Ok(Err(Refusal::TooManyCodes));
             }
             let blind = vault.blind_phone(phone)?;
@@ -89,6 +95,22 @@ pub async fn request_recovery_code(
     settled(result)
 }
 
+/// Counts a code of the whole union's, before it is known whose the phone is; whether there are not
+/// too many. Anybody may ask for one to any phone, from as many addresses as there are.
+async fn may_be_sent(tx: &Tx) -> Result<bool> {
+    let of_union = Counter {
+        scope: "recovery_code_hour",
+        subject: b"union",
+        window: TimeDelta::hours(1),
+    };
+    let in_hour = of_union.add(tx, 1).await?;
+    if in_hour == RECOVERY_CODES_PER_HOUR_MAX + 1 {
+        metrics::counter!("bashu_identity_recovery_codes_barred_total").increment(1);
+        tracing::error!("too many codes for lost phones: none is sent for the hour");
+    }
+    Ok(in_hour <= RECOVERY_CODES_PER_HOUR_MAX)
+}
+
 /// Without the service of the state nobody would say that name and document belong together.
 fn must_be_offered(identity: &Identity) -> Result<()> {
     let verifier = Verifier::of(identity.settings.verification.as_ref());
@@ -110,7 +132,7 @@ pub struct Claimed {
 ///
 /// # Errors
 /// Refused where nobody can be verified, when the code is wrong, over, used or guessed at too
-/// often, and when too much was claimed of this document or from this address.
+/// often, and when too much was claimed from this address, in all or of this document.
 pub async fn recover_account(
     identity: &Identity,
     caller: &Caller,
@@ -152,7 +174,8 @@ pub async fn recover_account(
     settled(result)
 }
 
-/// Counts a claim by its address and by its document; whether neither had too many.
+/// Counts a claim by its address, and by its document from there; whether neither had too many. To
+/// count by the document alone would let anybody who knows it bar its owner.
 async fn may_claim(
     identity: &Identity,
     tx: &Tx,
@@ -165,9 +188,10 @@ async fn may_claim(
         subject: &address,
         window: TimeDelta::hours(1),
     };
+    let both = [*by_document, address].concat();
     let in_day = Counter {
         scope: "recovery_document_day",
-        subject: by_document,
+        subject: &both,
         window: TimeDelta::days(1),
     };
     let from_here = in_hour.add(tx, 1).await?;
@@ -185,17 +209,23 @@ struct New<'a> {
     expires_at: DateTime<Utc>,
 }
 
-/// Opens a recovery where the record, its name and the phone are right and none is open; nothing
-/// otherwise. All of it is found out before anything is decided.
+/// Opens a recovery where the record, its name and the phone are right and nobody has confirmed
+/// one, in the place of what nobody has confirmed; nothing otherwise. All of it is found out, and
+/// what is kept is sealed, before anything is decided.
 async fn begin(identity: &Identity, tx: &Tx, new: &New<'_>, claimed: &Claimed) -> Result<()> {
     let vault = &identity.vault;
     let found = people::by_documents(tx, &[new.by_document]).await?;
     let person = found.get(&new.by_document);
-    let same = Comparisons::new(tx.ids(), vault)?.same(vault, person, &claimed.name);
+    let mut comparisons = Comparisons::new(tx.ids(), vault)?;
+    let same = comparisons.same(vault, person, &claimed.name);
     let is_taken = !people::by_phones(tx, &[new.blind]).await?.is_empty();
     let member = MemberId(person.map_or(Uuid::nil(), |person| person.member));
     lock_member(tx, member).await?;
-    let is_open = store::lock_open(tx, member).await?.is_some();
+    let open = store::lock_open(tx, member).await?;
+    let is_open = open.is_some_and(|kept| match kept.recovery.state {
+        State::Confirmed(_) | State::Approved { .. } => true,
+        State::Asked | State::Claimed => false,
+    });
     // Read again now that nobody merges or forgets her.
     let person = people::active(tx, member).await?;
     let person = person.filter(|_| same && !is_taken && !is_open);
@@ -205,8 +235,8 @@ async fn begin(identity: &Identity, tx: &Tx, new: &New<'_>, claimed: &Claimed) -
         "not_begun"
     };
     metrics::counter!("bashu_identity_recoveries_total", "outcome" => outcome).increment(1);
-    let Some(person) = person else { return Ok(()) };
-    let key = vault.data_key(person.member, &person.data_key)?;
+    let owner = person.as_ref().unwrap_or_else(|| comparisons.nobody());
+    let key = vault.data_key(owner.member, &owner.data_key)?;
     let claim = Claim::Document {
         document: claimed.document.clone(),
         name: claimed.name.clone(),
@@ -214,12 +244,16 @@ async fn begin(identity: &Identity, tx: &Tx, new: &New<'_>, claimed: &Claimed) -
     let (text, digits) = (claim.text(), new.phone.as_str().as_bytes());
     let row = NewRecovery {
         id: new.id,
-        member: person.member,
+        member: owner.member,
         phone: key.seal(tx.ids(), phone_cell(new.id), digits)?,
         blind: new.blind,
         claim: key.seal(tx.ids(), claim_cell(new.id), text.as_bytes())?,
         expires_at: new.expires_at,
     };
+    if person.is_none() {
+        return Ok(());
+    }
+    give_way(tx, member).await?;
     store::insert(tx, row).await?;
     tx.plan(NewDue::new(due::PHONE_RECOVERY, new.id, tx.now()));
     Ok(())

@@ -5,7 +5,8 @@
 //! The person is locked before her recovery, and before all else that is hers. Once somebody has
 //! seen her nothing else changes who she is: no merge, no split and no other change of her phone
 //! begins before that ends; what nobody has confirmed stands in nobody's way and gives way. Who
-//! holds a role, wishes to be forgotten or was merged of late has no phone recovered.
+//! holds a role, wishes to be forgotten or was merged of late has no phone recovered; but a wish
+//! that came while time ran is taken back with the phone, which may have been a thief's to make.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use kit::access::{self, Caller};
@@ -16,17 +17,17 @@ use kit::{Ctx, Error, Result, Tx};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
+use super::erasures::take_back_asked;
 use super::logins::withdraw_all;
 use super::people::seal_phone;
 use super::phone_claims::{phone_cell, verify};
 use super::{may_look_up, notices, phone_changes as changes, settled};
-use crate::domain::erasure::Erasure;
+use crate::domain::erasure::{Erasure, State as Wish};
 use crate::domain::identifier::{Document, Phone};
 use crate::domain::merge::UNDO_DAYS;
 use crate::domain::notice::Notice;
 use crate::domain::phone_recovery::{End, Step};
 use crate::error::Refusal;
-use crate::queries::may_see;
 use crate::store::consents::lock_member;
 use crate::store::logins::Reason;
 use crate::store::people::{self, PersonRow};
@@ -78,9 +79,17 @@ pub async fn confirm_phone_recovery(
     settled(result)
 }
 
-/// Who may say that she has seen this person: an operator, or an officer who answers for her. To
-/// add a person to an organisation of one's own is not enough for that.
-async fn answers_for(tx: &Tx, caller: &Caller, member: MemberId) -> Result<access::Member> {
+/// Who may say that she has seen this person, and learn how far a recovery of hers has come: an
+/// operator, or an officer who answers for her. To add a person to an organisation of one's own is
+/// not enough for that, nor to add her by a name and a phone.
+///
+/// # Errors
+/// Unauthenticated; [`Refusal::MemberNotFound`] to everybody else.
+pub(crate) async fn answers_for(
+    tx: &Tx,
+    caller: &Caller,
+    member: MemberId,
+) -> Result<access::Member> {
     match access::operator(tx, caller).await {
         Ok(operator) => Ok(operator.member),
         Err(Error::Forbidden(_)) => {
@@ -116,14 +125,20 @@ async fn matches(
 /// [`Refusal::MemberNotFound`], [`Refusal::ErasureWaits`], and [`Refusal::MergeWaits`] also while a
 /// merge can be undone. Forbidden for who holds a role, as where an operator sets a phone.
 async fn must_be_free(tx: &Tx, member: MemberId) -> Result<PersonRow> {
+    let person = must_be_one(tx, member).await?;
+    let erasure = erasures::load(tx, member).await?;
+    if erasure.as_ref().is_some_and(Erasure::is_open) {
+        return Err(Refusal::ErasureWaits.into());
+    }
+    Ok(person)
+}
+
+/// As [`must_be_free`], whatever she wishes.
+async fn must_be_one(tx: &Tx, member: MemberId) -> Result<PersonRow> {
     let person = people::active(tx, member).await?;
     let person = person.ok_or(Refusal::MemberNotFound)?;
     if roles::holds_any(tx, member).await? {
         return Err(Error::Forbidden("the phone of who holds a role"));
-    }
-    let erasure = erasures::load(tx, member).await?;
-    if erasure.as_ref().is_some_and(Erasure::is_open) {
-        return Err(Refusal::ErasureWaits.into());
     }
     let undoable = tx.now() - TimeDelta::days(UNDO_DAYS);
     if merges::waits(tx, &[member.0]).await? || merges::done_since(tx, member, undoable).await? > 0
@@ -133,28 +148,41 @@ async fn must_be_free(tx: &Tx, member: MemberId) -> Result<PersonRow> {
     Ok(person)
 }
 
-/// `approvePhoneRecovery`: a second person of the union agrees; from when on the new phone is hers.
-/// Her phone and logins so far are told at once. Approved before, it is that one.
+/// `approvePhoneRecovery`: a second person of the union agrees, who has seen document and phone as
+/// the first one has; from when on the new phone is hers. Her phone and logins so far are told at
+/// once. Approved before, it is that one.
 ///
 /// # Errors
 /// Operators only, their second factor shown; refused to herself and to who has confirmed it, when
-/// nobody has, as `must_be_free` says, and while audit rows wait for their seal.
+/// nobody has, document or phone are not the claim's, as `must_be_free` says, and while audit rows
+/// wait for their seal.
 pub async fn approve_phone_recovery(
-    ctx: &Ctx,
+    identity: &Identity,
     caller: &Caller,
     member: MemberId,
+    (phone, document): (&Phone, &Document),
 ) -> Result<DateTime<Utc>> {
-    ctx.db
+    let vault = &identity.vault;
+    let result = identity
+        .ctx
+        .db
         .tx("approve_phone_recovery", async |tx| {
             let by = access::operator(tx, caller).await?.member;
             access::stepped_up(tx, caller)?;
             require_sealing(tx).await?;
+            let failures = may_look_up(tx, by.id.0).await?;
             lock_member(tx, member).await?;
             let _free = must_be_free(tx, member).await?;
             let kept = store::lock_open(tx, member).await?;
-            let recovery = kept.ok_or(Refusal::RecoveryNotFound)?.recovery;
-            let Some(approved) = recovery.approve(by.id, tx.now())? else {
-                return Ok(recovery.next_at());
+            let kept = kept.ok_or(Refusal::RecoveryNotFound)?;
+            let approved = kept.recovery.approve(by.id, tx.now())?;
+            if !matches(tx, vault, &kept, (phone, document)).await? {
+                failures.count(tx).await?;
+                tx.audit(by.audit("phone_recovery_not_matched", kept.recovery.id));
+                return Ok(Err(Refusal::PersonNotMatched));
+            }
+            let Some(approved) = approved else {
+                return Ok(Ok(kept.recovery.next_at()));
             };
             store::save(tx, &approved).await?;
             let due_at = approved.next_at();
@@ -163,9 +191,10 @@ pub async fn approve_phone_recovery(
             notices::tell(tx, &[notices::about(member, &about, told)]).await?;
             tx.plan(NewDue::new(due::SMS_PHONE_RECOVERY, approved.id, tx.now()));
             tx.audit(by.audit("approve_phone_recovery", approved.id));
-            Ok(due_at)
+            Ok(Ok(due_at))
         })
-        .await
+        .await;
+    settled(result)
 }
 
 /// `recallPhoneRecovery`: whoever signs in as the person takes it back at once.
@@ -184,15 +213,12 @@ pub async fn recall_phone_recovery(ctx: &Ctx, caller: &Caller) -> Result<MemberI
 /// `stopPhoneRecovery`: an office ends it, however far it has come.
 ///
 /// # Errors
-/// Operators, and officers over an organisation that she is in; to others she is absent.
+/// Operators, and officers who answer for her; to others she is absent.
 /// [`Refusal::RecoveryNotFound`] when none is open.
 pub async fn stop_phone_recovery(ctx: &Ctx, caller: &Caller, member: MemberId) -> Result<MemberId> {
     ctx.db
         .tx("stop_phone_recovery", async |tx| {
-            let by = access::member(tx, caller).await?;
-            if !may_see(tx, by, member).await? {
-                return Err(Refusal::MemberNotFound.into());
-            }
+            let by = answers_for(tx, caller, member).await?;
             end_open(tx, member, (End::Stopped, by), "stop_phone_recovery").await
         })
         .await
@@ -283,7 +309,7 @@ async fn go_on(vault: &Vault, tx: &Tx, id: Uuid) -> Result<After> {
 /// something keeps it that was not there before, it ends and her phone stays.
 async fn execute(vault: &Vault, tx: &Tx, kept: &Kept) -> Result<()> {
     let (id, member) = (kept.recovery.id, kept.recovery.member);
-    let person = match must_be_free(tx, member).await {
+    let person = match must_be_one(tx, member).await {
         Ok(person) => person,
         Err(Error::Refused(_) | Error::Forbidden(_)) => return stop(tx, id).await,
         Err(error) => return Err(error),
@@ -291,9 +317,12 @@ async fn execute(vault: &Vault, tx: &Tx, kept: &Kept) -> Result<()> {
     let key = vault.data_key(person.member, &person.data_key)?;
     let phone = Phone::stored(key.open_text(phone_cell(id), &kept.phone)?);
     let blind = vault.blind_phone(&phone)?;
-    if !people::by_phones(tx, &[blind]).await?.is_empty() {
+    let wish = erasures::lock(tx, member).await?;
+    let is_closing = wish.is_some_and(|it| it.is_open() && it.state != Wish::Asked);
+    if is_closing || !people::by_phones(tx, &[blind]).await?.is_empty() {
         return stop(tx, id).await;
     }
+    let taken_back = take_back_asked(tx, member).await?;
     login_methods::remove_each(tx, member).await?;
     let sealed = seal_phone(tx, vault, &key, member.0, &phone)?;
     people::insert_phones(tx, vec![sealed]).await?;
@@ -302,7 +331,8 @@ async fn execute(vault: &Vault, tx: &Tx, kept: &Kept) -> Result<()> {
     changes::tell(tx, member, id).await?;
     store::end(tx, id, End::Done, None).await?;
     metrics::counter!("bashu_identity_recoveries_total", "outcome" => "done").increment(1);
-    tx.audit(AuditRow::system("recover_phone", id).detail(serde_json::json!({ "logins": logins })));
+    let detail = serde_json::json!({ "logins": logins, "wish_taken_back": taken_back });
+    tx.audit(AuditRow::system("recover_phone", id).detail(detail));
     Ok(())
 }
 

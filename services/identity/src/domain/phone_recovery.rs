@@ -15,10 +15,13 @@ use crate::error::Refusal;
 pub const RECOVERY_CLAIM_HOURS: i64 = 72;
 /// How long the phone and the logins so far have to take an approved one back, in hours.
 pub const RECOVERY_WAIT_HOURS: i64 = 72;
-/// Recoveries that may be asked for by one document in a day, whether or not anybody has it.
+/// Recoveries that may be asked for by one document from one address in a day, whether or not
+/// anybody has it.
 pub const RECOVERIES_PER_DOCUMENT_DAY_MAX: i32 = 3;
 /// Recoveries that may be asked for from one address in an hour.
 pub const RECOVERIES_PER_ADDRESS_HOUR_MAX: i32 = 10;
+/// Codes to new phones that may be asked for in an hour, of the whole union.
+pub const RECOVERY_CODES_PER_HOUR_MAX: i32 = 300;
 
 /// Who has said so, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

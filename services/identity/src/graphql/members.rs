@@ -252,11 +252,12 @@ impl Member {
         Ok(view.map(DataExport))
     }
 
-    /// The recovery of her phone, while one is open.
+    /// The recovery of her phone, while one is open, to her and to who answers for her.
     #[graphql(complexity = "5 + child_complexity")]
     async fn phone_recovery(&self, ctx: &Context<'_>) -> Result<Option<PhoneRecovery>> {
-        let (identity, _) = request(ctx)?;
-        let found = queries::phone_recoveries::open(&identity.ctx, self.0.id).await?;
+        let (identity, caller) = request(ctx)?;
+        let of = (self.0.id, self.0.is_self);
+        let found = queries::phone_recoveries::open(&identity.ctx, caller, of).await?;
         Ok(found.map(PhoneRecovery::from))
     }
 

@@ -160,7 +160,7 @@ kit::payload! {
         PhoneInvalid,
         /// It is somebody else's.
         PersonNotMatched,
-        /// The person has asked to be forgotten.
+        /// The person has asked to be forgotten, and that has begun.
         ErasureWaits,
         /// A merge of the record with another one waits for its second operator.
         MergeWaits,

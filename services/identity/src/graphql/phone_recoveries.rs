@@ -94,11 +94,18 @@ pub struct ConfirmPhoneRecoveryInput {
     document_number: String,
 }
 
-/// Whose recovery.
-#[derive(Debug, InputObject)]
+/// Whom the caller agrees about, with which document and which phone.
+#[derive(InputObject)]
+#[expect(missing_debug_implementations, reason = "none of it is ever shown")]
 pub struct ApprovePhoneRecoveryInput {
     /// Who.
     member_id: ID,
+    /// The new phone, as she says it.
+    phone: String,
+    /// What kind of document she has shown.
+    document_type: DocumentType,
+    /// The document's number.
+    document_number: String,
 }
 
 /// Whose recovery.
@@ -145,7 +152,7 @@ kit::payload! {
         CodeExpired,
         /// Five guesses were wrong: the code is void.
         CodeExhausted,
-        /// Three of this document within the day, or ten from this address within the hour.
+        /// From this address: three of this document within the day, or ten within the hour.
         TooManyRecoveries,
         /// Nobody is verified here: one's union helps.
         VerificationOff,
@@ -195,6 +202,14 @@ kit::payload! {
     refuses {
         /// There is no such member.
         MemberNotFound,
+        /// It is no mobile number.
+        PhoneInvalid,
+        /// It is no number of such a document.
+        DocumentInvalid,
+        /// Document or phone are not those of the claim.
+        PersonNotMatched,
+        /// Ten people did not match within the hour.
+        TooManyFailures,
         /// Nobody has confirmed one, or it is over.
         RecoveryNotFound,
         /// It is the caller's own, or the caller has confirmed it.
@@ -311,7 +326,11 @@ impl PhoneRecoveryMutation {
         let (identity, caller) = request(ctx)?;
         let result = async {
             let id = member_id(&input.member_id)?;
-            let due_at = commands::approve_phone_recovery(&identity.ctx, caller, id).await?;
+            let phone = Phone::parse(&input.phone)?;
+            let kind = input.document_type.into();
+            let document = Document::parse(kind, &input.document_number, today(identity))?;
+            let seen = (&phone, &document);
+            let due_at = commands::approve_phone_recovery(identity, caller, id, seen).await?;
             Ok(ApprovePhoneRecoveryPayload::done(due_at))
         };
         ApprovePhoneRecoveryPayload::from_result(caller.language, result.await)
@@ -329,8 +348,7 @@ impl PhoneRecoveryMutation {
         RecallPhoneRecoveryPayload::from_result(caller.language, result.await)
     }
 
-    /// Ends the recovery of a person's phone. Officers over an organisation that she is in, and
-    /// operators.
+    /// Ends the recovery of a person's phone. Officers who answer for her, and operators.
     async fn stop_phone_recovery(
         &self,
         ctx: &Context<'_>,

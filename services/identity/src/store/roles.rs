@@ -153,8 +153,9 @@ pub async fn held_by(tx: &Tx, organisation: OrganisationId, members: &[Uuid]) ->
 }
 
 /// Those of these people whom an officer answers for: the organisation that added them first is
-/// one of the officer's, they are in it still, and they hold no role anywhere. Whoever adds a
-/// person to a second organisation does not come to answer for her by that.
+/// one of the officer's, they are in it still and not by a name and a phone alone, and they hold no
+/// role anywhere. Whoever adds a person to a second organisation does not come to answer for her by
+/// that.
 ///
 /// # Errors
 /// When the database fails.
@@ -174,7 +175,8 @@ pub async fn answered_for(tx: &Tx, officer: MemberId, members: &[Uuid]) -> Resul
              )
              SELECT f.member FROM first f JOIN organisation o ON o.id = f.organisation
              WHERE EXISTS (SELECT 1 FROM membership s WHERE s.member = f.member
-                           AND s.organisation = f.organisation AND s.until IS NULL)
+                           AND s.organisation = f.organisation AND s.until IS NULL
+                           AND s.ground <> 'name')
                AND EXISTS (SELECT 1 FROM role r WHERE r.member = $1 AND r.role = 'officer'
                            AND r.organisation = ANY (o.path)
                            AND role_held(r.withdrawn_at, r.ends_at, $3))

@@ -41,6 +41,7 @@ mod payer_tokens;
 mod people;
 mod phone_changes;
 mod phone_recoveries;
+mod phone_recovery_limits;
 mod phone_recovery_plays;
 mod phone_recovery_races;
 mod races;

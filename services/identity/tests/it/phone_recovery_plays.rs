@@ -40,11 +40,11 @@ impl audited::Play<'_> {
         let _rows = world.test.ctx.db.execute(verified, []).await.unwrap();
         let seen = json!({ "memberId": global(member), "phone": new,
             "documentType": "RESIDENT_ID", "documentNumber": number(at) });
-        self.act(officer, "confirmPhoneRecovery", "expiresAt", seen)
+        self.act(officer, "confirmPhoneRecovery", "expiresAt", seen.clone())
+            .await;
+        self.act(&second, "approvePhoneRecovery", "dueAt", seen)
             .await;
         let which = json!({ "memberId": global(member) });
-        self.act(&second, "approvePhoneRecovery", "dueAt", which.clone())
-            .await;
         let herself = world.as_member(member);
         self.bare(&herself, "recallPhoneRecovery", "memberId").await;
         plant(world, member, &new, None).await;
@@ -86,8 +86,9 @@ impl authorised::Play {
         })
         .await;
         self.mutation("approvePhoneRecovery", async || {
-            let (member, ..) = self.recovering(Some(self.world.operator)).await;
-            json!({ "memberId": global(member) })
+            let (member, new, document) = self.recovering(Some(self.world.operator)).await;
+            json!({ "memberId": global(member), "phone": new, "documentType": "RESIDENT_ID",
+                "documentNumber": document })
         })
         .await;
         self.mutation("stopPhoneRecovery", async || {

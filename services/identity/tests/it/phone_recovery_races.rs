@@ -44,6 +44,11 @@ fn id_of(caller: &Caller) -> MemberId {
     }
 }
 
+fn her_document(ctx: &Ctx) -> Document {
+    let today = shanghai_date(ctx.clock.now());
+    Document::parse(DocumentKind::ResidentId, &number(1), today).unwrap()
+}
+
 /// Its open recovery as it is seen by who locks nothing.
 async fn seen(tx: &Tx, id: Uuid) -> Result<Kept> {
     Ok(store::open(tx, id).await?.unwrap())
@@ -59,10 +64,17 @@ impl Lost {
     async fn confirm_by(&self, ctx: &Ctx) -> Result<chrono::DateTime<chrono::Utc>> {
         let mut identity = self.world.identity.clone();
         identity.ctx = ctx.clone();
-        let today = shanghai_date(ctx.clock.now());
-        let document = Document::parse(DocumentKind::ResidentId, &number(1), today).unwrap();
+        let document = her_document(ctx);
         let seen = (&phone(NEW), &document);
         commands::confirm_phone_recovery(&identity, &self.officer, self.member, seen).await
+    }
+
+    async fn approve_by(&self, ctx: &Ctx, by: &Caller) -> Result<chrono::DateTime<chrono::Utc>> {
+        let mut identity = self.world.identity.clone();
+        identity.ctx = ctx.clone();
+        let document = her_document(ctx);
+        let seen = (&phone(NEW), &document);
+        commands::approve_phone_recovery(&identity, by, self.member, seen).await
     }
 
     /// Approved, and due now.
@@ -144,8 +156,8 @@ async fn two_approvals_are_one() {
     lost.world.seal().await;
     let other = lost.world.test.process().await;
     let (first, operator) = (&lost.world.identity.ctx, lost.world.as_operator());
-    let one = commands::approve_phone_recovery(first, &operator, lost.member);
-    let two = commands::approve_phone_recovery(&other, &lost.second, lost.member);
+    let one = lost.approve_by(first, &operator);
+    let two = lost.approve_by(&other, &lost.second);
     let (one, two) = overtaken(&lost.world, one, two).await;
     assert_eq!(one.unwrap(), two.unwrap());
     let approvals = "SELECT count(*) AS count FROM audit WHERE act = 'approve_phone_recovery'";
@@ -290,8 +302,8 @@ async fn a_confirmed_one_keeps_the_phone() {
     lost.promises().await;
 }
 
-/// Who wishes to be forgotten, or holds a role, has no phone recovered; what came in the three days
-/// keeps the phone as it was.
+/// Who wishes to be forgotten, or holds a role, has no phone recovered; a role that came in the
+/// three days keeps the phone as it was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wish_and_a_role_come_first() {
     let lost = Lost::start("first").await;
@@ -321,6 +333,44 @@ async fn a_wish_and_a_role_come_first() {
     assert_eq!(lost.state().await, "stopped");
     assert!(lost.signs_in(&number_of_phone(1)).await && !lost.signs_in(NEW).await);
     lost.promises().await;
+}
+
+/// Approved, and then whoever has the old phone has wished to be forgotten; its time has come.
+async fn wished_since(test: &str, state: &str) -> Lost {
+    let lost = Lost::start(test).await;
+    lost.approved().await;
+    let shown = lost
+        .herself
+        .clone()
+        .stepped_up(chrono::DateTime::<chrono::Utc>::MAX_UTC);
+    let wish = erase(&lost.world, &shown, None, 2).await;
+    assert_eq!(codes(&wish), [""; 0], "{wish}");
+    let so_far = format!("UPDATE erasure SET state = '{state}'");
+    let db = &lost.world.test.ctx.db;
+    assert_eq!(db.execute(&so_far, []).await.unwrap(), 1);
+    lost.advance(RECOVERY_WAIT_HOURS * 3_600);
+    lost.work().await;
+    lost
+}
+
+/// A wish that came in the three days may be a thief's, who has the old phone: it is taken back and
+/// the new phone is hers. One that services were asked about keeps the phone as it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wish_of_who_has_the_old_phone_keeps_nothing_from_her() {
+    let wishes = "SELECT state AS name FROM erasure";
+    let lost = wished_since("thief", "asked").await;
+    assert_eq!(lost.state().await, "done");
+    assert!(lost.signs_in(NEW).await && !lost.signs_in(&number_of_phone(1)).await);
+    assert_eq!(lost.world.names(wishes).await, ["recalled"]);
+    let on_record = "SELECT count(*) AS count FROM audit
+        WHERE act = 'recover_phone' AND detail->>'wish_taken_back' = 'true'";
+    assert_eq!(lost.world.count(on_record).await, 1);
+    lost.promises().await;
+
+    let lost = wished_since("closing", "closing").await;
+    assert_eq!(lost.state().await, "stopped");
+    assert!(lost.signs_in(&number_of_phone(1)).await && !lost.signs_in(NEW).await);
+    assert_eq!(lost.world.names(wishes).await, ["closing"]);
 }
 
 /// A merge waits for a recovery that is confirmed, of either record, and ends one that nobody has

@@ -21,7 +21,7 @@ use proto::identity::DataRequested;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::erasures::erase;
+use crate::erasures::{closing, erase};
 use crate::exports::{answer_all, download, export, fetch};
 use crate::merges::{Cast, PASSPORT, cast};
 use crate::races::overtaken;
@@ -53,13 +53,6 @@ async fn set(world: &World, member: MemberId) -> Value {
 async fn an_operator_waits_as_the_person_does() {
     let cast = cast().await;
     let world = &cast.world;
-    let who = world.as_member(cast.merged);
-    let wish = erase(world, &who, None, 1).await;
-    assert_eq!(codes(&wish), [""; 0], "{wish}");
-    assert_eq!(codes(&set(world, cast.merged).await), ["ERASURE_WAITS"]);
-    let recall = "mutation { recallErasure { userErrors { code } } }";
-    let _ = world.run(&who, recall, json!({})).await;
-
     let asked = cast.ask(&world.as_operator()).await;
     assert_eq!(asked["merge"]["state"], "ASKED", "{asked}");
     for member in [cast.survivor, cast.merged] {
@@ -97,9 +90,35 @@ async fn wish_and_ways(world: &World, member: MemberId) -> [i64; 2] {
     [world.count(wish).await, world.count(&ways).await]
 }
 
-/// A wish that is underway is waited for, and the phone stays.
+/// A wish of which nothing was done yet keeps no help from her: whoever has her phone may have made
+/// it, and an operator who gives her another one takes it back. Once services are asked it stays.
 #[tokio::test]
-async fn a_wish_underway_keeps_the_phone() {
+async fn a_wish_that_waits_gives_way_to_an_operator() {
+    let (world, member) = crate::consents::member().await;
+    let who = world.as_member(member);
+    let wish = erase(&world, &who, None, 1).await;
+    assert_eq!(codes(&wish), [""; 0], "{wish}");
+    let done = set(&world, member).await;
+    assert_eq!(codes(&done), [""; 0], "{done}");
+    assert_eq!(wish_and_ways(&world, member).await, [0, 1]);
+    let states = "SELECT state AS name FROM erasure";
+    assert_eq!(world.names(states).await, ["recalled"]);
+    assert_eq!(world.events_of("ErasureChanged").await.len(), 1);
+    let timers = "SELECT count(*) AS count FROM due WHERE kind = 'erasure'";
+    assert_eq!(world.count(timers).await, 0);
+    let on_record = "SELECT count(*) AS count FROM audit
+        WHERE act = 'set_phone' AND detail->>'wish_taken_back' = 'true'";
+    assert_eq!(world.count(on_record).await, 1);
+
+    closing(&world, &who).await;
+    world.seal().await;
+    assert_eq!(codes(&set(&world, member).await), ["ERASURE_WAITS"]);
+    assert_eq!(wish_and_ways(&world, member).await, [1, 1]);
+}
+
+/// A wish that is underway is waited for, and taken back.
+#[tokio::test]
+async fn a_wish_underway_is_taken_back_with_the_phone() {
     let (world, member) = crate::consents::member().await;
     world.seal().await;
     let other = world.test.process().await;
@@ -108,8 +127,8 @@ async fn a_wish_underway_keeps_the_phone() {
     let changed = set_phone(&other, &world.identity.vault, &by, member, phone(NEW));
     let (wish, changed) = overtaken(&world, wish, changed).await;
     assert!(wish.unwrap().is_open());
-    assert_eq!(refused(changed), "ERASURE_WAITS");
-    assert_eq!(wish_and_ways(&world, member).await, [1, 1]);
+    assert_eq!(changed.unwrap(), member);
+    assert_eq!(wish_and_ways(&world, member).await, [0, 1]);
 }
 
 /// Without the person's lock an operator looks, she wishes, and her ways to sign in are gone.
