@@ -24,7 +24,9 @@ async fn claims_of_others_bar_nobody() {
     let mut foreign = String::new();
     for at in 0..=RECOVERIES_PER_DOCUMENT_DAY_MAX {
         foreign = format!("1370000{:04}", 4_000 + at);
-        let claimed = lost.recover_from("192.0.2.1", &foreign, (1, &hers)).await;
+        let claimed = lost
+            .recover_from("192.0.2.1", &foreign, (1, hers.as_str()))
+            .await;
         let is_over = at == RECOVERIES_PER_DOCUMENT_DAY_MAX;
         assert_eq!(codes(&claimed).is_empty(), !is_over, "{at}: {claimed}");
         lost.work().await;
@@ -38,7 +40,9 @@ async fn claims_of_others_bar_nobody() {
     let confirmed = lost.confirm(&lost.officer).await;
     assert_eq!(codes(&confirmed), [""; 0], "{confirmed}");
     lost.advance(61);
-    let claimed = lost.recover_from("192.0.2.2", &foreign, (1, &hers)).await;
+    let claimed = lost
+        .recover_from("192.0.2.2", &foreign, (1, hers.as_str()))
+        .await;
     assert_eq!(codes(&claimed), [""; 0], "{claimed}");
     assert_eq!(lost.state().await, "confirmed");
     lost.promises().await;
