@@ -13,8 +13,8 @@ pub const HOLDER_FORGOTTEN: &str = "MEMBER_ERASED";
 impl Pass {
     /// Its holder is about to be forgotten: what the terms it was sold under give back now goes
     /// back (民法典 Art. 509: the contract's own refund is owed, whoever leaves). Where they give
-    /// nothing, or a count has said so before, it stays hers until she is forgotten. Of a pass whose
-    /// price comes back when it is never activated all comes back: she will not activate it.
+    /// nothing, or a count has said so before, it stays hers until she is forgotten. Of a pass
+    /// whose price comes back when it is never activated all comes back: she will not activate it.
     pub fn holder_leaves(self, now: DateTime<Utc>, terms: &Terms, uses: u32) -> Change {
         if self.price.is_zero() || self.refused.is_some() {
             return Change::none(self);

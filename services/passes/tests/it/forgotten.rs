@@ -9,7 +9,6 @@ use proto::identity::erasure_changed::State;
 use proto::passes::LineReturned;
 use proto::v1::{EntitlementChanged, PersonForgotten, PersonHeld, entitlement};
 use serde_json::json;
-use uuid::Uuid;
 
 use crate::persons::{apply, erased, hear, holds, record, told};
 use crate::races::{overtaken, refusal};
