@@ -277,7 +277,15 @@ async fn open(
     partitions: i32,
 ) -> Result<Union50> {
     let [identity, passes, billing, admission] = [0, 1, 2, 3].map(|at| ground.services[at].clone());
-    let identity = identity::Identity::new(identity, identity_settings(), roots(), partitions)?;
+    let sms = identity::SmsSettings {
+        url: provider.to_owned(),
+        key: fs::read_to_string(data.join("sms/50.key"))?.trim().into(),
+    };
+    let settings = identity::Settings {
+        sms,
+        ..identity_settings()
+    };
+    let identity = identity::Identity::new(identity, settings, roots(), partitions)?;
     let passes = passes::Passes::new(passes, &passes_settings(), None)?;
     let settings = billing_settings(data, provider, ours);
     let billing = billing::Billing::new(billing, &settings, roots())?;
@@ -342,6 +350,7 @@ fn key(byte: u8) -> secrecy::SecretString {
         .into()
 }
 
+/// Those of identity, who sends SMS nowhere by them.
 pub(crate) fn identity_settings() -> identity::Settings {
     identity::Settings {
         kek: key(1),
