@@ -343,9 +343,13 @@ fn folders_of(folder: &Path) -> Vec<PathBuf> {
 /// Names of this repository's crates: those that have a manifest, one or two folders down.
 fn own_crates() -> BTreeSet<String> {
     let top = folders_of(&root());
-    let nested: Vec<PathBuf> = top.iter().flat_map(|folder| folders_of(folder)).collect();
+    let within = |outer: &[PathBuf]| -> Vec<PathBuf> {
+        outer.iter().flat_map(|folder| folders_of(folder)).collect()
+    };
+    let nested = within(&top);
+    let innermost = within(&nested);
     let mut found = BTreeSet::new();
-    for folder in top.iter().chain(&nested) {
+    for folder in top.iter().chain(&nested).chain(&innermost) {
         let Ok(text) = fs::read_to_string(folder.join("Cargo.toml")) else {
             continue;
         };

@@ -171,11 +171,12 @@ async fn a_visit_of_who_was_forgotten_is_not_missed() {
         ),
         (
             "admission",
-            "INSERT INTO redemption (id, version, venue, enrolment, seq, token_hash, entitlement,
-               gen, scope, direction, persons, decision, at, scanned_on, counted_on,
+            "INSERT INTO redemption (id, version, venue, gate, enrolment, seq, token_hash,
+               entitlement, gen, scope, direction, persons, decision, at, scanned_on, counted_on,
                inside_delta, payable, hint_document, hint_photo, overridden)
-             VALUES (gen_random_uuid(), 1, gen_random_uuid(), 1, 1, '\\x00', 7, 0, 1, 'entry', 1,
-               'admit', now(), '2026-04-01', '2026-04-01', 0, true, false, false, false)",
+             VALUES (gen_random_uuid(), 1, gen_random_uuid(), gen_random_uuid(), 1, 1, '\\x00', 7,
+               0, 1, 'entry', 1, 'admit', now(), '2026-04-01', '2026-04-01', 0, true, false, false,
+               false)",
         ),
     ] {
         world.plant(service, sql).await;

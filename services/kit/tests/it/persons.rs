@@ -3,7 +3,7 @@
 
 use kit::consumer::Handler;
 use kit::event::Record;
-use kit::migrate::KIT;
+use kit::migrate::{KIT, REPLICA};
 use kit::person::{Hold, Keeper, Kept, Persons, barred};
 use kit::testing;
 use kit::types::MemberId;
@@ -93,7 +93,7 @@ async fn is_barred(ctx: &Ctx, member: u128) -> bool {
 /// asked about when her version is above that; below it she would be passed over for ever.
 #[tokio::test]
 async fn who_was_told_with_another_is_asked_about_above_her_version() {
-    let test = testing::db("beta", &[KIT]).await;
+    let test = testing::db("beta", &[KIT, REPLICA]).await;
     let ctx = &test.ctx;
     hear(ctx, (1, &[1, 2]), 2, State::Closing).await;
     assert!(is_barred(ctx, 1).await && is_barred(ctx, 2).await);
