@@ -18,6 +18,7 @@
 
 pub mod acts;
 pub mod cast;
+mod overtaken;
 pub mod rights;
 
 use std::fmt;
@@ -30,6 +31,8 @@ use rdkafka::client::DefaultClientContext;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection};
 use sea_orm::sqlx::{self, ConnectOptions, Connection, Row};
 use sha2::{Digest, Sha256};
+
+pub use overtaken::overtaken;
 
 use crate::bus::{Bus, KafkaOptions};
 use crate::db::DbOptions;

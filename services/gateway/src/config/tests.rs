@@ -83,10 +83,7 @@ fn production_is_the_default_and_needs_documents() {
 fn a_flaw_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let good = good(folder.path());
-    let changed = |from: &str, to: &str| {
-        assert!(good.contains(from), "{from}");
-        good.replace(from, to)
-    };
+    let changed = |from: &str, to: &str| changed(&good, from, to);
     let prefixed = |line: &str| format!("{line}\n{good}");
     std::fs::write(folder.path().join("short"), "07").unwrap();
     let cases = [
@@ -148,10 +145,7 @@ fn a_flaw_is_named() {
 fn nothing_leaves_the_machine_in_the_clear() {
     let folder = tempfile::tempdir().unwrap();
     let good = good(folder.path());
-    let changed = |from: &str, to: &str| {
-        assert!(good.contains(from), "{from}");
-        good.replace(from, to)
-    };
+    let changed = |from: &str, to: &str| changed(&good, from, to);
     let cases = [
         (
             format!("otlp_endpoint = \"http://10.0.0.9:4318\"\n{good}"),
@@ -173,6 +167,12 @@ fn nothing_leaves_the_machine_in_the_clear() {
     for (text, field) in &cases {
         is_refused(text, field);
     }
+}
+
+/// The text with something else in it.
+fn changed(text: &str, from: &str, to: &str) -> String {
+    assert!(text.contains(from), "{from}");
+    text.replace(from, to)
 }
 
 fn is_refused(text: &str, field: &str) {

@@ -6,7 +6,8 @@ use chrono::TimeDelta;
 use kit::access::Caller;
 use kit::audit::AuditRow;
 use kit::due::NewDue;
-use kit::{Ctx, Result};
+use kit::{Ctx, Result, Tx};
+use uuid::Uuid;
 
 use super::settled;
 use crate::domain::code;
@@ -15,6 +16,7 @@ use crate::due;
 use crate::error::Refusal;
 use crate::store::limits::Counter;
 use crate::store::logins as store;
+use crate::store::people::Blind;
 use crate::vault::Vault;
 
 /// Asks for a code by SMS; an earlier one is void from now on. What is refused counts for the
@@ -33,30 +35,50 @@ pub async fn request_login_code(
     let result = ctx
         .db
         .tx("request_login_code", async |tx| {
-            let address = vault.blind_address(&caller.client)?;
-            let asked_here = Counter {
-                scope: "login_code_address",
-                subject: &address,
-                window: TimeDelta::hours(1),
-            };
-            if asked_here.add(tx, 1).await? > per_address_hour_max {
+            if !may_ask(tx, vault, caller, per_address_hour_max).await? {
                 return Ok(Err(Refusal::TooManyCodes));
             }
-            let blind = vault.blind_phone(phone)?;
-            let mut row = store::lock_or_make_code(tx, &blind).await?;
-            row.asked_at = match code::ask(&row.asked_at, tx.now()) {
-                Ok(asked_at) => asked_at,
+            let code = match renew(tx, &vault.blind_phone(phone)?).await? {
+                Ok(code) => code,
                 Err(why) => return Ok(Err(why)),
             };
-            row.id = tx.uuid();
-            row.created_at = tx.now();
-            row.wrong = 0;
-            row.used_at = None;
-            store::save_code(tx, &row).await?;
-            tx.plan(NewDue::new(due::SMS_LOGIN_CODE, row.id, tx.now()));
-            tx.audit(AuditRow::system("request_login_code", row.id));
+            tx.audit(AuditRow::system("request_login_code", code));
             Ok(Ok(()))
         })
         .await;
     settled(result)
+}
+
+/// Counts a code that was asked for from the client's address, whatever for; whether there are not
+/// too many within the hour.
+pub(super) async fn may_ask(
+    tx: &Tx,
+    vault: &Vault,
+    caller: &Caller,
+    per_address_hour_max: i32,
+) -> Result<bool> {
+    let address = vault.blind_address(&caller.client)?;
+    let asked_here = Counter {
+        scope: "login_code_address",
+        subject: &address,
+        window: TimeDelta::hours(1),
+    };
+    Ok(asked_here.add(tx, 1).await? <= per_address_hour_max)
+}
+
+/// Another code for a phone, which is sent to it; the one before is void. Its id, or
+/// [`Refusal::TooManyCodes`].
+pub(super) async fn renew(tx: &Tx, blind: &Blind) -> Result<std::result::Result<Uuid, Refusal>> {
+    let mut row = store::lock_or_make_code(tx, blind).await?;
+    row.asked_at = match code::ask(&row.asked_at, tx.now()) {
+        Ok(asked_at) => asked_at,
+        Err(why) => return Ok(Err(why)),
+    };
+    row.id = tx.uuid();
+    row.created_at = tx.now();
+    row.wrong = 0;
+    row.used_at = None;
+    store::save_code(tx, &row).await?;
+    tx.plan(NewDue::new(due::SMS_LOGIN_CODE, row.id, tx.now()));
+    Ok(Ok(row.id))
 }

@@ -12,17 +12,18 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use kit::access::{self, Caller, Member};
-use kit::due::NewDue;
 use kit::once::{self, Once, Request};
 use kit::types::MemberId;
 use kit::{Error, Result, Tx};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
+use super::codes::renew;
 use super::logins::{proven, withdraw_all};
 use super::merged_records::must_be_final;
 use super::people::seal_phone;
 use super::{notices, phone_recoveries, settled};
+use crate::Identity;
 use crate::domain::code::{self, CODE_SECONDS, Guess};
 use crate::domain::erasure::Erasure;
 use crate::domain::identifier::Phone;
@@ -35,7 +36,6 @@ use crate::store::people::{self, Blind};
 use crate::store::phone_changes::{self as store, ChangeRow};
 use crate::store::{erasures, login_methods, merges, second_factors};
 use crate::vault::{Cell, SealingKey, Vault};
-use crate::{Identity, due};
 
 /// Changes of phone that one person may ask for in a day.
 pub const PHONE_CHANGES_PER_DAY_MAX: i32 = 5;
@@ -105,15 +105,7 @@ async fn ask(
     ];
     let mut sent = [Uuid::nil(); 2];
     for (blind, id) in blinds.iter().zip(&mut sent) {
-        let mut row = codes::lock_or_make_code(tx, blind).await?;
-        row.asked_at = code::ask(&row.asked_at, tx.now()).map_err(|_| too_many())?;
-        row.id = tx.uuid();
-        row.created_at = tx.now();
-        row.wrong = 0;
-        row.used_at = None;
-        codes::save_code(tx, &row).await?;
-        tx.plan(NewDue::new(due::SMS_LOGIN_CODE, row.id, tx.now()));
-        *id = row.id;
+        *id = renew(tx, blind).await?.map_err(|_| too_many())?;
     }
     let id = tx.uuid();
     let row = ChangeRow {

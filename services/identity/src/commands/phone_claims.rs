@@ -17,11 +17,12 @@ use kit::types::MemberId;
 use kit::{Error, Result, Tx};
 use uuid::Uuid;
 
+use super::codes::{may_ask, renew};
 use super::matching::{Comparisons, stored_name};
 use super::phone_changes::shown;
 use super::phone_recoveries::give_way;
 use super::settled;
-use crate::domain::code::{self, CODE_SECONDS};
+use crate::domain::code::CODE_SECONDS;
 use crate::domain::identifier::{Document, Phone};
 use crate::domain::name::PersonName;
 use crate::domain::phone_recovery::{
@@ -55,40 +56,20 @@ pub async fn request_recovery_code(
         .ctx
         .db
         .tx("request_recovery_code", async |tx| {
-            let address = vault.blind_address(&caller.client)?;
-            let asked_here = Counter {
-                scope: "login_code_address",
-                subject: &address,
-                window: TimeDelta::hours(1),
-            };
             let per_hour = identity.settings.codes_per_address_hour_max;
-            if asked_here.add(tx, 1).await? > per_hour {
-                return Ok(Err(Refusal::TooManyCodes));
-            }
-            if !may_be_sent(tx).await? {
+            if !may_ask(tx, vault, caller, per_hour).await? || !may_be_sent(tx).await? {
                 return Ok(Err(Refusal::TooManyCodes));
             }
             let blind = vault.blind_phone(phone)?;
-            let mut row = codes::lock_or_make_code(tx, &blind).await?;
-            row.asked_at = match code::ask(&row.asked_at, tx.now()) {
-                Ok(asked_at) => asked_at,
+            let id = match renew(tx, &blind).await? {
+                Ok(id) => id,
                 Err(why) => return Ok(Err(why)),
             };
-            row.id = tx.uuid();
-            row.created_at = tx.now();
-            row.wrong = 0;
-            row.used_at = None;
-            codes::save_code(tx, &row).await?;
             let digits = phone.as_str().as_bytes();
-            let sealed = vault.kek().seal(tx.ids(), asked_cell(row.id), digits)?;
-            let kept = PhoneRow {
-                id: row.id,
-                phone: sealed,
-            };
+            let phone = vault.kek().seal(tx.ids(), asked_cell(id), digits)?;
             let expires_at = tx.now() + TimeDelta::seconds(CODE_SECONDS);
-            store::put_phone(tx, &blind, kept, expires_at).await?;
-            tx.plan(NewDue::new(due::SMS_LOGIN_CODE, row.id, tx.now()));
-            tx.audit(AuditRow::system("request_recovery_code", row.id));
+            store::put_phone(tx, &blind, PhoneRow { id, phone }, expires_at).await?;
+            tx.audit(AuditRow::system("request_recovery_code", id));
             Ok(Ok(expires_at))
         })
         .await;

@@ -8,7 +8,7 @@
 //! holds a role, wishes to be forgotten or was merged of late has no phone recovered; but a wish
 //! that came while time ran is taken back with the phone, which may have been a thief's to make.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use kit::access::{self, Caller};
 use kit::audit::{AuditRow, require_sealing};
 use kit::due::{self as timers, After, NewDue};
@@ -24,9 +24,9 @@ use super::phone_claims::{phone_cell, verify};
 use super::{may_look_up, notices, phone_changes as changes, settled};
 use crate::domain::erasure::{Erasure, State as Wish};
 use crate::domain::identifier::{Document, Phone};
-use crate::domain::merge::UNDO_DAYS;
+use crate::domain::merge::undoable_since;
 use crate::domain::notice::Notice;
-use crate::domain::phone_recovery::{End, Step};
+use crate::domain::phone_recovery::{End, Recovery, Step};
 use crate::error::Refusal;
 use crate::store::consents::lock_member;
 use crate::store::logins::Reason;
@@ -57,19 +57,12 @@ pub async fn confirm_phone_recovery(
             let by = answers_for(tx, caller, member).await?;
             access::stepped_up(tx, caller)?;
             require_sealing(tx).await?;
-            let failures = may_look_up(tx, by.id.0).await?;
-            lock_member(tx, member).await?;
-            let _free = must_be_free(tx, member).await?;
-            let kept = store::lock_open(tx, member).await?;
-            let kept = kept.ok_or(Refusal::RecoveryNotFound)?;
-            let confirmed = kept.recovery.confirm(by.id, tx.now())?;
-            if !matches(tx, vault, &kept, (phone, document)).await? {
-                failures.count(tx).await?;
-                tx.audit(by.audit("phone_recovery_not_matched", kept.recovery.id));
-                return Ok(Err(Refusal::PersonNotMatched));
-            }
-            let Some(confirmed) = confirmed else {
-                return Ok(Ok(kept.recovery.next_at()));
+            let of = (member, phone, document);
+            let seen = seen(tx, vault, by, of, |it| it.confirm(by.id, tx.now()));
+            let confirmed = match seen.await? {
+                Ok(Seen::Now(confirmed)) => confirmed,
+                Ok(Seen::Before(next_at)) => return Ok(Ok(next_at)),
+                Err(why) => return Ok(Err(why)),
             };
             store::save(tx, &confirmed).await?;
             tx.audit(by.audit("confirm_phone_recovery", confirmed.id));
@@ -102,6 +95,39 @@ pub(crate) async fn answers_for(
         }
         Err(error) => Err(error),
     }
+}
+
+/// A recovery that somebody has seen its person for.
+enum Seen {
+    Now(Recovery),
+    /// The same one had before; when what comes next is due.
+    Before(DateTime<Utc>),
+}
+
+/// The person's open recovery after `step`, where the caller has named her document and its phone;
+/// who names others is counted. It is not saved yet.
+async fn seen(
+    tx: &Tx,
+    vault: &Vault,
+    by: access::Member,
+    (member, phone, document): (MemberId, &Phone, &Document),
+    step: impl FnOnce(Recovery) -> std::result::Result<Option<Recovery>, Refusal>,
+) -> Result<std::result::Result<Seen, Refusal>> {
+    let failures = may_look_up(tx, by.id.0).await?;
+    lock_member(tx, member).await?;
+    let _free = must_be_free(tx, member).await?;
+    let kept = store::lock_open(tx, member).await?;
+    let kept = kept.ok_or(Refusal::RecoveryNotFound)?;
+    let after = step(kept.recovery)?;
+    if !matches(tx, vault, &kept, (phone, document)).await? {
+        failures.count(tx).await?;
+        tx.audit(by.audit("phone_recovery_not_matched", kept.recovery.id));
+        return Ok(Err(Refusal::PersonNotMatched));
+    }
+    Ok(Ok(match after {
+        Some(after) => Seen::Now(after),
+        None => Seen::Before(kept.recovery.next_at()),
+    }))
 }
 
 /// Whether the document is the person's and the phone is the claim's.
@@ -140,7 +166,7 @@ async fn must_be_one(tx: &Tx, member: MemberId) -> Result<PersonRow> {
     if roles::holds_any(tx, member).await? {
         return Err(Error::Forbidden("the phone of who holds a role"));
     }
-    let undoable = tx.now() - TimeDelta::days(UNDO_DAYS);
+    let undoable = undoable_since(tx.now());
     if merges::waits(tx, &[member.0]).await? || merges::done_since(tx, member, undoable).await? > 0
     {
         return Err(Refusal::MergeWaits.into());
@@ -170,19 +196,12 @@ pub async fn approve_phone_recovery(
             let by = access::operator(tx, caller).await?.member;
             access::stepped_up(tx, caller)?;
             require_sealing(tx).await?;
-            let failures = may_look_up(tx, by.id.0).await?;
-            lock_member(tx, member).await?;
-            let _free = must_be_free(tx, member).await?;
-            let kept = store::lock_open(tx, member).await?;
-            let kept = kept.ok_or(Refusal::RecoveryNotFound)?;
-            let approved = kept.recovery.approve(by.id, tx.now())?;
-            if !matches(tx, vault, &kept, (phone, document)).await? {
-                failures.count(tx).await?;
-                tx.audit(by.audit("phone_recovery_not_matched", kept.recovery.id));
-                return Ok(Err(Refusal::PersonNotMatched));
-            }
-            let Some(approved) = approved else {
-                return Ok(Ok(kept.recovery.next_at()));
+            let of = (member, phone, document);
+            let seen = seen(tx, vault, by, of, |it| it.approve(by.id, tx.now()));
+            let approved = match seen.await? {
+                Ok(Seen::Now(approved)) => approved,
+                Ok(Seen::Before(next_at)) => return Ok(Ok(next_at)),
+                Err(why) => return Ok(Err(why)),
             };
             store::save(tx, &approved).await?;
             let due_at = approved.next_at();

@@ -79,6 +79,15 @@ pub(crate) fn request<'a>(ctx: &Context<'a>) -> Result<(&'a Identity, &'a Caller
     Ok((ctx.data::<Identity>()?, ctx.data::<Caller>()?))
 }
 
+/// A document that an input names.
+pub(crate) fn document(
+    identity: &Identity,
+    kind: DocumentType,
+    number: &str,
+) -> Result<Document, Refusal> {
+    Document::parse(kind.into(), number, today(identity))
+}
+
 /// The Shanghai date.
 pub(crate) fn today(identity: &Identity) -> NaiveDate {
     shanghai_date(identity.ctx.clock.now())

@@ -4,9 +4,8 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject
 use chrono::{DateTime, Utc};
 use kit::graphql::GlobalId;
 
-use super::input::{DocumentType, member_id, request, today};
+use super::input::{DocumentType, document, member_id, request};
 use crate::commands::merges;
-use crate::domain::identifier::Document;
 use crate::domain::merge::{Pair, Step};
 
 /// Which two records are one person's.
@@ -137,8 +136,7 @@ impl MergeMutation {
                 survivor: member_id(&input.survivor_id)?,
                 merged: member_id(&input.merged_id)?,
             };
-            let kind = input.document_type.into();
-            let document = Document::parse(kind, &input.document_number, today(identity))?;
+            let document = document(identity, input.document_type, &input.document_number)?;
             let (kit_ctx, vault) = (&identity.ctx, &identity.vault);
             let step = merges::merge_members(kit_ctx, vault, caller, pair, &document).await?;
             let (state, expires_at, undo_until) = match step {

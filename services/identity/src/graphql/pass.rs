@@ -8,9 +8,8 @@ use kit::types::EntitlementId;
 use qrcode::render::svg;
 use qrcode::{EcLevel, QrCode};
 
-use super::input::{DocumentType, organisation_id, request, today};
+use super::input::{DocumentType, document, organisation_id, request};
 use crate::commands::credentials::{self as commands, DeskLookUp, Minted};
-use crate::domain::identifier::Document;
 use crate::domain::name::PersonName;
 use crate::error::Refusal;
 
@@ -147,13 +146,12 @@ impl CredentialMutation {
     ) -> Result<MintDeskCredentialsPayload> {
         let (identity, caller) = request(ctx)?;
         let result = async {
-            let number = &input.document_number;
             let look_up = DeskLookUp {
                 venue_organisation: organisation_id(
                     &input.venue_organisation_id,
                     Refusal::OrganisationNotFound,
                 )?,
-                document: Document::parse(input.document_type.into(), number, today(identity))?,
+                document: document(identity, input.document_type, &input.document_number)?,
                 name: PersonName::parse(&input.name)?,
             };
             let (ctx, vault) = (&identity.ctx, &identity.vault);

@@ -4,10 +4,10 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject
 use chrono::{DateTime, Utc};
 use kit::graphql::GlobalId;
 
-use super::input::{DocumentType, member_id, request, today};
+use super::input::{DocumentType, document, member_id, request};
 use crate::commands::phone_claims::{self as claims, Claimed};
 use crate::commands::phone_recoveries as commands;
-use crate::domain::identifier::{Document, Phone};
+use crate::domain::identifier::Phone;
 use crate::domain::name::PersonName;
 use crate::domain::phone_recovery::{Recovery, State};
 
@@ -284,10 +284,9 @@ impl PhoneRecoveryMutation {
         let (identity, caller) = request(ctx)?;
         let result = async {
             let phone = Phone::parse(&input.phone)?;
-            let kind = input.document_type.into();
             let claimed = Claimed {
                 name: PersonName::parse(&input.name)?,
-                document: Document::parse(kind, &input.document_number, today(identity))?,
+                document: document(identity, input.document_type, &input.document_number)?,
             };
             let shown = (&phone, input.code.trim());
             let until = claims::recover_account(identity, caller, shown, &claimed).await?;
@@ -307,8 +306,7 @@ impl PhoneRecoveryMutation {
         let result = async {
             let id = member_id(&input.member_id)?;
             let phone = Phone::parse(&input.phone)?;
-            let kind = input.document_type.into();
-            let document = Document::parse(kind, &input.document_number, today(identity))?;
+            let document = document(identity, input.document_type, &input.document_number)?;
             let seen = (&phone, &document);
             let until = commands::confirm_phone_recovery(identity, caller, id, seen).await?;
             Ok(ConfirmPhoneRecoveryPayload::done(until))
@@ -327,8 +325,7 @@ impl PhoneRecoveryMutation {
         let result = async {
             let id = member_id(&input.member_id)?;
             let phone = Phone::parse(&input.phone)?;
-            let kind = input.document_type.into();
-            let document = Document::parse(kind, &input.document_number, today(identity))?;
+            let document = document(identity, input.document_type, &input.document_number)?;
             let seen = (&phone, &document);
             let due_at = commands::approve_phone_recovery(identity, caller, id, seen).await?;
             Ok(ApprovePhoneRecoveryPayload::done(due_at))

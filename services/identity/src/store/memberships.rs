@@ -158,7 +158,7 @@ pub async fn answers_for(
             "SELECT o.id FROM {table} t JOIN organisation o ON o.id = t.organisation
              WHERE t.member = $2 AND {stands} AND EXISTS (
                SELECT 1 FROM role r WHERE r.member = $1 AND r.role = 'officer'
-                 AND r.withdrawn_at IS NULL AND (r.ends_at IS NULL OR r.ends_at > $3)
+                 AND role_held(r.withdrawn_at, r.ends_at, $3)
                  AND r.organisation = ANY (o.path))
              ORDER BY t.id FOR SHARE OF t"
         );

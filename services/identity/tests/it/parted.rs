@@ -9,6 +9,7 @@ use identity::domain::erasure::{DEADLINE_DAYS, GRACE_DAYS, HELD_HOURS, Right};
 use identity::domain::merge::UNDO_DAYS;
 use identity::publish;
 use identity::store::erasures;
+use kit::testing::overtaken;
 use kit::types::MemberId;
 use proto::identity::erasure_changed::State;
 use proto::identity::{ErasureChanged, PersonErased};
@@ -16,7 +17,6 @@ use serde_json::json;
 
 use crate::erasures::{GRACE_SECONDS, closing, erase, kept_here, nothing_keeps};
 use crate::merges::{Cast, cast};
-use crate::races::overtaken;
 use crate::rosters::settle;
 use crate::world::{World, codes};
 
@@ -75,7 +75,7 @@ async fn a_split_waits_for_what_is_being_said_of_both() {
     let (who, operator) = (world.as_member(cast.survivor), world.as_operator());
     let recalled = recall(&world.identity.ctx, &who);
     let split = split_members(&other, &world.identity.vault, &operator, cast.merged);
-    let (recalled, split) = overtaken(world, recalled, split).await;
+    let (recalled, split) = overtaken(&world.test, recalled, split).await;
     assert_eq!(recalled.unwrap().version, 4);
     assert_eq!(split.unwrap(), cast.pair());
     assert_eq!(floor_and_heard(&cast).await, (4, 4));

@@ -10,6 +10,7 @@ use identity::store::phone_recoveries::{self as store, Kept};
 use kit::access::{Caller, Who};
 use kit::audit::AuditRow;
 use kit::due::NewDue;
+use kit::testing::overtaken;
 use kit::types::{MemberId, shanghai_date};
 use kit::{Ctx, Error, Result, Tx};
 use serde_json::json;
@@ -18,7 +19,7 @@ use uuid::Uuid;
 use crate::erasures::erase;
 use crate::merges::cast;
 use crate::phone_recoveries::{Lost, NEW, global, plant};
-use crate::races::{interleaved, overtaken};
+use crate::races::interleaved;
 use crate::world::{World, codes, number, number_of_phone, phone};
 
 const NEWER: &str = "13700005555";
@@ -95,7 +96,7 @@ async fn a_recall_and_its_time_wait_for_each_other() {
     let other = lost.world.test.process().await;
     let ctx = &lost.world.identity.ctx;
     let recall = commands::recall_phone_recovery(&other, &lost.herself);
-    let (ran, recalled) = overtaken(&lost.world, lost.run_by(ctx, id), recall).await;
+    let (ran, recalled) = overtaken(&lost.world.test, lost.run_by(ctx, id), recall).await;
     ran.unwrap();
     // Her login has ended with her phone; who looked before that finds nothing open.
     match recalled {
@@ -109,7 +110,7 @@ async fn a_recall_and_its_time_wait_for_each_other() {
     let other = lost.world.test.process().await;
     let ctx = &lost.world.identity.ctx;
     let recall = commands::recall_phone_recovery(ctx, &lost.herself);
-    let (recalled, ran) = overtaken(&lost.world, recall, lost.run_by(&other, id)).await;
+    let (recalled, ran) = overtaken(&lost.world.test, recall, lost.run_by(&other, id)).await;
     recalled.unwrap();
     ran.unwrap();
     assert_eq!(lost.state().await, "recalled");
@@ -158,7 +159,7 @@ async fn two_approvals_are_one() {
     let (first, operator) = (&lost.world.identity.ctx, lost.world.as_operator());
     let one = lost.approve_by(first, &operator);
     let two = lost.approve_by(&other, &lost.second);
-    let (one, two) = overtaken(&lost.world, one, two).await;
+    let (one, two) = overtaken(&lost.world.test, one, two).await;
     assert_eq!(one.unwrap(), two.unwrap());
     let approvals = "SELECT count(*) AS count FROM audit WHERE act = 'approve_phone_recovery'";
     assert_eq!(lost.world.count(approvals).await, 1);
@@ -221,7 +222,7 @@ async fn a_change_and_a_confirmation_wait_for_each_other() {
     let other = lost.world.test.process().await;
     let ctx = &lost.world.identity.ctx;
     let change = change_by(&lost, ctx, &both);
-    let (changed, confirmed) = overtaken(&lost.world, change, lost.confirm_by(&other)).await;
+    let (changed, confirmed) = overtaken(&lost.world.test, change, lost.confirm_by(&other)).await;
     changed.unwrap();
     assert_eq!(refused(confirmed), "RECOVERY_NOT_FOUND");
     assert_eq!(lost.state().await, "stopped");
@@ -233,7 +234,7 @@ async fn a_change_and_a_confirmation_wait_for_each_other() {
     let other = lost.world.test.process().await;
     let ctx = &lost.world.identity.ctx;
     let change = change_by(&lost, &other, &both);
-    let (confirmed, changed) = overtaken(&lost.world, lost.confirm_by(ctx), change).await;
+    let (confirmed, changed) = overtaken(&lost.world.test, lost.confirm_by(ctx), change).await;
     confirmed.unwrap();
     assert_eq!(refused(changed), "RECOVERY_WAITS");
     assert!(lost.signs_in(&number_of_phone(1)).await);

@@ -3,8 +3,6 @@
 //! logins and with the rosters; that a phone which is changed and a login underway wait for each
 //! other is tested here, in both orders.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use identity::commands::logins::login;
 use identity::commands::members::set_phone;
 use identity::domain::code::Code;
@@ -16,6 +14,7 @@ use identity::store::logins::{self, LoginRow};
 use identity::store::organisations::Lock;
 use identity::store::people::{self, Blind};
 use identity::store::roster_people;
+use kit::testing::overtaken;
 use kit::types::{LoginId, MemberId, shanghai_date};
 use kit::{Error, Result, Tx};
 use uuid::Uuid;
@@ -192,41 +191,6 @@ async fn without_its_lock_no_roster_would_be_outdated() {
     assert_eq!(world.count(open).await, 2);
 }
 
-/// Runs `first` up to its commit, and `second` meanwhile until it waits for that, or is done.
-pub(crate) async fn overtaken<A, B>(
-    world: &World,
-    first: impl Future<Output = A>,
-    second: impl Future<Output = B>,
-) -> (A, B) {
-    #[derive(sea_orm::FromQueryResult)]
-    struct Count {
-        n: i64,
-    }
-    let watcher = world.test.superuser().await;
-    let hold = world.identity.ctx.db.faults().hold_at("tx.before_commit");
-    let done = AtomicBool::new(false);
-    let second = async {
-        hold.reached().await;
-        let answer = second.await;
-        done.store(true, Ordering::SeqCst);
-        answer
-    };
-    let releasing = async {
-        let sql = "SELECT count(*) AS n FROM pg_stat_activity
-                   WHERE datname = $1 AND wait_event_type = 'Lock'";
-        let waits = async || {
-            let count = watcher.one::<Count>(sql, [world.test.name().into()]).await;
-            count.unwrap().unwrap().n > 0
-        };
-        while !done.load(Ordering::SeqCst) && !waits().await {
-            tokio::task::yield_now().await;
-        }
-        hold.release();
-    };
-    let (first, second, ()) = tokio::join!(first, second, releasing);
-    (first, second)
-}
-
 /// A person of whom somebody else has the phone, and what she is known by elsewhere.
 struct Taken {
     world: World,
@@ -317,7 +281,8 @@ async fn a_login_before_the_change_ends_with_it() {
     let taken = Taken::new().await;
     let other = taken.world.test.process().await;
     let ctx = &taken.world.identity.ctx;
-    let (login, changed) = overtaken(&taken.world, taken.login(ctx), taken.set_phone(&other)).await;
+    let (login, changed) =
+        overtaken(&taken.world.test, taken.login(ctx), taken.set_phone(&other)).await;
     login.unwrap();
     changed.unwrap();
     assert_eq!(taken.world.count(LEFT).await, 0);
@@ -326,7 +291,7 @@ async fn a_login_before_the_change_ends_with_it() {
     let other = taken.world.test.process().await;
     let ctx = &taken.world.identity.ctx;
     let by_word = taken.login_by_word(ctx);
-    let (login, changed) = overtaken(&taken.world, by_word, taken.set_phone(&other)).await;
+    let (login, changed) = overtaken(&taken.world.test, by_word, taken.set_phone(&other)).await;
     assert!(login.unwrap());
     changed.unwrap();
     assert_eq!(taken.world.count(LEFT).await, 0);
@@ -338,7 +303,8 @@ async fn a_login_after_the_change_finds_nobody() {
     let taken = Taken::new().await;
     let other = taken.world.test.process().await;
     let ctx = &taken.world.identity.ctx;
-    let (changed, login) = overtaken(&taken.world, taken.set_phone(ctx), taken.login(&other)).await;
+    let (changed, login) =
+        overtaken(&taken.world.test, taken.set_phone(ctx), taken.login(&other)).await;
     changed.unwrap();
     let Err(Error::Refused(why)) = login else {
         panic!("{login:?}")
@@ -350,7 +316,7 @@ async fn a_login_after_the_change_finds_nobody() {
     let other = taken.world.test.process().await;
     let ctx = &taken.world.identity.ctx;
     let by_word = taken.login_by_word(&other);
-    let (changed, login) = overtaken(&taken.world, taken.set_phone(ctx), by_word).await;
+    let (changed, login) = overtaken(&taken.world.test, taken.set_phone(ctx), by_word).await;
     changed.unwrap();
     assert!(!login.unwrap());
     assert_eq!(taken.world.count(LEFT).await, 0);

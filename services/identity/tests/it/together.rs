@@ -10,6 +10,7 @@ use identity::store::logins::{self, LoginRow};
 use identity::store::people::{self, Blind};
 use kit::access::Caller;
 use kit::graphql::Language;
+use kit::testing::overtaken;
 use kit::types::{LoginId, MemberId};
 use kit::{Ctx, Result, Tx};
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ use uuid::Uuid;
 use crate::erasures::erase;
 use crate::exports::{answer_all, export};
 use crate::merges::{Cast, cast};
-use crate::races::{login_row, overtaken};
+use crate::races::login_row;
 use crate::world::{World, codes, number_of_phone};
 
 const NEW: &str = "13700001111";
@@ -125,7 +126,8 @@ async fn a_login_underway_ends_with_the_phone() {
     let it = Changing::new().await;
     let other = it.world.test.process().await;
     let ctx = &it.world.identity.ctx;
-    let (login, changed) = overtaken(&it.world, it.login_by_word(ctx), it.change_by(&other)).await;
+    let (login, changed) =
+        overtaken(&it.world.test, it.login_by_word(ctx), it.change_by(&other)).await;
     login.unwrap();
     assert_eq!(changed.unwrap(), it.member);
     assert_eq!(it.others().await, 0);

@@ -15,6 +15,7 @@ use identity::domain::merge::{ASK_SECONDS, Step, UNDO_DAYS, undoable_since};
 use identity::store::organisations::{self, Lock};
 use identity::store::{erasures as wishes, exports as copies, login_methods, merges as store};
 use kit::graphql::GlobalId;
+use kit::testing::overtaken;
 use kit::types::{MemberId, shanghai_date};
 use kit::{Error, Result};
 use proto::identity::DataRequested;
@@ -24,7 +25,6 @@ use uuid::Uuid;
 use crate::erasures::{closing, erase};
 use crate::exports::{answer_all, download, export, fetch};
 use crate::merges::{Cast, PASSPORT, cast};
-use crate::races::overtaken;
 use crate::world::{World, codes, organisation_of, phone};
 
 const NEW: &str = "13700002222";
@@ -125,7 +125,7 @@ async fn a_wish_underway_is_taken_back_with_the_phone() {
     let (who, by) = (world.as_member(member), world.as_operator());
     let wish = erasures::erase_me(&world.identity, &who, None, Uuid::from_u128(1));
     let changed = set_phone(&other, &world.identity.vault, &by, member, phone(NEW));
-    let (wish, changed) = overtaken(&world, wish, changed).await;
+    let (wish, changed) = overtaken(&world.test, wish, changed).await;
     assert!(wish.unwrap().is_open());
     assert_eq!(changed.unwrap(), member);
     assert_eq!(wish_and_ways(&world, member).await, [0, 1]);
@@ -234,11 +234,11 @@ async fn a_copy_and_a_merge_wait_for_each_other() {
         let merge = merges::merge_members(merging, vault, &cast.second, cast.pair(), &document);
         let copy = exports::export_my_data(copying, vault, &who, Uuid::from_u128(1));
         if merge_first {
-            let (merged, copied) = overtaken(world, merge, copy).await;
+            let (merged, copied) = overtaken(&world.test, merge, copy).await;
             assert!(matches!(merged, Ok(Step::Done { .. })), "{merged:?}");
             assert_eq!(refused(copied), "MERGE_UNDOABLE");
         } else {
-            let (copied, merged) = overtaken(world, copy, merge).await;
+            let (copied, merged) = overtaken(&world.test, copy, merge).await;
             assert_eq!(copied.unwrap().state, State::Gathering);
             assert_eq!(refused(merged), "EXPORT_WAITS");
         }

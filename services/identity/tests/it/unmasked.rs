@@ -9,12 +9,12 @@ use identity::domain::search::ShowPurpose;
 use identity::store::people;
 use kit::access::{Caller, Who};
 use kit::graphql::{GlobalId, Language};
+use kit::testing::overtaken;
 use kit::types::{MemberId, shanghai_date};
 use kit::{Ctx, Error, Result, Tx};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::races::overtaken;
 use crate::rosters::{commit, compared, csv, line, officer_of};
 use crate::world::{World, codes, name, number, number_of_phone, organisation_of, person};
 
@@ -321,7 +321,7 @@ async fn who_leaves_meanwhile_is_not_shown() {
     let (id, other) = (cast.membership().await, cast.world.test.process().await);
     cast.world.seal().await;
     let ctx = &cast.world.identity.ctx;
-    let (ended, shown) = overtaken(&cast.world, cast.end(ctx, id), cast.show_by(&other)).await;
+    let (ended, shown) = overtaken(&cast.world.test, cast.end(ctx, id), cast.show_by(&other)).await;
     ended.unwrap();
     let Err(Error::Refused(why)) = shown else {
         panic!("{shown:?}")
@@ -335,7 +335,7 @@ async fn who_leaves_meanwhile_is_not_shown() {
     let (id, other) = (cast.membership().await, cast.world.test.process().await);
     cast.world.seal().await;
     let ctx = &cast.world.identity.ctx;
-    let (shown, ended) = overtaken(&cast.world, cast.show_by(ctx), cast.end(&other, id)).await;
+    let (shown, ended) = overtaken(&cast.world.test, cast.show_by(ctx), cast.end(&other, id)).await;
     shown.unwrap();
     ended.unwrap();
     assert_eq!(cast.count("show_member").await, 1);

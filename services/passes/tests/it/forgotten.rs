@@ -1,6 +1,7 @@
 //! The passes of who wishes to be forgotten: what their terms give back goes back before she is,
 //! and none of the others opens a door afterwards, whatever happens at the same moment.
 
+use kit::testing::overtaken;
 use kit::types::shanghai_date;
 use passes::Passes;
 use passes::domain::{Pass, Terms};
@@ -11,7 +12,7 @@ use proto::v1::{EntitlementChanged, PersonForgotten, PersonHeld, entitlement};
 use serde_json::json;
 
 use crate::persons::{apply, erased, hear, holds, record, told};
-use crate::races::{overtaken, refusal};
+use crate::races::refusal;
 use crate::unguarded::{Decide, Versions, broken, unlocked, waits_to_be_activated};
 use crate::world::{self, World, caller, code, key, settings};
 
@@ -52,14 +53,19 @@ async fn what_the_terms_give_back_goes_back_before() {
         .unwrap();
     let back: LineReturned = world.last().await;
     assert_eq!((back.refund_fen, back.reason.as_str()), (20_000, "HOLDER"));
-    let pass = world.pass(&caller(1), &id).await;
+    is_paid_back(&world, &id, &back).await;
+}
+
+/// Once her money is back nothing keeps her, and her pass stays what it became.
+async fn is_paid_back(world: &World, id: &str, back: &LineReturned) {
+    let pass = world.pass(&caller(1), id).await;
     let done = world.refunded(&pass, &back.return_id, 20_000, 3);
     world.tell(&[done]).await.unwrap();
-    hear(&world, &told(1, 3, State::Closing)).await;
+    hear(world, &told(1, 3, State::Closing)).await;
     let held: PersonHeld = world.last().await;
     assert!(held.holds.is_empty(), "{held:?}");
-    hear(&world, &erased(1, 4)).await;
-    assert_eq!(world.pass(&caller(1), &id).await["state"], "REFUNDED");
+    hear(world, &erased(1, 4)).await;
+    assert_eq!(world.pass(&caller(1), id).await["state"], "REFUNDED");
     world.verify().await;
 }
 
@@ -84,15 +90,7 @@ async fn what_is_never_activated_comes_back_whole() {
     );
     let held: PersonHeld = of("PersonHeld").unwrap().decode();
     assert_eq!(holds(&held), [("open_refund", 1)]);
-    let pass = world.pass(&caller(1), &id).await;
-    let done = world.refunded(&pass, &back.return_id, 20_000, 3);
-    world.tell(&[done]).await.unwrap();
-    hear(&world, &told(1, 3, State::Closing)).await;
-    let held: PersonHeld = world.last().await;
-    assert!(held.holds.is_empty(), "{held:?}");
-    hear(&world, &erased(1, 4)).await;
-    assert_eq!(world.pass(&caller(1), &id).await["state"], "REFUNDED");
-    world.verify().await;
+    is_paid_back(&world, &id, &back).await;
 }
 
 /// A use that nobody here had heard of ends the refund, and it is not begun again each day: she is
@@ -220,7 +218,7 @@ async fn a_visit_does_not_come_back_after_its_person() {
     let other = world.db.process().await;
     let gone = record(&world, &erased(1, 3));
     let visit = [world.used(&pass, (1, 1), false)];
-    let (told, forgotten) = overtaken(&world, world.tell(&visit), apply(&other, &gone)).await;
+    let (told, forgotten) = overtaken(&world.db, world.tell(&visit), apply(&other, &gone)).await;
     told.unwrap();
     forgotten.unwrap();
     assert_eq!(world.count(USES).await, 0);

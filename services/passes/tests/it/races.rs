@@ -1,8 +1,6 @@
 //! What happens at the same moment, with two processes on one database. The same races with their
 //! guards off are in `unguarded`.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use futures::future::join_all;
 use kit::consumer::Handler;
 use passes::Passes;
@@ -48,38 +46,6 @@ pub(crate) fn refusal(result: &kit::Result<Pass>) -> &str {
         Err(kit::Error::Refused(refusal)) => refusal.code,
         Err(error) => panic!("{error:?}"),
     }
-}
-
-/// Runs `first` until it is about to commit, and then `second`, of another process, until that
-/// waits for a lock or is done; then `first` commits.
-pub(crate) async fn overtaken<A, B>(
-    world: &World,
-    first: impl Future<Output = A>,
-    second: impl Future<Output = B>,
-) -> (A, B) {
-    let watcher = world.db.superuser().await;
-    let hold = world.ctx().db.faults().hold_at("tx.before_commit");
-    let done = AtomicBool::new(false);
-    let second = async {
-        hold.reached().await;
-        let answer = second.await;
-        done.store(true, Ordering::SeqCst);
-        answer
-    };
-    let releasing = async {
-        let sql = "SELECT count(*) AS count FROM pg_stat_activity
-                   WHERE datname = $1 AND wait_event_type = 'Lock'";
-        let waits = async || {
-            let found = watcher.one::<Count>(sql, [world.db.name().into()]).await;
-            found.unwrap().unwrap().count > 0
-        };
-        while !done.load(Ordering::SeqCst) && !waits().await {
-            tokio::task::yield_now().await;
-        }
-        hold.release();
-    };
-    let (first, second, ()) = tokio::join!(first, second, releasing);
-    (first, second)
 }
 
 /// Sixty buyers in two processes want the last five.
