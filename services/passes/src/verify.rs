@@ -199,6 +199,20 @@ pub const INVARIANTS: &[Invariant] = &[
               WHERE e.state = 'erased' AND p.state IN ('ready', 'active', 'frozen')",
     },
     Invariant {
+        id: "passes.forgotten_is_paid_back",
+        zh: "已注销者的年票，凡条款仍须退款的都已退款",
+        en: "no pass ended with its holder while its terms still gave its price back",
+        sql: "SELECT p.id::text AS subject, 'ended with its holder, unrefunded' AS problem
+              FROM pass p JOIN replica_erasure e ON e.member = p.member AND e.state = 'erased'
+              JOIN product_version v ON v.product = p.product AND v.number = p.product_version
+              WHERE p.state = 'voided' AND p.reason = 'MEMBER_ERASED' AND p.price_fen > 0
+                AND ((v.activation = 'refund' AND p.start_date IS NULL) OR EXISTS (
+                  SELECT 1 FROM jsonb_array_elements(v.refund_ladder) AS s
+                  WHERE NOT (s ->> 'unused_only')::boolean
+                    AND (p.changed_at AT TIME ZONE 'Asia/Shanghai')::date
+                      - (p.paid_at AT TIME ZONE 'Asia/Shanghai')::date < (s ->> 'days')::int))",
+    },
+    Invariant {
         id: "passes.one_successor",
         zh: "每张年票最多续期一次",
         en: "a pass is continued by at most one other",

@@ -10,6 +10,7 @@ use kit::types::{EntitlementId, OrderId, Union};
 use kit::{Error, Result, Tx};
 use uuid::Uuid;
 
+use super::forgotten::or_end;
 use super::{TermsBook, carry_out, say_rights};
 use crate::domain::{Change, Order, Pass, Payment};
 use crate::store;
@@ -76,6 +77,8 @@ pub async fn count_uses(tx: &Tx, union: Union, answers: &[Counted]) -> Result<()
         .into_iter()
         .map(|pass| (pass.id, pass))
         .collect();
+    let members: Vec<Uuid> = passes.values().map(|pass| pass.member.0).collect();
+    let forgotten = store::erased(tx, &members).await?;
     let mut book = TermsBook::default();
     let mut changes: BTreeMap<EntitlementId, Change> = BTreeMap::new();
     // One after the other: two answers in a batch may be for one pass. What follows is carried out
@@ -90,6 +93,7 @@ pub async fn count_uses(tx: &Tx, union: Union, answers: &[Counted]) -> Result<()
         if change.changed {
             tx.audit(AuditRow::system("count_uses", answer.pass));
         }
+        let change = or_end(tx, change, &forgotten);
         passes.insert(answer.pass, change.pass.clone());
         match changes.entry(answer.pass) {
             Entry::Vacant(place) => {

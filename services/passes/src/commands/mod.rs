@@ -22,7 +22,7 @@ use kit::{Result, Tx};
 use uuid::Uuid;
 
 pub use follow::{Counted, admit_again, count_uses, follow_orders};
-pub use forgotten::{give_back_of_leaver, void_of_forgotten};
+pub use forgotten::{end_of_forgotten, give_back_of_leaver};
 pub use operator::{Custody, REASON_CHARS_MAX, Reason};
 pub use products::{CheckedTerms, Shop};
 pub use purchase::{BuyPass, CLOSE_AFTER_MINUTES, Purchase, buy_batch};

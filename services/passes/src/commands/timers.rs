@@ -7,6 +7,7 @@ use kit::due::After;
 use kit::types::EntitlementId;
 use kit::{Ctx, Result, Tx};
 
+use super::forgotten::or_end;
 use super::{TermsBook, carry_out, say_rights};
 use crate::domain::{BILLING_REMINDER_HOURS, Change, FREEZE_REMINDER_HOURS, Pass, State};
 use crate::{publish, store};
@@ -102,7 +103,9 @@ pub async fn end_count(ctx: &Ctx, id: EntitlementId) -> Result<After> {
             if pass.lacks_count() {
                 return ask_again(tx, ctx, pass).await;
             }
-            let change = pass.count_over(known, tx.now(), terms).or_remind();
+            let forgotten = store::erased(tx, &[pass.member.0]).await?;
+            let counted = pass.count_over(known, tx.now(), terms);
+            let change = or_end(tx, counted, &forgotten).or_remind();
             let waits = change.pass.refund_overdue();
             carry(tx, ctx, change, "end_count").await?;
             Ok(again(

@@ -39,9 +39,10 @@ impl Keeper for Keep {
         store::holds_of_person(tx, members).await
     }
 
-    /// Visits that were made, and visits to come. What is left of her passes is voided.
+    /// Visits that were made, and visits to come. What is left of her passes goes back or ends,
+    /// before her visits go: by them the terms say which.
     async fn forget(&self, tx: &Tx, members: &[Uuid]) -> Result<()> {
-        commands::void_of_forgotten(tx, self.union, members).await?;
+        commands::end_of_forgotten(tx, self.union, members).await?;
         store::forget_person(tx, members).await
     }
 }

@@ -1,6 +1,7 @@
 //! The passes of who wishes to be forgotten: what their terms give back goes back before she is,
 //! and none of the others opens a door afterwards, whatever happens at the same moment.
 
+use chrono::TimeDelta;
 use kit::testing::overtaken;
 use kit::types::shanghai_date;
 use passes::Passes;
@@ -17,6 +18,8 @@ use crate::unguarded::{Decide, Versions, broken, unlocked, waits_to_be_activated
 use crate::world::{self, World, caller, code, key, settings};
 
 const USES: &str = "SELECT count(*) AS count FROM replica_use";
+/// The number that admission answers the freeze by, of the one refund that waits for a count.
+const FREEZE: &str = "SELECT freeze_version AS count FROM refund WHERE state = 'counting'";
 
 /// An unused pass within its time is given back without being asked for, once however often
 /// identity asks; what she waits for is its money.
@@ -94,7 +97,8 @@ async fn what_is_never_activated_comes_back_whole() {
 }
 
 /// A use that nobody here had heard of ends the refund, and it is not begun again each day: she is
-/// forgotten, and the pass is voided.
+/// forgotten, the count is asked for once more, since a use may have been taken back, and what it
+/// refuses again is voided.
 #[tokio::test]
 async fn a_refund_that_the_count_refuses_keeps_nobody() {
     let world = World::new().await;
@@ -115,13 +119,154 @@ async fn a_refund_that_the_count_refuses_keeps_nobody() {
     assert!(held.holds.is_empty(), "{held:?}");
     assert_eq!(world.count("SELECT count(*) AS count FROM refund").await, 1);
     hear(&world, &erased(1, 4)).await;
+    assert_eq!(world.pass(&caller(1), &id).await["state"], "REFUNDING");
+    let freeze = world.count(FREEZE).await;
+    world
+        .tell(&[world.counted(&id, freeze, 1, 0)])
+        .await
+        .unwrap();
     assert_eq!(world.pass(&caller(1), &id).await["state"], "VOIDED");
+    assert_eq!(world.count("SELECT count(*) AS count FROM refund").await, 2);
     world.verify().await;
 }
 
+/// Nothing kept her, since her pass had been used; then that use was taken back and an operator
+/// froze the pass. Forgotten, she is still given back what the terms give: the pass is not voided
+/// unrefunded. Told twice, the refund is begun once.
+#[tokio::test]
+async fn what_is_owed_goes_back_although_its_holder_is_forgotten() {
+    let world = World::new().await;
+    let product = world.product(json!({})).await;
+    let id = used_taken_back_and_frozen(&world, &product).await;
+    for _ in 0..2 {
+        hear(&world, &erased(1, 3)).await;
+    }
+    assert_eq!(world.pass(&caller(1), &id).await["state"], "REFUNDING");
+    let begun = "SELECT count(*) AS count FROM audit WHERE act = 'give_back_of_forgotten'";
+    assert_eq!(world.count(begun).await, 1);
+    let freeze = world.count(FREEZE).await;
+    world
+        .tell(&[world.counted(&id, freeze, 0, 0)])
+        .await
+        .unwrap();
+    let back: LineReturned = world.last().await;
+    assert_eq!((back.refund_fen, back.reason.as_str()), (20_000, "HOLDER"));
+    let pass = world.pass(&caller(1), &id).await;
+    let done = world.refunded(&pass, &back.return_id, 20_000, 3);
+    world.tell(&[done]).await.unwrap();
+    assert_eq!(world.pass(&caller(1), &id).await["state"], "REFUNDED");
+    world.verify().await;
+}
+
+/// The count of a lease that is over refuses what was begun when she was forgotten: the pass is not
+/// hers again, since there is nobody, but ends, by the count or by its deadline.
+#[tokio::test]
+async fn what_a_count_refuses_is_nobodys() {
+    let world = World::new().await;
+    let product = world.product(json!({})).await;
+    let id = used_taken_back_and_frozen(&world, &product).await;
+    hear(&world, &erased(1, 3)).await;
+    let freeze = world.count(FREEZE).await;
+    let until = world.ctx().clock.now() + TimeDelta::hours(2);
+    let until = until.timestamp_millis();
+    world
+        .tell(&[world.counted(&id, freeze, 1, until)])
+        .await
+        .unwrap();
+    assert_eq!(world.pass(&caller(1), &id).await["state"], "REFUNDING");
+    world.ctx().clock.advance(TimeDelta::hours(3));
+    world.due().await;
+    assert_eq!(world.pass(&caller(1), &id).await["state"], "VOIDED");
+    let voided = "SELECT count(*) AS count FROM audit WHERE act = 'void_of_forgotten'";
+    assert_eq!(world.count(voided).await, 1);
+    world.verify().await;
+}
+
+/// A count refuses at the very moment at which its person is forgotten, in another process:
+/// whichever comes first, the pass is nobody's and opens no door.
+#[tokio::test]
+async fn a_count_and_the_end_do_not_pass_each_other() {
+    let world = World::new().await;
+    let product = world.product(json!({})).await;
+    let other = world.db.process().await;
+    for who in [1, 2] {
+        let id = world.bought(&caller(who), &product).await;
+        let input = json!({ "passId": id, "idempotencyKey": key() });
+        let holder = caller(who);
+        let asked = world.mutate(&holder, "requestPassRefund", input).await;
+        assert_eq!(code(&asked), "");
+        let freeze = world.count(FREEZE).await;
+        let counted = [world.counted(&id, freeze, 1, 0)];
+        let gone = record(&world, &erased(who, 3));
+        let (count, end) = (world.tell(&counted), apply(&other, &gone));
+        if who == 1 {
+            let (count, end) = overtaken(&world.db, count, end).await;
+            count.unwrap();
+            end.unwrap();
+            // The count gave it back to her before she was forgotten: it is asked for once more.
+            let freeze = world.count(FREEZE).await;
+            let counted = world.counted(&id, freeze, 1, 0);
+            world.tell(&[counted]).await.unwrap();
+        } else {
+            end.await.unwrap();
+            count.await.unwrap();
+        }
+        assert_eq!(world.pass(&caller(who), &id).await["state"], "VOIDED");
+    }
+    world.verify().await;
+}
+
+/// Without a look at who was forgotten, a count that refuses gives the pass back to nobody, and the
+/// promise says that it opens doors; one that was voided although its terms give money back is
+/// found too.
+#[tokio::test]
+async fn without_the_look_a_count_gives_a_pass_to_nobody() {
+    let world = World::new().await;
+    let product = world.product(json!({})).await;
+    let id = used_taken_back_and_frozen(&world, &product).await;
+    hear(&world, &erased(1, 3)).await;
+    let freeze = world.count(FREEZE).await;
+    let blind = world.ctx().db.tx("blind_count", async |tx| {
+        let pass = store::lock(tx, world::entitlement(&id)).await?;
+        let terms = store::terms_of(tx, pass.product, pass.product_version).await?;
+        let change = pass.uses_counted(freeze, (1, None), (tx.now(), &terms));
+        store::save(tx, &change.pass).await
+    });
+    blind.await.unwrap();
+    let enters = "passes.forgotten_enters_nowhere";
+    assert_eq!(broken(&world, enters).await, 1);
+    let step = json!([{ "days": 7, "feePercent": 10, "unusedOnly": false }]);
+    let generous = world.product(json!({ "refundLadder": step })).await;
+    world.bought(&caller(2), &generous).await;
+    hear(&world, &erased(2, 3)).await;
+    let paid_back = "passes.forgotten_is_paid_back";
+    assert_eq!(broken(&world, paid_back).await, 0);
+    let kept = "UPDATE pass SET state = 'voided', reason = 'MEMBER_ERASED'
+        WHERE state = 'refunding'";
+    crate::unguarded::owner(&world, kept).await;
+    assert_eq!(broken(&world, paid_back).await, 1);
+}
+
+/// A pass that had been used when identity asked, so that nothing kept its holder; then its use was
+/// taken back, and an operator froze it.
+async fn used_taken_back_and_frozen(world: &World, product: &str) -> String {
+    let id = world.bought(&caller(1), product).await;
+    let used = world.used(&id, (1, 1), false);
+    world.tell(&[used]).await.unwrap();
+    hear(world, &told(1, 2, State::Closing)).await;
+    let held: PersonHeld = world.last().await;
+    assert!(held.holds.is_empty(), "{held:?}");
+    let taken_back = world.used(&id, (1, 1), true);
+    world.tell(&[taken_back]).await.unwrap();
+    let input = json!({ "passId": id, "reason": "投诉", "idempotencyKey": key() });
+    let froze = world.mutate(&world.operator, "freezePass", input).await;
+    assert_eq!(code(&froze), "");
+    id
+}
+
 /// One that was used, one that waits and one that an operator froze, which keeps her until it is
-/// let go: nothing is refunded, and when she is forgotten all of them end and gates hear of those
-/// they knew. Told again it does nothing more, and another's pass stays.
+/// let go: where terms give nothing nothing is refunded, and when she is forgotten all of them end
+/// and gates hear of those they knew. Told again it does nothing more, and another's pass stays.
 #[tokio::test]
 async fn what_is_left_opens_no_door() {
     let world = World::new().await;
@@ -190,7 +335,9 @@ async fn what_is_left_opens_no_door() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_activation_and_the_end_do_not_pass_each_other() {
     let world = World::new().await;
-    let product = world.product(waits_to_be_activated()).await;
+    let mut terms = waits_to_be_activated();
+    terms["refundLadder"] = json!([]);
+    let product = world.product(terms).await;
     let other = world.db.process().await;
     let process = Passes::new(world.db.process().await, &settings(), None).unwrap();
     for who in 1..=12 {
@@ -269,7 +416,7 @@ async fn without_its_guards_the_pass_of_nobody_opens_doors() {
     terms["refundLadder"] = json!([]);
     let product = world.product(terms).await;
     let now = world.ctx().clock.now();
-    let forget = |pass: Pass, _: &Terms| pass.holder_forgotten();
+    let forget = |pass: Pass, terms: &Terms| pass.holder_forgotten(now, terms, 0);
     let activate = |pass: Pass, terms: &Terms| pass.activate(now, terms).unwrap();
     for (versions, found) in [(Versions::Compared, 0), (Versions::Ignored, 1)] {
         let id = world.bought(&caller(1), &product).await;

@@ -22,7 +22,7 @@ enum Step {
     DeadlineOver,
     Reissue,
     Leave(u32),
-    Forgotten,
+    Forgotten(u32),
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -41,7 +41,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => Just(Step::DeadlineOver),
         1 => Just(Step::Reissue),
         1 => (0..3u32).prop_map(Step::Leave),
-        1 => Just(Step::Forgotten),
+        1 => (0..3u32).prop_map(Step::Forgotten),
     ]
 }
 
@@ -91,7 +91,7 @@ fn take(pass: Pass, step: Step, (now, terms): (DateTime<Utc>, &Terms)) -> Change
         }
         Step::Reissue => pass.reissue(0).unwrap_or_else(refused),
         Step::Leave(uses) => pass.holder_leaves(now, terms, uses),
-        Step::Forgotten => pass.holder_forgotten(),
+        Step::Forgotten(uses) => pass.holder_forgotten(now, terms, uses),
         Step::DeadlineOver => pass.activation_over(now + TimeDelta::days(400), terms),
     }
 }
@@ -138,10 +138,13 @@ proptest! {
                 prop_assert!(counted, "{step:?} pays back uncounted");
             }
             prop_assert!(change.pass.generation >= generation);
-            if matches!(step, Step::Forgotten) {
+            if matches!(step, Step::Forgotten(_)) {
                 let right = change.pass.entitlement().map(|right| right.state);
                 prop_assert_ne!(right, Some(EntitlementState::Active));
-                prop_assert!(change.effects.is_empty());
+                let ended = change.pass.clone().ends_with_holder();
+                prop_assert!(!ended.changed, "nothing is left to end");
+                let voided = change.pass.reason() == Some(HOLDER_FORGOTTEN);
+                prop_assert!(!(change.changed && voided) || change.effects.is_empty());
             }
             let waits = matches!(change.pass.state, State::AwaitingPayment(_));
             prop_assert_eq!(waits, moved == 0);
