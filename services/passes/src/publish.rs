@@ -27,6 +27,7 @@ const ENTITLEMENT: &str = "bashu.v1.EntitlementChanged";
 const ORDER_REQUESTED: &str = "bashu.passes.v1.OrderRequested";
 const RENDER_REQUESTED: &str = "bashu.v1.RenderRequested";
 const MESSAGE_REQUESTED: &str = "bashu.v1.MessageRequested";
+const MESSAGE_WITHDRAWN: &str = "bashu.v1.MessageWithdrawn";
 const LINE_RETURNED: &str = "bashu.passes.v1.LineReturned";
 const HOLD_LAPSED: &str = "bashu.passes.v1.HoldLapsed";
 const FULFILMENT_REFUSED: &str = "bashu.passes.v1.FulfilmentRefused";
@@ -235,7 +236,7 @@ fn row(holder: &Holder, language: Language) -> v1::render_requested::Row {
 /// A message to the holder of a pass that is forfeited after `last_day`: of one pass it is one. To
 /// lose what she has paid for is part of what she agreed on, so it waits for no consent.
 pub fn pass_to_activate(pass: &Pass, names: &Names, last_day: NaiveDate) -> NewEvent {
-    let id = Uuid::new_v5(&pass.line, b"message/pass_to_activate");
+    let id = reminder_id(pass);
     let over = last_day.succ_opt().unwrap_or(last_day);
     let message = v1::MessageRequested {
         id: id.as_bytes().to_vec(),
@@ -252,6 +253,20 @@ pub fn pass_to_activate(pass: &Pass, names: &Names, last_day: NaiveDate) -> NewE
         valid_until: day_start(over).timestamp_millis(),
     };
     NewEvent::of(&message, MESSAGE_REQUESTED, id.as_bytes(), 1)
+}
+
+/// That message is not to be sent any more: there is nothing left to activate.
+pub fn nothing_to_activate(pass: &Pass) -> NewEvent {
+    let id = reminder_id(pass);
+    let message = v1::MessageWithdrawn {
+        id: id.as_bytes().to_vec(),
+        service: SELLER.to_owned(),
+    };
+    NewEvent::of(&message, MESSAGE_WITHDRAWN, id.as_bytes(), pass.version)
+}
+
+fn reminder_id(pass: &Pass) -> Uuid {
+    Uuid::new_v5(&pass.line, b"message/pass_to_activate")
 }
 
 /// The order of a pass: one line, one person, one price.

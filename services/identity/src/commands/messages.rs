@@ -35,6 +35,27 @@ pub(crate) async fn ask(tx: &Tx, it: &Message) -> Result<()> {
     Ok(())
 }
 
+/// The service that asked for it takes a message back: from now on it does not go. Of one that is
+/// not known, or that another service asked for, nothing comes.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn withdraw(tx: &Tx, id: Uuid, service: &str) -> Result<()> {
+    let Some(it) = store::lock(tx, id).await? else {
+        return Ok(());
+    };
+    let until = it.valid_until;
+    if it.service != service {
+        return Ok(());
+    }
+    let it = it.withdraw(tx.now());
+    if it.valid_until != until {
+        store::save(tx, &it).await?;
+        tx.audit(AuditRow::system("withdraw_message", id));
+    }
+    Ok(())
+}
+
 /// A message as the provider is given it, written down as handed over; `None` when it does not go.
 /// Decided anew each time.
 ///

@@ -6,7 +6,9 @@ use kit::event::Record;
 use kit::replica::{id, instant};
 use kit::types::{MemberId, OrganisationId};
 use kit::{Error, Result, Tx};
-use proto::v1::{MessageRequested, RenderRequested, message_requested, render_requested};
+use proto::v1::{
+    MessageRequested, MessageWithdrawn, RenderRequested, message_requested, render_requested,
+};
 
 use crate::commands::{messages, renderings};
 use crate::domain::message::{self, Message};
@@ -14,6 +16,7 @@ use crate::domain::rendering::{Asked, Content, Row, Template};
 
 const REQUESTED: &str = "bashu.v1.RenderRequested";
 const MESSAGE: &str = "bashu.v1.MessageRequested";
+const WITHDRAWN: &str = "bashu.v1.MessageWithdrawn";
 
 /// The name under which it reads.
 pub const CONSUMER: &str = "identity.renders";
@@ -32,7 +35,7 @@ impl Handler for Renders {
     }
 
     fn handles(&self, kind: &str) -> bool {
-        [REQUESTED, MESSAGE].contains(&kind)
+        [REQUESTED, MESSAGE, WITHDRAWN].contains(&kind)
     }
 
     async fn apply(&self, tx: &Tx, records: &[Record]) -> Result<()> {
@@ -40,6 +43,10 @@ impl Handler for Renders {
             match record.kind.as_str() {
                 REQUESTED => renderings::ask(tx, asked(record)?).await?,
                 MESSAGE => messages::ask(tx, &message(tx, record)?).await?,
+                WITHDRAWN => {
+                    let told: MessageWithdrawn = record.decode()?;
+                    messages::withdraw(tx, id(&told.id)?, &told.service).await?;
+                }
                 other => return Err(Error::permanent(format!("{other} is not rendered"))),
             }
         }

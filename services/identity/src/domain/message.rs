@@ -1,7 +1,7 @@
 //! Messages to one person that other services ask for: worded with her name, in her language, sent
 //! by SMS once, for one purpose, and not after their time.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use kit::types::{MemberId, Processing};
 use uuid::Uuid;
 
@@ -218,12 +218,25 @@ impl Message {
         let goes = state == State::HandedOver { at: now } && why.is_none();
         (Self { state, ..self }, goes)
     }
+
+    /// Who asked for it says that it is about nothing any more: its time ends now. One that the
+    /// provider was given may have gone, and is not given again.
+    #[must_use]
+    pub fn withdraw(self, now: DateTime<Utc>) -> Self {
+        let end = match self.state {
+            State::Planned | State::Skipped(_) => now,
+            // It was handed over within its time.
+            State::HandedOver { at } => now.max(at + TimeDelta::milliseconds(1)),
+        };
+        Self {
+            valid_until: self.valid_until.min(end),
+            ..self
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeDelta;
-
     use super::*;
 
     const GOOD: Standing = Standing {
@@ -267,6 +280,22 @@ mod tests {
             ("pass_to_activate_en", "Bashu Pass")
         );
         assert_eq!(params[0].1.chars().count(), PARAM_CHARS_MAX);
+    }
+
+    /// Withdrawn, it goes no more, given to the provider or not; what went did so within its time.
+    #[test]
+    fn a_message_that_is_withdrawn_goes_no_more() {
+        let now = planned().asked_at;
+        let (never, goes) = planned().withdraw(now).hand_over(GOOD, now);
+        assert!(!goes && never.state == State::Skipped(Skipped::TooLate));
+        let (gone, _) = planned().hand_over(GOOD, now);
+        let ended = gone.withdraw(now);
+        assert!(now < ended.valid_until);
+        let (kept, goes) = ended.hand_over(GOOD, now + TimeDelta::seconds(1));
+        assert!(!goes && kept.state == State::HandedOver { at: now });
+        let over = kept.valid_until;
+        let much_later = now + TimeDelta::days(9);
+        assert_eq!(kept.withdraw(much_later).valid_until, over, "it ended once");
     }
 
     /// It goes while it may, again where the provider was away, and never after its time.

@@ -131,8 +131,15 @@ pub async fn save(tx: &Tx, it: &Message) -> Result<()> {
         State::Skipped(why) => ("skipped", None, Some(why.as_str())),
     };
     tx.execute(
-        "UPDATE sms_message SET state = $2, handed_over_at = $3, why = $4 WHERE id = $1",
-        [it.id.into(), state.into(), at.into(), why.into()],
+        "UPDATE sms_message SET state = $2, handed_over_at = $3, why = $4, valid_until = $5
+         WHERE id = $1",
+        [
+            it.id.into(),
+            state.into(),
+            at.into(),
+            why.into(),
+            it.valid_until.into(),
+        ],
     )
     .await?;
     Ok(())

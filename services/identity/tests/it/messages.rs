@@ -16,7 +16,7 @@ use kit::graphql::Language;
 use kit::testing::overtaken;
 use kit::types::MemberId;
 use proto::v1::message_requested::{Purpose, Template};
-use proto::v1::{MessageRequested, RenderRequested};
+use proto::v1::{MessageRequested, MessageWithdrawn, RenderRequested};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -191,6 +191,70 @@ async fn a_message_goes_in_its_time_or_not_at_all() {
     assert_eq!(swept.await.unwrap(), 2);
     let left = "SELECT count(*) AS count FROM sms_message";
     assert_eq!(world.count(left).await, 0);
+}
+
+/// What a service takes back: a message of its own.
+async fn take_back(world: &World, id: u128, service: &str) -> kit::Result<()> {
+    let told = MessageWithdrawn {
+        id: Uuid::from_u128(id).as_bytes().to_vec(),
+        service: service.to_owned(),
+    };
+    let records = [record(world, &told, "passes.v1")];
+    assert!(Renders.handles(&records[0].kind));
+    let db = &world.identity.ctx.db;
+    db.tx("hear", async |tx| Renders.apply(tx, &records).await)
+        .await
+}
+
+/// She has done meanwhile what a message would tell her to do: asked as it goes, it is known to be
+/// taken back and does not go, nor again where the provider was away. Another service's stays.
+#[tokio::test]
+async fn a_message_that_was_taken_back_does_not_go() {
+    let (world, member, provider) = reachable().await;
+    hear(&world, &message(&world, member, (1, Purpose::Contract))).await;
+    take_back(&world, 1, "billing").await.unwrap();
+    settle(&world).await;
+    assert_eq!(
+        provider.sent().await.len(),
+        1,
+        "another service says nothing of it"
+    );
+
+    hear(&world, &message(&world, member, (2, Purpose::Contract))).await;
+    for _ in 0..2 {
+        take_back(&world, 2, "passes").await.unwrap();
+    }
+    settle(&world).await;
+    assert_eq!(state(&world, 2).await, "too_late");
+    provider.away.store(true, Ordering::SeqCst);
+    hear(&world, &message(&world, member, (3, Purpose::Contract))).await;
+    settle(&world).await;
+    assert_eq!(state(&world, 3).await, "handed_over");
+    world.advance(60);
+    take_back(&world, 3, "passes").await.unwrap();
+    provider.away.store(false, Ordering::SeqCst);
+    world.advance(600);
+    settle(&world).await;
+    assert_eq!(provider.sent().await.len(), 1);
+    take_back(&world, 99, "passes").await.unwrap();
+    let audited = "SELECT count(*) AS count FROM audit WHERE act = 'withdraw_message'";
+    assert_eq!(world.count(audited).await, 2);
+    assert_eq!(world.broken("identity.messages_as_they_may").await, 0);
+}
+
+/// It is taken back at the very moment at which it is handed over, in another process: whoever
+/// hands it over waits for that, and sees it.
+#[tokio::test]
+async fn a_message_waits_for_who_takes_it_back() {
+    let (world, member, _provider) = reachable().await;
+    hear(&world, &message(&world, member, (1, Purpose::Contract))).await;
+    let other = world.test.process().await;
+    let (vault, id) = (&world.identity.vault, Uuid::from_u128(1));
+    let back = take_back(&world, 1, "passes");
+    let (back, given) = overtaken(&world.test, back, hand_over(&other, vault, id)).await;
+    back.unwrap();
+    assert!(given.unwrap().is_none());
+    assert_eq!(state(&world, 1).await, "too_late");
 }
 
 /// What no template takes is no message, and nobody is asked twice.

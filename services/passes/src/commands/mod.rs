@@ -75,6 +75,7 @@ async fn carry_out(tx: &Tx, union: Union, changes: &[Change], book: &mut TermsBo
         tx.emit(publish::pass(pass));
     }
     say_rights(tx, union, &changed, book).await?;
+    withdraw_reminders(tx, &changed, book).await?;
     for change in changes {
         for effect in &change.effects {
             follow_up(tx, &change.pass, effect);
@@ -106,6 +107,17 @@ pub(crate) async fn say_rights(
         let held: &[Reservation] = reserved.get(&pass.id).map_or(&[], Vec::as_slice);
         if let Some(right) = publish::entitlement(pass, book.of(tx, pass).await?, held, union)? {
             tx.emit(right);
+        }
+    }
+    Ok(())
+}
+
+/// Identity, which sends the reminders and does not know what waits to be activated, is told of
+/// those that are so no more, by the message's own key: it hears that after what asked for it.
+async fn withdraw_reminders(tx: &Tx, passes: &[Pass], book: &mut TermsBook) -> Result<()> {
+    for pass in passes.iter().filter(|pass| pass.paid_at().is_some()) {
+        if pass.reminded_in_vain(tx.now(), book.of(tx, pass).await?) {
+            tx.emit(publish::nothing_to_activate(pass));
         }
     }
     Ok(())

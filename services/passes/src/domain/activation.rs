@@ -68,6 +68,23 @@ impl Pass {
         (terms.forfeits() && shanghai_date(now) <= last).then_some(last)
     }
 
+    /// Whether its holder may be told to activate it although there is nothing left to activate:
+    /// the time of the reminder has come, and she activated it since, gave it back, or it ended.
+    pub fn reminded_in_vain(&self, now: DateTime<Utc>, terms: &Terms) -> bool {
+        if self.ready().is_ok() {
+            return false;
+        }
+        let Some(paid) = self.paid_at() else {
+            return false;
+        };
+        let Some(activate_by) = terms.activate_by(paid) else {
+            return false;
+        };
+        let reminder = terms.activation_reminder(activate_by, paid);
+        // After its last day nobody is reminded anyhow.
+        reminder.is_some_and(|at| at <= now) && shanghai_date(now) < activate_by
+    }
+
     /// The time to activate is over: what the product says happens.
     pub fn activation_over(self, now: DateTime<Utc>, terms: &Terms) -> Change {
         let Ok((at, activate_by)) = self.ready() else {

@@ -158,6 +158,39 @@ async fn who_would_lose_her_pass_is_reminded() {
     world.verify().await;
 }
 
+/// Who activates her pass after the reminder was asked for is not told to: it is withdrawn, after
+/// what asked for it and by the same key. Before its time there is nothing to withdraw, nor after.
+#[tokio::test]
+async fn a_reminder_of_what_was_activated_is_withdrawn() {
+    let world = World::new().await;
+    let within = json!({ "unit": "DAYS", "count": 90 });
+    let activation = json!({ "mode": "FORFEIT", "within": within });
+    let product = json!({ "activation": activation, "memberLimit": null });
+    let product = world.product(product).await;
+    let (holder, kind) = (caller(1), "bashu.v1.MessageWithdrawn");
+    let activated = async |id: &str| {
+        let input = json!({ "passId": id, "idempotencyKey": key() });
+        let begun = world.mutate(&holder, "activatePass", input).await;
+        assert_eq!(code(&begun), "");
+        let events = world.emitted().await.into_iter();
+        events.filter(|it| it.kind == kind).collect::<Vec<_>>()
+    };
+    let (early, late) = (
+        world.bought(&holder, &product).await,
+        world.bought(&holder, &product).await,
+    );
+    assert!(activated(&early).await.is_empty(), "nobody was reminded");
+    world.ctx().clock.advance(TimeDelta::days(84));
+    world.due().await;
+    let asked: proto::v1::MessageRequested = world.last().await;
+    let withdrawn = activated(&late).await;
+    assert_eq!(withdrawn.len(), 1, "{withdrawn:?}");
+    let told: proto::v1::MessageWithdrawn = withdrawn[0].decode();
+    assert_eq!((&told.id, told.service.as_str()), (&asked.id, "passes"));
+    assert_eq!(withdrawn[0].key, asked.id, "it comes after");
+    world.verify().await;
+}
+
 /// A renewal begins where the old pass ends, is possible once, and not with another's pass.
 #[tokio::test]
 async fn a_renewal_goes_on_at_the_old_end() {
