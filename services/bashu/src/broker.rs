@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use kit::bus::TYPE_HEADER;
+use kit::bus::{TYPE_HEADER, each_header};
 use kit::config::Config;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 /// How long one question may take.
@@ -139,16 +139,22 @@ impl Broker {
     /// record's key, payload and headers, one after the other.
     ///
     /// # Errors
-    /// When the broker is away, or falls silent before the end.
+    /// When the broker is away, or falls silent before the end; when a record has headers that
+    /// cannot be read, since what stands there would be missed.
     pub(crate) fn read_all(
         &self,
         names: &[String],
         mut visit: impl FnMut(&str, i32, i64, &[u8]),
     ) -> Result<u64> {
         self.read_messages(names, |name, message| {
-            for bytes in parts(message) {
-                visit(name, message.partition(), message.offset(), bytes);
+            let (partition, offset) = (message.partition(), message.offset());
+            let parts = parts(message).map_err(|problem| {
+                anyhow!("record {offset} of {name}, partition {partition}: {problem}")
+            })?;
+            for bytes in parts {
+                visit(name, partition, offset, bytes);
             }
+            Ok(())
         })
     }
 
@@ -166,13 +172,14 @@ impl Broker {
             if is_of_kind(message, kind) {
                 visit(message.payload().unwrap_or_default());
             }
+            Ok(())
         })
     }
 
     fn read_messages(
         &self,
         names: &[String],
-        mut visit: impl FnMut(&str, &BorrowedMessage<'_>),
+        mut visit: impl FnMut(&str, &BorrowedMessage<'_>) -> Result<()>,
     ) -> Result<u64> {
         let mut open = self.ranges(names)?;
         open.retain(|range| range.low < range.high);
@@ -196,7 +203,7 @@ impl Broker {
                 .topic()
                 .strip_prefix(&self.prefix)
                 .unwrap_or(message.topic());
-            visit(name, &message);
+            visit(name, &message)?;
             count += 1;
             let done = |range: &Range| {
                 range.topic == name
@@ -228,25 +235,31 @@ impl Broker {
     }
 }
 
+/// Whether a record is of that type. One whose headers cannot be read is none of ours.
 fn is_of_kind(message: &BorrowedMessage<'_>, kind: &str) -> bool {
     let Some(headers) = message.headers() else {
         return false;
     };
-    let said =
-        |key: &str, value: Option<&[u8]>| key == TYPE_HEADER && value == Some(kind.as_bytes());
-    headers.iter().any(|header| said(header.key, header.value))
+    let mut said = false;
+    let read = each_header(headers, |header| {
+        said |= header.key == TYPE_HEADER && header.value == Some(kind.as_bytes());
+    });
+    read.is_ok() && said
 }
 
 /// Everything of a record that carries bytes of ours.
-fn parts<'a>(message: &'a BorrowedMessage<'_>) -> Vec<&'a [u8]> {
+///
+/// # Errors
+/// When its headers cannot be read.
+fn parts<'a>(message: &'a BorrowedMessage<'_>) -> Result<Vec<&'a [u8]>, &'static str> {
     let mut parts: Vec<&[u8]> = Vec::new();
     parts.extend(message.key());
     parts.extend(message.payload());
     if let Some(headers) = message.headers() {
-        for header in headers.iter() {
+        each_header(headers, |header| {
             parts.push(header.key.as_bytes());
             parts.extend(header.value);
-        }
+        })?;
     }
-    parts
+    Ok(parts)
 }

@@ -22,7 +22,7 @@ pub use memory::{Memory, MemoryOptions, Misbehaved};
 pub(crate) use publisher::Publisher;
 pub(crate) use reader::{Assignment, Reader, Start, Wanted};
 pub use tail::{Stamp, TAIL_RECORDS_MAX, Tail, TailRecord};
-pub use wire::{Envelope, TYPE_HEADER};
+pub use wire::{Envelope, TYPE_HEADER, each_header};
 
 use crate::Result;
 

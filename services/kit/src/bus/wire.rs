@@ -2,6 +2,7 @@
 //! (`epoch`, `pseq`), the aggregate's `version`, `must_understand` and `traceparent`.
 
 use std::fmt::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use chrono::{DateTime, Datelike, SecondsFormat, Utc};
 use rdkafka::message::{BorrowedHeaders, Header, Headers, OwnedHeaders};
@@ -15,6 +16,8 @@ use crate::event::Record;
 const HEADERS_MAX: usize = 12;
 /// The header that names a record's type.
 pub const TYPE_HEADER: &str = "ce_type";
+/// What is wrong with a record of which a header has a name that is no text.
+const NO_NAME: &str = "a header of it has a name that is not UTF-8";
 /// What is wrong with a record without a type.
 const NO_TYPE: &str = "its ce_type is missing";
 const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -65,6 +68,20 @@ impl Envelope {
             headers: Some(headers.as_borrowed()),
         })
     }
+}
+
+/// Reads the headers of a record, one after the other. The client takes every name for UTF-8 and
+/// panics at one that is not, which Kafka lets anybody write: here that is an answer, or one record
+/// of a stranger would end the thread that reads, with every partition it has.
+///
+/// # Errors
+/// When a name is not UTF-8. `each` has heard of those before it; what comes after cannot be read.
+pub fn each_header<'a, H: Headers>(
+    headers: &'a H,
+    mut each: impl FnMut(Header<'a, &'a [u8]>),
+) -> Result<(), &'static str> {
+    let read = AssertUnwindSafe(|| headers.iter().for_each(&mut each));
+    catch_unwind(read).map_err(|_| NO_NAME)
 }
 
 /// Writes the headers of one record after the other, always into the same memory.
@@ -159,9 +176,9 @@ struct Texts<'a> {
 
 impl<'a> Texts<'a> {
     /// The first of each name counts.
-    fn of(headers: &'a BorrowedHeaders) -> Self {
+    fn of<H: Headers>(headers: &'a H) -> Result<Self, &'static str> {
         let mut texts = Self::default();
-        for header in headers.iter() {
+        each_header(headers, |header| {
             let field = match header.key {
                 "ce_id" => &mut texts.id,
                 TYPE_HEADER => &mut texts.kind,
@@ -171,15 +188,15 @@ impl<'a> Texts<'a> {
                 "version" => &mut texts.version,
                 "must_understand" => &mut texts.must_understand,
                 "traceparent" => &mut texts.traceparent,
-                _ => continue,
+                _ => return,
             };
             if field.is_none() {
                 *field = header
                     .value
                     .and_then(|value| std::str::from_utf8(value).ok());
             }
-        }
-        texts
+        })?;
+        Ok(texts)
     }
 
     fn number(&self) -> Result<Number, &'static str> {
@@ -228,7 +245,7 @@ pub(super) fn record(raw: &Raw<'_>) -> Result<Record, &'static str> {
 }
 
 fn texts<'a>(raw: &Raw<'a>) -> Result<Texts<'a>, &'static str> {
-    Ok(Texts::of(raw.headers.ok_or("it has no headers")?))
+    Texts::of(raw.headers.ok_or("it has no headers")?)
 }
 
 fn whole(raw: &Raw<'_>, texts: &Texts<'_>) -> Result<Record, &'static str> {
@@ -374,6 +391,36 @@ mod tests {
             read(&foreign, "other"),
             Arrived::Broken { offset: 7, .. }
         ));
+    }
+
+    /// Headers as the client reads them: each name is a text to it, and it panics where one is none.
+    struct Named(&'static [&'static [u8]]);
+
+    impl Headers for Named {
+        fn count(&self) -> usize {
+            self.0.len()
+        }
+
+        fn try_get(&self, index: usize) -> Option<Header<'_, &[u8]>> {
+            Some(Header {
+                key: std::str::from_utf8(self.0.get(index)?).unwrap(),
+                value: Some(b"7"),
+            })
+        }
+    }
+
+    /// A name that is not UTF-8, which anybody may write, is an answer and no panic of whoever
+    /// reads.
+    #[test]
+    fn a_name_that_is_no_text_is_an_answer() {
+        let good = Named(&[b"pseq", b"epoch"]);
+        let texts = Texts::of(&good).unwrap();
+        assert_eq!((texts.pseq, texts.epoch), (Some("7"), Some("7")));
+        let odd = Named(&[b"pseq", b"\xff\xfe", b"epoch"]);
+        assert_eq!(Texts::of(&odd).err(), Some(NO_NAME));
+        let mut heard = Vec::new();
+        let read = each_header(&odd, |header| heard.push(header.key));
+        assert_eq!((read, heard), (Err(NO_NAME), vec!["pseq"]));
     }
 
     /// A time that could not be written in UTC is none, whatever zone it is given in.

@@ -11,6 +11,7 @@ use rdkafka::message::Message;
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
+use crate::odd;
 use crate::raw::{bare, lose_everything, read_all, with_header, write};
 use crate::world::{
     CHANGED, Copying, POISON, TOPIC, UNKNOWN, World, change, effect_count, effects, problems,
@@ -417,6 +418,44 @@ async fn foreign_and_unannounced_records_stop_the_partition() {
     let refused = testing::in_charge(&mut world.relay()).await;
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("is not one of a relay"), "{refused}");
+}
+
+/// A record whose header has a name that is no text, at which the client panics, stops its
+/// partition and is told of; the thread goes on reading. No client of ours could write it.
+#[tokio::test]
+async fn a_header_whose_name_is_no_text_stops_the_partition() {
+    let world = World::new().await;
+    let beta = &world.beta.ctx;
+    change_things(&world, 1, 1).await;
+    world.publish().await;
+    let original = read_all(&world)
+        .into_iter()
+        .find(|m| m.payload() == Some(b"fine"))
+        .unwrap();
+    let mut consumer = world.consumer(Copying::default());
+    until(&mut consumer, async || effect_count(beta).await == 1).await;
+
+    let at = (original.topic(), original.partition());
+    odd::write(world.kafka.brokers(), at, b"ce_\xff\xfe");
+    let reason = async || held(&beta.db).await.unwrap().pop().map(|held| held.held);
+    until(&mut consumer, async || reason().await.is_some()).await;
+    let said = reason().await.unwrap();
+    assert!(
+        said.starts_with("broken:") && said.ends_with("UTF-8"),
+        "{said}"
+    );
+    release(beta, "copying", TOPIC, original.partition(), "not ours")
+        .await
+        .unwrap();
+    // What comes after it is read by the same thread.
+    write(&world, [&with_header(&original, "epoch", "7")]);
+    until(&mut consumer, async || {
+        reason()
+            .await
+            .is_some_and(|reason| reason.starts_with("epoch:"))
+    })
+    .await;
+    assert_eq!(effect_count(beta).await, 1);
 }
 
 /// A database that is away when partitions are given out is waited for: nothing of them is

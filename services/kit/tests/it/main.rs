@@ -20,6 +20,7 @@ mod flow;
 mod lane;
 mod memory;
 mod migrate;
+mod odd;
 mod once;
 mod parked;
 mod passing;
