@@ -31,6 +31,9 @@ const EXPLAINED_ZH: &str = "\
   4. bashu resync identity，然后 passes、billing、admission：重新宣布所有当前状态
   5. bashu verify
 
+审计链：本命令封存恢复后所余的审计记录，链从那里接续。丢失的审计记录不会回来，它们的链头在主题里还留一周，其间
+bashu audit verify 会报告链被截去（CUT_SHORT）或与已公布的链头不符（HEAD_DIFFERS），并说明何时恢复过。
+
 确认无误后加上 --yes 再运行。";
 
 const EXPLAINED_EN: &str = "\
@@ -44,6 +47,11 @@ consumers go on where the new epoch is announced. What was lost does not come ba
   3. start the services, wait until bashu doctor shows the relays well
   4. bashu resync identity, then passes, billing, admission: says all current state again
   5. bashu verify
+
+Of the audit chain it seals what was left, and the chain goes on from there. Audit rows that were
+lost do not come back, and their heads stay in the topic for a week: for so long bashu audit verify
+says that the chain was cut (CUT_SHORT) or is not what was published (HEAD_DIFFERS), and when it
+was restored.
 
 Run it again with --yes when you are sure.";
 

@@ -82,10 +82,10 @@ async fn books(world: &World, union: Union, say: &Say) -> Result<()> {
     Ok(())
 }
 
-/// `bashu audit verify`: every service's chain.
+/// `bashu audit verify --whole`: every service's chain.
 async fn whole(world: &World, union: Union, say: &Say) -> Result<()> {
     let began = Instant::now();
-    let chains = asked(world, union, &["audit", "verify"]).await?;
+    let chains = asked(world, union, &["audit", "verify", "--whole"]).await?;
     let chains = chains.as_array().context("a list of chains")?;
     let mut told = Vec::new();
     for chain in chains {

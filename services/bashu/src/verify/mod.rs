@@ -44,6 +44,10 @@ pub(crate) struct VerifyArgs {
     /// 等待事件送达的秒数 / How long events may take to arrive everywhere, in seconds
     #[arg(long, default_value_t = SETTLE_SECONDS)]
     settle: u64,
+    /// 审计链从第一条记录起核对（默认只核对最近公布的链头之后）/ The audit chains from their first rows
+    /// on (default: what is behind the last head that was published)
+    #[arg(long)]
+    whole: bool,
     /// 在所有数据库和主题里寻找这段不该出现的文字 / A text that must be nowhere
     #[arg(long, value_name = "TEXT")]
     canary: Vec<String>,
@@ -57,15 +61,21 @@ pub(crate) struct Side {
     stack: Stack,
     /// In the order of the registry.
     databases: Vec<Ctx>,
+    /// Whether the audit chains are hashed from their first rows on.
+    whole: bool,
 }
 
 impl Side {
-    async fn open(stack: Stack) -> Result<Self> {
+    async fn open(stack: Stack, whole: bool) -> Result<Self> {
         let mut databases = Vec::with_capacity(registry::ALL.len());
         for known in &registry::ALL {
             databases.push(stack.ctx(known).await?);
         }
-        Ok(Self { stack, databases })
+        Ok(Self {
+            stack,
+            databases,
+            whole,
+        })
     }
 
     /// # Errors
@@ -106,7 +116,9 @@ pub async fn broken(databases: &[Ctx]) -> Result<Vec<(String, Violation)>> {
     let mut broken = Vec::new();
     for (known, ctx) in registry::ALL.iter().zip(databases) {
         for one in CHASSIS.iter().chain(known.invariants) {
-            let found = kit::verify::check(&ctx.db, one).await.context(one.id)?;
+            let found = kit::verify::check_whole(&ctx.db, one)
+                .await
+                .context(one.id)?;
             let ours = |it: kit::verify::Violation| (one.id.to_owned(), ours(it));
             broken.extend(found.into_iter().map(ours));
         }
@@ -169,8 +181,12 @@ impl Promise<'_> {
 
     async fn look(&self) -> Result<Vec<Violation>> {
         match self {
-            Self::Within(_, ctx, invariant) => {
-                let found = kit::verify::check(&ctx.db, invariant).await?;
+            Self::Within(side, ctx, invariant) => {
+                let found = if side.whole {
+                    kit::verify::check_whole(&ctx.db, invariant).await?
+                } else {
+                    kit::verify::check(&ctx.db, invariant).await?
+                };
                 Ok(found.into_iter().map(ours).collect())
             }
             Self::Across(side, cross) => cross.look(&side.databases).await,
@@ -192,6 +208,8 @@ struct Checked {
 #[derive(Debug, Serialize)]
 struct Report {
     unions: Vec<u8>,
+    /// Whether the audit chains were hashed from their first rows on.
+    whole: bool,
     checked: usize,
     /// Promises that are broken.
     broken: Vec<Checked>,
@@ -204,7 +222,7 @@ struct Report {
 /// # Errors
 /// When a server is away, or tables are missing.
 pub(crate) async fn run(args: VerifyArgs, output: Output) -> Result<Outcome> {
-    let sides = open(stacks(&args.config)?).await?;
+    let sides = open(stacks(&args.config)?, args.whole).await?;
     let promises = promises(&sides);
     let checked = promises.len();
     let mut broken = settle(&promises, Duration::from_secs(args.settle), output).await?;
@@ -216,6 +234,7 @@ pub(crate) async fn run(args: VerifyArgs, output: Output) -> Result<Outcome> {
     }
     let report = Report {
         unions: sides.iter().map(Side::union).collect(),
+        whole: args.whole,
         checked,
         broken,
         scanned,
@@ -230,10 +249,11 @@ pub(crate) async fn run(args: VerifyArgs, output: Output) -> Result<Outcome> {
 /// # Errors
 /// When a server is away, or tables are missing.
 pub(crate) async fn running(files: &[PathBuf], output: Output) -> Result<(String, Outcome)> {
-    let sides = open(stacks(files)?).await?;
+    let sides = open(stacks(files)?, false).await?;
     let promises = promises(&sides);
     let report = Report {
         unions: sides.iter().map(Side::union).collect(),
+        whole: false,
         checked: promises.len(),
         broken: settle(&promises, Duration::from_secs(SETTLE_SECONDS), output).await?,
         scanned: None,
@@ -242,10 +262,10 @@ pub(crate) async fn running(files: &[PathBuf], output: Output) -> Result<(String
     Ok((human(&report, output.language()), outcome))
 }
 
-async fn open(stacks: Vec<Stack>) -> Result<Vec<Side>> {
+async fn open(stacks: Vec<Stack>, whole: bool) -> Result<Vec<Side>> {
     let mut sides = Vec::with_capacity(stacks.len());
     for stack in stacks {
-        sides.push(Side::open(stack).await?);
+        sides.push(Side::open(stack, whole).await?);
     }
     Ok(sides)
 }
@@ -375,6 +395,12 @@ fn human(report: &Report, language: Language) -> String {
     }
     if let Some(scanned) = &report.scanned {
         out.push_str(&scanned.line(language));
+    }
+    if !report.whole {
+        out.push_str(language.choose(
+            "审计链只核对了最近公布的链头之后；之前的记录用 --whole 核对\n",
+            "audit chains were hashed behind their last heads only: --whole does the rest\n",
+        ));
     }
     out.push_str(&match language {
         Language::Zh => format!("联合会 {unions}：核对 {checked} 项，{broken} 项不成立"),

@@ -43,7 +43,8 @@ fn chain(ran: &Ran) -> Value {
 }
 
 /// A sound chain is compared with its heads; a row that was changed afterwards is named, to people
-/// in their language, and the exit code says so.
+/// in their language, and the exit code says so. Before the last head that others witnessed that
+/// takes `--whole`: the quick look says how many rows it did not look at.
 #[tokio::test]
 async fn a_touched_row_is_named() {
     let world = World::ready().await;
@@ -67,8 +68,23 @@ async fn a_touched_row_is_named() {
     let place = world.ask("billing", place).await;
     let touch = "UPDATE audit SET subject = 'nobody' WHERE act = 'two'";
     world.plant("billing", touch).await;
-    let ran = world.bashu(&["audit", "verify"]).await;
+    let quick = world.bashu(&["audit", "verify"]).await;
+    assert_eq!(quick.code, 0, "{} {}", quick.out, quick.err);
+    assert_eq!(chain(&quick)["unseen"], rows);
+    for (lang, words) in [
+        ("zh_CN.UTF-8", format!("前 {rows} 条未核对")),
+        (
+            "en_US.UTF-8",
+            format!("the first {rows} were not looked at"),
+        ),
+    ] {
+        let ran = world.bashu_plain(&["audit", "verify"], lang).await;
+        assert!(ran.out.contains(&words), "{}", ran.out);
+    }
+    let whole = ["audit", "verify", "--whole"];
+    let ran = world.bashu(&whole).await;
     assert_eq!(ran.code, 1, "{} {}", ran.out, ran.err);
+    assert_eq!(chain(&ran)["unseen"], 0);
     let broken = chain(&ran)["broken"].clone();
     assert_eq!(broken["code"], "HASH_DIFFERS");
     assert_eq!(broken["position"].to_string(), place);
@@ -76,11 +92,19 @@ async fn a_touched_row_is_named() {
         ("zh_CN.UTF-8", format!("位置 {place}")),
         ("en_US.UTF-8", format!("BROKEN at position {place}")),
     ] {
-        let ran = world.bashu_plain(&["audit", "verify"], lang).await;
+        let ran = world.bashu_plain(&whole, lang).await;
         assert_eq!(ran.code, 1);
         assert!(ran.out.contains(&words), "{}", ran.out);
     }
-    let other = ["audit", "verify", "--service", "passes"];
+    let quick = ["verify", "--settle", "0"];
+    for arguments in [quick.to_vec(), [&quick[..], &["--whole"][..]].concat()] {
+        let report = world.bashu(&arguments).await.json();
+        let all = report["broken"].as_array().unwrap();
+        let found = all.iter().any(|one| one["id"] == "kit.audit_chain_hash");
+        assert_eq!(found, report["whole"] == true, "{report}");
+        assert_eq!(found, arguments.contains(&"--whole"), "{report}");
+    }
+    let other = ["audit", "verify", "--whole", "--service", "passes"];
     assert_eq!(world.bashu(&other).await.code, 0, "another's is sound");
 }
 
@@ -116,6 +140,41 @@ async fn a_chain_written_anew_is_found_by_what_others_heard() {
     }
     let wrong = ["audit", "verify", "--head", "billing:1:ab"];
     assert_eq!(world.bashu(&wrong).await.code, 2, "it is no head");
+}
+
+/// After a restore to an earlier instant the topic knows of a head that the chain does not reach:
+/// that is said as it is, with what it means, and after `bashu restored` with what that has done.
+#[tokio::test]
+async fn a_chain_that_went_back_in_time_is_explained() {
+    let world = World::ready().await;
+    let acts = [(None, "one", "a"), (None, "two", "b"), (None, "three", "c")];
+    let ctx = acted(&world, &acts).await;
+    for sql in [
+        "DELETE FROM audit_seal WHERE position > 1",
+        "DELETE FROM audit a WHERE NOT EXISTS (SELECT 1 FROM audit_seal c WHERE c.audit = a.id)",
+        "DELETE FROM audit_head",
+    ] {
+        world.plant("billing", sql).await;
+    }
+    let verify = ["audit", "verify", "--service", "billing"];
+    let explained = async |zh: &str, en: &str| {
+        let ran = world.bashu(&verify).await;
+        assert_eq!(ran.code, 1, "{} {}", ran.out, ran.err);
+        let broken = chain(&ran)["broken"].clone();
+        assert_eq!(broken["code"], "CUT_SHORT");
+        let said = &broken["explanation"];
+        assert!(said["zh"].as_str().unwrap().contains(zh), "{broken}");
+        assert!(said["en"].as_str().unwrap().contains(en), "{broken}");
+        let ran = world.bashu_plain(&verify, "zh_CN.UTF-8").await;
+        assert!(ran.out.contains(zh), "{}", ran.out);
+    };
+    explained("请运行 bashu restored", "run bashu restored").await;
+    let restored = ["restored", "billing", "--yes"];
+    world.bashu(&restored).await.well();
+    sealed(&ctx).await;
+    explained("自位置 2 接续", "goes on at position 2").await;
+    let alone = [&verify[..], &["--without-topics"][..]].concat();
+    assert_eq!(world.bashu(&alone).await.code, 0, "the rest is sound");
 }
 
 /// The subjects of what was found.

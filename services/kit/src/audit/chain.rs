@@ -32,8 +32,13 @@ pub struct Entry {
 pub(crate) const COLUMNS: &str =
     "a.id, a.member, a.login, a.act, a.subject, a.detail::text AS detail, a.at";
 
-/// The seals whose hash does not follow from the one before and [`Entry::canonical`], which is said
-/// here a second time: what breaks an invariant, `(subject, problem)`.
+/// Where [`HASH_DIFFERS`] begins: behind the last head that was published, since to hash the rows
+/// of years takes long. Nought in its place is the whole chain.
+pub(crate) const LAST_HEAD: &str = "COALESCE((SELECT max(h.position) FROM audit_head h), 0)";
+
+/// The seals behind [`LAST_HEAD`] whose hash does not follow from the one before and
+/// [`Entry::canonical`], which is said here a second time: what breaks an invariant, `(subject,
+/// problem)`.
 pub(crate) const HASH_DIFFERS: &str = "
     SELECT 'position ' || position::text AS subject, 'row ' || audit::text
         || ' or its seal is not what was sealed' AS problem
@@ -49,8 +54,10 @@ pub(crate) const HASH_DIFFERS: &str = "
         || int4send(octet_length(a.subject)) || convert_to(a.subject, 'UTF8')
         || int4send(octet_length(a.detail::text)) || convert_to(a.detail::text, 'UTF8')
         || int8send((extract(epoch FROM a.at) * 1000000)::bigint) AS bytes
-      FROM audit_seal c LEFT JOIN audit a ON a.id = c.audit) AS chained
-    WHERE hash <> sha256(previous || bytes)";
+      FROM audit_seal c LEFT JOIN audit a ON a.id = c.audit
+      WHERE c.position >= COALESCE((SELECT max(h.position) FROM audit_head h), 0)) AS chained
+    WHERE position > COALESCE((SELECT max(h.position) FROM audit_head h), 0)
+      AND hash <> sha256(previous || bytes)";
 
 impl Entry {
     /// The bytes that are hashed: id, member, login, act, subject, detail and instant, in this
@@ -172,6 +179,13 @@ mod tests {
         let two = one.after(&second);
         assert_eq!([one, two].map(|head| hex::encode(head.hash)), VECTOR);
         assert_eq!((one.position, two.position), (1, 2));
+    }
+
+    /// Both places at which the query begins are the one that is moved to see the whole chain.
+    #[test]
+    fn the_query_begins_at_one_place() {
+        assert_eq!(HASH_DIFFERS.matches(LAST_HEAD).count(), 2);
+        assert!(!HASH_DIFFERS.replace(LAST_HEAD, "0").contains("audit_head"));
     }
 
     /// What people keep of a head is read back, with and without its dashes.

@@ -1,6 +1,10 @@
-//! Walks a service's chain from its first row, and says where it first is not what it was: a row
-//! that was changed, taken out or put between others, a seal that is another, an end that was cut
-//! off, and, against the heads that others heard of, a chain that was written anew as a whole.
+//! Walks a service's chain and says where it first is not what it was: a row that was changed,
+//! taken out or put between others, a seal that is another, an end that was cut off, and, against
+//! the heads that others heard of, a chain that was written anew as a whole.
+//!
+//! From its first row a chain of years takes long. One that is walked since the last head that
+//! others witnessed is compared with every head before, but rows before are not hashed, and
+//! [`Walked::unseen`] says how many those are.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +17,8 @@ use super::guard::LAG_SECONDS_MAX;
 use crate::graphql::Language;
 use crate::{Db, Result};
 
+/// The act by which a restored database goes on.
+pub(crate) const RESTORED: &str = "restored";
 /// Rows read at once.
 const PAGE_ROWS: i64 = 2_000;
 
@@ -88,6 +94,8 @@ pub struct Broken {
 /// What a walk came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Walked {
+    /// Rows at the beginning that were not looked at: whether they are what they were is not known.
+    pub unseen: i64,
     /// As far as all was well.
     pub head: Head,
     pub broken: Option<Broken>,
@@ -138,24 +146,131 @@ impl Seal {
     }
 }
 
-/// Walks the chain. `heads` were known before it begins, from wherever; `progress` hears how many
-/// positions are behind after each page.
+/// Walks the whole chain. `heads` were known before it begins, from wherever; `progress` hears how
+/// many positions are behind after each page.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn walk(db: &Db, heads: &[Head], mut progress: impl FnMut(i64)) -> Result<Walked> {
+pub async fn walk(db: &Db, heads: &[Head], progress: impl FnMut(i64)) -> Result<Walked> {
+    from(db, Head::EMPTY, &published(heads), progress).await
+}
+
+/// Walks the chain since the last of the heads that others `witnessed` and that it still reaches;
+/// the whole one when nobody has. The seals at all heads are compared, those of before too.
+///
+/// # Errors
+/// When the database fails.
+pub async fn walk_since(
+    db: &Db,
+    (witnessed, remembered): (&[Head], &[Head]),
+    progress: impl FnMut(i64),
+) -> Result<Walked> {
+    let last = last_reached(db, witnessed).await?;
+    let mut heads = published(witnessed);
+    for head in remembered {
+        heads.entry(head.position).or_default().push(head.hash);
+    }
+    let before = heads.range(..=last.position);
+    let before: Vec<(i64, Hash)> = before
+        .flat_map(|(position, said)| said.iter().map(move |hash| (*position, *hash)))
+        .collect();
+    match contradiction(db, &before).await? {
+        None => from(db, last, &heads, progress).await,
+        Some(broken) => {
+            let agrees = |(position, _): &&(i64, Hash)| *position < broken.position;
+            let agreed = before.iter().rev().find(agrees);
+            let head = agreed.map_or(Head::EMPTY, |(position, hash)| Head {
+                position: *position,
+                hash: *hash,
+            });
+            Ok(Walked {
+                unseen: head.position,
+                head,
+                broken: Some(broken),
+            })
+        }
+    }
+}
+
+/// When this database was last said to be restored to an earlier instant (`bashu restored`), and
+/// the position at which the chain went on then; `None` when it never was.
+///
+/// # Errors
+/// When the database fails.
+pub async fn restored(db: &Db) -> Result<Option<Restored>> {
+    let sql = "SELECT a.at, c.position FROM audit a LEFT JOIN audit_seal c ON c.audit = a.id
+               WHERE a.act = $1 AND a.member IS NULL ORDER BY a.id DESC LIMIT 1";
+    db.one(sql, [RESTORED.into()]).await
+}
+
+/// When a chain went on after its database had gone back in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromQueryResult)]
+pub struct Restored {
+    pub at: DateTime<Utc>,
+    /// Of the row that says so; `None` while it is not sealed.
+    pub position: Option<i64>,
+}
+
+fn published(heads: &[Head]) -> BTreeMap<i64, Vec<Hash>> {
     let mut published: BTreeMap<i64, Vec<Hash>> = BTreeMap::new();
     for head in heads {
         published.entry(head.position).or_default().push(head.hash);
     }
-    let mut head = Head::EMPTY;
+    published
+}
+
+/// The last of these heads at which a seal stands, whatever that says.
+async fn last_reached(db: &Db, heads: &[Head]) -> Result<Head> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        position: i64,
+    }
+    let positions: Vec<i64> = heads.iter().map(|head| head.position).collect();
+    let sql = "SELECT c.position FROM audit_seal c WHERE c.position = ANY ($1)
+               ORDER BY c.position DESC LIMIT 1";
+    let row: Option<Row> = db.one(sql, [positions.into()]).await?;
+    let last = row.and_then(|row| heads.iter().find(|head| head.position == row.position));
+    Ok(last.copied().unwrap_or(Head::EMPTY))
+}
+
+/// The first of these heads that the chain contradicts, or has no seal for.
+async fn contradiction(db: &Db, heads: &[(i64, Hash)]) -> Result<Option<Broken>> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        position: i64,
+        audit: Option<i64>,
+    }
+    let positions: Vec<i64> = heads.iter().map(|(position, _)| *position).collect();
+    let hashes: Vec<Vec<u8>> = heads.iter().map(|(_, hash)| hash.to_vec()).collect();
+    let sql = "SELECT t.position, c.audit
+               FROM UNNEST($1::bigint[], $2::bytea[]) AS t (position, hash)
+               LEFT JOIN audit_seal c ON c.position = t.position
+               WHERE c.hash IS DISTINCT FROM t.hash ORDER BY t.position LIMIT 1";
+    let row: Option<Row> = db.one(sql, [positions.into(), hashes.into()]).await?;
+    Ok(row.map(|row| Broken {
+        position: row.position,
+        audit: row.audit,
+        fault: match row.audit {
+            Some(_) => Fault::HeadDiffers,
+            None => Fault::SealMissing,
+        },
+    }))
+}
+
+async fn from(
+    db: &Db,
+    start: Head,
+    published: &BTreeMap<i64, Vec<Hash>>,
+    mut progress: impl FnMut(i64),
+) -> Result<Walked> {
+    let (mut head, unseen) = (start, start.position);
     loop {
         let page = page(db, head.position).await?;
         let is_last = page.len() < usize::try_from(PAGE_ROWS).unwrap_or(usize::MAX);
         for seal in page {
             let audit = Some(seal.audit);
             let position = head.position + 1;
-            match step(head, seal, &published) {
+            match step(head, seal, published) {
                 Ok(next) => head = next,
                 Err(fault) => {
                     let audit = audit.filter(|_| fault != Fault::SealMissing);
@@ -164,7 +279,11 @@ pub async fn walk(db: &Db, heads: &[Head], mut progress: impl FnMut(i64)) -> Res
                         audit,
                         fault,
                     });
-                    return Ok(Walked { head, broken });
+                    return Ok(Walked {
+                        unseen,
+                        head,
+                        broken,
+                    });
                 }
             }
         }
@@ -186,7 +305,11 @@ pub async fn walk(db: &Db, heads: &[Head], mut progress: impl FnMut(i64)) -> Res
             fault: Fault::Unsealed,
         }),
     };
-    Ok(Walked { head, broken })
+    Ok(Walked {
+        unseen,
+        head,
+        broken,
+    })
 }
 
 /// The head after this seal, if it is what must stand there.

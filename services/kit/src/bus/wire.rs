@@ -393,7 +393,7 @@ mod tests {
         ));
     }
 
-    /// Headers as the client reads them: each name is a text to it, and it panics where one is none.
+    /// Headers as the client reads them: it takes each name for a text and panics where one is none.
     struct Named(&'static [&'static [u8]]);
 
     impl Headers for Named {

@@ -7,6 +7,7 @@ use sea_orm::FromQueryResult;
 use sea_orm::sqlx::{self, Connection, PgConnection, Row as _};
 
 use super::tick::{Snapshot, Ticker};
+use crate::audit::walk::RESTORED;
 use crate::bus::Tail;
 use crate::event::Record;
 use crate::{Ctx, Error, Result};
@@ -309,7 +310,7 @@ impl State {
                     )
                     .await?
                     .ok_or_else(|| Error::internal("the relay's row is missing"))?;
-                let row = crate::audit::AuditRow::system("restored", ctx.topic())
+                let row = crate::audit::AuditRow::system(RESTORED, ctx.topic())
                     .detail(serde_json::json!({ "epoch": opened.epoch }));
                 tx.audit(row);
                 Ok(opened.epoch)

@@ -10,6 +10,7 @@
 )]
 
 mod audit;
+mod audit_quick;
 mod audit_restored;
 mod clean_up;
 mod consumer;

@@ -276,7 +276,7 @@ fn sums(rows: Vec<Row>) -> Result<Vec<Sum>> {
 pub(crate) async fn verify(world: &World, time: Duration, findings: &mut Findings) -> Result<()> {
     let settle = time.as_secs().to_string();
     let output = world
-        .bashu(&["--json", "verify", "--settle", &settle])
+        .bashu(&["--json", "verify", "--whole", "--settle", &settle])
         .await?;
     let report: Value = serde_json::from_slice(&output.stdout).with_context(|| {
         format!(
