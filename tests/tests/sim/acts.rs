@@ -9,28 +9,20 @@ use admission::domain::redemption::Redemption;
 use admission::domain::scan::ScanId;
 use admission::gate_key::{self, Assertion};
 use billing::commands::{PayOrder, cancel_order, pay_order};
-use chrono::{DateTime, Utc};
 use credential::rules::{Decision, Direction, DocumentReading};
-use identity::commands::consents::{self, Said, Saying};
-use identity::commands::erasures::erase_me;
-use identity::commands::exports::export_my_data;
-use identity::commands::merges::merge_members;
-use identity::commands::roles::{Asked, grant_role, withdraw_role};
-use identity::domain::merge::Step;
-use identity::domain::role::{Of, Role};
+use identity::commands::roles::withdraw_role;
 use kit::access::Caller;
 use kit::graphql::Language;
-use kit::types::{EntitlementId, OrderId, Processing, Union};
+use kit::types::{EntitlementId, OrderId, Union};
 use kit::{Error, Result};
 use passes::commands::{BuyPass, Custody, Reason, Shop};
 use passes::domain::{ProductId, VoidRefund};
 use uuid::Uuid;
 
+use crate::people;
 use crate::town::{Device, Town};
 use crate::world::{Service, World};
 
-/// The version of the text that a story's people are shown.
-const CONSENT_TEXT: i32 = 1;
 /// What a merge is answered that is done, and not only asked for.
 pub(crate) const MERGED_NOW: &str = "merged";
 
@@ -97,8 +89,16 @@ pub(crate) enum Act {
     Erase {
         buyer: usize,
     },
+    /// Thinks better of it.
+    Recall {
+        buyer: usize,
+    },
     /// An operator asks that the twins be one, the first or the second.
     Merge {
+        by_second: bool,
+    },
+    /// An operator makes them two again.
+    Split {
         by_second: bool,
     },
 }
@@ -128,16 +128,22 @@ impl Act {
             | Self::Consent { .. }
             | Self::Export { .. }
             | Self::Erase { .. }
-            | Self::Merge { .. } => Service::Identity,
+            | Self::Recall { .. }
+            | Self::Merge { .. }
+            | Self::Split { .. } => Service::Identity,
         }
     }
 
-    /// Whether its answer is kept under its key. Roles and merges have no key: they are as they
-    /// are.
+    /// Whether its answer is kept under its key. Roles, merges and a wish that is taken back have
+    /// no key: they are as they are.
     pub(crate) const fn is_keyed(&self) -> bool {
         !matches!(
             self,
-            Self::GrantStaff | Self::WithdrawStaff { .. } | Self::Merge { .. }
+            Self::GrantStaff
+                | Self::WithdrawStaff { .. }
+                | Self::Recall { .. }
+                | Self::Merge { .. }
+                | Self::Split { .. }
         )
     }
 }
@@ -156,7 +162,7 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    fn done(id: impl ToString) -> Self {
+    pub(crate) fn done(id: impl ToString) -> Self {
         Self::Done {
             id: id.to_string(),
             said: String::new(),
@@ -262,97 +268,18 @@ async fn run(world: &World<'_>, town: &Town, act: &Act, key: Uuid) -> Result<Ans
         Act::Scan { .. } | Act::Void { .. } | Act::Override { .. } => {
             at_the_gate(world, town, act, key).await
         }
-        Act::GrantStaff => grant_staff(world, town).await,
+        Act::GrantStaff => people::grant_staff(world, town).await,
         Act::WithdrawStaff { role } => {
             let ctx = &world.union.identity.ctx;
             let held = withdraw_role(ctx, &town.operator, *role).await?;
             Ok(Answer::done(held.id))
         }
-        Act::Consent { .. } | Act::Export { .. } | Act::Erase { .. } => {
-            rights(world, town, act, key).await
+        Act::Consent { .. } | Act::Export { .. } | Act::Erase { .. } | Act::Recall { .. } => {
+            people::rights(world, town, act, key).await
         }
-        Act::Merge { by_second } => merge(world, town, *by_second).await,
+        Act::Merge { by_second } => people::merge(world, town, *by_second).await,
+        Act::Split { by_second } => people::split(world, town, *by_second).await,
     }
-}
-
-/// What people say of their own data.
-async fn rights(world: &World<'_>, town: &Town, act: &Act, key: Uuid) -> Result<Answer> {
-    let identity = &world.union.identity;
-    match act {
-        Act::Consent { buyer, given } => {
-            let word = if *given {
-                Saying::Give {
-                    text_version: CONSENT_TEXT,
-                }
-            } else {
-                Saying::Withdraw
-            };
-            let said = Said {
-                processing: Processing::VisitsToVenues,
-                word,
-                key,
-            };
-            let member = consents::say(&identity.ctx, &town.buyers[*buyer], said).await?;
-            Ok(Answer::done(member))
-        }
-        Act::Export { buyer } => {
-            let caller = &town.buyers[*buyer];
-            let copy = export_my_data(&identity.ctx, &identity.vault, caller, key).await?;
-            Ok(Answer::done(copy.id))
-        }
-        Act::Erase { buyer } => {
-            let caller = town.buyers[*buyer].clone();
-            let caller = caller.stepped_up(DateTime::<Utc>::MAX_UTC);
-            let wish = erase_me(identity, &caller, None, key).await?;
-            Ok(Answer::done(wish.member))
-        }
-        Act::Buy { .. }
-        | Act::Pay { .. }
-        | Act::Cancel { .. }
-        | Act::Activate { .. }
-        | Act::Refund { .. }
-        | Act::Custody { .. }
-        | Act::Shop { .. }
-        | Act::Scan { .. }
-        | Act::Void { .. }
-        | Act::Override { .. }
-        | Act::GrantStaff
-        | Act::WithdrawStaff { .. }
-        | Act::Merge { .. } => Err(Error::internal("not a right of a person's own")),
-    }
-}
-
-/// Two operators have seen the document of somebody who is known twice.
-async fn merge(world: &World<'_>, town: &Town, by_second: bool) -> Result<Answer> {
-    let identity = &world.union.identity;
-    let by = if by_second {
-        &town.second
-    } else {
-        &town.operator
-    };
-    let (ctx, vault) = (&identity.ctx, &identity.vault);
-    let step = merge_members(ctx, vault, by, town.twins, &town.document).await?;
-    let said = match step {
-        Step::Begins { .. } | Step::Waits { .. } => "asked",
-        Step::Done { .. } => MERGED_NOW,
-    };
-    Ok(Answer::Done {
-        id: town.twins.merged.to_string(),
-        said: said.to_owned(),
-    })
-}
-
-async fn grant_staff(world: &World<'_>, town: &Town) -> Result<Answer> {
-    let asked = Asked {
-        of: Of {
-            member: town.staff,
-            organisation: town.company,
-            role: Role::VenueStaff,
-        },
-        until: None,
-    };
-    let granted = grant_role(&world.union.identity.ctx, &town.operator, asked).await?;
-    Ok(Answer::done(granted.id()))
 }
 
 /// Cancels an order and does not wait for the end, as a caller whose line breaks: what follows
@@ -433,7 +360,9 @@ async fn at_the_gate(world: &World<'_>, town: &Town, act: &Act, key: Uuid) -> Re
         | Act::Consent { .. }
         | Act::Export { .. }
         | Act::Erase { .. }
-        | Act::Merge { .. } => Err(Error::internal("not an act of a gate")),
+        | Act::Recall { .. }
+        | Act::Merge { .. }
+        | Act::Split { .. } => Err(Error::internal("not an act of a gate")),
     }
 }
 

@@ -194,9 +194,12 @@ fn row_of(act: &Act, id: &str, said: &str) -> (Service, String) {
             Service::Identity,
             format!("SELECT 1 FROM role WHERE id = '{id}'"),
         ),
-        Act::Consent { .. } | Act::Export { .. } | Act::Erase { .. } | Act::Merge { .. } => {
-            (Service::Identity, rights::row_of(act, id))
-        }
+        Act::Consent { .. }
+        | Act::Export { .. }
+        | Act::Erase { .. }
+        | Act::Recall { .. }
+        | Act::Merge { .. }
+        | Act::Split { .. } => (Service::Identity, rights::row_of(act, id)),
     }
 }
 

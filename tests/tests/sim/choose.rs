@@ -120,12 +120,12 @@ impl Play<'_> {
         Ok(bought.iter().find(|it| Some(it.pass) == picked).copied())
     }
 
-    fn somebody(&mut self) -> usize {
+    pub(crate) fn somebody(&mut self) -> usize {
         let buyer = self.random.random_range(0..BUYERS);
         self.seat(buyer)
     }
 
-    fn product(&mut self) -> ProductId {
+    pub(crate) fn product(&mut self) -> ProductId {
         self.town.products[self.random.random_range(0..self.town.products.len())]
     }
 
@@ -222,12 +222,21 @@ impl Play<'_> {
 
     /// Whoever is known under another record by now acts as that one.
     fn seat(&self, buyer: usize) -> usize {
-        let is_one = buyer == MERGED
-            && self.log.iter().any(|asked| {
-                let done = matches!(&asked.answer, Answer::Done { said, .. } if said == MERGED_NOW);
-                done && matches!(asked.act, Act::Merge { .. })
-            });
-        if is_one { SURVIVOR } else { buyer }
+        if buyer == MERGED && self.are_one() {
+            SURVIVOR
+        } else {
+            buyer
+        }
+    }
+
+    /// Whether the twins were last said to be one, and not two again.
+    fn are_one(&self) -> bool {
+        let said = |asked: &Asked| match (&asked.act, &asked.answer) {
+            (Act::Merge { .. }, Answer::Done { said, .. }) if said == MERGED_NOW => Some(true),
+            (Act::Split { .. }, Answer::Done { .. }) => Some(false),
+            _ => None,
+        };
+        self.log.iter().rev().find_map(said).unwrap_or(false)
     }
 
     fn right(&mut self) -> Act {
@@ -238,12 +247,32 @@ impl Play<'_> {
                 given: self.random.random_range(0..3) > 0,
             },
             5..8 => Act::Export { buyer },
-            8..10 => Act::Erase {
-                buyer: self.random.random_range(0..LEAVERS),
-            },
-            _ => Act::Merge {
-                by_second: self.random.random_range(0..2) == 0,
-            },
+            8..10 => self.wish(),
+            _ => self.twins(),
+        }
+    }
+
+    /// Somebody wishes to be forgotten, or thinks better of it.
+    fn wish(&mut self) -> Act {
+        let buyer = self.random.random_range(0..LEAVERS);
+        let wished = self.log.iter().any(|asked| {
+            let hers = matches!(&asked.act, Act::Erase { buyer: who } if *who == buyer);
+            hers && asked.answer.id().is_some()
+        });
+        if wished && self.random.random_range(0..2) == 0 {
+            Act::Recall { buyer }
+        } else {
+            Act::Erase { buyer }
+        }
+    }
+
+    /// Of the twins one is made, and seldom two again.
+    fn twins(&mut self) -> Act {
+        let by_second = self.random.random_range(0..2) == 0;
+        if self.are_one() && self.random.random_range(0..3) == 0 {
+            Act::Split { by_second }
+        } else {
+            Act::Merge { by_second }
         }
     }
 

@@ -14,6 +14,7 @@ mod ground;
 mod loops;
 mod outside;
 mod paths;
+mod people;
 mod play;
 mod report;
 mod rest;
@@ -40,7 +41,7 @@ const SHOWN_EVERY: u64 = 25;
 /// Lines of a trace that are shown of a story that failed.
 const TRACE_LINES_MAX: usize = 400;
 /// What must happen over a run of many seeds, else it has looked at less than it says.
-const MUST_HAPPEN: [&str; 50] = [
+const MUST_HAPPEN: [&str; 54] = [
     "relay.opened",
     "relay.sent",
     "relay.acknowledged",
@@ -67,7 +68,9 @@ const MUST_HAPPEN: [&str; 50] = [
     "consent done",
     "export done",
     "erase done",
+    "recall done",
     "merge done",
+    "split done",
     "forgotten",
     "copy ready",
     "two made one",
@@ -76,6 +79,8 @@ const MUST_HAPPEN: [&str; 50] = [
     "records again",
     "acknowledgement lost",
     "hours pass",
+    "clock set back",
+    "several in one batch",
     "zombie",
     "asked again",
     "notice lose",

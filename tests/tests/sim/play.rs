@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow};
 use chrono::TimeDelta;
+use futures::future::join_all;
 use kit::bus::{Defect, MemoryOptions};
 use kit::types::EntitlementId;
 use rand::{Rng, SeedableRng};
@@ -25,6 +26,10 @@ use crate::world::{PARTITIONS, Service, World};
 const MOVES: usize = 200;
 /// Steps of loops between two other things, at most.
 const STEPS_MAX: usize = 14;
+/// Purchases of one product at the same moment, at most.
+const CROWD_MAX: usize = 4;
+/// By how much the clock is set back at once, at most, in seconds.
+const BACK_SECONDS_MAX: i64 = 5;
 /// From where on the clock has jumped: past holds, claims and every pause of the provider.
 const JUMP_SECONDS_MIN: i64 = 3_600;
 /// Where a loop or a command can die, by what takes the step.
@@ -140,6 +145,7 @@ impl Play<'_> {
         }
         self.world.heal().await?;
         self.count_notifications().await?;
+        self.count_batches().await?;
         check::everything(self).await
     }
 
@@ -187,7 +193,8 @@ impl Play<'_> {
     async fn make_move(&mut self) -> Result<()> {
         match self.random.random_range(0..100) {
             0..32 => self.step_loops().await,
-            32..66 => self.act().await,
+            32..63 => self.act().await,
+            63..66 => self.crowd().await,
             66..71 => self.ask_again().await,
             71..79 => self.pay_at_the_provider().await,
             79..82 => self.upset_the_provider().await,
@@ -195,7 +202,8 @@ impl Play<'_> {
             86..93 => self.pass_time(1, 70).await,
             93 if self.random.random_range(0..3) == 0 => self.pass_time(3_600, 40_000).await,
             93 => self.pass_time(100, 1_500).await,
-            94..98 => self.rest().await,
+            94..97 => self.rest().await,
+            97 => self.set_back().await,
             98 => self.restart().await,
             _ => self.step_a_zombie().await,
         }
@@ -299,6 +307,18 @@ impl Play<'_> {
         Ok(self.world.heartbeat().await?)
     }
 
+    /// The clock of our machines is set right by some seconds, as by NTP, and the provider's is
+    /// not: what was written a moment ago lies ahead. No heartbeat comes of it.
+    async fn set_back(&mut self) -> Result<()> {
+        let seconds = self.random.random_range(1..=BACK_SECONDS_MAX);
+        self.world.set_back(TimeDelta::seconds(seconds));
+        self.say(format!("the clock goes back by {seconds} s"));
+        if self.world.has_written_ahead().await? {
+            self.count("clock set back");
+        }
+        Ok(())
+    }
+
     /// The provider sends one of its notifications.
     async fn notify(&mut self) -> Result<()> {
         let sent = self.world.sandbox.step_one().await;
@@ -339,9 +359,45 @@ impl Play<'_> {
         Ok(())
     }
 
+    /// Several buy the same at the same moment: their lane decides them in one transaction, or,
+    /// when that dies, one by one. One has bought before, so that the process knows the product and
+    /// all stand in the queue, in their order, before the lane takes them.
+    async fn crowd(&mut self) -> Result<()> {
+        let product = self.product();
+        let count = self.random.random_range(2..=CROWD_MAX);
+        let mut all: Vec<(Act, Uuid)> = Vec::with_capacity(count);
+        for _ in 0..=count {
+            let act = Act::Buy {
+                buyer: self.somebody(),
+                product,
+                renews: None,
+            };
+            all.push((act, client_key(&mut self.random)));
+        }
+        if let Some((first, key)) = all.pop() {
+            self.record(first, key).await;
+        }
+        if self.random.random_range(0..100) < 20 {
+            let point = TX_POINTS[self.random.random_range(0..2)];
+            self.world.faults(Service::Passes).crash_at(point, 0);
+        }
+        let (world, town) = (&self.world, &self.town);
+        let asked = all.iter().map(|(act, key)| ask(world, town, act, *key));
+        let answers = join_all(asked).await;
+        self.disarm();
+        for ((act, key), answer) in all.into_iter().zip(answers) {
+            self.take(act, key, answer);
+        }
+        Ok(())
+    }
+
     async fn record(&mut self, act: Act, key: Uuid) {
         let answer = ask(&self.world, &self.town, &act, key).await;
         self.disarm();
+        self.take(act, key, answer);
+    }
+
+    fn take(&mut self, act: Act, key: Uuid, answer: std::result::Result<Answer, String>) {
         let answer = match answer {
             Ok(answer) => answer,
             Err(fault) => {

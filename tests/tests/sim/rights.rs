@@ -62,7 +62,13 @@ pub(crate) fn row_of(act: &Act, id: &str) -> String {
             format!("SELECT 1 FROM audit WHERE act = 'export_my_data' AND subject = '{id}'")
         }
         Act::Erase { .. } => format!("SELECT 1 FROM erasure WHERE member = '{id}'"),
+        Act::Recall { .. } => {
+            format!("SELECT 1 FROM audit WHERE act = 'recall_erasure' AND subject = '{id}'")
+        }
         Act::Merge { .. } => format!("SELECT 1 FROM member_merge WHERE merged = '{id}'"),
+        Act::Split { .. } => {
+            format!("SELECT 1 FROM audit WHERE act = 'split_members' AND subject = '{id}'")
+        }
         Act::Buy { .. }
         | Act::Pay { .. }
         | Act::Cancel { .. }

@@ -3,9 +3,11 @@
 
 use anyhow::{Result, bail};
 use rand::Rng;
+use sea_orm::FromQueryResult;
 use serde_json::{Value, json};
 
 use crate::play::Play;
+use crate::world::Service;
 
 const NOTICES: &str = "/sandbox/notifications";
 
@@ -83,6 +85,24 @@ impl Play<'_> {
         }
         let left = self.world.forget_answers().await?;
         self.count_times("answer spoiled", self.spoils.saturating_sub(left));
+        Ok(())
+    }
+
+    /// How often a lane decided several purchases in one transaction.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn count_batches(&mut self) -> Result<()> {
+        #[derive(FromQueryResult)]
+        struct Row {
+            count: i64,
+        }
+        let sql = "SELECT count(*) AS count FROM (SELECT xid FROM audit WHERE act = 'buy_pass'
+                   GROUP BY xid HAVING count(*) > 1) AS batches";
+        let rows: Vec<Row> = self.world.judged(Service::Passes, sql).await?;
+        for row in rows {
+            self.count_times("several in one batch", u64::try_from(row.count)?);
+        }
         Ok(())
     }
 

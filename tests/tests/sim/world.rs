@@ -166,6 +166,30 @@ impl<'a> World<'a> {
         self.provider_clock.advance_ms(by.num_milliseconds());
     }
 
+    /// Our clock goes back, and nobody else's.
+    pub(crate) fn set_back(&self, by: TimeDelta) {
+        self.ground.clock.advance(-by);
+    }
+
+    /// Whether a service has written something down later than it is now.
+    ///
+    /// # Errors
+    /// When a database fails.
+    pub(crate) async fn has_written_ahead(&self) -> Result<bool> {
+        #[derive(FromQueryResult)]
+        struct Row {
+            any: bool,
+        }
+        let sql = "SELECT EXISTS (SELECT FROM audit WHERE at > $1) AS any";
+        for service in Service::ALL {
+            let row = self.ctx(service).db.one::<Row>(sql, [self.now().into()]);
+            if row.await?.is_some_and(|row| row.any) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Where a service's transactions and jobs are told to die.
     pub(crate) fn faults(&self, service: Service) -> &Faults {
         self.ctx(service).db.faults()
