@@ -270,6 +270,7 @@ async fn judged(
         findings.add("no_process_falls", subject);
     }
     check::verify(world, check::AGAIN_SETTLE, &mut findings).await?;
+    check::audit(world, &mut findings).await?;
     let facts = check::facts(world, load).await?;
     judge::compare(&facts, &mut findings);
     let stretches = calm::stretches(faulted.warm_ms, &faulted.story.events);
