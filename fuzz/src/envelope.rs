@@ -36,6 +36,8 @@ static KINDS: LazyLock<Vec<(String, Again)>> = LazyLock::new(|| {
         kind::<v1::EntitlementChanged>(),
         kind::<v1::PersonHeld>(),
         kind::<v1::PersonForgotten>(),
+        kind::<v1::MessageRequested>(),
+        kind::<v1::MessageWithdrawn>(),
         kind::<v1::RenderRequested>(),
         kind::<identity::OrganisationChanged>(),
         kind::<identity::MemberChanged>(),

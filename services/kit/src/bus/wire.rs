@@ -78,9 +78,9 @@ impl Envelope {
 /// When a name is not UTF-8. `each` has heard of those before it; what comes after cannot be read.
 pub fn each_header<'a, H: Headers>(
     headers: &'a H,
-    mut each: impl FnMut(Header<'a, &'a [u8]>),
+    each: impl FnMut(Header<'a, &'a [u8]>),
 ) -> Result<(), &'static str> {
-    let read = AssertUnwindSafe(|| headers.iter().for_each(&mut each));
+    let read = AssertUnwindSafe(move || headers.iter().for_each(each));
     catch_unwind(read).map_err(|_| NO_NAME)
 }
 
@@ -393,7 +393,7 @@ mod tests {
         ));
     }
 
-    /// Headers as the client reads them: it takes each name for a text and panics where one is none.
+    /// Headers as the client reads them: each name is a text to it, and it panics where one is not.
     struct Named(&'static [&'static [u8]]);
 
     impl Headers for Named {
