@@ -3,6 +3,7 @@
 
 pub mod addresses;
 pub mod applications;
+pub mod codes;
 pub mod consents;
 pub mod entitlements;
 pub mod erasures;

@@ -198,7 +198,7 @@ impl Lost {
         self.world.count(&sql).await == 1
     }
 
-    async fn sent(&self, number: &str, template: &str) -> usize {
+    pub(crate) async fn sent(&self, number: &str, template: &str) -> usize {
         let inbox = self.parties.inbox(number).await;
         let of = inbox.iter().filter(|one| one["template"] == template);
         of.count()

@@ -5,10 +5,11 @@
 
 use identity::commands::logins::login;
 use identity::commands::members::set_phone;
-use identity::domain::code::Code;
+use identity::domain::code::{Code, Purpose};
 use identity::domain::membership::{Membership, Standing};
 use identity::domain::origin::Origin;
 use identity::domain::subject::{Kind, Subject};
+use identity::store::codes;
 use identity::store::login_methods::{self, NewMethodRow};
 use identity::store::logins::{self, LoginRow};
 use identity::store::organisations::Lock;
@@ -50,9 +51,9 @@ pub(crate) async fn code_id(world: &World) -> Uuid {
         .await
         .unwrap();
     let blind = vault.blind_phone(&number).unwrap();
-    let row = ctx
-        .db
-        .tx("code", async |tx| logins::lock_code(tx, &blind).await);
+    let row = ctx.db.tx("code", async |tx| {
+        codes::lock(tx, Purpose::Login, &blind).await
+    });
     row.await.unwrap().unwrap().id
 }
 
@@ -77,11 +78,11 @@ pub(crate) fn login_row(tx: &Tx, id: u128, world: &World) -> LoginRow {
 async fn without_its_lock_two_guesses_would_count_as_one() {
     let world = World::new().await;
     let id = code_id(&world).await;
-    let read = async |tx: &Tx| logins::code(tx, id).await;
-    let write = async |tx: &Tx, row: Option<logins::CodeRow>, _| {
+    let read = async |tx: &Tx| codes::find(tx, id).await;
+    let write = async |tx: &Tx, row: Option<codes::CodeRow>, _| {
         let mut row = row.unwrap();
         row.wrong += 1;
-        logins::save_code(tx, &row).await
+        codes::save(tx, &row).await
     };
     interleaved(&world, read, write).await.unwrap();
     let wrong = "SELECT wrong::bigint AS count FROM login_code";
@@ -93,12 +94,12 @@ async fn without_its_lock_two_guesses_would_count_as_one() {
 async fn without_its_lock_one_code_would_open_two_logins() {
     let world = World::new().await;
     let id = code_id(&world).await;
-    let read = async |tx: &Tx| logins::code(tx, id).await;
-    let write = async |tx: &Tx, row: Option<logins::CodeRow>, which| {
+    let read = async |tx: &Tx| codes::find(tx, id).await;
+    let write = async |tx: &Tx, row: Option<codes::CodeRow>, which| {
         let mut row = row.unwrap();
         assert!(matches!(row.code(), Code::Open { .. }));
         row.used_at = Some(tx.now());
-        logins::save_code(tx, &row).await?;
+        codes::save(tx, &row).await?;
         logins::insert_login(tx, &login_row(tx, which, &world)).await
     };
     interleaved(&world, read, write).await.unwrap();
