@@ -103,8 +103,8 @@ async fn cancel(tx: &Tx, timer: &str, ids: &[Uuid]) -> Result<()> {
 /// Gives what was verified back with a split. Whoever signed in meanwhile may have been the other
 /// person: what the survivor has signed in with since then is gone, and a second factor of since
 /// then too. A copy that the survivor has asked for since names both records, one of which may be
-/// another person's: it is gone. So is what she was told and sent meanwhile of either one's
-/// purchases, passes and unions, and with which devices either one signed in. What was said of the
+/// another person's: it is gone. So is what either one was told and sent meanwhile of her purchases,
+/// passes and unions, and with which devices she signed in. What was said of the
 /// survivor meanwhile was said of both, so that a wish of the other one's own begins above it.
 ///
 /// # Errors
@@ -128,7 +128,7 @@ pub(super) async fn part(tx: &Tx, pair: Pair, merge: &MergeRow) -> Result<()> {
             login_methods::remove_since(tx, survivor, done_at).await?;
             second_factors::remove_since(tx, survivor, done_at).await?;
             notices::forget_since(tx, survivor, done_at).await?;
-            messages::forget_since(tx, survivor, done_at).await?;
+            messages::forget_since(tx, pair, done_at).await?;
             logins::forget_origins_since(tx, survivor, done_at).await?;
             exports::remove_since(tx, survivor, done_at).await?
         }
