@@ -184,7 +184,7 @@ impl Lost {
 /// An officer who has added her by a name and a phone sees her, but neither reads nor stops her
 /// recovery, nor confirms it: as a second union, and as the first one too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_name_and_a_phone_make_nobody_answer_for_her() {
+async fn a_name_and_a_phone_make_nobody_vouch_for_her() {
     let lost = Lost::start("by-name").await;
     // Whoever writes her down later is not the first.
     lost.advance(1);
