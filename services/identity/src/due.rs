@@ -19,8 +19,8 @@ use crate::commands::phone_changes::change_cell;
 use crate::commands::phone_claims::asked_cell;
 use crate::commands::{
     applications, erasures, exports, keys, memberships, merges, messages, notices,
-    phone_recoveries, renderings, role_proposals, roles, roster_work, rosters, search_terms,
-    second_factor, second_factor_reset, verifications,
+    phone_recoveries, phone_settings, renderings, role_proposals, roles, roster_work, rosters,
+    search_terms, second_factor, second_factor_reset, verifications,
 };
 use crate::domain::code::{self, CODE_SECONDS, Code, Purpose};
 use crate::domain::identifier::Phone;
@@ -74,6 +74,9 @@ pub const RENDERING: &str = "rendering";
 pub const PHONE_RECOVERY: &str = "phone_recovery";
 /// Tells the phone so far that another one is to take its place; the subject is the recovery's id.
 pub const SMS_PHONE_RECOVERY: &str = "sms_phone_recovery";
+
+/// Ends another phone for a person that no second operator named; the subject is its id.
+pub const PHONE_SETTING: &str = "phone_setting";
 
 /// Sends a notice by SMS; the subject is its id.
 pub const SMS_NOTICE: &str = "sms_notice";
@@ -180,6 +183,10 @@ impl Work for Jobs {
             RENDERING => renderings::expire(ctx, subject(job)?).await,
             PHONE_RECOVERY => phone_recoveries::run(identity, subject(job)?).await,
             SMS_PHONE_RECOVERY => send_recovery(identity, job).await,
+            PHONE_SETTING => {
+                phone_settings::expire(ctx, subject(job)?).await?;
+                Ok(After::Done)
+            }
             SMS_NOTICE => send_notice(identity, job).await,
             SMS_FORMER_PHONE => send_to_former(identity, job).await,
             SMS_MESSAGE => send_asked(identity, job).await,

@@ -414,6 +414,7 @@ async fn end_waiting(tx: &Tx, ids: &[Uuid]) -> Result<()> {
         (Waiting::Verifications, due::VERIFICATION),
         (Waiting::Exports, due::EXPORT),
         (Waiting::Recoveries, due::PHONE_RECOVERY),
+        (Waiting::Settings, due::PHONE_SETTING),
     ] {
         for id in store::end_waiting(tx, what, ids).await? {
             work::cancel(tx, timer, &id.to_string()).await?;

@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
 use super::tokens::{self, Access};
-use super::{notices, settled};
+use super::{notices, phone_settings, settled};
 use crate::Identity;
 use crate::domain::code::{self, Guess, Purpose};
 use crate::domain::identifier::Phone;
@@ -185,6 +185,8 @@ pub(crate) async fn open(
         };
         notices::tell(tx, &[notices::about(member, &login.id.to_string(), told)]).await?;
     }
+    // Who signs in has a way in still: what an operator asked for to give her another is over.
+    phone_settings::give_way(tx, member).await?;
     store::insert_login(tx, &login).await?;
     store::set_speech(tx, login.id, origin.speech).await?;
     tx.audit(AuditRow {
@@ -329,6 +331,7 @@ pub async fn sign_out_everywhere(ctx: &Ctx, caller: &Caller, how: Everywhere) ->
             let member = access::member(tx, caller).await?;
             // A login by what is taken away is underway or comes later: see `people::by_phone`.
             lock_member(tx, member.id).await?;
+            phone_settings::give_way(tx, member.id).await?;
             let methods = if how.unlinks {
                 login_methods::remove_all(tx, member.id).await?
             } else {

@@ -1,9 +1,9 @@
 //! Messages that other services ask for because they are worded with a name: taken in by event, and
 //! handed to the provider of SMS once, for their purpose and in their time.
 //!
-//! Whether one goes, and to whom where records were merged or split, is decided when it goes, in one
-//! transaction that keeps a consent that the purpose needs locked and writes that the provider is
-//! given the number and the name.
+//! Whether one goes, and to whom where records were merged or split, is decided when it goes, in
+//! one transaction that keeps a consent that the purpose needs locked and writes that the provider
+//! is given the number and the name.
 
 use kit::audit::AuditRow;
 use kit::consent;

@@ -74,8 +74,8 @@ pub async fn create_first_operator(
 /// Ends every login of one person, or of all who are signed in: where a device, a key or a copy of
 /// the tables is in other hands. How many that were. Each person is a transaction of its own, so
 /// that nobody else waits; who signs in meanwhile stays signed in. Access tokens that are out are
-/// refused as soon as a service hears of it. Whoever is named by a record that was merged is who she
-/// is by now.
+/// refused as soon as a service hears of it. Whoever is named by a record that was merged is who
+/// she is by now.
 ///
 /// # Errors
 /// Unavailable while her record is merged or split; when the database fails.

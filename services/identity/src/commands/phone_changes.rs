@@ -2,8 +2,8 @@
 //! has only a token, or only one of the phones, changes nothing.
 //!
 //! The codes have the limits and wrong guesses of login codes: to the old phone goes one that would
-//! sign in as well, to the new phone one that signs nobody in, and that takes the place of none that
-//! does. A phone that is another's is sent nothing, and nobody is told so.
+//! sign in as well, to the new phone one that signs nobody in, and that takes the place of none
+//! that does. A phone that is another's is sent nothing, and nobody is told so.
 //!
 //! Codes are locked before the person, as by who signs in, and she before all else that is hers, as
 //! where an operator sets her phone: a login or a link underway is waited for and ended, and one
@@ -22,7 +22,7 @@ use super::codes::renew;
 use super::logins::{proven, withdraw_all};
 use super::merged_records::must_be_final;
 use super::people::seal_phone;
-use super::{notices, phone_recoveries, settled};
+use super::{notices, phone_recoveries, phone_settings, settled};
 use crate::Identity;
 use crate::domain::code::{self, CODE_SECONDS, Guess, Purpose};
 use crate::domain::erasure::Erasure;
@@ -173,6 +173,7 @@ pub async fn change_phone(
             people::insert_phones(tx, vec![row]).await?;
             store::remove(tx, member.id).await?;
             phone_recoveries::give_way(tx, member.id).await?;
+            phone_settings::give_way(tx, member.id).await?;
             end_others(tx, member, change.id).await?;
             Ok(Ok(member.id))
         })
@@ -211,6 +212,11 @@ pub(super) async fn must_be_settled(tx: &Tx, member: MemberId) -> Result<()> {
     if erasure.as_ref().is_some_and(Erasure::is_open) {
         return Err(Refusal::ErasureWaits.into());
     }
+    must_be_one_record(tx, member).await
+}
+
+/// As [`must_be_settled`], whatever she wishes.
+pub(super) async fn must_be_one_record(tx: &Tx, member: MemberId) -> Result<()> {
     if merges::waits(tx, &[member.0]).await? {
         return Err(Refusal::MergeWaits.into());
     }

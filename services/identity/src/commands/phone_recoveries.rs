@@ -21,7 +21,7 @@ use super::erasures::take_back_asked;
 use super::logins::withdraw_all;
 use super::people::seal_phone;
 use super::phone_claims::{phone_cell, verify};
-use super::{may_look_up, notices, phone_changes as changes, settled};
+use super::{may_look_up, notices, phone_changes as changes, phone_settings, settled};
 use crate::domain::erasure::{Erasure, State as Wish};
 use crate::domain::identifier::{Document, Phone};
 use crate::domain::merge::undoable_since;
@@ -346,6 +346,7 @@ async fn execute(vault: &Vault, tx: &Tx, kept: &Kept) -> Result<()> {
     let sealed = seal_phone(tx, vault, &key, member.0, &phone)?;
     people::insert_phones(tx, vec![sealed]).await?;
     phone_changes::remove(tx, member).await?;
+    phone_settings::give_way(tx, member).await?;
     let logins = withdraw_all(tx, member, None, Reason::PhoneChanged).await?;
     changes::tell(tx, member, id).await?;
     store::end(tx, id, End::Done, None).await?;

@@ -361,6 +361,8 @@ pub enum Waiting {
     Exports,
     /// Recoveries of her phone.
     Recoveries,
+    /// Other phones that an operator has named for her, or she for somebody.
+    Settings,
 }
 
 impl Waiting {
@@ -386,6 +388,10 @@ impl Waiting {
             Self::Verifications => "DELETE FROM verification WHERE member = ANY ($1) RETURNING id",
             Self::Exports => "DELETE FROM export WHERE member = ANY ($1) RETURNING id",
             Self::Recoveries => "DELETE FROM phone_recovery WHERE member = ANY ($1) RETURNING id",
+            Self::Settings => {
+                "UPDATE phone_setting SET state = 'expired', blind = NULL WHERE state = 'asked'
+                   AND (member = ANY ($1) OR asked_by = ANY ($1)) RETURNING id"
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ pub mod organisations;
 pub mod people;
 pub mod phone_changes;
 pub mod phone_recoveries;
+pub mod phone_settings;
 pub mod renderings;
 pub mod resync;
 pub mod reviews;

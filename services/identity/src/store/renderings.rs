@@ -242,8 +242,8 @@ pub async fn has_strangers(
     .await
 }
 
-/// Whom of these an organisation knows, so that a list of names may have them: who is in it or below
-/// it now, by more than a name and a phone that somebody gave.
+/// Whom of these an organisation knows, so that a list of names may have them: who is in it or
+/// below it now, by more than a name and a phone that somebody gave.
 ///
 /// # Errors
 /// When the database fails.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::broken;
 use crate::domain::role::{Of, Origin, Role, lives};
-use crate::domain::second_factor::Tenure;
+use crate::domain::two_operators::Tenure;
 
 /// A role as it is held or was.
 #[derive(Clone, Debug, PartialEq, Eq)]

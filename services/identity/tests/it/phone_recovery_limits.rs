@@ -118,8 +118,8 @@ async fn codes_are_counted_for_the_whole_union() {
     assert_eq!(codes(&next), [""; 0], "{next}");
 }
 
-/// Whoever asks for codes to her phone, to recover a record from it or to make it his own, leaves the
-/// code good that she signs in with and uses up none of hers; her phone is sent none of his.
+/// Whoever asks for codes to her phone, to recover a record from it or to make it his own, leaves
+/// the code good that she signs in with and uses up none of hers; her phone is sent none of his.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn codes_of_others_leave_hers() {
     let lost = Lost::start("hers").await;
