@@ -19,15 +19,16 @@ use crate::commands::phone_changes::change_cell;
 use crate::commands::phone_claims::asked_cell;
 use crate::commands::{
     applications, erasures, exports, keys, memberships, merges, messages, notices,
-    phone_recoveries, renderings, role_proposals, roles, roster_work, rosters, search_terms,
-    second_factor, second_factor_reset, verifications,
+    phone_recoveries, phone_settings, renderings, role_proposals, roles, roster_work, rosters,
+    search_terms, second_factor, second_factor_reset, verifications,
 };
-use crate::domain::code::{self, CODE_SECONDS, Code};
+use crate::domain::code::{self, CODE_SECONDS, Code, Purpose};
 use crate::domain::identifier::Phone;
 use crate::domain::message::MESSAGE_DAYS;
 use crate::domain::notice::NOTICE_DAYS;
 use crate::domain::phone_recovery::RECOVERY_WAIT_HOURS;
 use crate::publish;
+use crate::store::codes::{self, CodeRow};
 use crate::store::{
     addresses, former_phones, limits, login_methods, logins, messages as message_store,
     notices as notice_store, people, phone_changes, phone_recoveries as recovery_store,
@@ -35,7 +36,7 @@ use crate::store::{
 };
 use crate::vault::{Cell, Vault};
 
-/// Sends a login code; the subject is the code's id.
+/// Sends a code; the subject is its id.
 pub const SMS_LOGIN_CODE: &str = "sms_login_code";
 /// Makes and publishes signing keys, where the root is at hand.
 pub const KEYS: &str = "keys";
@@ -73,6 +74,9 @@ pub const RENDERING: &str = "rendering";
 pub const PHONE_RECOVERY: &str = "phone_recovery";
 /// Tells the phone so far that another one is to take its place; the subject is the recovery's id.
 pub const SMS_PHONE_RECOVERY: &str = "sms_phone_recovery";
+
+/// Ends another phone for a person that no second operator named; the subject is its id.
+pub const PHONE_SETTING: &str = "phone_setting";
 
 /// Sends a notice by SMS; the subject is its id.
 pub const SMS_NOTICE: &str = "sms_notice";
@@ -179,6 +183,10 @@ impl Work for Jobs {
             RENDERING => renderings::expire(ctx, subject(job)?).await,
             PHONE_RECOVERY => phone_recoveries::run(identity, subject(job)?).await,
             SMS_PHONE_RECOVERY => send_recovery(identity, job).await,
+            PHONE_SETTING => {
+                phone_settings::expire(ctx, subject(job)?).await?;
+                Ok(After::Done)
+            }
             SMS_NOTICE => send_notice(identity, job).await,
             SMS_FORMER_PHONE => send_to_former(identity, job).await,
             SMS_MESSAGE => send_asked(identity, job).await,
@@ -228,7 +236,8 @@ async fn sweep(ctx: &Ctx) -> Result<()> {
     ctx.db
         .tx("sweep", async |tx| {
             let before = |days| tx.now() - TimeDelta::days(days);
-            logins::sweep(tx, before(CODE_DAYS), before(LOGIN_DAYS)).await?;
+            codes::sweep(tx, before(CODE_DAYS)).await?;
+            logins::sweep(tx, before(LOGIN_DAYS)).await?;
             limits::sweep(tx, before(ATTEMPT_DAYS)).await?;
             addresses::sweep(tx, before(ADDRESS_DAYS)).await?;
             login_methods::sweep(tx, tx.now()).await?;
@@ -353,7 +362,7 @@ async fn load(ctx: &Ctx, vault: &Vault, job: &Job) -> Result<Option<Sms>> {
     let id = subject(job)?;
     ctx.db
         .read("load_login_code", async |tx| {
-            let Some(row) = logins::code(tx, id).await? else {
+            let Some(row) = codes::find(tx, id).await? else {
                 return Ok(None);
             };
             let Code::Open { since, .. } = row.code() else {
@@ -363,7 +372,7 @@ async fn load(ctx: &Ctx, vault: &Vault, job: &Job) -> Result<Option<Sms>> {
                 return Ok(None);
             }
             let blind = row.phone()?;
-            let Some((phone, template)) = recipient(tx, vault, (row.id, &blind)).await? else {
+            let Some((phone, template)) = recipient(tx, vault, &row).await? else {
                 return Ok(None);
             };
             let minutes = (CODE_SECONDS / 60).to_string();
@@ -385,32 +394,37 @@ async fn load(ctx: &Ctx, vault: &Vault, job: &Job) -> Result<Option<Sms>> {
 async fn recipient(
     tx: &Tx,
     vault: &Vault,
-    (code, blind): (Uuid, &people::Blind),
+    code: &CodeRow,
 ) -> Result<Option<(Phone, &'static str)>> {
-    let change = phone_changes::by_code(tx, code).await?;
-    let found = people::by_phone(tx, blind).await?;
-    if let Some(asked) = recovery_store::phone_of_code(tx, code).await? {
-        if found.is_some() {
-            return Ok(None);
-        }
-        let digits = vault.kek().open_text(asked_cell(asked.id), &asked.phone)?;
-        return Ok(Some((Phone::stored(digits), "recovery_code")));
-    }
-    let (is_new, template) = match &change {
-        Some(change) => (change.is_new, "phone_change"),
-        None => (false, "login_code"),
-    };
-    let digits = match (found, change) {
-        (None, Some(change)) if is_new => {
-            let key = vault.data_key(change.member, &change.data_key)?;
-            key.open_text(change_cell(change.id), &change.phone)?
-        }
-        (Some((person, phone)), _) if !is_new => {
+    let found = people::by_phone(tx, &code.phone()?).await?;
+    let (digits, template) = match (code.purpose()?, found) {
+        (Purpose::Login, Some((person, phone))) => {
             let key = vault.data_key(person.member, &person.data_key)?;
             let cell = Cell::new("login_method", "subject", phone.id);
-            key.open_text(cell, &phone.subject)?
+            let template = match phone_changes::by_code(tx, code.id).await? {
+                Some(_) => "phone_change",
+                None => "login_code",
+            };
+            (key.open_text(cell, &phone.subject)?, template)
         }
-        (None | Some(_), _) => return Ok(None),
+        (Purpose::Change, None) => {
+            let Some(change) = phone_changes::by_code(tx, code.id).await? else {
+                return Ok(None);
+            };
+            let key = vault.data_key(change.member, &change.data_key)?;
+            let digits = key.open_text(change_cell(change.id), &change.phone)?;
+            (digits, "phone_change")
+        }
+        (Purpose::Recovery, None) => {
+            let Some(asked) = recovery_store::phone_of_code(tx, code.id).await? else {
+                return Ok(None);
+            };
+            let digits = vault.kek().open_text(asked_cell(asked.id), &asked.phone)?;
+            (digits, "recovery_code")
+        }
+        (Purpose::Login, None) | (Purpose::Change | Purpose::Recovery, Some(_)) => {
+            return Ok(None);
+        }
     };
     Ok(Some((Phone::stored(digits), template)))
 }

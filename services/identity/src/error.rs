@@ -243,7 +243,7 @@ refusals! {
         "Too many verifications today; please try again tomorrow.";
     PhoneUnchanged "PHONE_UNCHANGED" "phone"
         "新手机号与现在的相同。"
-        "The new phone is the one that you have.";
+        "The new phone is the one in use.";
     PhoneAbsent "PHONE_ABSENT" ""
         "尚未登记手机号，请联系工会工作人员办理。"
         "You have no phone here yet; please ask your union for one.";
@@ -259,6 +259,12 @@ refusals! {
     TooManyRecoveries "TOO_MANY_RECOVERIES" ""
         "找回账号的申请过多，请明天再试，或到所在工会办理。"
         "Too many recoveries were asked for; please try again tomorrow, or ask your union.";
+    PhoneOfOwn "PHONE_OF_OWN" "memberId"
+        "不能为自己重新登记手机号，须由另外两名运维人员办理。"
+        "One's own phone is set by two other operators.";
+    PhonePending "PHONE_PENDING" "phone"
+        "另一名运维人员为该会员登记的是另一号码，请核对，或待其失效后再办。"
+        "Another operator has named another phone; please check it, or wait until that is over.";
     SecondFactorAbsent "SECOND_FACTOR_ABSENT" ""
         "尚未绑定动态口令，或绑定未在时限内完成。"
         "No second factor is set up, or it was not confirmed in time.";
@@ -275,8 +281,8 @@ refusals! {
         "不能重置自己的动态口令，须由另外两名运维人员办理。"
         "One's own second factor is reset by two other operators.";
     OperatorTooNew "OPERATOR_TOO_NEW" "memberId"
-        "担任运维满七天后才能办理动态口令重置。"
-        "Who resets a second factor must have been an operator for seven days before.";
+        "担任运维满七天后才能办理此事。"
+        "Who does this must have been an operator for seven days before.";
     KindHasNoMembers "KIND_HAS_NO_MEMBERS" "organisationId"
         "只有基层工会及其分会、小组发展会员。"
         "People are members of grassroots unions and of their groups.";

@@ -17,7 +17,7 @@ const COLUMN_WIDTH: f64 = 24.0;
 const SHEET_CHARS_MAX: usize = 31;
 
 /// What the sections are called. One that is not among them keeps the name its service gave it.
-const NAMES: [(&str, &str, &str); 28] = [
+const NAMES: [(&str, &str, &str); 29] = [
     ("person", "本人", "Person"),
     ("document", "证件", "Documents"),
     ("phone", "手机号", "Phone"),
@@ -28,6 +28,7 @@ const NAMES: [(&str, &str, &str); 28] = [
     ("verification", "实名核验", "Verifications"),
     ("network_identity", "网号", "Network identities"),
     ("phone_recovery", "手机号找回", "Recoveries of the phone"),
+    ("phone_setting", "重新登记手机号", "Other phones set"),
     ("merge", "档案合并", "Merged records"),
     ("consent", "同意记录", "Consents"),
     ("login", "登录记录", "Logins"),

@@ -31,7 +31,7 @@ use crate::domain::verification::Claim;
 
 /// Tables whose rows only the role that serves may see: whatever is sealed of a person or finds
 /// her, and the keys.
-pub const GUARDED_TABLES: [&str; 17] = [
+pub const GUARDED_TABLES: [&str; 18] = [
     "document",
     "export_part",
     "former_phone",
@@ -40,6 +40,7 @@ pub const GUARDED_TABLES: [&str; 17] = [
     "person",
     "phone_change",
     "phone_recovery",
+    "phone_setting",
     "recovery_code",
     "recovery_phone",
     "roster_row",

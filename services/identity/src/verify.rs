@@ -97,6 +97,8 @@ pub const INVARIANTS: &[Invariant] = &[
                 UNION ALL SELECT member, 'network identity' FROM network_identity
                 UNION ALL SELECT member, 'phone to be' FROM phone_change
                 UNION ALL SELECT member, 'recovery' FROM phone_recovery WHERE ended_at IS NULL
+                UNION ALL SELECT member, 'phone to be set' FROM phone_setting
+                  WHERE state = 'asked'
                 UNION ALL SELECT member, 'copy' FROM export
                 UNION ALL SELECT member, 'application' FROM membership_application
                   WHERE state = 'waiting'
@@ -289,6 +291,9 @@ pub const INVARIANTS: &[Invariant] = &[
                 UNION ALL SELECT h.member, 'reset' FROM second_factor_reset r
                   CROSS JOIN LATERAL (VALUES (r.member), (r.asked_by)) h (member)
                   WHERE r.state = 'asked'
+                UNION ALL SELECT h.member, 'phone to be set' FROM phone_setting e
+                  CROSS JOIN LATERAL (VALUES (e.member), (e.asked_by)) h (member)
+                  WHERE e.state = 'asked'
                 UNION ALL SELECT h.member, 'merge' FROM member_merge g
                   CROSS JOIN LATERAL (VALUES (g.survivor), (g.merged)) h (member)
                   WHERE g.state = 'asked'
@@ -423,6 +428,19 @@ pub const INVARIANTS: &[Invariant] = &[
         sql: "SELECT r.id::text AS subject, 'no timer ends it' AS problem FROM phone_recovery r
               WHERE r.ended_at IS NULL AND NOT EXISTS
                 (SELECT 1 FROM due d WHERE d.kind = 'phone_recovery' AND d.subject = r.id::text)",
+    },
+    Invariant {
+        id: "identity.phones_set_by_two",
+        zh: "重新登记的手机号由本人以外的两名运维人员先后在一天内办理，未决的都有定时终结",
+        en: "two operators who are neither she set each phone within a day, and what waits ends",
+        sql: "SELECT id::text AS subject, 'by one, by herself, or for more than a day' AS problem
+              FROM phone_setting
+              WHERE (state = 'done' AND confirmed_by IS NULL) OR asked_by = confirmed_by
+                OR member IN (asked_by, confirmed_by) OR expires_at > asked_at + interval '1 day'
+              UNION ALL
+              SELECT e.id::text, 'no timer ends it' FROM phone_setting e
+              WHERE e.state = 'asked' AND NOT EXISTS
+                (SELECT 1 FROM due d WHERE d.kind = 'phone_setting' AND d.subject = e.id::text)",
     },
     Invariant {
         id: "identity.keys_announced",

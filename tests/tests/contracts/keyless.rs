@@ -13,7 +13,7 @@ pub(crate) const KEYLESS: [(&str, &str); 32] = [
     ),
     ("logout", "a login ends once"),
     ("withdrawLogin", "a login ends once"),
-    ("setPhone", "sets a value"),
+    ("setPhone", "one operator counts once"),
     ("createOrganisation", "a name is unique below its parent"),
     ("closeOrganisation", "an organisation closes once"),
     ("addMembership", "one open membership in each place"),

@@ -10,12 +10,12 @@ use kit::{Ctx, Result, Tx};
 use uuid::Uuid;
 
 use super::settled;
-use crate::domain::code;
+use crate::domain::code::{self, Purpose};
 use crate::domain::identifier::Phone;
 use crate::due;
 use crate::error::Refusal;
+use crate::store::codes as store;
 use crate::store::limits::Counter;
-use crate::store::logins as store;
 use crate::store::people::Blind;
 use crate::vault::Vault;
 
@@ -38,7 +38,7 @@ pub async fn request_login_code(
             if !may_ask(tx, vault, caller, per_address_hour_max).await? {
                 return Ok(Err(Refusal::TooManyCodes));
             }
-            let code = match renew(tx, &vault.blind_phone(phone)?).await? {
+            let code = match renew(tx, Purpose::Login, &vault.blind_phone(phone)?).await? {
                 Ok(code) => code,
                 Err(why) => return Ok(Err(why)),
             };
@@ -66,10 +66,14 @@ pub(super) async fn may_ask(
     Ok(asked_here.add(tx, 1).await? <= per_address_hour_max)
 }
 
-/// Another code for a phone, which is sent to it; the one before is void. Its id, or
-/// [`Refusal::TooManyCodes`].
-pub(super) async fn renew(tx: &Tx, blind: &Blind) -> Result<std::result::Result<Uuid, Refusal>> {
-    let mut row = store::lock_or_make_code(tx, blind).await?;
+/// Another code for a phone and a purpose, which is sent to it; the one before for that purpose is
+/// void. Its id, or [`Refusal::TooManyCodes`].
+pub(super) async fn renew(
+    tx: &Tx,
+    purpose: Purpose,
+    blind: &Blind,
+) -> Result<std::result::Result<Uuid, Refusal>> {
+    let mut row = store::lock_or_make(tx, purpose, blind).await?;
     row.asked_at = match code::ask(&row.asked_at, tx.now()) {
         Ok(asked_at) => asked_at,
         Err(why) => return Ok(Err(why)),
@@ -78,7 +82,7 @@ pub(super) async fn renew(tx: &Tx, blind: &Blind) -> Result<std::result::Result<
     row.created_at = tx.now();
     row.wrong = 0;
     row.used_at = None;
-    store::save_code(tx, &row).await?;
+    store::save(tx, &row).await?;
     tx.plan(NewDue::new(due::SMS_LOGIN_CODE, row.id, tx.now()));
     Ok(Ok(row.id))
 }

@@ -40,9 +40,9 @@ use crate::domain::role::{Of, Role};
 use crate::error::{self, Refusal};
 use crate::publish::{self, MemberState};
 use crate::store::erasures::{self as store, Answer, RecordRow, Waiting};
-use crate::store::logins::{self, Reason};
+use crate::store::logins::Reason;
 use crate::store::organisations::{self, Lock};
-use crate::store::{merges, people, renderings, roles};
+use crate::store::{codes, merges, people, renderings, roles};
 use crate::{Identity, NAME, due};
 
 /// A person wishes to be forgotten, and has proven who she is. While she wishes so already, it is
@@ -249,9 +249,7 @@ async fn lock_places(tx: &Tx, ids: &[Uuid]) -> Result<Vec<Uuid>> {
     for place in &places {
         organisations::load(tx, OrganisationId(*place), Lock::Change).await?;
     }
-    for phone in store::phones_of(tx, ids).await? {
-        logins::lock_code(tx, &phone).await?;
-    }
+    codes::lock_all(tx, &store::phones_of(tx, ids).await?).await?;
     Ok(places)
 }
 
@@ -416,6 +414,7 @@ async fn end_waiting(tx: &Tx, ids: &[Uuid]) -> Result<()> {
         (Waiting::Verifications, due::VERIFICATION),
         (Waiting::Exports, due::EXPORT),
         (Waiting::Recoveries, due::PHONE_RECOVERY),
+        (Waiting::Settings, due::PHONE_SETTING),
     ] {
         for id in store::end_waiting(tx, what, ids).await? {
             work::cancel(tx, timer, &id.to_string()).await?;

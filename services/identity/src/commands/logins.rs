@@ -17,9 +17,9 @@ use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
 use super::tokens::{self, Access};
-use super::{notices, settled};
+use super::{notices, phone_settings, settled};
 use crate::Identity;
-use crate::domain::code::{self, Guess};
+use crate::domain::code::{self, Guess, Purpose};
 use crate::domain::identifier::Phone;
 use crate::domain::notice::Notice;
 use crate::domain::origin::Origin;
@@ -28,7 +28,7 @@ use crate::publish;
 use crate::store::consents::lock_member;
 use crate::store::logins::{self as store, LoginRow, Reason};
 use crate::store::people::{self, Blind, PersonRow};
-use crate::store::{login_methods, phone_changes, phone_recoveries};
+use crate::store::{codes, login_methods};
 use crate::vault::{Cell, Vault};
 
 /// How long a login lasts that is not used, in days.
@@ -83,8 +83,9 @@ pub async fn login(
     settled(result)
 }
 
-/// Whose phone was sent this code, which is used up by that. Who calls commits a refusal too: a
-/// wrong guess is counted.
+/// Whose phone was sent this code, which is used up by that. A code that was asked for to make a
+/// phone somebody's is another, and proves nothing of who has it. Who calls commits a refusal too:
+/// a wrong guess is counted.
 pub(crate) async fn proven(
     tx: &Tx,
     vault: &Vault,
@@ -101,39 +102,28 @@ pub(crate) async fn proven_by(
     blind: &Blind,
     given: &str,
 ) -> Result<std::result::Result<PersonRow, Refusal>> {
-    let row = store::lock_code(tx, blind).await?;
+    let row = codes::lock(tx, Purpose::Login, blind).await?;
     let id = row.as_ref().map_or(Uuid::nil(), |row| row.id);
     let right = code::digits(&vault.code_hash(id, blind));
     let same: bool = right.as_bytes().ct_eq(given.as_bytes()).into();
     let Some(mut row) = row else {
         return Ok(Err(Refusal::CodeExpired));
     };
-    let same = same && !is_of_another_purpose(tx, row.id).await?;
     match row.code().guess(same, tx.now()) {
         Guess::Refused(why) => Ok(Err(why)),
         Guess::Wrong(count) => {
             row.wrong = count;
-            store::save_code(tx, &row).await?;
+            codes::save(tx, &row).await?;
             tx.audit(AuditRow::system("login_refused", row.id));
             Ok(Err(Refusal::CodeWrong))
         }
         Guess::Right => {
             row.used_at = Some(tx.now());
-            store::save_code(tx, &row).await?;
+            codes::save(tx, &row).await?;
             let found = people::by_phone(tx, blind).await?;
             Ok(found.map(|(person, _)| person).ok_or(Refusal::CodeWrong))
         }
     }
-}
-
-/// Whether a code was asked for to make a phone somebody's. Whoever has that phone already was sent
-/// nothing, so that such a code proves nothing of her.
-async fn is_of_another_purpose(tx: &Tx, code: Uuid) -> Result<bool> {
-    if phone_recoveries::phone_of_code(tx, code).await?.is_some() {
-        return Ok(true);
-    }
-    let change = phone_changes::by_code(tx, code).await?;
-    Ok(change.is_some_and(|it| it.is_new))
 }
 
 /// The cell of what a login's device calls itself.
@@ -195,6 +185,8 @@ pub(crate) async fn open(
         };
         notices::tell(tx, &[notices::about(member, &login.id.to_string(), told)]).await?;
     }
+    // Who signs in has a way in still: what an operator asked for to give her another is over.
+    phone_settings::give_way(tx, member).await?;
     store::insert_login(tx, &login).await?;
     store::set_speech(tx, login.id, origin.speech).await?;
     tx.audit(AuditRow {
@@ -339,6 +331,7 @@ pub async fn sign_out_everywhere(ctx: &Ctx, caller: &Caller, how: Everywhere) ->
             let member = access::member(tx, caller).await?;
             // A login by what is taken away is underway or comes later: see `people::by_phone`.
             lock_member(tx, member.id).await?;
+            phone_settings::give_way(tx, member.id).await?;
             let methods = if how.unlinks {
                 login_methods::remove_all(tx, member.id).await?
             } else {

@@ -13,7 +13,7 @@ use kit::types::MemberId;
 use kit::{Result, Tx};
 use uuid::Uuid;
 
-use super::phone_recoveries;
+use super::{phone_recoveries, phone_settings};
 use crate::domain::erasure::{Erasure, State};
 use crate::domain::merge::{self as domain, Pair};
 use crate::domain::notice::minute;
@@ -71,6 +71,7 @@ pub(super) async fn follow(tx: &Tx, (merge, pair): (Uuid, Pair), by: Member) -> 
     for (what, timer) in [
         (Waiting::Factors, due::SECOND_FACTOR),
         (Waiting::Resets, due::SECOND_FACTOR_RESET),
+        (Waiting::Settings, due::PHONE_SETTING),
         (Waiting::Exports, due::EXPORT),
     ] {
         let ids = erasures::end_waiting(tx, what, &[merged.0]).await?;
@@ -103,8 +104,8 @@ async fn cancel(tx: &Tx, timer: &str, ids: &[Uuid]) -> Result<()> {
 /// Gives what was verified back with a split. Whoever signed in meanwhile may have been the other
 /// person: what the survivor has signed in with since then is gone, and a second factor of since
 /// then too. A copy that the survivor has asked for since names both records, one of which may be
-/// another person's: it is gone. So is what she was told and sent meanwhile of either one's
-/// purchases, passes and unions, and with which devices either one signed in. What was said of the
+/// another person's: it is gone. So is what either one was told and sent meanwhile of her
+/// purchases, passes and unions, and with which devices she signed in. What was said of the
 /// survivor meanwhile was said of both, so that a wish of the other one's own begins above it.
 ///
 /// # Errors
@@ -121,6 +122,7 @@ pub(super) async fn part(tx: &Tx, pair: Pair, merge: &MergeRow) -> Result<()> {
     store::return_verified(tx, merge.id).await?;
     phone_changes::remove(tx, survivor).await?;
     phone_recoveries::give_way(tx, survivor).await?;
+    phone_settings::give_way(tx, survivor).await?;
     // A phone that came with the other record is told nothing of this one.
     former_phones::forget(tx, survivor, &merge.methods).await?;
     let copies = match merge.done_at {
@@ -128,7 +130,7 @@ pub(super) async fn part(tx: &Tx, pair: Pair, merge: &MergeRow) -> Result<()> {
             login_methods::remove_since(tx, survivor, done_at).await?;
             second_factors::remove_since(tx, survivor, done_at).await?;
             notices::forget_since(tx, survivor, done_at).await?;
-            messages::forget_since(tx, survivor, done_at).await?;
+            messages::forget_since(tx, pair, done_at).await?;
             logins::forget_origins_since(tx, survivor, done_at).await?;
             exports::remove_since(tx, survivor, done_at).await?
         }

@@ -1,8 +1,9 @@
 //! Messages that other services ask for because they are worded with a name: taken in by event, and
 //! handed to the provider of SMS once, for their purpose and in their time.
 //!
-//! Whether one goes is decided when it goes, in one transaction that keeps a consent that the
-//! purpose needs locked and writes that the provider is given the number and the name.
+//! Whether one goes, and to whom where records were merged or split, is decided when it goes, in
+//! one transaction that keeps a consent that the purpose needs locked and writes that the provider
+//! is given the number and the name.
 
 use kit::audit::AuditRow;
 use kit::consent;
@@ -69,7 +70,9 @@ pub async fn hand_over(ctx: &Ctx, vault: &Vault, id: Uuid) -> Result<Option<noti
                 return Ok(None);
             };
             let person = people::active(tx, member).await?;
-            if person.is_none() && store::member_of(tx, id).await? != Some(member) {
+            // Looked for again now that she is locked: neither is she merged nor another one split
+            // off from her before this ends.
+            if store::member_of(tx, id).await? != Some(member) {
                 return Err(Error::Unavailable("whom it is for is merged or split now"));
             }
             let Some(it) = store::lock(tx, id).await? else {

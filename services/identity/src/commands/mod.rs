@@ -30,6 +30,7 @@ pub mod people;
 pub mod phone_changes;
 pub mod phone_claims;
 pub mod phone_recoveries;
+pub mod phone_settings;
 mod proof;
 pub mod renderings;
 pub mod role_proposals;

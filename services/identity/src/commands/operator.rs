@@ -18,10 +18,9 @@ use crate::domain::organisation::{Organisation, root_id};
 use crate::domain::role::{Of, Origin, Role};
 use crate::error::Refusal;
 use crate::publish::{self, MemberState};
-use crate::store::consents::lock_member;
 use crate::store::logins::{self, Reason};
 use crate::store::organisations::{self, Lock};
-use crate::store::{people, roles};
+use crate::store::{merges, people, roles};
 use crate::vault::Vault;
 
 /// People whose logins are looked for at once.
@@ -75,10 +74,11 @@ pub async fn create_first_operator(
 /// Ends every login of one person, or of all who are signed in: where a device, a key or a copy of
 /// the tables is in other hands. How many that were. Each person is a transaction of its own, so
 /// that nobody else waits; who signs in meanwhile stays signed in. Access tokens that are out are
-/// refused as soon as a service hears of it.
+/// refused as soon as a service hears of it. Whoever is named by a record that was merged is who
+/// she is by now.
 ///
 /// # Errors
-/// When the database fails.
+/// Unavailable while her record is merged or split; when the database fails.
 pub async fn sign_out(ctx: &Ctx, whom: Option<MemberId>, why: &str) -> Result<usize> {
     if let Some(member) = whom {
         return sign_out_member(ctx, member, why).await;
@@ -108,13 +108,15 @@ pub async fn sign_out(ctx: &Ctx, whom: Option<MemberId>, why: &str) -> Result<us
     }
 }
 
-async fn sign_out_member(ctx: &Ctx, member: MemberId, why: &str) -> Result<usize> {
+async fn sign_out_member(ctx: &Ctx, named: MemberId, why: &str) -> Result<usize> {
     ctx.db
         .tx("sign_out_member", async |tx| {
             // A login of hers that is underway comes before or after: see `people::by_phone`.
-            lock_member(tx, member).await?;
+            let member = merges::lock_who_is(tx, named).await?;
             let ended = withdraw_all(tx, member, None, Reason::Withdrawn).await?;
-            let detail = serde_json::json!({ "logins": ended, "reason": why });
+            let detail = serde_json::json!({
+                "logins": ended, "reason": why, "named": named.to_string(),
+            });
             tx.audit(AuditRow::system("sign_out_member", member).detail(detail));
             Ok(ended)
         })

@@ -1,9 +1,9 @@
 //! Another phone, by a person herself: both phones are sent a code, and both codes are shown. Who
 //! has only a token, or only one of the phones, changes nothing.
 //!
-//! The codes are login codes, with their limits and their wrong guesses: to the old phone one that
-//! would sign in as well, to the new phone one that signs nobody in. A phone that is another's is
-//! sent nothing, and nobody is told so.
+//! The codes have the limits and wrong guesses of login codes: to the old phone goes one that would
+//! sign in as well, to the new phone one that signs nobody in, and that takes the place of none
+//! that does. A phone that is another's is sent nothing, and nobody is told so.
 //!
 //! Codes are locked before the person, as by who signs in, and she before all else that is hers, as
 //! where an operator sets her phone: a login or a link underway is waited for and ended, and one
@@ -22,16 +22,17 @@ use super::codes::renew;
 use super::logins::{proven, withdraw_all};
 use super::merged_records::must_be_final;
 use super::people::seal_phone;
-use super::{notices, phone_recoveries, settled};
+use super::{notices, phone_recoveries, phone_settings, settled};
 use crate::Identity;
-use crate::domain::code::{self, CODE_SECONDS, Guess};
+use crate::domain::code::{self, CODE_SECONDS, Guess, Purpose};
 use crate::domain::erasure::Erasure;
 use crate::domain::identifier::Phone;
 use crate::domain::notice::Notice;
 use crate::error::{self, Refusal};
+use crate::store::codes::{self, CodeRow};
 use crate::store::consents::lock_member;
 use crate::store::limits::Counter;
-use crate::store::logins::{self as codes, CodeRow, Reason};
+use crate::store::logins::Reason;
 use crate::store::people::{self, Blind};
 use crate::store::phone_changes::{self as store, ChangeRow};
 use crate::store::{erasures, login_methods, merges, second_factors};
@@ -104,8 +105,9 @@ async fn ask(
         identity.vault.blind_phone(new)?,
     ];
     let mut sent = [Uuid::nil(); 2];
-    for (blind, id) in blinds.iter().zip(&mut sent) {
-        *id = renew(tx, blind).await?.map_err(|_| too_many())?;
+    let purposes = [Purpose::Login, Purpose::Change];
+    for ((blind, purpose), id) in blinds.iter().zip(purposes).zip(&mut sent) {
+        *id = renew(tx, purpose, blind).await?.map_err(|_| too_many())?;
     }
     let id = tx.uuid();
     let row = ChangeRow {
@@ -156,7 +158,8 @@ pub async fn change_phone(
             let digits = data_key.open_text(change_cell(change.id), &change.phone)?;
             let new = Phone::stored(digits);
             // The new one first: a wrong guess at it leaves the old one's code as it is.
-            let shown = match shown(identity, tx, (&new, change.new_code), new_code).await? {
+            let sent = (Purpose::Change, &new, change.new_code);
+            let shown = match shown(identity, tx, sent, new_code).await? {
                 Ok(shown) => shown,
                 Err(why) => return Ok(Err(why)),
             };
@@ -164,12 +167,13 @@ pub async fn change_phone(
                 return Ok(Err(why));
             }
             let used_at = Some(tx.now());
-            codes::save_code(tx, &CodeRow { used_at, ..shown }).await?;
+            codes::save(tx, &CodeRow { used_at, ..shown }).await?;
             login_methods::remove_phone(tx, member.id).await?;
             let row = seal_phone(tx, &identity.vault, &data_key, member.id.0, &new)?;
             people::insert_phones(tx, vec![row]).await?;
             store::remove(tx, member.id).await?;
             phone_recoveries::give_way(tx, member.id).await?;
+            phone_settings::give_way(tx, member.id).await?;
             end_others(tx, member, change.id).await?;
             Ok(Ok(member.id))
         })
@@ -208,6 +212,11 @@ pub(super) async fn must_be_settled(tx: &Tx, member: MemberId) -> Result<()> {
     if erasure.as_ref().is_some_and(Erasure::is_open) {
         return Err(Refusal::ErasureWaits.into());
     }
+    must_be_one_record(tx, member).await
+}
+
+/// As [`must_be_settled`], whatever she wishes.
+pub(super) async fn must_be_one_record(tx: &Tx, member: MemberId) -> Result<()> {
     if merges::waits(tx, &[member.0]).await? {
         return Err(Refusal::MergeWaits.into());
     }
@@ -215,18 +224,18 @@ pub(super) async fn must_be_settled(tx: &Tx, member: MemberId) -> Result<()> {
     phone_recoveries::must_be_none(tx, &[member.0]).await
 }
 
-/// Whether this is the code that the new phone was sent for this change. It stays good until both
-/// are right: what uses it up is the change.
+/// Whether this is the code that the new phone was sent for this purpose. It stays good until all
+/// is right: what uses it up is what it was asked for.
 pub(super) async fn shown(
     identity: &Identity,
     tx: &Tx,
-    (phone, sent): (&Phone, Uuid),
+    (purpose, phone, sent): (Purpose, &Phone, Uuid),
     given: &str,
 ) -> Result<std::result::Result<CodeRow, Refusal>> {
     let blind: Blind = identity.vault.blind_phone(phone)?;
     let right = code::digits(&identity.vault.code_hash(sent, &blind));
     let same = right.as_bytes().ct_eq(given.as_bytes()).into();
-    let row = codes::lock_code(tx, &blind).await?;
+    let row = codes::lock(tx, purpose, &blind).await?;
     let Some(mut row) = row.filter(|row| row.id == sent) else {
         return Ok(Err(Refusal::CodeExpired));
     };
@@ -234,7 +243,7 @@ pub(super) async fn shown(
         Guess::Refused(why) => Ok(Err(why)),
         Guess::Wrong(count) => {
             row.wrong = count;
-            codes::save_code(tx, &row).await?;
+            codes::save(tx, &row).await?;
             Ok(Err(Refusal::CodeWrong))
         }
         Guess::Right => Ok(Ok(row)),

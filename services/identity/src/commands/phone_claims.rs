@@ -22,7 +22,7 @@ use super::matching::{Comparisons, stored_name};
 use super::phone_changes::shown;
 use super::phone_recoveries::give_way;
 use super::settled;
-use crate::domain::code::CODE_SECONDS;
+use crate::domain::code::{CODE_SECONDS, Purpose};
 use crate::domain::identifier::{Document, Phone};
 use crate::domain::name::PersonName;
 use crate::domain::phone_recovery::{
@@ -31,9 +31,9 @@ use crate::domain::phone_recovery::{
 };
 use crate::domain::verification::{Answer, Claim};
 use crate::error::Refusal;
+use crate::store::codes::{self, CodeRow};
 use crate::store::consents::lock_member;
 use crate::store::limits::Counter;
-use crate::store::logins::{self as codes, CodeRow};
 use crate::store::people::{self, Blind, PersonRow};
 use crate::store::phone_recoveries::{self as store, AskedRow, NewRecovery, PhoneRow};
 use crate::vault::Cell;
@@ -43,8 +43,8 @@ use crate::{Identity, due};
 /// `requestRecoveryCode`: a phone that is nobody's is sent a code; until when it is good.
 ///
 /// # Errors
-/// Refused where nobody can be verified, and when codes were asked for too often, by the phone or
-/// from the address, as for signing in, or of the whole union.
+/// Refused where nobody can be verified, and when codes were asked for too often, for this purpose
+/// by the phone, from the address as for signing in, or of the whole union.
 pub async fn request_recovery_code(
     identity: &Identity,
     caller: &Caller,
@@ -61,7 +61,7 @@ pub async fn request_recovery_code(
                 return Ok(Err(Refusal::TooManyCodes));
             }
             let blind = vault.blind_phone(phone)?;
-            let id = match renew(tx, &blind).await? {
+            let id = match renew(tx, Purpose::Recovery, &blind).await? {
                 Ok(id) => id,
                 Err(why) => return Ok(Err(why)),
             };
@@ -128,13 +128,13 @@ pub async fn recover_account(
         .tx("recover_account", async |tx| {
             let blind = vault.blind_phone(phone)?;
             let sent = store::code_of_phone(tx, &blind).await?;
-            let sent = (phone, sent.unwrap_or_default());
+            let sent = (Purpose::Recovery, phone, sent.unwrap_or_default());
             let shown = match shown(identity, tx, sent, code).await? {
                 Ok(shown) => shown,
                 Err(why) => return Ok(Err(why)),
             };
             let used_at = Some(tx.now());
-            codes::save_code(tx, &CodeRow { used_at, ..shown }).await?;
+            codes::save(tx, &CodeRow { used_at, ..shown }).await?;
             store::remove_phone(tx, &blind).await?;
             let by_document = vault.blind_document(&claimed.document)?;
             if !may_claim(identity, tx, caller, &by_document).await? {

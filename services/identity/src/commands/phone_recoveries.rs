@@ -21,7 +21,7 @@ use super::erasures::take_back_asked;
 use super::logins::withdraw_all;
 use super::people::seal_phone;
 use super::phone_claims::{phone_cell, verify};
-use super::{may_look_up, notices, phone_changes as changes, settled};
+use super::{may_look_up, notices, phone_changes as changes, phone_settings, settled};
 use crate::domain::erasure::{Erasure, State as Wish};
 use crate::domain::identifier::{Document, Phone};
 use crate::domain::merge::undoable_since;
@@ -40,7 +40,7 @@ use crate::{Identity, due};
 /// until when it may be approved. Confirmed before, it is that one.
 ///
 /// # Errors
-/// Officers who answer for her and operators only, their second factor shown; refused when there is
+/// Officers who vouch for her and operators only, their second factor shown; refused when there is
 /// no claim to confirm, document or phone are not the claim's, as `must_be_free` says, to herself,
 /// and while audit rows wait for their seal.
 pub async fn confirm_phone_recovery(
@@ -54,7 +54,7 @@ pub async fn confirm_phone_recovery(
         .ctx
         .db
         .tx("confirm_phone_recovery", async |tx| {
-            let by = answers_for(tx, caller, member).await?;
+            let by = vouches_for(tx, caller, member).await?;
             access::stepped_up(tx, caller)?;
             require_sealing(tx).await?;
             let of = (member, phone, document);
@@ -73,12 +73,12 @@ pub async fn confirm_phone_recovery(
 }
 
 /// Who may say that she has seen this person, and learn how far a recovery of hers has come: an
-/// operator, or an officer who answers for her. To add a person to an organisation of one's own is
+/// operator, or an officer who vouches for her. To add a person to an organisation of one's own is
 /// not enough for that, nor to add her by a name and a phone.
 ///
 /// # Errors
 /// Unauthenticated; [`Refusal::MemberNotFound`] to everybody else.
-pub(crate) async fn answers_for(
+pub(crate) async fn vouches_for(
     tx: &Tx,
     caller: &Caller,
     member: MemberId,
@@ -87,7 +87,7 @@ pub(crate) async fn answers_for(
         Ok(operator) => Ok(operator.member),
         Err(Error::Forbidden(_)) => {
             let by = access::member(tx, caller).await?;
-            let hers = roles::answered_for(tx, by.id, &[member.0]).await?;
+            let hers = roles::vouched_for(tx, by.id, &[member.0]).await?;
             if hers.is_empty() {
                 return Err(Refusal::MemberNotFound.into());
             }
@@ -232,12 +232,12 @@ pub async fn recall_phone_recovery(ctx: &Ctx, caller: &Caller) -> Result<MemberI
 /// `stopPhoneRecovery`: an office ends it, however far it has come.
 ///
 /// # Errors
-/// Operators, and officers who answer for her; to others she is absent.
+/// Operators, and officers who vouch for her; to others she is absent.
 /// [`Refusal::RecoveryNotFound`] when none is open.
 pub async fn stop_phone_recovery(ctx: &Ctx, caller: &Caller, member: MemberId) -> Result<MemberId> {
     ctx.db
         .tx("stop_phone_recovery", async |tx| {
-            let by = answers_for(tx, caller, member).await?;
+            let by = vouches_for(tx, caller, member).await?;
             end_open(tx, member, (End::Stopped, by), "stop_phone_recovery").await
         })
         .await
@@ -346,6 +346,7 @@ async fn execute(vault: &Vault, tx: &Tx, kept: &Kept) -> Result<()> {
     let sealed = seal_phone(tx, vault, &key, member.0, &phone)?;
     people::insert_phones(tx, vec![sealed]).await?;
     phone_changes::remove(tx, member).await?;
+    phone_settings::give_way(tx, member).await?;
     let logins = withdraw_all(tx, member, None, Reason::PhoneChanged).await?;
     changes::tell(tx, member, id).await?;
     store::end(tx, id, End::Done, None).await?;

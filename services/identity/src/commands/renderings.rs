@@ -36,13 +36,17 @@ pub(crate) async fn ask(tx: &Tx, mut asked: Asked) -> Result<()> {
         return Err(Error::permanent("a file for nobody who is known"));
     }
     let mut members: Vec<Uuid> = asked.content.rows.iter().map(|row| row.member).collect();
-    if asked.template == Template::NameList {
-        // What people have is not told of whom the office knows by a name and a phone alone.
-        let known = store::answered_for(tx, asked.organisation, &members).await?;
-        asked.content.rows.retain(|row| known.contains(&row.member));
-        members.retain(|member| known.contains(member));
-    }
-    let strange = store::has_strangers(tx, asked.organisation, &members).await?;
+    let strange = match asked.template {
+        // What people have is not told of whom the office knows by a name and a phone alone; who
+        // is known is no stranger.
+        Template::NameList => {
+            let known = store::known_to(tx, asked.organisation, &members).await?;
+            asked.content.rows.retain(|row| known.contains(&row.member));
+            members.retain(|member| known.contains(member));
+            false
+        }
+        Template::SignedReceipts => store::has_strangers(tx, asked.organisation, &members).await?,
+    };
     let standing = Standing {
         is_officer: store::is_officer(tx, asked.asker, asked.organisation).await?,
         has_strangers: strange || members.is_empty(),

@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use super::logins::withdraw_all;
 use super::second_factor::tell;
-use crate::domain::second_factor::{self as domain, Asked, Change, Reset};
+use crate::domain::second_factor::{self as domain, Change};
+use crate::domain::two_operators::{Asked, Step};
 use crate::due;
 use crate::error::Refusal;
 use crate::store::logins::Reason;
@@ -24,7 +25,7 @@ use crate::store::second_factors::{self as store, ResetRow};
 /// # Errors
 /// Operators only, their own second factor shown; refused for oneself, for who has not been an
 /// operator long enough, and when the person has none.
-pub async fn reset(ctx: &Ctx, caller: &Caller, of: MemberId) -> Result<Reset> {
+pub async fn reset(ctx: &Ctx, caller: &Caller, of: MemberId) -> Result<Step> {
     ctx.db
         .tx("reset_second_factor", async |tx| {
             let by = access::operator(tx, caller).await?.member;
@@ -42,8 +43,8 @@ pub async fn reset(ctx: &Ctx, caller: &Caller, of: MemberId) -> Result<Reset> {
                 return Err(Refusal::SecondFactorAbsent.into());
             }
             match reset {
-                Reset::Waits { .. } => return Ok(reset),
-                Reset::Begins { expires_at } => {
+                Step::Waits { .. } => return Ok(reset),
+                Step::Begins { expires_at } => {
                     store::void_reset(tx, of).await?;
                     let row = ResetRow {
                         id: tx.uuid(),
@@ -60,7 +61,7 @@ pub async fn reset(ctx: &Ctx, caller: &Caller, of: MemberId) -> Result<Reset> {
                     tell(tx, of, row.id, Change::ResetAsked).await?;
                     tx.audit(by.audit("ask_second_factor_reset", of));
                 }
-                Reset::Done => {
+                Step::Done => {
                     if let Some(row) = asked {
                         store::finish_reset(tx, row.id, by.id).await?;
                         tell(tx, of, row.id, Change::ResetDone).await?;

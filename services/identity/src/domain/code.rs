@@ -1,7 +1,7 @@
 //! Login codes: who may ask for one, and when one opens the door.
 //!
-//! Every answer depends only on what was asked for this phone before, never on whether the phone
-//! belongs to anybody.
+//! Every answer depends only on what was asked for this phone before, for the same purpose, never
+//! on whether the phone belongs to anybody.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -18,7 +18,36 @@ pub const CODES_PER_HOUR_MAX: usize = 5;
 /// Codes for one phone in a day.
 pub const CODES_PER_DAY_MAX: usize = 10;
 
-/// The newest code of a phone.
+/// What a code is asked for. For each purpose a phone has a code of its own, with limits of its
+/// own: whoever asks for another person's phone takes nothing from her.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// It signs in whose phone it is, and proves that it is she.
+    Login,
+    /// It makes the phone hers who is signed in.
+    Change,
+    /// It lets a record be claimed from the phone.
+    Recovery,
+}
+
+impl Purpose {
+    pub const ALL: [Self; 3] = [Self::Login, Self::Change, Self::Recovery];
+
+    /// As it is stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Change => "change",
+            Self::Recovery => "recovery",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.as_str() == text)
+    }
+}
+
+/// The newest code of a phone for one purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
     Open { since: DateTime<Utc>, wrong: i32 },
@@ -133,6 +162,14 @@ mod tests {
         assert_eq!(given, [0, 1, 2, 3, 4, 60, 61, 62, 63, 64]);
         assert_eq!(ask(&asked, at(64 * 60 + 59)), Err(Refusal::TooManyCodes));
         assert_eq!(ask(&asked, at(86_400)).unwrap().len(), 10);
+    }
+
+    #[test]
+    fn a_purpose_is_read_back_as_it_is_stored() {
+        for purpose in Purpose::ALL {
+            assert_eq!(Purpose::parse(purpose.as_str()), Some(purpose));
+        }
+        assert_eq!(Purpose::parse("link"), None);
     }
 
     #[test]

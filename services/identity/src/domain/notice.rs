@@ -15,6 +15,7 @@ use super::second_factor::Change;
 use super::subject;
 use crate::error::Refusal;
 
+mod phones;
 mod protective;
 
 pub use protective::RightStep;
@@ -116,6 +117,8 @@ pub enum Notice {
     },
     /// She will sign in by another phone from then on, if nobody takes that back before.
     PhoneToBeChanged { at: DateTime<Utc> },
+    /// An operator has named another phone for her, which another one can confirm until then.
+    PhoneToBeSet { at: DateTime<Utc> },
 }
 
 /// Which of them.
@@ -270,7 +273,9 @@ impl Notice {
             Self::ExportReady { .. } => Kind::ExportReady,
             Self::ErasureHeld { .. } => Kind::ErasureHeld,
             Self::RenderingReady { .. } => Kind::RenderingReady,
-            Self::PhoneChanged { .. } | Self::PhoneToBeChanged { .. } => Kind::PhoneChanged,
+            Self::PhoneChanged { .. }
+            | Self::PhoneToBeChanged { .. }
+            | Self::PhoneToBeSet { .. } => Kind::PhoneChanged,
             Self::RightUsed { .. } => Kind::RightUsed,
             Self::RecordsChanged { .. } => Kind::RecordsChanged,
             Self::Unmasked { .. } => Kind::Unmasked,
@@ -337,13 +342,14 @@ impl Notice {
             Self::ExportReady { .. } => said(EXPORT_READY),
             Self::RenderingReady { .. } => said(RENDERING_READY),
             Self::ErasureHeld { .. } => said(ERASURE_HELD),
-            Self::PhoneChanged { at } => phone_changed(*at),
+            Self::PhoneChanged { at } => phones::changed(*at),
             Self::RightUsed { step, at } => step.text(*at),
             Self::RecordsChanged { merged, at } => protective::records(*merged, *at),
             Self::Unmasked { purpose, at, .. } => {
                 protective::unmasked((place_zh, place_en), *purpose, *at)
             }
-            Self::PhoneToBeChanged { at } => phone_to_be_changed(*at),
+            Self::PhoneToBeChanged { at } => phones::to_be_changed(*at),
+            Self::PhoneToBeSet { at } => phones::to_be_set(*at),
         }
     }
 
@@ -359,6 +365,7 @@ impl Notice {
             }
             Self::PhoneChanged { at } => protective::alert("更换了登录手机号", *at),
             Self::PhoneToBeChanged { at } => protective::alert("将更换登录手机号", *at),
+            Self::PhoneToBeSet { at } => protective::alert("前可能由运维更换登录手机号", *at),
             Self::RightUsed { step, at } => protective::alert(step.sms(), *at),
             Self::Bought { .. }
             | Self::Activated { .. }
@@ -399,36 +406,6 @@ fn linked(kind: subject::Kind, at: DateTime<Utc>) -> (String, String) {
         format!(
             "{en} was linked to your account at {at} and signs you in from now on. If that was not \
              you, sign out everywhere, take all links away with it, and call 12351."
-        ),
-    )
-}
-
-/// That another phone signs somebody in, and what she does who did not ask for it.
-fn phone_changed(at: DateTime<Utc>) -> (String, String) {
-    let at = minute(at);
-    (
-        format!(
-            "您的登录手机号已于 {at} 更换。如非本人操作或申请，请立即在所有设备退出，\
-             然后致电 12351。"
-        ),
-        format!(
-            "Your account is signed in to by another phone since {at}. If you did not ask for \
-             that, sign out everywhere, and call 12351."
-        ),
-    )
-}
-
-/// That another phone is to sign somebody in, and what she does who did not ask for it.
-fn phone_to_be_changed(at: DateTime<Utc>) -> (String, String) {
-    let at = minute(at);
-    (
-        format!(
-            "有人凭您的证件申请找回账号，您的登录手机号将于 {at} 更换。如非本人申请，请立即撤回，\
-             然后致电 12351。"
-        ),
-        format!(
-            "With your document somebody has asked for your account, which is signed in to by \
-             another phone from {at} on. If that was not you, take it back now, and call 12351."
         ),
     )
 }

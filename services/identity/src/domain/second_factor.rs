@@ -8,6 +8,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use kit::types::MemberId;
 
+use super::two_operators::{self, Asked, Objection, Step, Tenure};
 use crate::error::Refusal;
 
 /// How long one code lasts, in seconds: what authenticators take for granted.
@@ -26,11 +27,6 @@ pub const WRONG_PER_DAY_MAX: i32 = 20;
 pub const RECOVERY_CODES: usize = 10;
 /// Symbols of a recovery code, of five bits each.
 pub const RECOVERY_SYMBOLS: usize = 10;
-/// How long the second operator has, in seconds.
-pub const RESET_SECONDS: i64 = 86_400;
-/// How long before a reset was asked for both of its operators must have been operators, in days:
-/// nobody makes himself a second one for it.
-pub const OPERATOR_DAYS_MIN: i64 = 7;
 
 /// Crockford's: no letter looks like a digit.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -207,85 +203,25 @@ impl Change {
     }
 }
 
-/// Since when somebody is an operator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tenure {
-    /// She is none now.
-    None,
-    /// Another operator made her one.
-    Since(DateTime<Utc>),
-    /// She was made one on the command line, by who has the machine: she counts at once.
-    Founding,
-}
-
-impl Tenure {
-    fn counts_at(self, asked_at: DateTime<Utc>) -> bool {
-        match self {
-            Self::None => false,
-            Self::Since(at) => at + TimeDelta::days(OPERATOR_DAYS_MIN) <= asked_at,
-            Self::Founding => true,
-        }
-    }
-}
-
-/// What an operator asked for, to be confirmed by another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked {
-    pub by: MemberId,
-    pub at: DateTime<Utc>,
-    pub expires_at: DateTime<Utc>,
-}
-
-/// What becomes of a reset when an operator asks for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reset {
-    /// It waits for another operator from now on.
-    Begins { expires_at: DateTime<Utc> },
-    /// It waits already, and for another than this one.
-    Waits { expires_at: DateTime<Utc> },
-    /// Two have asked: the factor goes.
-    Done,
-}
-
-/// What it means that operator `by` asks for the reset of `of`'s second factor. `asked` is what was
-/// asked before and since when its operator is one.
-///
-/// Both operators count who were operators for [`OPERATOR_DAYS_MIN`] when the first one asked. What
-/// somebody asked who is none any more, or was none for so long, begins anew.
+/// What it means that operator `by` asks for the reset of `of`'s second factor: see
+/// [`two_operators::ask`].
 ///
 /// # Errors
 /// [`Refusal::ResetOfOwn`] or [`Refusal::OperatorTooNew`].
 pub fn reset(
     of: MemberId,
-    (by, tenure): (MemberId, Tenure),
+    by: (MemberId, Tenure),
     asked: Option<(Asked, Tenure)>,
     now: DateTime<Utc>,
-) -> Result<Reset, Refusal> {
-    if of == by {
-        return Err(Refusal::ResetOfOwn);
-    }
-    let asked = asked
-        .filter(|(asked, first)| now < asked.expires_at && first.counts_at(asked.at))
-        .map(|(asked, _)| asked);
-    let since = asked.map_or(now, |asked| asked.at);
-    if !tenure.counts_at(since) {
-        return Err(Refusal::OperatorTooNew);
-    }
-    Ok(match asked {
-        Some(asked) if asked.by == by => Reset::Waits {
-            expires_at: asked.expires_at,
-        },
-        Some(_) => Reset::Done,
-        None => Reset::Begins {
-            expires_at: now + TimeDelta::seconds(RESET_SECONDS),
-        },
+) -> Result<Step, Refusal> {
+    two_operators::ask(of, by, asked, now).map_err(|why| match why {
+        Objection::Own => Refusal::ResetOfOwn,
+        Objection::TooNew => Refusal::OperatorTooNew,
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
 
     fn at(seconds: i64) -> DateTime<Utc> {
@@ -401,70 +337,5 @@ mod tests {
             assert_eq!(Change::parse(change.as_str()), Some(change));
         }
         assert_eq!(Change::parse("lost"), None);
-    }
-
-    /// Who became an operator within the week before the first one asked is no second one, and who
-    /// is none any more asked for nothing.
-    #[test]
-    fn nobody_makes_himself_a_second_operator() {
-        let person = |number| MemberId(Uuid::from_u128(number));
-        let (of, one, two) = (person(1), person(2), person(3));
-        let week = OPERATOR_DAYS_MIN * 86_400;
-        let asked = Asked {
-            by: one,
-            at: at(0),
-            expires_at: at(RESET_SECONDS),
-        };
-        let new = Tenure::Since(at(1 - week));
-        let old = Tenure::Since(at(-week));
-        let founded = Some((asked, Tenure::Founding));
-        assert_eq!(reset(of, (two, old), founded, at(1)), Ok(Reset::Done));
-        // Meanwhile a week has gone by, but not before he was asked.
-        let refused = Err(Refusal::OperatorTooNew);
-        assert_eq!(reset(of, (two, new), founded, at(1)), refused);
-        assert_eq!(reset(of, (two, new), None, at(0)), refused);
-        assert_eq!(reset(of, (two, Tenure::None), founded, at(1)), refused);
-        for first in [new, Tenure::None] {
-            let begins = Ok(Reset::Begins {
-                expires_at: at(1 + RESET_SECONDS),
-            });
-            let before = Some((asked, first));
-            assert_eq!(reset(of, (two, old), before, at(1)), begins);
-        }
-    }
-
-    #[test]
-    fn two_operators_take_a_factor_away() {
-        let person = |number| MemberId(Uuid::from_u128(number));
-        let (of, one, two) = (person(1), person(2), person(3));
-        let begins = |now: i64| Reset::Begins {
-            expires_at: at(now + RESET_SECONDS),
-        };
-        let founding = |by| (by, Tenure::Founding);
-        let asked = Asked {
-            by: one,
-            at: at(0),
-            expires_at: at(RESET_SECONDS),
-        };
-        let asked = Some((asked, Tenure::Founding));
-        assert_eq!(reset(of, founding(one), None, at(0)), Ok(begins(0)));
-        let waits = Reset::Waits {
-            expires_at: at(RESET_SECONDS),
-        };
-        assert_eq!(reset(of, founding(one), asked, at(1)), Ok(waits));
-        assert_eq!(
-            reset(of, founding(two), asked, at(RESET_SECONDS - 1)),
-            Ok(Reset::Done)
-        );
-        for by in [one, two] {
-            assert_eq!(
-                reset(of, founding(by), asked, at(RESET_SECONDS)),
-                Ok(begins(RESET_SECONDS))
-            );
-        }
-        for asked in [None, asked] {
-            let own = reset(of, founding(of), asked, at(0));
-            assert_eq!(own, Err(Refusal::ResetOfOwn));
-        }
     }
 }

@@ -252,7 +252,7 @@ impl Member {
         Ok(view.map(DataExport))
     }
 
-    /// The recovery of her phone, while one is open, to her and to who answers for her.
+    /// The recovery of her phone, while one is open, to her and to who vouches for her.
     #[graphql(complexity = "5 + child_complexity")]
     async fn phone_recovery(&self, ctx: &Context<'_>) -> Result<Option<PhoneRecovery>> {
         let (identity, caller) = request(ctx)?;

@@ -100,6 +100,7 @@ impl Notice {
             Told::SecondFactorChanged { .. }
             | Told::PhoneChanged { .. }
             | Told::PhoneToBeChanged { .. }
+            | Told::PhoneToBeSet { .. }
             | Told::RightUsed { .. }
             | Told::RecordsChanged { .. } => GlobalId::of_uuid("Member", self.0.kept.member.0),
             Told::ExportReady { export } => GlobalId::of_uuid("DataExport", *export),

@@ -1,7 +1,7 @@
 //! People changed by an office: memberships begun and ended, another phone.
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, Result};
-use chrono::NaiveDate;
+use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+use chrono::{DateTime, NaiveDate, Utc};
 use kit::access::Caller;
 use kit::graphql::Date;
 use kit::types::OrganisationId;
@@ -9,9 +9,10 @@ use kit::types::OrganisationId;
 use super::input::{PersonInput, member_id, organisation_id, request, today, uuid};
 use super::members::Membership;
 use crate::commands::people::{Joining, PEOPLE_MAX};
-use crate::commands::{members, people};
+use crate::commands::{members, people, phone_settings};
 use crate::domain::identifier::Phone;
 use crate::domain::membership::End;
+use crate::domain::two_operators::Step;
 use crate::error::Refusal;
 use crate::queries::{self, MembershipView};
 
@@ -56,6 +57,26 @@ pub struct EndMembershipInput {
     how: MembershipEnd,
     /// The first day it no longer counts, in Shanghai; today when absent.
     date: Option<Date>,
+}
+
+/// How far the setting of a phone by two operators has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub enum PhoneSettingState {
+    /// Another operator must name the same phone.
+    Asked,
+    /// The phone is hers, and every login of the person has ended.
+    Done,
+}
+
+/// Another phone for a person, set by two operators.
+#[derive(Clone, Debug, SimpleObject)]
+pub struct PhoneSetting {
+    /// Whose.
+    member_id: ID,
+    /// How far it has come.
+    state: PhoneSettingState,
+    /// Until when another operator must name it too; null when it is done.
+    expires_at: Option<DateTime<Utc>>,
 }
 
 /// Which member's phone, and which phone.
@@ -148,10 +169,10 @@ kit::payload! {
 }
 
 kit::payload! {
-    /// What became of the phone. Every login of the person has ended.
+    /// What became of the phone.
     pub struct SetPhonePayload / SetPhoneUserError / SetPhoneErrorCode {
-        /// Whose phone.
-        member_id: ID,
+        /// How far it has come.
+        setting: PhoneSetting,
     }
     refuses {
         /// There is no such member.
@@ -160,6 +181,14 @@ kit::payload! {
         PhoneInvalid,
         /// It is somebody else's.
         PersonNotMatched,
+        /// It is hers already.
+        PhoneUnchanged,
+        /// Another operator has named another phone, and that waits.
+        PhonePending,
+        /// Nobody sets her own.
+        PhoneOfOwn,
+        /// The operator was none for seven days before the first one asked.
+        OperatorTooNew,
         /// The person has asked to be forgotten, and that has begun.
         ErasureWaits,
         /// A merge of the record with another one waits for its second operator.
@@ -249,14 +278,27 @@ impl MemberMutation {
         EndMembershipPayload::from_result(caller.language, result.await)
     }
 
-    /// Gives a person another phone to sign in with, and ends all her logins. Operators only.
+    /// Names another phone for a person to sign in with; when another operator has named the same
+    /// within the last day, it is hers, and all her logins end. Operators of a week at least only;
+    /// her phones so far are told of both, and whoever signs in as her meanwhile ends it.
     async fn set_phone(&self, ctx: &Context<'_>, input: SetPhoneInput) -> Result<SetPhonePayload> {
         let (identity, caller) = request(ctx)?;
         let result = async {
             let phone = Phone::parse(&input.phone)?;
             let id = member_id(&input.member_id)?;
-            members::set_phone(&identity.ctx, &identity.vault, caller, id, phone).await?;
-            Ok(SetPhonePayload::done(input.member_id))
+            let (kit_ctx, vault) = (&identity.ctx, &identity.vault);
+            let (state, expires_at) =
+                match phone_settings::set_phone(kit_ctx, vault, caller, id, phone).await? {
+                    Step::Begins { expires_at } | Step::Waits { expires_at } => {
+                        (PhoneSettingState::Asked, Some(expires_at))
+                    }
+                    Step::Done => (PhoneSettingState::Done, None),
+                };
+            Ok(SetPhonePayload::done(PhoneSetting {
+                member_id: input.member_id,
+                state,
+                expires_at,
+            }))
         };
         SetPhonePayload::from_result(caller.language, result.await)
     }

@@ -168,7 +168,7 @@ kit::payload! {
         expires_at: DateTime<Utc>,
     }
     refuses {
-        /// There is no such member, or the caller does not answer for her.
+        /// There is no such member, or the caller does not vouch for her.
         MemberNotFound,
         /// It is no mobile number.
         PhoneInvalid,
@@ -295,7 +295,7 @@ impl PhoneRecoveryMutation {
         RecoverAccountPayload::from_result(caller.language, result.await)
     }
 
-    /// Says that one has seen the person with her document and her new phone. Officers who answer
+    /// Says that one has seen the person with her document and her new phone. Officers who vouch
     /// for her, and operators.
     async fn confirm_phone_recovery(
         &self,
@@ -345,7 +345,7 @@ impl PhoneRecoveryMutation {
         RecallPhoneRecoveryPayload::from_result(caller.language, result.await)
     }
 
-    /// Ends the recovery of a person's phone. Officers who answer for her, and operators.
+    /// Ends the recovery of a person's phone. Officers who vouch for her, and operators.
     async fn stop_phone_recovery(
         &self,
         ctx: &Context<'_>,

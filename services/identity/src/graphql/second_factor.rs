@@ -8,7 +8,8 @@ use super::input::{member_id, request};
 use crate::commands::second_factor::{self as commands, Enrolment};
 use crate::commands::second_factor_reset;
 use crate::commands::tokens::Access;
-use crate::domain::second_factor::{Given, Reset};
+use crate::domain::second_factor::Given;
+use crate::domain::two_operators::Step;
 use crate::queries::logins::SecondFactorView;
 
 /// One's own second factor.
@@ -332,10 +333,10 @@ impl SecondFactorMutation {
             let of = member_id(&input.member_id)?;
             let (state, expires_at) =
                 match second_factor_reset::reset(&identity.ctx, caller, of).await? {
-                    Reset::Begins { expires_at } | Reset::Waits { expires_at } => {
+                    Step::Begins { expires_at } | Step::Waits { expires_at } => {
                         (SecondFactorResetState::Asked, Some(expires_at))
                     }
-                    Reset::Done => (SecondFactorResetState::Done, None),
+                    Step::Done => (SecondFactorResetState::Done, None),
                 };
             Ok(ResetSecondFactorPayload::done(SecondFactorReset {
                 member_id: input.member_id,

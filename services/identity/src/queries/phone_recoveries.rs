@@ -1,10 +1,10 @@
-//! How far the recovery of a person's phone has come, as she and who answers for her read it.
+//! How far the recovery of a person's phone has come, as she and who vouches for her read it.
 
 use kit::access::Caller;
 use kit::types::MemberId;
 use kit::{Ctx, Error, Result};
 
-use crate::commands::phone_recoveries::answers_for;
+use crate::commands::phone_recoveries::vouches_for;
 use crate::domain::phone_recovery::Recovery;
 use crate::store::phone_recoveries as store;
 
@@ -21,7 +21,7 @@ pub async fn open(
     ctx.db
         .read("phone_recovery_of", async |tx| {
             if !is_self {
-                match answers_for(tx, caller, member).await {
+                match vouches_for(tx, caller, member).await {
                     Ok(_) => {}
                     Err(Error::Refused(_) | Error::Unauthenticated(_)) => return Ok(None),
                     Err(error) => return Err(error),

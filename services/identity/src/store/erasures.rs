@@ -8,8 +8,8 @@ use sea_orm::FromQueryResult;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::broken;
 use super::people::Blind;
+use super::{broken, codes};
 use crate::domain::erasure::{Erasure, Right, State};
 
 /// What a right gives, by its name: `export` or `erasure`.
@@ -361,6 +361,8 @@ pub enum Waiting {
     Exports,
     /// Recoveries of her phone.
     Recoveries,
+    /// Other phones that an operator has named for her, or she for somebody.
+    Settings,
 }
 
 impl Waiting {
@@ -386,6 +388,10 @@ impl Waiting {
             Self::Verifications => "DELETE FROM verification WHERE member = ANY ($1) RETURNING id",
             Self::Exports => "DELETE FROM export WHERE member = ANY ($1) RETURNING id",
             Self::Recoveries => "DELETE FROM phone_recovery WHERE member = ANY ($1) RETURNING id",
+            Self::Settings => {
+                "UPDATE phone_setting SET state = 'expired', blind = NULL WHERE state = 'asked'
+                   AND (member = ANY ($1) OR asked_by = ANY ($1)) RETURNING id"
+            }
         }
     }
 }
@@ -436,15 +442,8 @@ pub async fn remove_people(tx: &Tx, members: &[Uuid], phones: &[Blind]) -> Resul
     ] {
         tx.execute(sql, [members.to_vec().into()]).await?;
     }
-    let phones: Vec<Vec<u8>> = phones.iter().map(|it| it.to_vec()).collect();
-    tx.execute(
-        // One that she asked for may be another's, who keeps her code.
-        "DELETE FROM login_code c WHERE c.phone = ANY ($1)
-           AND NOT EXISTS (SELECT 1 FROM login_method l WHERE l.blind = c.phone)",
-        [phones.into()],
-    )
-    .await?;
-    Ok(())
+    // One that she asked for may be another's.
+    codes::forget(tx, phones).await
 }
 
 /// The keyed hashes of the phones that a person has under any of her ids, and of the one that she

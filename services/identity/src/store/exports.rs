@@ -317,6 +317,10 @@ const OWN_ROWS: &str = "SELECT section, value FROM (
        'due_at', c.due_at, 'ended_at', c.ended_at)
    FROM phone_recovery c WHERE c.member = ANY ($1)
    UNION ALL
+   SELECT 'phone_setting', e.asked_at, jsonb_build_object('state', e.state,
+       'asked_at', e.asked_at, 'expires_at', e.expires_at)
+   FROM phone_setting e WHERE e.member = ANY ($1)
+   UNION ALL
    SELECT 'merge', g.asked_at, jsonb_build_object('state', g.state, 'asked_at', g.asked_at,
        'done_at', g.done_at, 'undone_at', g.undone_at)
    FROM member_merge g WHERE g.survivor = ANY ($1) OR g.merged = ANY ($1)

@@ -1,4 +1,4 @@
-//! Rows of `login_code`, `login` and `refresh_token`.
+//! Rows of `login` and `refresh_token`.
 
 use chrono::{DateTime, Utc};
 use kit::types::{LoginId, MemberId};
@@ -8,99 +8,7 @@ use uuid::Uuid;
 
 use super::broken;
 use super::people::Blind;
-use crate::domain::code::Code;
 use crate::domain::origin::Speech;
-
-/// A phone's newest code.
-#[derive(Clone, Debug, FromQueryResult)]
-pub struct CodeRow {
-    pub id: Uuid,
-    pub phone: Vec<u8>,
-    pub created_at: DateTime<Utc>,
-    pub wrong: i32,
-    pub used_at: Option<DateTime<Utc>>,
-    pub asked_at: Vec<DateTime<Utc>>,
-}
-
-impl CodeRow {
-    pub fn code(&self) -> Code {
-        match self.used_at {
-            Some(_) => Code::Used,
-            None => Code::Open {
-                since: self.created_at,
-                wrong: self.wrong,
-            },
-        }
-    }
-
-    /// The keyed hash of the phone.
-    ///
-    /// # Errors
-    /// When the row is broken.
-    pub fn phone(&self) -> Result<Blind> {
-        Blind::try_from(self.phone.as_slice()).map_err(|_| broken("keyed hash"))
-    }
-}
-
-const CODE_COLUMNS: &str = "id, phone, created_at, wrong, used_at, asked_at";
-
-/// The phone's row, locked; made when it is not there, as one that never asked.
-///
-/// # Errors
-/// When the database fails.
-pub async fn lock_or_make_code(tx: &Tx, phone: &Blind) -> Result<CodeRow> {
-    tx.execute(
-        "INSERT INTO login_code (phone, id, created_at, wrong, used_at, asked_at)
-         VALUES ($1, $2, $3, 0, $3, '{}') ON CONFLICT (phone) DO NOTHING",
-        [phone.to_vec().into(), tx.uuid().into(), tx.now().into()],
-    )
-    .await?;
-    lock_code(tx, phone)
-        .await?
-        .ok_or_else(|| broken("login code"))
-}
-
-/// The phone's row, locked.
-///
-/// # Errors
-/// When the database fails.
-pub async fn lock_code(tx: &Tx, phone: &Blind) -> Result<Option<CodeRow>> {
-    let sql = format!("SELECT {CODE_COLUMNS} FROM login_code WHERE phone = $1 FOR UPDATE");
-    tx.one(&sql, [phone.to_vec().into()]).await
-}
-
-/// The code with this id, if it is still its phone's newest.
-///
-/// # Errors
-/// When the database fails.
-pub async fn code(tx: &Tx, id: Uuid) -> Result<Option<CodeRow>> {
-    tx.one(
-        &format!("SELECT {CODE_COLUMNS} FROM login_code WHERE id = $1"),
-        [id.into()],
-    )
-    .await
-}
-
-/// Writes the phone's row.
-///
-/// # Errors
-/// When the database fails.
-pub async fn save_code(tx: &Tx, row: &CodeRow) -> Result<()> {
-    tx.execute(
-        "UPDATE login_code SET id = $2, created_at = $3, wrong = $4, used_at = $5, asked_at = $6
-         WHERE phone = $1",
-        [
-            row.phone.clone().into(),
-            row.id.into(),
-            row.created_at.into(),
-            row.wrong.into(),
-            row.used_at.into(),
-            row.asked_at.clone().into(),
-        ],
-    )
-    .await?;
-    Ok(())
-}
 
 /// Why a login no longer counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -405,24 +313,15 @@ pub async fn insert_refresh(tx: &Tx, hash: &Blind, login: Uuid) -> Result<()> {
     Ok(())
 }
 
-/// Removes codes and logins that ended before these instants, some thousand at a time.
+/// Removes logins that ended before `before`, some thousand at a time.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn sweep(tx: &Tx, codes: DateTime<Utc>, logins: DateTime<Utc>) -> Result<u64> {
-    let codes = tx
-        .execute(
-            "DELETE FROM login_code WHERE phone IN
-               (SELECT phone FROM login_code WHERE created_at < $1 LIMIT 5000)",
-            [codes.into()],
-        )
-        .await?;
-    let logins = tx
-        .execute(
-            "DELETE FROM login WHERE id IN
-               (SELECT id FROM login WHERE expires_at < $1 LIMIT 5000)",
-            [logins.into()],
-        )
-        .await?;
-    Ok(codes + logins)
+pub async fn sweep(tx: &Tx, before: DateTime<Utc>) -> Result<u64> {
+    tx.execute(
+        "DELETE FROM login WHERE id IN
+           (SELECT id FROM login WHERE expires_at < $1 LIMIT 5000)",
+        [before.into()],
+    )
+    .await
 }

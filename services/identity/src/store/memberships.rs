@@ -136,9 +136,10 @@ pub async fn by_name_alone(tx: &Tx, organisation: OrganisationId) -> Result<Vec<
     Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
-/// The organisation by which an officer answers for a person: one of the officer's that she is in
-/// by more than a name and a phone that somebody gave, or asks to be in herself. What that rests on
-/// is locked as it is until the end: who ends it waits, and who has just ended it is waited for.
+/// The organisation by which an officer answers for a person, so that he may see her: one of the
+/// officer's that knows her ([`super::renderings::known_to`]), or that she asks to be in herself.
+/// What that rests on is locked as it is until the end: who ends it waits, and who has just ended
+/// it is waited for.
 ///
 /// # Errors
 /// When the database fails.

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use kit::types::MemberId;
-use kit::{Result, Tx};
+use kit::{Error, Result, Tx};
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
@@ -37,6 +37,28 @@ pub async fn lock_members(tx: &Tx, pair: Pair) -> Result<Vec<MemberRow>> {
         [pair.survivor.0.into(), pair.merged.0.into()],
     )
     .await
+}
+
+/// Who somebody is by now: the record that this one was merged into, or itself. Both are locked, in
+/// one order.
+///
+/// # Errors
+/// Unavailable while the record is merged or split; when the database fails.
+pub async fn lock_who_is(tx: &Tx, member: MemberId) -> Result<MemberId> {
+    let rows = tx
+        .all::<MemberRow>(
+            "SELECT id, version, state, merged_into FROM member
+             WHERE id = $1 OR id = (SELECT merged_into FROM member WHERE id = $1)
+             ORDER BY id FOR UPDATE",
+            [member.0.into()],
+        )
+        .await?;
+    let own = rows.iter().find(|row| row.id == member.0);
+    let who = own.and_then(|row| row.merged_into).unwrap_or(member.0);
+    if own.is_some() && !rows.iter().any(|row| row.id == who) {
+        return Err(Error::Unavailable("the record is merged or split now"));
+    }
+    Ok(MemberId(who))
 }
 
 /// The organisations that either of two records is or was in, in the order of their ids. Nothing is

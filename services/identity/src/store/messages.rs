@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::broken;
+use crate::domain::merge::Pair;
 use crate::domain::message::{Content, Message, Purpose, Skipped, State, Template};
 
 /// Messages removed in one sweep, at most.
@@ -59,8 +60,8 @@ impl Row {
     }
 }
 
-/// Adds a message that is not known, to a person who is there; whether it was added. One to a
-/// record that was merged is for who she is.
+/// Adds a message that is not known, to a person who is there; whether it was added. It is kept
+/// under the id that it was asked for: to whom that leads is found out when it goes.
 ///
 /// # Errors
 /// When the database fails.
@@ -69,7 +70,7 @@ pub async fn insert(tx: &Tx, it: &Message) -> Result<bool> {
         .execute(
             "INSERT INTO sms_message (id, service, template, about, member, purpose, content,
                asked_at, valid_until, state)
-             SELECT $1, $2, $3, $4, COALESCE(s.id, m.id), $6, $7::text::jsonb, $8, $9, 'planned'
+             SELECT $1, $2, $3, $4, m.id, $6, $7::text::jsonb, $8, $9, 'planned'
              FROM member m LEFT JOIN member s ON s.id = m.merged_into
              WHERE m.id = $5 AND COALESCE(s.state, m.state) = 'active'
              ON CONFLICT (id) DO NOTHING",
@@ -145,14 +146,16 @@ pub async fn save(tx: &Tx, it: &Message) -> Result<()> {
     Ok(())
 }
 
-/// Removes what a person was sent of what was asked for since then, which may be about another.
+/// Removes what two people were sent, or not sent, while they were one record: it was decided by
+/// what the one of them agreed to, and went to her. What has not gone yet goes to whom it is for.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn forget_since(tx: &Tx, member: MemberId, since: DateTime<Utc>) -> Result<u64> {
+pub async fn forget_since(tx: &Tx, pair: Pair, since: DateTime<Utc>) -> Result<u64> {
     tx.execute(
-        "DELETE FROM sms_message WHERE member = $1 AND asked_at > $2 AND state <> 'planned'",
-        [member.0.into(), since.into()],
+        "DELETE FROM sms_message WHERE member IN ($1, $2) AND state <> 'planned'
+           AND (asked_at > $3 OR handed_over_at > $3)",
+        [pair.survivor.0.into(), pair.merged.0.into(), since.into()],
     )
     .await
 }

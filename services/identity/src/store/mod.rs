@@ -3,6 +3,7 @@
 
 pub mod addresses;
 pub mod applications;
+pub mod codes;
 pub mod consents;
 pub mod entitlements;
 pub mod erasures;
@@ -22,6 +23,7 @@ pub mod organisations;
 pub mod people;
 pub mod phone_changes;
 pub mod phone_recoveries;
+pub mod phone_settings;
 pub mod renderings;
 pub mod resync;
 pub mod reviews;

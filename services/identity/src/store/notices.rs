@@ -139,6 +139,7 @@ fn params(notice: &Notice) -> Value {
         } => json!({ "organisation": organisation.0, "purpose": purpose.as_str(),
             "at": at.timestamp_millis() }),
         Notice::PhoneToBeChanged { at } => json!({ "at": at.timestamp_millis(), "to_be": true }),
+        Notice::PhoneToBeSet { at } => json!({ "at": at.timestamp_millis(), "to_be_set": true }),
     }
 }
 
@@ -219,9 +220,10 @@ fn notice(kind: Kind, params: &Value) -> Option<Notice> {
 }
 
 fn another_phone(params: &Value, at: DateTime<Utc>) -> Notice {
-    match params.get("to_be") {
-        Some(_) => Notice::PhoneToBeChanged { at },
-        None => Notice::PhoneChanged { at },
+    match (params.get("to_be"), params.get("to_be_set")) {
+        (Some(_), _) => Notice::PhoneToBeChanged { at },
+        (None, Some(_)) => Notice::PhoneToBeSet { at },
+        (None, None) => Notice::PhoneChanged { at },
     }
 }
 
@@ -445,6 +447,7 @@ const fn named(notice: &Notice) -> Option<Uuid> {
         | Notice::RenderingReady { .. }
         | Notice::PhoneChanged { .. }
         | Notice::PhoneToBeChanged { .. }
+        | Notice::PhoneToBeSet { .. }
         | Notice::RightUsed { .. }
         | Notice::RecordsChanged { .. } => None,
     }

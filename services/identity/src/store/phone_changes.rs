@@ -29,7 +29,6 @@ pub struct CodeOwnerRow {
     pub member: Uuid,
     pub data_key: Vec<u8>,
     pub phone: Vec<u8>,
-    pub is_new: bool,
 }
 
 /// Asks for a change; one that was asked for before is forgotten.
@@ -71,19 +70,19 @@ pub async fn lock(tx: &Tx, member: MemberId) -> Result<Option<ChangeRow>> {
 }
 
 /// Locks the codes that a person's phones were sent, the one she has and the one she asks for, in
-/// one order; before the person, as who signs in does.
+/// the order of [`super::codes::lock_all`]; before the person, as who signs in does.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn lock_codes(tx: &Tx, member: MemberId) -> Result<()> {
-    tx.execute(
-        "SELECT phone FROM login_code WHERE phone IN (
-           SELECT blind FROM login_method WHERE member = $1 AND kind = 'phone'
-           UNION ALL SELECT blind FROM phone_change WHERE member = $1)
-         ORDER BY phone FOR UPDATE",
-        [member.0.into()],
-    )
-    .await?;
+    for sql in [
+        "SELECT id FROM login_code WHERE phone IN
+           (SELECT blind FROM login_method WHERE member = $1 AND kind = 'phone') FOR UPDATE",
+        "SELECT id FROM phone_code WHERE purpose = 'change' AND phone IN
+           (SELECT blind FROM phone_change WHERE member = $1) FOR UPDATE",
+    ] {
+        tx.execute(sql, [member.0.into()]).await?;
+    }
     Ok(())
 }
 
@@ -93,7 +92,7 @@ pub async fn lock_codes(tx: &Tx, member: MemberId) -> Result<()> {
 /// When the database fails.
 pub async fn by_code(tx: &Tx, code: Uuid) -> Result<Option<CodeOwnerRow>> {
     tx.one(
-        "SELECT c.id, c.member, p.data_key, c.phone, c.new_code = $1 AS is_new
+        "SELECT c.id, c.member, p.data_key, c.phone
          FROM phone_change c JOIN person p USING (member) JOIN member m ON m.id = c.member
          WHERE (c.new_code = $1 OR c.old_code = $1) AND m.state = 'active'",
         [code.into()],

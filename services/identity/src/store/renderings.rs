@@ -242,12 +242,12 @@ pub async fn has_strangers(
     .await
 }
 
-/// Whom of these an organisation answers for: who is in it or below it now, by more than a name and
-/// a phone.
+/// Whom of these an organisation knows, so that a list of names may have them: who is in it or
+/// below it now, by more than a name and a phone that somebody gave.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn answered_for(
+pub async fn known_to(
     tx: &Tx,
     organisation: OrganisationId,
     members: &[Uuid],

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::broken;
 use crate::domain::role::{Of, Origin, Role, lives};
-use crate::domain::second_factor::Tenure;
+use crate::domain::two_operators::Tenure;
 
 /// A role as it is held or was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,14 +152,15 @@ pub async fn held_by(tx: &Tx, organisation: OrganisationId, members: &[Uuid]) ->
     rows.into_iter().map(Row::read).collect()
 }
 
-/// Those of these people whom an officer answers for: the organisation that added them first is
-/// one of the officer's, they are in it still and not by a name and a phone alone, and they hold no
-/// role anywhere. Whoever adds a person to a second organisation does not come to answer for her by
-/// that.
+/// Those of these people whom an officer vouches for, so that he may give them a phone or say that
+/// he has seen them: the organisation that added them first is one of the officer's, they are in it
+/// still and not by a name and a phone alone, and they hold no role anywhere. Whoever adds a person
+/// to a second organisation does not vouch for her by that, though it may answer for her
+/// ([`super::memberships::answers_for`]) and know her ([`super::renderings::known_to`]).
 ///
 /// # Errors
 /// When the database fails.
-pub async fn answered_for(tx: &Tx, officer: MemberId, members: &[Uuid]) -> Result<Vec<Uuid>> {
+pub async fn vouched_for(tx: &Tx, officer: MemberId, members: &[Uuid]) -> Result<Vec<Uuid>> {
     #[derive(FromQueryResult)]
     struct Row {
         member: Uuid,

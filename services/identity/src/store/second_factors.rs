@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::broken;
 use super::people::Blind;
-use crate::domain::second_factor::{Asked, Factor};
+use crate::domain::second_factor::Factor;
+use crate::domain::two_operators::Asked;
 
 /// A person's second factor, its secret sealed.
 #[derive(Clone, Debug)]

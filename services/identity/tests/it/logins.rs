@@ -10,6 +10,7 @@ use kit::types::{LoginId, MemberId};
 use kit::{Error, Result};
 use serde_json::{Value, json};
 
+use crate::phone_settings::set_phone;
 use crate::world::{OPERATOR_PHONE, World, codes, phone};
 
 const UNKNOWN_PHONE: &str = "13700000000";
@@ -417,27 +418,15 @@ async fn a_new_phone_ends_all_logins() {
         json!({ "memberId": id, "phone": number })
     };
     let forbidden = world
-        .mutate(&caller(&old), "setPhone", "memberId", input("13600000000"))
+        .mutate(&caller(&old), "setPhone", "", input("13600000000"))
         .await;
     assert_eq!(codes(&forbidden), ["FORBIDDEN"]);
     let taken = world
-        .mutate(
-            &world.as_operator(),
-            "setPhone",
-            "memberId",
-            input(OPERATOR_PHONE),
-        )
+        .mutate(&world.as_operator(), "setPhone", "", input(OPERATOR_PHONE))
         .await;
     assert_eq!(codes(&taken), ["PERSON_NOT_MATCHED"]);
-    let set = world
-        .mutate(
-            &world.as_operator(),
-            "setPhone",
-            "memberId",
-            input("13600000000"),
-        )
-        .await;
-    assert_eq!(codes(&set), [""; 0]);
+    let set = set_phone(&world, member, "13600000000").await;
+    assert_eq!(set["setting"]["state"], "DONE", "{set}");
     assert!(is_out(&world, &old).await);
     let new = world.sign_in("13600000000").await;
     assert_eq!(new.member, member);

@@ -44,6 +44,7 @@ mod phone_recoveries;
 mod phone_recovery_limits;
 mod phone_recovery_plays;
 mod phone_recovery_races;
+mod phone_settings;
 mod races;
 mod renderings;
 mod replica;

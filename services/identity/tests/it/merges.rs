@@ -1,6 +1,7 @@
 //! Two records of one person made one, by two operators, and two again: what goes over, what
 //! others hear, and what comes back.
 
+use identity::commands::operator::sign_out;
 use identity::domain::merge::{ASK_SECONDS, Pair, UNDO_DAYS};
 use identity::store::merges as store;
 use kit::access::Caller;
@@ -366,6 +367,31 @@ async fn without_its_guards_two_merges_would_wait() {
     twice().await.unwrap();
     let waiting = "SELECT count(*) AS count FROM member_merge WHERE state = 'asked'";
     assert_eq!(world.count(waiting).await, 2);
+}
+
+/// Whoever is named by the record that was merged is signed out as who she is by now, and split
+/// again as who she was.
+#[tokio::test]
+async fn whoever_was_merged_is_signed_out_as_who_she_is() {
+    let cast = cast().await;
+    let (world, merged) = (&cast.world, cast.merged);
+    let ctx = &world.identity.ctx;
+    cast.merge().await;
+    let session = world.sign_in(&number_of_phone(72)).await;
+    assert_eq!(session.member, cast.survivor);
+    assert_eq!(sign_out(ctx, Some(merged), "lost").await.unwrap(), 1);
+    let on_record = format!(
+        "SELECT subject AS name FROM audit
+         WHERE act = 'sign_out_member' AND detail ->> 'named' = '{merged}'"
+    );
+    let subjects = world.names(&on_record).await;
+    assert_eq!(subjects, [cast.survivor.to_string()]);
+    let split = cast.split(&world.as_operator()).await;
+    assert_eq!(codes(&split), [""; 0], "{split}");
+    world.advance(61);
+    let session = world.sign_in(&number_of_phone(72)).await;
+    assert_eq!(session.member, merged);
+    assert_eq!(sign_out(ctx, Some(merged), "lost").await.unwrap(), 1);
 }
 
 /// Without the members' locks a record is merged into one that is just being merged itself.

@@ -324,3 +324,47 @@ async fn a_message_waits_for_a_merge() {
     assert_eq!(to, Some(number_of_phone(72)));
     assert_eq!(state(world, 1).await, "handed_over");
 }
+
+/// What is asked for while two records are one, and has not gone when they are two again, goes to
+/// whom it was asked for and not to who she was meanwhile.
+#[tokio::test]
+async fn who_is_split_off_is_sent_what_is_hers() {
+    let cast = cast().await;
+    let world = &cast.world;
+    cast.merge().await;
+    world.advance(1);
+    hear(world, &message(world, cast.merged, (1, Purpose::Contract))).await;
+    hear(
+        world,
+        &message(world, cast.survivor, (2, Purpose::Contract)),
+    )
+    .await;
+    let split = cast.split(&world.as_operator()).await;
+    assert_eq!(codes(&split), [""; 0], "{split}");
+    settle(world).await;
+    assert_eq!(state(world, 1).await, "handed_over");
+    assert_eq!(state(world, 2).await, "no_phone", "the survivor has none");
+    cast.assert_invariants().await;
+}
+
+/// Two records are made two again while a message for the one is handed over: it does not go to
+/// the other one, but is tried again.
+#[tokio::test]
+async fn a_message_waits_for_a_split() {
+    let cast = cast().await;
+    let world = &cast.world;
+    cast.merge().await;
+    hear(world, &message(world, cast.merged, (1, Purpose::Contract))).await;
+    world.seal().await;
+    let other = world.test.process().await;
+    let (vault, operator) = (&world.identity.vault, world.as_operator());
+    let (ctx, id) = (&world.identity.ctx, Uuid::from_u128(1));
+    let split = merges::split_members(ctx, vault, &operator, cast.merged);
+    let (split, early) = overtaken(&world.test, split, hand_over(&other, vault, id)).await;
+    assert_eq!(split.unwrap(), cast.pair());
+    assert!(matches!(early, Err(Error::Unavailable(_))));
+    assert_eq!(state(world, 1).await, "planned");
+    let given = hand_over(&other, vault, id).await.unwrap();
+    let to: Option<String> = given.map(|it| it.phone.as_str().to_owned());
+    assert_eq!(to, Some(number_of_phone(72)));
+}

@@ -198,7 +198,7 @@ impl Lost {
         self.world.count(&sql).await == 1
     }
 
-    async fn sent(&self, number: &str, template: &str) -> usize {
+    pub(crate) async fn sent(&self, number: &str, template: &str) -> usize {
         let inbox = self.parties.inbox(number).await;
         let of = inbox.iter().filter(|one| one["template"] == template);
         of.count()
@@ -350,7 +350,7 @@ async fn what_is_not_verified_ends() {
     lost.promises().await;
 }
 
-/// Only who answers for her, has seen document and phone and has shown a second factor confirms;
+/// Only who vouches for her, has seen document and phone and has shown a second factor confirms;
 /// only an operator approves, who is another person and has seen them too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_others_who_may_carry_it() {

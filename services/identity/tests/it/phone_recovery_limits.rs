@@ -2,6 +2,7 @@
 //! is, and that it keeps nobody from what is hers.
 
 use chrono::TimeDelta;
+use identity::domain::code::CODES_PER_DAY_MAX;
 use identity::domain::phone_recovery::{
     RECOVERIES_PER_ADDRESS_HOUR_MAX, RECOVERIES_PER_DOCUMENT_DAY_MAX, RECOVERY_CODES_PER_HOUR_MAX,
 };
@@ -10,6 +11,7 @@ use kit::Tx;
 use kit::access::Caller;
 use kit::graphql::Language;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::phone_recoveries::{HOUR_SECONDS, Lost, global};
 use crate::rosters::officer_of;
@@ -116,6 +118,53 @@ async fn codes_are_counted_for_the_whole_union() {
     assert_eq!(codes(&next), [""; 0], "{next}");
 }
 
+/// Whoever asks for codes to her phone, to recover a record from it or to make it his own, leaves
+/// the code good that she signs in with and uses up none of hers; her phone is sent none of his.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn codes_of_others_leave_hers() {
+    let lost = Lost::start("hers").await;
+    let world = &lost.world;
+    let nobody = Caller::anonymous(Language::En);
+    let hers = number_of_phone(1);
+    let ask = async |act: &str| {
+        let input = json!({ "phone": hers });
+        world.mutate(&nobody, act, "", input).await
+    };
+    lost.advance(61);
+    let asked = ask("requestLoginCode").await;
+    assert_eq!(codes(&asked), [""; 0], "{asked}");
+    let right = world.code(&hers).await;
+    lost.advance(1);
+    let recovery = ask("requestRecoveryCode").await;
+    assert_eq!(codes(&recovery), [""; 0], "{recovery}");
+    let input = json!({ "phone": hers, "idempotencyKey": Uuid::from_u128(1) });
+    let change = world.mutate(&lost.officer, "requestPhoneChange", "", input);
+    let change = change.await;
+    assert_eq!(codes(&change), [""; 0], "{change}");
+    lost.work().await;
+    assert_eq!(lost.sent(&hers, "recovery_code").await, 0);
+    assert_eq!(lost.sent(&hers, "phone_change").await, 0);
+    let guess = world.code(&hers).await;
+    assert_ne!(guess, right, "another purpose, another code");
+    let login = async |code: &str| {
+        let input = json!({ "phone": hers, "code": code });
+        let tried = world.mutate(&nobody, "login", "tokens { loginId }", input);
+        tried.await
+    };
+    assert_eq!(codes(&login(&guess).await), ["CODE_WRONG"]);
+    assert_eq!(codes(&login(&right).await), [""; 0]);
+    for at in 1..=CODES_PER_DAY_MAX {
+        lost.advance(900);
+        let asked = ask("requestRecoveryCode").await;
+        assert_eq!(codes(&asked).is_empty(), at < CODES_PER_DAY_MAX, "{at}");
+    }
+    let asked = ask("requestLoginCode").await;
+    assert_eq!(codes(&asked), [""; 0], "{asked}");
+    lost.work().await;
+    assert_eq!(lost.sent(&hers, "login_code").await, 2);
+    lost.promises().await;
+}
+
 impl Lost {
     async fn seen(&self, by: &Caller) -> Value {
         let query = "query($id: ID!) { node(id: $id) { ... on Member {
@@ -135,7 +184,7 @@ impl Lost {
 /// An officer who has added her by a name and a phone sees her, but neither reads nor stops her
 /// recovery, nor confirms it: as a second union, and as the first one too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_name_and_a_phone_make_nobody_answer_for_her() {
+async fn a_name_and_a_phone_make_nobody_vouch_for_her() {
     let lost = Lost::start("by-name").await;
     // Whoever writes her down later is not the first.
     lost.advance(1);

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::erasures::erase;
 use crate::merges::cast;
 use crate::phone_recoveries::{Lost, NEW, global, plant};
+use crate::phone_settings::set_phone;
 use crate::races::interleaved;
 use crate::world::{World, codes, number, number_of_phone, phone};
 
@@ -281,14 +282,10 @@ async fn without_its_lock_a_changed_phone_would_be_recovered() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_confirmed_one_keeps_the_phone() {
     let lost = Lost::start("keeps").await;
-    let operator = lost.world.as_operator();
     lost.claimed().await;
     let confirmed = lost.confirm(&lost.officer).await;
     assert_eq!(codes(&confirmed), [""; 0], "{confirmed}");
-    let set = async || {
-        let input = json!({ "memberId": global(lost.member), "phone": NEWER });
-        lost.world.mutate(&operator, "setPhone", "", input).await
-    };
+    let set = async || set_phone(&lost.world, lost.member, NEWER).await;
     assert_eq!(codes(&set().await), ["RECOVERY_WAITS"]);
     lost.advance(61);
     let input = json!({ "phone": NEWER, "idempotencyKey": Uuid::from_u128(1) });

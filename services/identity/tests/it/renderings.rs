@@ -158,7 +158,7 @@ async fn a_list_of_names_is_rendered_too() {
 /// A list of names has nobody whom the office knows by a name and a phone alone, until she says
 /// that she is its member.
 #[tokio::test]
-async fn a_list_names_whom_its_office_answers_for() {
+async fn a_list_names_whom_its_office_knows() {
     let world = World::new().await;
     let (union, officer) = officer_of(&world, "基层工会", 100).await;
     let known = world.person(&union, 1).await;

@@ -2,7 +2,8 @@
 //! constraint that holds each promise. The promises themselves are tested with the factors.
 
 use identity::commands::second_factor::WRONG;
-use identity::domain::second_factor::{Asked, Factor, WRONG_PER_HOUR_MAX, may_try};
+use identity::domain::second_factor::{Factor, WRONG_PER_HOUR_MAX, may_try};
+use identity::domain::two_operators::Asked;
 use identity::store::limits;
 use identity::store::second_factors::{self as store, FactorRow, ResetRow};
 use kit::types::MemberId;

@@ -395,10 +395,11 @@ const BY_DATA_KEY: [(&str, &str); 17] = [
     ("vault_check", "sealed"),
 ];
 /// Hashes whose names alone do not say so.
-const HASHES: [(&str, &str); 4] = [
+const HASHES: [(&str, &str); 5] = [
     ("attempt", "subject"),
     ("login_code", "phone"),
     ("oidc_request", "state"),
+    ("phone_code", "phone"),
     ("vault_kek", "id"),
 ];
 /// Names of columns that hold hashes, keys that are public, and messages.

@@ -162,7 +162,7 @@ async fn a_split_leaves_no_trace_of_the_other_one() {
     let kept = async || {
         let sql = format!(
             "SELECT 'notice' AS name FROM notice WHERE member = '{survivor}' AND kind = 'bought'
-             UNION ALL SELECT 'message' FROM sms_message WHERE member = '{survivor}'
+             UNION ALL SELECT 'message' FROM sms_message
              UNION ALL SELECT 'device' FROM login WHERE member = '{survivor}'
                AND (device IS NOT NULL OR network IS NOT NULL) ORDER BY name"
         );

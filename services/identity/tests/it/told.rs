@@ -13,18 +13,21 @@ use crate::exports::export;
 use crate::merges::cast;
 use crate::notices_sms::{Provider, reachable};
 use crate::people::with;
+use crate::phone_settings::{name_phone, other_operator};
 use crate::rosters::{officer_of, settle};
 use crate::world::{World, codes, number_of_phone, person};
 
 const NEW: &str = "13700001111";
 const DAY_SECONDS: i64 = 86_400;
 
-async fn set_phone(world: &World, member: MemberId) {
-    let id = GlobalId::of_uuid("Member", member.0);
-    let input = json!({ "memberId": id, "phone": NEW });
-    let operator = world.as_operator();
-    let set = world.mutate(&operator, "setPhone", "", input).await;
-    assert_eq!(codes(&set), [""; 0], "{set}");
+/// Both operators name the phone; the one before is told of the first one's word already.
+async fn set_phone(world: &World, member: MemberId, (provider, seen): (&Provider, &mut usize)) {
+    let asked = name_phone(world, &world.as_operator(), member, NEW).await;
+    assert_eq!(asked["setting"]["state"], "ASKED", "{asked}");
+    let told = warned(world, provider, seen).await;
+    assert_eq!(told, both("前可能由运维更换登录手机号")[1..]);
+    let set = name_phone(world, &other_operator(world).await, member, NEW).await;
+    assert_eq!(set["setting"]["state"], "DONE", "{set}");
 }
 
 async fn recall(world: &World, who: &Caller) {
@@ -61,7 +64,7 @@ fn both(what: &str) -> Vec<(String, String)> {
 async fn a_thief_is_not_the_only_one_who_is_told() {
     let (world, member, provider) = reachable().await;
     let (who, mut seen) = (world.as_member(member), 0);
-    set_phone(&world, member).await;
+    set_phone(&world, member, (&provider, &mut seen)).await;
     let told = warned(&world, &provider, &mut seen).await;
     assert_eq!(told, both("更换了登录手机号"));
 
@@ -95,7 +98,7 @@ async fn a_thief_is_not_the_only_one_who_is_told() {
 async fn a_phone_that_is_another_s_now_is_not_told() {
     let (world, member, provider) = reachable().await;
     let mut seen = 0;
-    set_phone(&world, member).await;
+    set_phone(&world, member, (&provider, &mut seen)).await;
     warned(&world, &provider, &mut seen).await;
     let union = world.organisation("GRASSROOTS", "别的工会").await;
     let next = with(person(2), "phone", number_of_phone(1).into());

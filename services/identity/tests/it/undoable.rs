@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::http::{Method, StatusCode};
 use chrono::TimeDelta;
 use identity::commands::applications::offer_transfer;
-use identity::commands::members::set_phone;
-use identity::commands::{erasures, exports, merges};
+use identity::commands::{erasures, exports, merges, phone_settings};
 use identity::domain::export::{Export, State};
 use identity::domain::identifier::{Document, DocumentKind};
 use identity::domain::merge::{ASK_SECONDS, Step, UNDO_DAYS, undoable_since};
+use identity::domain::two_operators;
 use identity::store::organisations::{self, Lock};
 use identity::store::{erasures as wishes, exports as copies, login_methods, merges as store};
 use kit::graphql::GlobalId;
@@ -25,6 +25,7 @@ use uuid::Uuid;
 use crate::erasures::{closing, erase};
 use crate::exports::{answer_all, download, export, fetch};
 use crate::merges::{Cast, PASSPORT, cast};
+use crate::phone_settings::{name_phone, other_operator, set_phone};
 use crate::world::{World, codes, organisation_of, phone};
 
 const NEW: &str = "13700002222";
@@ -43,8 +44,7 @@ fn phone_of(member: MemberId) -> Value {
 }
 
 async fn set(world: &World, member: MemberId) -> Value {
-    let (operator, input) = (world.as_operator(), phone_of(member));
-    world.mutate(&operator, "setPhone", "memberId", input).await
+    set_phone(world, member, NEW).await
 }
 
 /// An operator gives nobody another phone who could not take one herself; why is read in both
@@ -122,12 +122,14 @@ async fn a_wish_underway_is_taken_back_with_the_phone() {
     let (world, member) = crate::consents::member().await;
     world.seal().await;
     let other = world.test.process().await;
-    let (who, by) = (world.as_member(member), world.as_operator());
+    let (who, by) = (world.as_member(member), other_operator(&world).await);
+    name_phone(&world, &world.as_operator(), member, NEW).await;
+    let vault = &world.identity.vault;
     let wish = erasures::erase_me(&world.identity, &who, None, Uuid::from_u128(1));
-    let changed = set_phone(&other, &world.identity.vault, &by, member, phone(NEW));
+    let changed = phone_settings::set_phone(&other, vault, &by, member, phone(NEW));
     let (wish, changed) = overtaken(&world.test, wish, changed).await;
     assert!(wish.unwrap().is_open());
-    assert_eq!(changed.unwrap(), member);
+    assert_eq!(changed.unwrap(), two_operators::Step::Done);
     assert_eq!(wish_and_ways(&world, member).await, [0, 1]);
 }
 

@@ -16,7 +16,7 @@ use identity::store::organisations::{self, Lock};
 use identity::store::roles;
 use identity::store::roster_people::RosterMembers;
 use identity::store::rosters::{self, Address, AddressPurpose, Kept};
-use identity::store::{logins, roster_rows};
+use identity::store::{codes, roster_rows};
 use kit::types::{LoginId, MemberId, OrganisationId, Union, shanghai_date};
 use kit::{Error, Tx};
 use sea_orm::FromQueryResult;
@@ -163,12 +163,12 @@ async fn without_its_lock_codes_asked_for_at_once_would_be_two() {
     let world = World::new().await;
     let id = code_id(&world).await;
     world.advance(61);
-    let read = async |tx: &Tx| logins::code(tx, id).await;
-    let write = async |tx: &Tx, row: Option<logins::CodeRow>, _| {
+    let read = async |tx: &Tx| codes::find(tx, id).await;
+    let write = async |tx: &Tx, row: Option<codes::CodeRow>, _| {
         let mut row = row.unwrap();
         row.asked_at = code::ask(&row.asked_at, tx.now())?;
         row.created_at = tx.now();
-        logins::save_code(tx, &row).await?;
+        codes::save(tx, &row).await?;
         let job = kit::due::NewDue::new(identity::due::SMS_LOGIN_CODE, tx.uuid(), tx.now());
         tx.plan(job);
         Ok(())

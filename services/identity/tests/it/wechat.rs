@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::logins::caller;
 use crate::parties::Parties;
+use crate::phone_settings::set_phone;
 use crate::second_factor::{self, bearer, show};
 use crate::world::{OPERATOR_PHONE, World, codes, number_of_phone, settings};
 
@@ -274,12 +275,8 @@ async fn a_way_to_sign_in_is_taken_away() {
     );
 
     link().await;
-    let input = json!({
-        "memberId": GlobalId::of_uuid("Member", member.0), "phone": "13600000000",
-    });
-    let operator = world.as_operator();
-    let set = world.mutate(&operator, "setPhone", "memberId", input);
-    assert_eq!(codes(&set.await), [""; 0]);
+    let set = set_phone(world, member, "13600000000").await;
+    assert_eq!(set["setting"]["state"], "DONE", "{set}");
     assert_eq!(
         beside.enter(&beside.code("one", None).await).await["tokens"],
         Value::Null

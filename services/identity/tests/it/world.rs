@@ -267,7 +267,7 @@ impl World {
         rows.into_iter().map(|row| row.name).collect()
     }
 
-    /// The code that was sent to a phone, as the service would send it.
+    /// The code that was sent to a phone last, for whatever purpose, as the service would send it.
     pub(crate) async fn code(&self, number: &str) -> String {
         #[derive(FromQueryResult)]
         struct Row {
@@ -279,7 +279,10 @@ impl World {
             .ctx
             .db
             .one::<Row>(
-                "SELECT id FROM login_code WHERE phone = $1",
+                "SELECT id FROM (
+                   SELECT id, created_at, 1 AS rank FROM login_code WHERE phone = $1
+                   UNION ALL SELECT id, created_at, 2 FROM phone_code WHERE phone = $1) c
+                 ORDER BY created_at DESC, rank LIMIT 1",
                 [blind.to_vec().into()],
             )
             .await

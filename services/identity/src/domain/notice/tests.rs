@@ -88,6 +88,9 @@ fn of_rights() -> Vec<Notice> {
         Notice::PhoneToBeChanged {
             at: DateTime::UNIX_EPOCH,
         },
+        Notice::PhoneToBeSet {
+            at: DateTime::UNIX_EPOCH,
+        },
     ]
     .into_iter()
     .chain(RightStep::ALL.map(|step| Notice::RightUsed {
