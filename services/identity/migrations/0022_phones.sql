@@ -40,3 +40,22 @@ CREATE INDEX phone_setting_member ON phone_setting (member, asked_at DESC);
 ALTER TABLE phone_setting ENABLE ROW LEVEL SECURITY;
 ALTER TABLE phone_setting FORCE ROW LEVEL SECURITY;
 CREATE POLICY vault_serves ON phone_setting TO bashu_app USING (true) WITH CHECK (true);
+
+-- What a record was claimed by from a new phone: who claims by 网号 has no number to be named.
+ALTER TABLE phone_recovery ADD COLUMN basis text NOT NULL DEFAULT 'document'
+    CHECK (basis IN ('document', 'network_identity'));
+
+-- A claim by 网号, until the service of the state has said whose that is: nobody's data key can
+-- seal it.
+CREATE TABLE network_claim (
+    id         uuid PRIMARY KEY,
+    -- The new phone, the name and the 网证.
+    claim      bytea NOT NULL,
+    kek        bytea GENERATED ALWAYS AS (substring(claim FROM 2 FOR 4)) STORED
+        CONSTRAINT network_claim_kek_fkey REFERENCES vault_kek (id),
+    expires_at timestamptz NOT NULL
+);
+-- It is of the vault: see 0010.
+ALTER TABLE network_claim ENABLE ROW LEVEL SECURITY;
+ALTER TABLE network_claim FORCE ROW LEVEL SECURITY;
+CREATE POLICY vault_serves ON network_claim TO bashu_app USING (true) WITH CHECK (true);

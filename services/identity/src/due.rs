@@ -18,7 +18,7 @@ use crate::Identity;
 use crate::commands::phone_changes::change_cell;
 use crate::commands::phone_claims::asked_cell;
 use crate::commands::{
-    applications, erasures, exports, keys, memberships, merges, messages, notices,
+    applications, erasures, exports, keys, memberships, merges, messages, network_claims, notices,
     phone_recoveries, phone_settings, renderings, role_proposals, roles, roster_work, rosters,
     search_terms, second_factor, second_factor_reset, verifications,
 };
@@ -72,6 +72,9 @@ pub const RENDERING: &str = "rendering";
 /// Asks the service of the state of a lost phone, and ends or carries out its recovery, whose id
 /// the subject is.
 pub const PHONE_RECOVERY: &str = "phone_recovery";
+/// Asks the service of the state whose a 网号 is by which a record was claimed; the subject is the
+/// claim's id.
+pub const NETWORK_CLAIM: &str = "network_claim";
 /// Tells the phone so far that another one is to take its place; the subject is the recovery's id.
 pub const SMS_PHONE_RECOVERY: &str = "sms_phone_recovery";
 
@@ -182,6 +185,7 @@ impl Work for Jobs {
             ERASURE => erasures::run(ctx, MemberId(subject(job)?)).await,
             RENDERING => renderings::expire(ctx, subject(job)?).await,
             PHONE_RECOVERY => phone_recoveries::run(identity, subject(job)?).await,
+            NETWORK_CLAIM => network_claims::run(identity, subject(job)?).await,
             SMS_PHONE_RECOVERY => send_recovery(identity, job).await,
             PHONE_SETTING => {
                 phone_settings::expire(ctx, subject(job)?).await?;

@@ -31,11 +31,12 @@ use crate::domain::verification::Claim;
 
 /// Tables whose rows only the role that serves may see: whatever is sealed of a person or finds
 /// her, and the keys.
-pub const GUARDED_TABLES: [&str; 18] = [
+pub const GUARDED_TABLES: [&str; 19] = [
     "document",
     "export_part",
     "former_phone",
     "login_method",
+    "network_claim",
     "network_identity",
     "person",
     "phone_change",

@@ -427,7 +427,11 @@ pub const INVARIANTS: &[Invariant] = &[
         en: "each recovery of a phone that is open has a timer",
         sql: "SELECT r.id::text AS subject, 'no timer ends it' AS problem FROM phone_recovery r
               WHERE r.ended_at IS NULL AND NOT EXISTS
-                (SELECT 1 FROM due d WHERE d.kind = 'phone_recovery' AND d.subject = r.id::text)",
+                (SELECT 1 FROM due d WHERE d.kind = 'phone_recovery' AND d.subject = r.id::text)
+              UNION ALL
+              SELECT n.id::text, 'nobody is asked whose it is' FROM network_claim n
+              WHERE NOT EXISTS
+                (SELECT 1 FROM due d WHERE d.kind = 'network_claim' AND d.subject = n.id::text)",
     },
     Invariant {
         id: "identity.phones_set_by_two",

@@ -20,6 +20,7 @@ pub mod memberships;
 mod merged_records;
 pub mod merges;
 pub mod messages;
+pub mod network_claims;
 pub mod notices;
 pub mod oidc_logins;
 pub mod operator;

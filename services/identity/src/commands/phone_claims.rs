@@ -1,6 +1,6 @@
 //! Who has lost her phone claims her record from a new one: the new phone shows the code that it
 //! was sent, and she says her name and document, of which the service of the state is asked later
-//! and outside of any transaction.
+//! and outside of any transaction. Who was verified by 网号 shows that (`network_claims`).
 //!
 //! To the outside each claim is one answer, and the same hashing and sealing, whether or not there
 //! is such a record, its name is another, or somebody has confirmed a recovery of it already; and
@@ -21,15 +21,15 @@ use super::codes::{may_ask, renew};
 use super::matching::{Comparisons, stored_name};
 use super::phone_changes::shown;
 use super::phone_recoveries::give_way;
-use super::settled;
+use super::{network_claims, settled};
 use crate::domain::code::{CODE_SECONDS, Purpose};
 use crate::domain::identifier::{Document, Phone};
 use crate::domain::name::PersonName;
 use crate::domain::phone_recovery::{
-    End, RECOVERIES_PER_ADDRESS_HOUR_MAX, RECOVERIES_PER_DOCUMENT_DAY_MAX, RECOVERY_CLAIM_HOURS,
-    RECOVERY_CODES_PER_HOUR_MAX, State,
+    Basis, End, RECOVERIES_PER_ADDRESS_HOUR_MAX, RECOVERIES_PER_DOCUMENT_DAY_MAX,
+    RECOVERY_CLAIM_HOURS, RECOVERY_CODES_PER_HOUR_MAX, State,
 };
-use crate::domain::verification::{Answer, Claim};
+use crate::domain::verification::{Answer, Claim, NetworkToken};
 use crate::error::Refusal;
 use crate::store::codes::{self, CodeRow};
 use crate::store::consents::lock_member;
@@ -105,7 +105,15 @@ fn must_be_offered(identity: &Identity) -> Result<()> {
 #[derive(Clone, Debug)]
 pub struct Claimed {
     pub name: PersonName,
-    pub document: Document,
+    pub shown: Shown,
+}
+
+/// What she is known by.
+#[derive(Clone, Debug)]
+pub enum Shown {
+    Document(Document),
+    /// Who was verified by 网号 has no document that is known here.
+    Network(NetworkToken),
 }
 
 /// `recoverAccount`: a claim from a phone that shows its code; until when an office may confirm it,
@@ -136,18 +144,28 @@ pub async fn recover_account(
             let used_at = Some(tx.now());
             codes::save(tx, &CodeRow { used_at, ..shown }).await?;
             store::remove_phone(tx, &blind).await?;
-            let by_document = vault.blind_document(&claimed.document)?;
-            if !may_claim(identity, tx, caller, &by_document).await? {
+            let counted = match &claimed.shown {
+                Shown::Document(document) => vault.blind_document(document)?,
+                // What she shows is another each time: its phone is counted.
+                Shown::Network(_) => blind,
+            };
+            if !may_claim(identity, tx, caller, &counted).await? {
                 return Ok(Err(Refusal::TooManyRecoveries));
             }
             let new = New {
                 id: tx.uuid(),
                 phone,
                 blind,
-                by_document,
                 expires_at: tx.now() + TimeDelta::hours(RECOVERY_CLAIM_HOURS),
             };
-            begin(identity, tx, &new, claimed).await?;
+            match &claimed.shown {
+                Shown::Document(document) => {
+                    begin(identity, tx, &new, (document, &claimed.name)).await?;
+                }
+                Shown::Network(token) => {
+                    network_claims::keep(identity, tx, &new, (token, &claimed.name)).await?;
+                }
+            }
             tx.audit(AuditRow::system("recover_account", new.id));
             Ok(Ok(new.expires_at))
         })
@@ -157,19 +175,14 @@ pub async fn recover_account(
 
 /// Counts a claim by its address, and by its document from there; whether neither had too many. To
 /// count by the document alone would let anybody who knows it bar its owner.
-async fn may_claim(
-    identity: &Identity,
-    tx: &Tx,
-    caller: &Caller,
-    by_document: &Blind,
-) -> Result<bool> {
+async fn may_claim(identity: &Identity, tx: &Tx, caller: &Caller, shown: &Blind) -> Result<bool> {
     let address = identity.vault.blind_address(&caller.client)?;
     let in_hour = Counter {
         scope: "recovery_address_hour",
         subject: &address,
         window: TimeDelta::hours(1),
     };
-    let both = [*by_document, address].concat();
+    let both = [*shown, address].concat();
     let in_day = Counter {
         scope: "recovery_document_day",
         subject: &both,
@@ -182,55 +195,39 @@ async fn may_claim(
 }
 
 /// A recovery to be, if there is such a person.
-struct New<'a> {
-    id: Uuid,
-    phone: &'a Phone,
-    blind: Blind,
-    by_document: Blind,
-    expires_at: DateTime<Utc>,
+pub(super) struct New<'a> {
+    pub(super) id: Uuid,
+    pub(super) phone: &'a Phone,
+    pub(super) blind: Blind,
+    pub(super) expires_at: DateTime<Utc>,
 }
 
 /// Opens a recovery where the record, its name and the phone are right and nobody has confirmed
 /// one, in the place of what nobody has confirmed; nothing otherwise. All of it is found out, and
 /// what is kept is sealed, before anything is decided.
-async fn begin(identity: &Identity, tx: &Tx, new: &New<'_>, claimed: &Claimed) -> Result<()> {
+async fn begin(
+    identity: &Identity,
+    tx: &Tx,
+    new: &New<'_>,
+    (document, name): (&Document, &PersonName),
+) -> Result<()> {
     let vault = &identity.vault;
-    let found = people::by_documents(tx, &[new.by_document]).await?;
-    let person = found.get(&new.by_document);
+    let by_document = vault.blind_document(document)?;
+    let found = people::by_documents(tx, &[by_document]).await?;
+    let person = found.get(&by_document);
     let mut comparisons = Comparisons::new(tx.ids(), vault)?;
-    let same = comparisons.same(vault, person, &claimed.name);
-    let is_taken = !people::by_phones(tx, &[new.blind]).await?.is_empty();
+    let same = comparisons.same(vault, person, name);
     let member = MemberId(person.map_or(Uuid::nil(), |person| person.member));
-    lock_member(tx, member).await?;
-    let open = store::lock_open(tx, member).await?;
-    let is_open = open.is_some_and(|kept| match kept.recovery.state {
-        State::Confirmed(_) | State::Approved { .. } => true,
-        State::Asked | State::Claimed => false,
-    });
     // Read again now that nobody merges or forgets her.
-    let person = people::active(tx, member).await?;
-    let person = person.filter(|_| same && !is_taken && !is_open);
-    let outcome = if person.is_some() {
-        "begun"
-    } else {
-        "not_begun"
-    };
-    metrics::counter!("bashu_identity_recoveries_total", "outcome" => outcome).increment(1);
+    let person = claimable(tx, member, &new.blind).await?;
+    let person = person.filter(|_| same);
+    count(person.is_some());
     let owner = person.as_ref().unwrap_or_else(|| comparisons.nobody());
-    let key = vault.data_key(owner.member, &owner.data_key)?;
     let claim = Claim::Document {
-        document: claimed.document.clone(),
-        name: claimed.name.clone(),
+        document: document.clone(),
+        name: name.clone(),
     };
-    let (text, digits) = (claim.text(), new.phone.as_str().as_bytes());
-    let row = NewRecovery {
-        id: new.id,
-        member: owner.member,
-        phone: key.seal(tx.ids(), phone_cell(new.id), digits)?,
-        blind: new.blind,
-        claim: key.seal(tx.ids(), claim_cell(new.id), text.as_bytes())?,
-        expires_at: new.expires_at,
-    };
+    let row = sealed(identity, tx, (owner, new), Some(&claim))?;
     if person.is_none() {
         return Ok(());
     }
@@ -238,6 +235,58 @@ async fn begin(identity: &Identity, tx: &Tx, new: &New<'_>, claimed: &Claimed) -
     store::insert(tx, row).await?;
     tx.plan(NewDue::new(due::PHONE_RECOVERY, new.id, tx.now()));
     Ok(())
+}
+
+/// A record that may be claimed for this phone now, and is locked; nothing where somebody has
+/// confirmed a claim of it, or the phone is somebody's. The same is read of everybody.
+pub(super) async fn claimable(
+    tx: &Tx,
+    member: MemberId,
+    blind: &Blind,
+) -> Result<Option<PersonRow>> {
+    let is_taken = !people::by_phones(tx, &[*blind]).await?.is_empty();
+    lock_member(tx, member).await?;
+    let open = store::lock_open(tx, member).await?;
+    let is_open = open.is_some_and(|kept| match kept.recovery.state {
+        State::Confirmed(_) | State::Approved { .. } => true,
+        State::Asked | State::Claimed => false,
+    });
+    let person = people::active(tx, member).await?;
+    Ok(person.filter(|_| !is_taken && !is_open))
+}
+
+pub(super) fn count(is_begun: bool) {
+    let outcome = if is_begun { "begun" } else { "not_begun" };
+    metrics::counter!("bashu_identity_recoveries_total", "outcome" => outcome).increment(1);
+}
+
+/// A recovery as it is kept; without a claim where the service of the state has answered already,
+/// as it has of a 网号.
+pub(super) fn sealed(
+    identity: &Identity,
+    tx: &Tx,
+    (owner, new): (&PersonRow, &New<'_>),
+    claim: Option<&Claim>,
+) -> Result<NewRecovery> {
+    let key = identity.vault.data_key(owner.member, &owner.data_key)?;
+    let claim = claim.map(|claim| {
+        let text = claim.text();
+        key.seal(tx.ids(), claim_cell(new.id), text.as_bytes())
+    });
+    let basis = match claim {
+        Some(_) => Basis::Document,
+        None => Basis::NetworkIdentity,
+    };
+    let digits = new.phone.as_str().as_bytes();
+    Ok(NewRecovery {
+        id: new.id,
+        member: owner.member,
+        phone: key.seal(tx.ids(), phone_cell(new.id), digits)?,
+        blind: new.blind,
+        basis,
+        claim: claim.transpose()?,
+        expires_at: new.expires_at,
+    })
 }
 
 /// Asks the service of the state whether what was claimed belongs together; it is asked again, ever

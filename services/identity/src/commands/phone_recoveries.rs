@@ -19,14 +19,16 @@ use uuid::Uuid;
 
 use super::erasures::take_back_asked;
 use super::logins::withdraw_all;
+use super::matching::{same_text, stored_name};
 use super::people::seal_phone;
 use super::phone_claims::{phone_cell, verify};
 use super::{may_look_up, notices, phone_changes as changes, phone_settings, settled};
 use crate::domain::erasure::{Erasure, State as Wish};
 use crate::domain::identifier::{Document, Phone};
 use crate::domain::merge::undoable_since;
+use crate::domain::name::PersonName;
 use crate::domain::notice::Notice;
-use crate::domain::phone_recovery::{End, Recovery, Step};
+use crate::domain::phone_recovery::{Basis, End, Recovery, Step};
 use crate::error::Refusal;
 use crate::store::consents::lock_member;
 use crate::store::logins::Reason;
@@ -35,6 +37,14 @@ use crate::store::phone_recoveries::{self as store, Kept};
 use crate::store::{erasures, login_methods, merges, phone_changes, roles};
 use crate::vault::Vault;
 use crate::{Identity, due};
+
+/// What an office names of whom it has seen.
+#[derive(Clone, Debug)]
+pub enum Named {
+    Document(Document),
+    /// Of who claims by 网号 no document is known.
+    Name(PersonName),
+}
 
 /// `confirmPhoneRecovery`: the caller has seen the person with her document and the new phone;
 /// until when it may be approved. Confirmed before, it is that one.
@@ -47,7 +57,7 @@ pub async fn confirm_phone_recovery(
     identity: &Identity,
     caller: &Caller,
     member: MemberId,
-    (phone, document): (&Phone, &Document),
+    (phone, named): (&Phone, &Named),
 ) -> Result<DateTime<Utc>> {
     let vault = &identity.vault;
     let result = identity
@@ -57,7 +67,7 @@ pub async fn confirm_phone_recovery(
             let by = vouches_for(tx, caller, member).await?;
             access::stepped_up(tx, caller)?;
             require_sealing(tx).await?;
-            let of = (member, phone, document);
+            let of = (member, phone, named);
             let seen = seen(tx, vault, by, of, |it| it.confirm(by.id, tx.now()));
             let confirmed = match seen.await? {
                 Ok(Seen::Now(confirmed)) => confirmed,
@@ -110,16 +120,16 @@ async fn seen(
     tx: &Tx,
     vault: &Vault,
     by: access::Member,
-    (member, phone, document): (MemberId, &Phone, &Document),
+    (member, phone, named): (MemberId, &Phone, &Named),
     step: impl FnOnce(Recovery) -> std::result::Result<Option<Recovery>, Refusal>,
 ) -> Result<std::result::Result<Seen, Refusal>> {
     let failures = may_look_up(tx, by.id.0).await?;
     lock_member(tx, member).await?;
-    let _free = must_be_free(tx, member).await?;
+    let person = must_be_free(tx, member).await?;
     let kept = store::lock_open(tx, member).await?;
     let kept = kept.ok_or(Refusal::RecoveryNotFound)?;
     let after = step(kept.recovery)?;
-    if !matches(tx, vault, &kept, (phone, document)).await? {
+    if !matches(tx, vault, (&kept, &person), (phone, named)).await? {
         failures.count(tx).await?;
         tx.audit(by.audit("phone_recovery_not_matched", kept.recovery.id));
         return Ok(Err(Refusal::PersonNotMatched));
@@ -130,19 +140,28 @@ async fn seen(
     }))
 }
 
-/// Whether the document is the person's and the phone is the claim's.
+/// Whether what was named is the person's and the phone is the claim's. Her name alone is enough
+/// only where she claims by 网号: the service of the state has said whose that is.
 async fn matches(
     tx: &Tx,
     vault: &Vault,
-    kept: &Kept,
-    (phone, document): (&Phone, &Document),
+    (kept, person): (&Kept, &PersonRow),
+    (phone, named): (&Phone, &Named),
 ) -> Result<bool> {
-    let by_document = vault.blind_document(document)?;
-    let found = people::by_documents(tx, &[by_document]).await?;
-    let holder = found.get(&by_document).map(|person| person.member);
     let blind = vault.blind_phone(phone)?;
     let same_phone: bool = kept.blind.as_slice().ct_eq(blind.as_slice()).into();
-    Ok(same_phone && holder == Some(kept.recovery.member.0))
+    let same_person = match (named, kept.basis) {
+        (Named::Document(document), Basis::Document | Basis::NetworkIdentity) => {
+            let by_document = vault.blind_document(document)?;
+            let found = people::by_documents(tx, &[by_document]).await?;
+            found.get(&by_document).map(|it| it.member) == Some(person.member)
+        }
+        (Named::Name(name), Basis::NetworkIdentity) => {
+            same_text(stored_name(vault, person)?.as_str(), name)
+        }
+        (Named::Name(_), Basis::Document) => false,
+    };
+    Ok(same_phone && same_person)
 }
 
 /// Whether a person's phone may be recovered at all. Whoever calls holds her lock.
@@ -186,7 +205,7 @@ pub async fn approve_phone_recovery(
     identity: &Identity,
     caller: &Caller,
     member: MemberId,
-    (phone, document): (&Phone, &Document),
+    (phone, named): (&Phone, &Named),
 ) -> Result<DateTime<Utc>> {
     let vault = &identity.vault;
     let result = identity
@@ -196,7 +215,7 @@ pub async fn approve_phone_recovery(
             let by = access::operator(tx, caller).await?.member;
             access::stepped_up(tx, caller)?;
             require_sealing(tx).await?;
-            let of = (member, phone, document);
+            let of = (member, phone, named);
             let seen = seen(tx, vault, by, of, |it| it.approve(by.id, tx.now()));
             let approved = match seen.await? {
                 Ok(Seen::Now(approved)) => approved,

@@ -23,6 +23,35 @@ pub const RECOVERIES_PER_ADDRESS_HOUR_MAX: i32 = 10;
 /// Codes to new phones that may be asked for in an hour, of the whole union.
 pub const RECOVERY_CODES_PER_HOUR_MAX: i32 = 300;
 
+/// How long the service of the state is asked whose a 网号 is, in minutes: longer than what she has
+/// shown is good for.
+pub const NETWORK_CLAIM_MINUTES: i64 = 60;
+
+/// What a record was claimed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// Her document, which an office that has seen her can name.
+    Document,
+    /// Her 网号: nobody here knows a number of hers, and an office names her by her name.
+    NetworkIdentity,
+}
+
+impl Basis {
+    pub const ALL: [Self; 2] = [Self::Document, Self::NetworkIdentity];
+
+    /// As it is stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Document => "document",
+            Self::NetworkIdentity => "network_identity",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.as_str() == text)
+    }
+}
+
 /// Who has said so, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Said {
@@ -197,6 +226,14 @@ mod tests {
     fn confirmed() -> Recovery {
         let claimed = asked().verified().unwrap();
         claimed.confirm(OFFICER, hours(1)).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_basis_is_read_back_as_it_is_stored() {
+        for basis in Basis::ALL {
+            assert_eq!(Basis::parse(basis.as_str()), Some(basis));
+        }
+        assert_eq!(Basis::parse("name"), None);
     }
 
     /// Two who are neither she nor one person carry it to its time, and no earlier.

@@ -5,11 +5,14 @@ use chrono::{DateTime, Utc};
 use kit::graphql::GlobalId;
 
 use super::input::{DocumentType, document, member_id, request};
-use crate::commands::phone_claims::{self as claims, Claimed};
-use crate::commands::phone_recoveries as commands;
+use crate::Identity;
+use crate::commands::phone_claims::{self as claims, Claimed, Shown};
+use crate::commands::phone_recoveries::{self as commands, Named};
 use crate::domain::identifier::Phone;
 use crate::domain::name::PersonName;
 use crate::domain::phone_recovery::{Recovery, State};
+use crate::domain::verification::NetworkToken;
+use crate::error::Refusal;
 
 /// How far the recovery of a phone has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
@@ -75,9 +78,11 @@ pub struct RecoverAccountInput {
     /// The name as the document has it, 2 to 30 characters.
     name: String,
     /// What kind of document the number is from.
-    document_type: DocumentType,
+    document_type: Option<DocumentType>,
     /// The document's number.
-    document_number: String,
+    document_number: Option<String>,
+    /// A 网证 of the national service's app, instead of a document.
+    network_token: Option<String>,
 }
 
 /// Whom the caller has seen, with which document and which phone.
@@ -89,9 +94,11 @@ pub struct ConfirmPhoneRecoveryInput {
     /// The new phone, as she says it.
     phone: String,
     /// What kind of document she has shown.
-    document_type: DocumentType,
+    document_type: Option<DocumentType>,
     /// The document's number.
-    document_number: String,
+    document_number: Option<String>,
+    /// Her name, instead of a document, where she claims by 网号.
+    name: Option<String>,
 }
 
 /// Whom the caller agrees about, with which document and which phone.
@@ -103,9 +110,11 @@ pub struct ApprovePhoneRecoveryInput {
     /// The new phone, as she says it.
     phone: String,
     /// What kind of document she has shown.
-    document_type: DocumentType,
+    document_type: Option<DocumentType>,
     /// The document's number.
-    document_number: String,
+    document_number: Option<String>,
+    /// Her name, instead of a document, where she claims by 网号.
+    name: Option<String>,
 }
 
 /// Whose recovery.
@@ -144,8 +153,10 @@ kit::payload! {
         PhoneInvalid,
         /// It is no name.
         PersonNameInvalid,
-        /// It is no number of such a document.
+        /// It is no number of such a document, or not both of kind and number are there.
         DocumentInvalid,
+        /// It is no 网证, or a document was given beside.
+        NetworkTokenInvalid,
         /// It is not the code.
         CodeWrong,
         /// It is over or was used, or none was asked for.
@@ -172,9 +183,11 @@ kit::payload! {
         MemberNotFound,
         /// It is no mobile number.
         PhoneInvalid,
-        /// It is no number of such a document.
+        /// It is no number of such a document, or neither or both of document and name are there.
         DocumentInvalid,
-        /// Document or phone are not those of the claim.
+        /// It is no name.
+        PersonNameInvalid,
+        /// Document, name or phone are not those of the claim.
         PersonNotMatched,
         /// Ten people did not match within the hour.
         TooManyFailures,
@@ -204,9 +217,11 @@ kit::payload! {
         MemberNotFound,
         /// It is no mobile number.
         PhoneInvalid,
-        /// It is no number of such a document.
+        /// It is no number of such a document, or neither or both of document and name are there.
         DocumentInvalid,
-        /// Document or phone are not those of the claim.
+        /// It is no name.
+        PersonNameInvalid,
+        /// Document, name or phone are not those of the claim.
         PersonNotMatched,
         /// Ten people did not match within the hour.
         TooManyFailures,
@@ -274,8 +289,8 @@ impl PhoneRecoveryMutation {
         RequestRecoveryCodePayload::from_result(caller.language, result.await)
     }
 
-    /// Claims one's account from a new phone, by one's document. The answer says nothing about
-    /// whether there is such an account.
+    /// Claims one's account from a new phone, by one's document or by 网号. The answer says nothing
+    /// about whether there is such an account.
     async fn recover_account(
         &self,
         ctx: &Context<'_>,
@@ -286,7 +301,7 @@ impl PhoneRecoveryMutation {
             let phone = Phone::parse(&input.phone)?;
             let claimed = Claimed {
                 name: PersonName::parse(&input.name)?,
-                document: document(identity, input.document_type, &input.document_number)?,
+                shown: shown(identity, &input)?,
             };
             let shown = (&phone, input.code.trim());
             let until = claims::recover_account(identity, caller, shown, &claimed).await?;
@@ -306,8 +321,9 @@ impl PhoneRecoveryMutation {
         let result = async {
             let id = member_id(&input.member_id)?;
             let phone = Phone::parse(&input.phone)?;
-            let document = document(identity, input.document_type, &input.document_number)?;
-            let seen = (&phone, &document);
+            let document = (input.document_type, input.document_number.as_deref());
+            let named = named(identity, document, input.name.as_deref())?;
+            let seen = (&phone, &named);
             let until = commands::confirm_phone_recovery(identity, caller, id, seen).await?;
             Ok(ConfirmPhoneRecoveryPayload::done(until))
         };
@@ -325,8 +341,9 @@ impl PhoneRecoveryMutation {
         let result = async {
             let id = member_id(&input.member_id)?;
             let phone = Phone::parse(&input.phone)?;
-            let document = document(identity, input.document_type, &input.document_number)?;
-            let seen = (&phone, &document);
+            let document = (input.document_type, input.document_number.as_deref());
+            let named = named(identity, document, input.name.as_deref())?;
+            let seen = (&phone, &named);
             let due_at = commands::approve_phone_recovery(identity, caller, id, seen).await?;
             Ok(ApprovePhoneRecoveryPayload::done(due_at))
         };
@@ -358,5 +375,27 @@ impl PhoneRecoveryMutation {
             Ok(StopPhoneRecoveryPayload::done(input.member_id))
         };
         StopPhoneRecoveryPayload::from_result(caller.language, result.await)
+    }
+}
+
+fn shown(identity: &Identity, input: &RecoverAccountInput) -> Result<Shown, Refusal> {
+    let number = &input.document_number;
+    match ((input.document_type, number), &input.network_token) {
+        ((Some(kind), Some(number)), None) => document(identity, kind, number).map(Shown::Document),
+        ((None, None), Some(token)) => NetworkToken::parse(token).map(Shown::Network),
+        (_, Some(_)) => Err(Refusal::NetworkTokenInvalid),
+        (_, None) => Err(Refusal::DocumentInvalid),
+    }
+}
+
+fn named(
+    identity: &Identity,
+    (kind, number): (Option<DocumentType>, Option<&str>),
+    name: Option<&str>,
+) -> Result<Named, Refusal> {
+    match (kind.zip(number), name) {
+        (Some((kind, number)), None) => document(identity, kind, number).map(Named::Document),
+        (None, Some(name)) => PersonName::parse(name).map(Named::Name),
+        (Some(_), Some(_)) | (None, None) => Err(Refusal::DocumentInvalid),
     }
 }

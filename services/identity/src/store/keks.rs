@@ -26,7 +26,7 @@ impl Place {
     };
 
     /// Every column that a KEK seals.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::PEOPLE,
         Self {
             table: "roster",
@@ -51,6 +51,11 @@ impl Place {
         Self {
             table: "recovery_phone",
             column: "phone",
+            row: "id",
+        },
+        Self {
+            table: "network_claim",
+            column: "claim",
             row: "id",
         },
     ];

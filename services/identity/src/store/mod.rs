@@ -17,6 +17,7 @@ pub mod logins;
 pub mod memberships;
 pub mod merges;
 pub mod messages;
+pub mod network_claims;
 pub mod notice_products;
 pub mod notices;
 pub mod organisations;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::broken;
 use super::people::Blind;
-use crate::domain::phone_recovery::{End, Recovery, Said, State};
+use crate::domain::phone_recovery::{Basis, End, Recovery, Said, State};
 
 /// A recovery that is asked for.
 #[derive(Clone, Debug)]
@@ -19,8 +19,10 @@ pub struct NewRecovery {
     /// The new phone, sealed under the person's data key.
     pub phone: Vec<u8>,
     pub blind: Blind,
-    /// Name and document, sealed under the person's data key.
-    pub claim: Vec<u8>,
+    pub basis: Basis,
+    /// Name and document, sealed under the person's data key, where the service of the state is to
+    /// be asked.
+    pub claim: Option<Vec<u8>>,
     pub expires_at: DateTime<Utc>,
 }
 
@@ -39,6 +41,7 @@ pub struct AskedRow {
 #[derive(Clone, Debug)]
 pub struct Kept {
     pub recovery: Recovery,
+    pub basis: Basis,
     /// Sealed under the person's data key.
     pub phone: Vec<u8>,
     /// What it is found by.
@@ -50,6 +53,7 @@ struct Row {
     id: Uuid,
     member: Uuid,
     state: String,
+    basis: String,
     phone: Vec<u8>,
     blind: Vec<u8>,
     expires_at: DateTime<Utc>,
@@ -60,8 +64,8 @@ struct Row {
     due_at: Option<DateTime<Utc>>,
 }
 
-const COLUMNS: &str = "id, member, state, phone, blind, expires_at, confirmed_by, confirmed_at, \
-    approved_by, approved_at, due_at";
+const COLUMNS: &str = "id, member, state, basis, phone, blind, expires_at, confirmed_by, \
+    confirmed_at, approved_by, approved_at, due_at";
 
 impl Row {
     fn read(self) -> Result<Kept> {
@@ -92,6 +96,7 @@ impl Row {
                 state,
                 expires_at: self.expires_at,
             },
+            basis: Basis::parse(&self.basis).ok_or_else(|| broken("basis of a recovery"))?,
             phone: self.phone,
             blind: self.blind,
         })
@@ -104,8 +109,9 @@ impl Row {
 /// When the database fails, or against `phone_recovery_one_open`.
 pub async fn insert(tx: &Tx, new: NewRecovery) -> Result<()> {
     tx.execute(
-        "INSERT INTO phone_recovery (id, member, state, phone, blind, claim, asked_at, expires_at)
-         VALUES ($1, $2, 'asked', $3, $4, $5, $6, $7)",
+        "INSERT INTO phone_recovery (id, member, state, phone, blind, claim, asked_at, expires_at,
+           basis)
+         VALUES ($1, $2, 'asked', $3, $4, $5, $6, $7, $8)",
         [
             new.id.into(),
             new.member.into(),
@@ -114,6 +120,7 @@ pub async fn insert(tx: &Tx, new: NewRecovery) -> Result<()> {
             new.claim.into(),
             tx.now().into(),
             new.expires_at.into(),
+            new.basis.as_str().into(),
         ],
     )
     .await?;

@@ -301,6 +301,7 @@ async fn without_its_reference_a_person_would_be_lost() {
         "login_ticket",
         "oidc_request",
         "recovery_phone",
+        "network_claim",
     ] {
         let unguarded = format!("ALTER TABLE {table} DROP CONSTRAINT {table}_kek_fkey");
         owner.execute(&unguarded, []).await.unwrap();

@@ -30,6 +30,7 @@ mod logins;
 mod memberships;
 mod merges;
 mod messages;
+mod network_claims;
 mod notices;
 mod notices_sms;
 mod officers;

@@ -21,7 +21,7 @@ pub(crate) const HOUR_SECONDS: i64 = 3_600;
 /// second operator.
 pub(crate) struct Lost {
     pub(crate) world: World,
-    parties: Parties,
+    pub(crate) parties: Parties,
     clock: ManualClock,
     pub(crate) union: String,
     pub(crate) member: MemberId,

@@ -1,7 +1,7 @@
 //! A lost phone beside what else may happen to its person: who comes first, what waits for what,
 //! and, with the lock left out, what would happen twice.
 
-use identity::commands::phone_recoveries as commands;
+use identity::commands::phone_recoveries::{self as commands, Named};
 use identity::domain::identifier::{Document, DocumentKind};
 use identity::domain::phone_recovery::{End, RECOVERY_WAIT_HOURS};
 use identity::due;
@@ -66,16 +66,16 @@ impl Lost {
     async fn confirm_by(&self, ctx: &Ctx) -> Result<chrono::DateTime<chrono::Utc>> {
         let mut identity = self.world.identity.clone();
         identity.ctx = ctx.clone();
-        let document = her_document(ctx);
-        let seen = (&phone(NEW), &document);
+        let named = Named::Document(her_document(ctx));
+        let seen = (&phone(NEW), &named);
         commands::confirm_phone_recovery(&identity, &self.officer, self.member, seen).await
     }
 
     async fn approve_by(&self, ctx: &Ctx, by: &Caller) -> Result<chrono::DateTime<chrono::Utc>> {
         let mut identity = self.world.identity.clone();
         identity.ctx = ctx.clone();
-        let document = her_document(ctx);
-        let seen = (&phone(NEW), &document);
+        let named = Named::Document(her_document(ctx));
+        let seen = (&phone(NEW), &named);
         commands::approve_phone_recovery(&identity, by, self.member, seen).await
     }
 
