@@ -147,14 +147,8 @@ impl Work for Jobs {
                     ctx.clock.now() + TimeDelta::seconds(SWEEP_SECONDS),
                 ))
             }
-            APPLICATION => {
-                applications::expire(ctx, subject(job)?).await?;
-                Ok(After::Done)
-            }
-            MERGE_EXPIRY => {
-                merges::expire(ctx, subject(job)?).await?;
-                Ok(After::Done)
-            }
+            APPLICATION | MERGE_EXPIRY | ROSTER_EXPIRY | SECOND_FACTOR | SECOND_FACTOR_RESET
+            | PHONE_SETTING => expire(ctx, job).await,
             SEARCH_TERMS => {
                 let made = search_terms::make_terms(ctx, &identity.vault).await?;
                 let is_more = made == search_terms::CHUNK_ROWS;
@@ -163,18 +157,6 @@ impl Work for Jobs {
             }
             ROSTER => {
                 roster_work::run(identity, subject(job)?).await?;
-                Ok(After::Done)
-            }
-            ROSTER_EXPIRY => {
-                rosters::expire(ctx, subject(job)?).await?;
-                Ok(After::Done)
-            }
-            SECOND_FACTOR => {
-                second_factor::expire(ctx, subject(job)?).await?;
-                Ok(After::Done)
-            }
-            SECOND_FACTOR_RESET => {
-                second_factor_reset::expire(ctx, subject(job)?).await?;
                 Ok(After::Done)
             }
             ROLE_END => roles::end_role(ctx, subject(job)?).await,
@@ -187,10 +169,6 @@ impl Work for Jobs {
             PHONE_RECOVERY => phone_recoveries::run(identity, subject(job)?).await,
             NETWORK_CLAIM => network_claims::run(identity, subject(job)?).await,
             SMS_PHONE_RECOVERY => send_recovery(identity, job).await,
-            PHONE_SETTING => {
-                phone_settings::expire(ctx, subject(job)?).await?;
-                Ok(After::Done)
-            }
             SMS_NOTICE => send_notice(identity, job).await,
             SMS_FORMER_PHONE => send_to_former(identity, job).await,
             SMS_MESSAGE => send_asked(identity, job).await,
@@ -202,6 +180,21 @@ impl Work for Jobs {
             other => Err(Error::internal(format!("{other} is no work of identity"))),
         }
     }
+}
+
+/// Ends what nobody carried on with in its time.
+async fn expire(ctx: &Ctx, job: &Job) -> Result<After> {
+    let subject = subject(job)?;
+    match job.kind.as_str() {
+        APPLICATION => applications::expire(ctx, subject).await?,
+        MERGE_EXPIRY => merges::expire(ctx, subject).await?,
+        ROSTER_EXPIRY => rosters::expire(ctx, subject).await?,
+        SECOND_FACTOR => second_factor::expire(ctx, subject).await?,
+        SECOND_FACTOR_RESET => second_factor_reset::expire(ctx, subject).await?,
+        PHONE_SETTING => phone_settings::expire(ctx, subject).await?,
+        other => return Err(Error::internal(format!("{other} has no end of its own"))),
+    }
+    Ok(After::Done)
 }
 
 /// One sign of life into each partition of identity's topic.
