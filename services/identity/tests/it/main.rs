@@ -65,6 +65,7 @@ mod takeover;
 mod together;
 mod together_merged;
 mod told;
+mod traces;
 mod unasked;
 mod undoable;
 mod unguarded;
