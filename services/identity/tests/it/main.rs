@@ -14,6 +14,7 @@ mod authorised;
 mod authorised_acts;
 mod authorised_rights;
 mod consents;
+mod copied;
 mod credentials;
 mod desk;
 mod devices;

@@ -281,10 +281,19 @@ fn rows(of: MemberId, by: MemberId, union: Uuid) -> Vec<String> {
     ]
 }
 
-/// As [`rows`], of what is over and was not under way: a merge with another record, and a message.
-fn rows_over(of: MemberId, by: MemberId, other: MemberId) -> Vec<String> {
+/// More of them: a phone that operators set, a merge with another record, and a message.
+fn more_rows(of: MemberId, by: MemberId, other: MemberId) -> Vec<String> {
     let later = "'2026-04-01', '2099-01-01'";
+    let set = |member: MemberId, asked_by: MemberId| {
+        format!(
+            "INSERT INTO phone_setting (id, member, state, blind, asked_by, asked_at, expires_at)
+             VALUES (gen_random_uuid(), '{member}', 'asked', decode(repeat('07', 32), 'hex'),
+               '{asked_by}', {later})"
+        )
+    };
     vec![
+        set(of, by),
+        set(by, of),
         format!(
             "INSERT INTO member_merge (id, survivor, merged, state, asked_by, asked_at,
                expires_at, networks) VALUES (gen_random_uuid(), '{of}', '{other}', 'expired',
@@ -305,7 +314,7 @@ pub(crate) async fn planted(world: &World, of: MemberId) -> Vec<String> {
     let id = GlobalId::of_uuid("Organisation", union).to_string();
     let other = world.person(&id, 2).await;
     let mut all = rows(of, world.operator, union);
-    all.extend(rows_over(of, world.operator, other));
+    all.extend(more_rows(of, world.operator, other));
     for sql in &all {
         world.test.ctx.db.execute(sql, []).await.unwrap();
     }
