@@ -17,11 +17,12 @@ const COLUMN_WIDTH: f64 = 24.0;
 const SHEET_CHARS_MAX: usize = 31;
 
 /// What the sections are called. One that is not among them keeps the name its service gave it.
-const NAMES: [(&str, &str, &str); 29] = [
+const NAMES: [(&str, &str, &str); 37] = [
     ("person", "本人", "Person"),
     ("document", "证件", "Documents"),
     ("phone", "手机号", "Phone"),
     ("membership", "会籍", "Memberships"),
+    ("membership_review", "会籍更正", "Corrected memberships"),
     ("application", "入会申请", "Applications"),
     ("role", "角色", "Roles"),
     ("role_proposal", "授权提议", "Proposed roles"),
@@ -38,7 +39,18 @@ const NAMES: [(&str, &str, &str); 29] = [
         "近期的旧手机号",
         "Phones that you had lately",
     ),
+    ("phone_change", "更换手机号", "Change of the phone"),
+    ("second_factor", "动态口令", "Second factor"),
+    (
+        "second_factor_reset",
+        "动态口令重置",
+        "Resets of the second factor",
+    ),
+    ("erasure", "注销申请", "Wish to be forgotten"),
+    ("data_copy", "个人信息副本", "Copies of your data"),
+    ("rendered_file", "取得的文件", "Files you asked for"),
     ("notice", "通知", "Notices"),
+    ("notice_preference", "通知偏好", "Notice preferences"),
     ("message", "短信", "Messages"),
     ("roster", "名单", "Rosters"),
     ("pass", "年票", "Passes"),

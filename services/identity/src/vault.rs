@@ -8,6 +8,7 @@
 //! What was opened is wiped when it is dropped.
 
 pub mod blind;
+pub mod guarded;
 pub mod kek;
 pub mod suite;
 
@@ -15,6 +16,7 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use chrono::{Datelike, NaiveDate};
 use kit::config::ConfigError;
 use kit::{Error, Ids, Result};
 use secrecy::{ExposeSecret, SecretString};
@@ -29,29 +31,6 @@ use crate::domain::search::Term;
 use crate::domain::subject::Subject;
 use crate::domain::verification::Claim;
 
-/// Tables whose rows only the role that serves may see: whatever is sealed of a person or finds
-/// her, and the keys.
-pub const GUARDED_TABLES: [&str; 19] = [
-    "document",
-    "export_part",
-    "former_phone",
-    "login_method",
-    "network_claim",
-    "network_identity",
-    "person",
-    "phone_change",
-    "phone_recovery",
-    "phone_setting",
-    "recovery_code",
-    "recovery_phone",
-    "roster_row",
-    "search_term",
-    "second_factor",
-    "signing_key",
-    "vault_check",
-    "vault_kek",
-    "verification",
-];
 const HEAD_BYTES: usize = 1 + KEY_ID_BYTES + NONCE_BYTES;
 
 /// Which cell of which row a ciphertext belongs to.
@@ -306,6 +285,20 @@ impl Vault {
         hmac(
             self.code.as_slice(),
             &[b"claim\0", member.as_bytes(), text.as_bytes()],
+        )
+    }
+
+    /// What claims of one document from one address are counted by on a day: neither is found by
+    /// it, and it is another one the next day.
+    pub fn claims_hash(
+        &self,
+        (document, address): (&[u8; 32], &[u8; 32]),
+        day: NaiveDate,
+    ) -> [u8; 32] {
+        let day = day.num_days_from_ce().to_be_bytes();
+        hmac(
+            self.code.as_slice(),
+            &[b"claims of a day\0", &day, document, address],
         )
     }
 

@@ -276,6 +276,7 @@ pub const INVARIANTS: &[Invariant] = &[
                 UNION ALL SELECT member, 'role' FROM role WHERE withdrawn_at IS NULL
                 UNION ALL SELECT member, 'consent' FROM consent WHERE given
                 UNION ALL SELECT member, 'notice' FROM notice
+                UNION ALL SELECT member, 'message' FROM sms_message
                 UNION ALL SELECT member, 'copy' FROM export
                 UNION ALL SELECT DISTINCT member, 'search term' FROM search_term
                 UNION ALL SELECT member, 'verification' FROM verification
@@ -297,6 +298,9 @@ pub const INVARIANTS: &[Invariant] = &[
                 UNION ALL SELECT h.member, 'merge' FROM member_merge g
                   CROSS JOIN LATERAL (VALUES (g.survivor), (g.merged)) h (member)
                   WHERE g.state = 'asked'
+                UNION ALL SELECT h.member, 'hash of a merge' FROM member_merge g
+                  CROSS JOIN LATERAL (VALUES (g.survivor), (g.merged)) h (member)
+                  WHERE g.networks <> '{}'
                 UNION ALL SELECT asker, 'file' FROM rendering WHERE state = 'ready'
                 UNION ALL SELECT f.asker, 'address of a file' FROM rendering_address a
                   JOIN rendering f ON f.id = a.rendering

@@ -252,7 +252,10 @@ fn data_is_classified_as_it_is_guarded() {
     let text = document("data");
     let (_, tables) = text.split_once("The guarded tables").unwrap();
     let said: BTreeSet<&str> = quoted(tables).filter(|word| !word.contains(':')).collect();
-    assert_eq!(said, BTreeSet::from(identity::vault::GUARDED_TABLES));
+    assert_eq!(
+        said,
+        BTreeSet::from(identity::vault::guarded::GUARDED_TABLES)
+    );
     for level in ["1 secret", "2 personal", "3 of a person", "4 open"] {
         assert!(text.contains(&format!("| {level} |")), "{level}");
     }

@@ -2,7 +2,7 @@
 //! database is written under, the keys beside them, and who may read its rows.
 
 use identity::commands::keks::{self, Kek, Standing};
-use identity::vault::GUARDED_TABLES;
+use identity::vault::guarded::GUARDED_TABLES;
 use kit::Ctx;
 use kit::config::Config;
 use sea_orm::FromQueryResult;

@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use super::logins::{device_cell, network_cell};
 use super::merged_records::must_be_final;
+use super::phone_changes::change_cell;
 use super::proof::prove;
 use super::rosters::{Issued, TOKEN_CHARS_MAX, hash, new_token, workbook};
 use super::{notices, settled};
@@ -29,10 +30,11 @@ use crate::domain::erasure::SERVICES;
 use crate::domain::export::{ANSWER_SECONDS, EXPORTS_PER_DAY_MAX, Export, Format, State};
 use crate::domain::identifier::DocumentKind;
 use crate::domain::notice::{Notice, RightStep};
+use crate::domain::subject::{Kind, Subject};
 use crate::error::{self, Refusal};
 use crate::export_file::{self, Section};
 use crate::store::erasures;
-use crate::store::exports::{self as store, Address, Part};
+use crate::store::exports::{self as store, Address, Part, WayRow, Ways};
 use crate::store::limits::Counter;
 use crate::store::logins::{self, ToldRow};
 use crate::store::people::{self, PersonRow};
@@ -175,10 +177,45 @@ async fn personal(tx: &Tx, key: &SealingKey, person: &PersonRow) -> Result<Vec<K
         let number = key.open_text(cell, &phone.subject)?;
         rows.push(row("phone", json!({ "number": *number })));
     }
+    for ways in Ways::ALL {
+        for it in store::ways(tx, ways, member).await? {
+            let (section, value) = way(key, ways, &it)?;
+            rows.push(row(section, value));
+        }
+    }
     for login in logins::told_of(tx, member, rows_max()).await? {
         rows.push(row("login", told(key, &login)?));
     }
     Ok(rows)
+}
+
+/// What she signs in by as she or another party has it, and what else she is reached at; with the
+/// section it belongs to.
+fn way(key: &SealingKey, ways: Ways, it: &WayRow) -> Result<(&'static str, Value)> {
+    let cell = match ways {
+        // A phone that she had is sealed as it was while she signed in by it.
+        Ways::SignIn | Ways::Former => Cell::new("login_method", "subject", it.id),
+        Ways::Changing => change_cell(it.id),
+    };
+    let text = key.open_text(cell, &it.sealed)?;
+    let at = it.at.to_rfc3339();
+    Ok(match (ways, Kind::parse(&it.kind)) {
+        (Ways::SignIn, None) => (
+            "sign_in_method",
+            json!({ "kind": it.kind, "linked_at": at, "number": *text }),
+        ),
+        (Ways::SignIn, Some(kind)) => {
+            let subject = Subject::stored(kind, &text)
+                .ok_or_else(|| Error::internal("a way to sign in names nobody"))?;
+            let (party, name) = (subject.party(), subject.name());
+            (
+                "sign_in_method",
+                json!({ "kind": it.kind, "linked_at": at, "party": party, "name": name }),
+            )
+        }
+        (Ways::Former, _) => ("former_phone", json!({ "number": *text, "told_until": at })),
+        (Ways::Changing, _) => ("phone_change", json!({ "number": *text, "expires_at": at })),
+    })
 }
 
 /// A login with what its device called itself and the half of its address that is kept.

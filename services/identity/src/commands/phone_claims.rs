@@ -174,7 +174,8 @@ pub async fn recover_account(
 }
 
 /// Counts a claim by its address, and by its document from there; whether neither had too many. To
-/// count by the document alone would let anybody who knows it bar its owner.
+/// count by the document alone would let anybody who knows it bar its owner. What counts both finds
+/// nobody: it outlives whoever is forgotten meanwhile.
 async fn may_claim(identity: &Identity, tx: &Tx, caller: &Caller, shown: &Blind) -> Result<bool> {
     let address = identity.vault.blind_address(&caller.client)?;
     let in_hour = Counter {
@@ -182,10 +183,12 @@ async fn may_claim(identity: &Identity, tx: &Tx, caller: &Caller, shown: &Blind)
         subject: &address,
         window: TimeDelta::hours(1),
     };
-    let both = [*shown, address].concat();
+    let today = tx.now().date_naive();
+    let both = (shown, &address);
+    let of_both = identity.vault.claims_hash(both, today);
     let in_day = Counter {
         scope: "recovery_document_day",
-        subject: &both,
+        subject: &of_both,
         window: TimeDelta::days(1),
     };
     let from_here = in_hour.add(tx, 1).await?;

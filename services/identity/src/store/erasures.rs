@@ -432,9 +432,13 @@ pub async fn remove_people(tx: &Tx, members: &[Uuid], phones: &[Blind]) -> Resul
         "DELETE FROM notice WHERE member = ANY ($1)",
         "DELETE FROM notice_preference WHERE member = ANY ($1)",
         "DELETE FROM sms_message WHERE member = ANY ($1)",
+        // That two records were one is evidence; by what either was found is not.
+        "UPDATE member_merge SET networks = '{}'
+           WHERE (survivor = ANY ($1) OR merged = ANY ($1)) AND networks <> '{}'",
         "DELETE FROM rendering_address WHERE rendering IN
            (SELECT id FROM rendering WHERE asker = ANY ($1))",
-        // What an office has committed names an id. Before that it would bring her back.
+        // What an office has committed names an id. Before that it would bring her back unseen; a
+        // row that is not compared yet comes as somebody new, whom the office is shown.
         "DELETE FROM roster_row w USING roster r WHERE r.id = w.roster AND w.member = ANY ($1)
            AND r.state NOT IN ('committed', 'failed', 'expired')",
         "UPDATE member SET state = 'erased', merged_into = NULL, version = version + 1
@@ -442,17 +446,18 @@ pub async fn remove_people(tx: &Tx, members: &[Uuid], phones: &[Blind]) -> Resul
     ] {
         tx.execute(sql, [members.to_vec().into()]).await?;
     }
-    // One that she asked for may be another's.
+    // One that she had or asked for may be another's.
     codes::forget(tx, phones).await
 }
 
-/// The keyed hashes of the phones that a person has under any of her ids, and of the one that she
-/// asks for, in one order.
+/// The keyed hashes of the phones that a person has or had lately under any of her ids, and of the
+/// one that she asks for, in one order.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn phones_of(tx: &Tx, members: &[Uuid]) -> Result<Vec<Blind>> {
     let sql = "SELECT blind FROM login_method WHERE member = ANY ($1) AND kind = 'phone'
+               UNION SELECT blind FROM former_phone WHERE member = ANY ($1)
                UNION SELECT blind FROM phone_change WHERE member = ANY ($1)
                UNION SELECT blind FROM phone_recovery
                  WHERE member = ANY ($1) AND blind IS NOT NULL ORDER BY blind";

@@ -278,15 +278,73 @@ pub async fn use_address(tx: &Tx, hash: &Blind) -> Result<Option<Address>> {
     }))
 }
 
+/// What a person signs in by or is reached at, sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ways {
+    SignIn,
+    /// The phones that she had lately.
+    Former,
+    /// The phone that she asks for.
+    Changing,
+}
+
+impl Ways {
+    pub const ALL: [Self; 3] = [Self::SignIn, Self::Former, Self::Changing];
+
+    const fn sql(self) -> &'static str {
+        match self {
+            Self::SignIn => {
+                "SELECT id, kind, subject AS sealed, created_at AS at FROM login_method
+                 WHERE member = $1 ORDER BY created_at, id"
+            }
+            Self::Former => {
+                "SELECT id, 'phone' AS kind, subject AS sealed, until AS at FROM former_phone
+                 WHERE member = $1 ORDER BY until, id"
+            }
+            Self::Changing => {
+                "SELECT id, 'phone' AS kind, phone AS sealed, expires_at AS at FROM phone_change
+                 WHERE member = $1"
+            }
+        }
+    }
+}
+
+/// One of them.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct WayRow {
+    pub id: Uuid,
+    /// `phone`, or which other party it is.
+    pub kind: String,
+    /// Under the data key of the record that has it.
+    pub sealed: Vec<u8>,
+    /// When it was linked; of a phone that she had or asks for, until when it counts.
+    pub at: DateTime<Utc>,
+}
+
+/// What a record has of these.
+///
+/// # Errors
+/// When the database fails.
+pub async fn ways(tx: &Tx, ways: Ways, member: MemberId) -> Result<Vec<WayRow>> {
+    tx.all(ways.sql(), [member.0.into()]).await
+}
+
 /// Each kind of row that identity itself keeps of a person, in her own words: of others it names
-/// nobody, as whoever proposed a role or asked for a merge. Her logins are not among them: a part
-/// of each is sealed.
+/// nobody, as whoever proposed a role or asked for a merge. Her logins are not among them, nor what
+/// she signs in by: a part of each is sealed. A test walks every column that names a person.
 const OWN_ROWS: &str = "SELECT section, value FROM (
    SELECT 'membership' AS section, m.created_at AS at, jsonb_build_object(
        'organisation', o.name, 'state', m.state, 'since', m.since, 'until', m.until,
        'registered_at', m.created_at) AS value
    FROM membership m JOIN organisation o ON o.id = m.organisation
    WHERE m.member = ANY ($1)
+   UNION ALL
+   SELECT 'membership_review', v.created_at, jsonb_build_object('organisation', o.name,
+       'reason', v.reason, 'since_before', v.since_before, 'until_before', v.until_before,
+       'since_after', v.since_after, 'until_after', v.until_after,
+       'corrected_at', v.created_at, 'closed_at', v.closed_at)
+   FROM membership_review v JOIN membership m ON m.id = v.membership
+   JOIN organisation o ON o.id = m.organisation WHERE m.member = ANY ($1)
    UNION ALL
    SELECT 'application', a.asked_at, jsonb_build_object('organisation', o.name,
        'state', a.state, 'is_transfer', a.leaves IS NOT NULL, 'asked_at', a.asked_at,
@@ -330,12 +388,34 @@ const OWN_ROWS: &str = "SELECT section, value FROM (
        'at', a.created_at)
    FROM consent c JOIN consent_act a ON a.consent = c.id WHERE c.member = ANY ($1)
    UNION ALL
-   SELECT 'sign_in_method', l.created_at, jsonb_build_object('kind', l.kind,
-       'linked_at', l.created_at)
-   FROM login_method l WHERE l.member = ANY ($1)
+   SELECT 'second_factor', f.created_at, jsonb_build_object('created_at', f.created_at,
+       'confirmed_at', f.confirmed_at, 'recovery_codes_left', (SELECT count(*)
+         FROM recovery_code c WHERE c.member = f.member AND c.used_at IS NULL))
+   FROM second_factor f WHERE f.member = ANY ($1)
    UNION ALL
-   SELECT 'former_phone', f.until, jsonb_build_object('told_until', f.until)
-   FROM former_phone f WHERE f.member = ANY ($1)
+   SELECT 'second_factor_reset', t.asked_at, jsonb_build_object('state', t.state,
+       'asked_at', t.asked_at, 'expires_at', t.expires_at)
+   FROM second_factor_reset t WHERE t.member = ANY ($1)
+   UNION ALL
+   SELECT 'erasure', e.asked_at, jsonb_build_object('state', e.state,
+       'asked_at', e.asked_at, 'grace_until', e.grace_until, 'deadline', e.deadline,
+       'ended_at', e.ended_at)
+   FROM erasure e WHERE e.member = ANY ($1)
+   UNION ALL
+   SELECT 'data_copy', x.asked_at, jsonb_build_object('state', x.state,
+       'asked_at', x.asked_at, 'deadline', x.deadline, 'ready_at', x.ready_at,
+       'expires_at', x.expires_at)
+   FROM export x WHERE x.member = ANY ($1)
+   UNION ALL
+   SELECT 'rendered_file', d.asked_at, jsonb_build_object('organisation', o.name,
+       'template', d.template, 'title', d.title, 'state', d.state, 'asked_at', d.asked_at,
+       'expires_at', d.expires_at)
+   FROM rendering d JOIN organisation o ON o.id = d.organisation
+   WHERE d.asker = ANY ($1)
+   UNION ALL
+   SELECT 'notice_preference', k.created_at, jsonb_build_object('kind', p.kind,
+       'sms', p.sms)
+   FROM notice_preference p JOIN member k ON k.id = p.member WHERE p.member = ANY ($1)
    UNION ALL
    SELECT 'notice', n.created_at, jsonb_build_object('kind', n.kind,
        'about', n.params, 'at', n.created_at, 'read_at', n.read_at)

@@ -73,6 +73,8 @@ pub async fn insert(tx: &Tx, it: &Message) -> Result<bool> {
              SELECT $1, $2, $3, $4, m.id, $6, $7::text::jsonb, $8, $9, 'planned'
              FROM member m LEFT JOIN member s ON s.id = m.merged_into
              WHERE m.id = $5 AND COALESCE(s.state, m.state) = 'active'
+             -- Whoever forgets her is waited for, and then she is not there.
+             FOR KEY SHARE OF m
              ON CONFLICT (id) DO NOTHING",
             [
                 it.id.into(),

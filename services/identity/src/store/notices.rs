@@ -285,6 +285,8 @@ pub async fn insert(tx: &Tx, notices: &[NewNotice]) -> Result<BTreeSet<Uuid>> {
              WHERE COALESCE(s.state, m.state) = 'active'
                AND NOT EXISTS (SELECT 1 FROM notice_told d WHERE d.id = t.i)
              ORDER BY t.i
+             -- Whoever forgets her is waited for, and then she is not there.
+             FOR KEY SHARE OF m
              ON CONFLICT (id) DO NOTHING RETURNING id",
             [
                 ids.into(),

@@ -8,7 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use identity::commands::keks::{self, Rewrapped};
 use identity::store::people::{self, NewPersonRow, PersonRow};
 use identity::store::phone_recoveries::{self, PhoneRow};
-use identity::vault::{Cell, GUARDED_TABLES, Vault};
+use identity::vault::guarded::GUARDED_TABLES;
+use identity::vault::{Cell, Vault};
 use identity::{Identity, Settings};
 use kit::replica::Roots;
 use kit::types::MemberId;
@@ -16,7 +17,7 @@ use kit::{Ctx, Error, Result, Tx};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::world::{World, name, settings};
+use crate::world::{World, name, number_of_phone, settings};
 
 /// The KEK of [`settings`], and the one that follows it.
 const OLD: u8 = 1;
@@ -346,6 +347,7 @@ async fn nobody_else_sees_the_vault() {
     let world = World::new().await;
     let union = world.organisation("GRASSROOTS", "基层工会").await;
     let _ = world.person(&union, 1).await;
+    let _session = world.sign_in(&number_of_phone(1)).await;
     let guarded = "SELECT relname::text AS name FROM pg_class
                    WHERE relrowsecurity AND relforcerowsecurity ORDER BY relname";
     assert_eq!(world.names(guarded).await, GUARDED_TABLES);
@@ -359,7 +361,15 @@ async fn nobody_else_sees_the_vault() {
         };
         superuser.tx("seen", count).await.unwrap()
     };
-    for table in ["person", "document", "login_method", "signing_key"] {
+    for table in [
+        "person",
+        "document",
+        "login_method",
+        "signing_key",
+        "login",
+        "login_code",
+        "attempt",
+    ] {
         assert!(seen("bashu_app", table).await > 0, "{table}");
         for role in ["pg_monitor", "bashu_owner"] {
             assert_eq!(seen(role, table).await, 0, "{role} sees {table}");

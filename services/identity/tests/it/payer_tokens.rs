@@ -67,7 +67,7 @@ async fn tables_with(world: &World, what: &str) -> Vec<String> {
     struct Row {
         name: String,
     }
-    let db = world.test.owner().await;
+    let db = world.test.superuser().await;
     let names = "SELECT format('%I', table_name) AS name FROM information_schema.tables
         WHERE table_schema = 'public' AND table_type = 'BASE TABLE' ORDER BY 1";
     let tables: Vec<Row> = db.all(names, []).await.unwrap();

@@ -89,7 +89,7 @@ async fn wechat_of(world: &World, member: MemberId) -> Vec<String> {
     rows.await.unwrap().iter().map(open).collect()
 }
 
-async fn link_wechat(world: &World, member: MemberId, openid: &str) -> String {
+pub(crate) async fn link_wechat(world: &World, member: MemberId, openid: &str) -> String {
     let subject = Subject::new(Kind::Wechat, "wx50", openid).unwrap();
     let vault = &world.identity.vault;
     let linked = world.identity.ctx.db.tx("link", async |tx| {
