@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 
 use self::blind::{BlindIndex, Sought};
 use self::kek::{KEY_ID_BYTES, Keks, KeyId};
-use self::suite::{Cipher, NONCE_BYTES, Suite};
+use self::suite::{NONCE_BYTES, Suite};
 use crate::domain::identifier::{Document, Phone};
 use crate::domain::search::Term;
 use crate::domain::subject::Subject;
@@ -51,11 +51,12 @@ impl Cell {
     }
 }
 
-/// A key that seals cells.
+/// A key that seals cells, by the current suite, and opens what any suite has sealed by it.
 #[derive(Clone)]
 pub struct SealingKey {
     id: KeyId,
-    cipher: Cipher,
+    key: Zeroizing<[u8; 32]>,
+    suite: Suite,
 }
 
 impl fmt::Debug for SealingKey {
@@ -66,13 +67,20 @@ impl fmt::Debug for SealingKey {
 
 impl SealingKey {
     pub fn new(key: &[u8; 32]) -> Self {
-        let hash = Suite::CURRENT.mac(key, &[b"bashu key id"]);
+        let hash = Suite::OF_KEY_IDS.mac(key, &[b"bashu key id"]);
         let mut id = [0; KEY_ID_BYTES];
         id.copy_from_slice(&hash[..KEY_ID_BYTES]);
         Self {
             id: KeyId(id),
-            cipher: Suite::CURRENT.cipher(key),
+            key: Zeroizing::new(*key),
+            suite: Suite::CURRENT,
         }
+    }
+
+    /// The same key, were this suite the current one.
+    #[cfg(test)]
+    fn sealing_by(self, suite: Suite) -> Self {
+        Self { suite, ..self }
     }
 
     /// What its ciphertexts name it by.
@@ -88,11 +96,12 @@ impl SealingKey {
         let mut nonce = [0; NONCE_BYTES];
         ids.fill(&mut nonce);
         let sealed = self
-            .cipher
+            .suite
+            .cipher(&self.key)
             .seal(&nonce, &cell.bytes(), plain)
             .ok_or_else(|| Error::internal("a cell could not be sealed"))?;
         let mut bytes = Vec::with_capacity(HEAD_BYTES + sealed.len());
-        bytes.push(self.cipher.suite().code());
+        bytes.push(self.suite.code());
         bytes.extend_from_slice(self.id.bytes());
         bytes.extend_from_slice(&nonce);
         bytes.extend_from_slice(&sealed);
@@ -106,13 +115,14 @@ impl SealingKey {
         let (head, body) = sealed
             .split_first_chunk::<HEAD_BYTES>()
             .ok_or_else(broken)?;
-        let of_this = Suite::of(head[0]) == Some(self.cipher.suite());
-        if !of_this || head[1..=KEY_ID_BYTES] != *self.id.bytes() {
+        let suite = Suite::of(head[0]).ok_or_else(broken)?;
+        if head[1..=KEY_ID_BYTES] != *self.id.bytes() {
             return Err(broken());
         }
         let mut nonce = [0; NONCE_BYTES];
         nonce.copy_from_slice(&head[1 + KEY_ID_BYTES..]);
-        self.cipher
+        suite
+            .cipher(&self.key)
             .open(&nonce, &cell.bytes(), body)
             .map(Zeroizing::new)
             .ok_or_else(broken)
@@ -348,9 +358,9 @@ fn key_of(
         .ok_or_else(|| ConfigError::new(field, "must be 32 bytes in base64"))
 }
 
-/// The keyed hash of the current suite over the parts, one after the other.
+/// HMAC-SHA-256 over the parts, one after the other, whatever suite is current.
 pub(crate) fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    Suite::CURRENT.mac(key, parts)
+    Suite::OF_INDEX.mac(key, parts)
 }
 
 #[cfg(test)]

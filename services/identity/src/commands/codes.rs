@@ -63,7 +63,7 @@ pub(super) async fn may_ask(
         subject: &address,
         window: TimeDelta::hours(1),
     };
-    Ok(asked_here.add(tx, 1).await? <= per_address_hour_max)
+    asked_here.one_more(tx, per_address_hour_max).await
 }
 
 /// Another code for a phone and a purpose, which is sent to it; the one before for that purpose is

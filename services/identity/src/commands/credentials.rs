@@ -8,7 +8,7 @@ use kit::audit::require_sealing;
 use kit::types::{EntitlementId, MemberId, OrganisationId};
 use kit::{Ctx, Error, Result, Tx};
 
-use super::matching::{same_text, stored_name};
+use super::matching::Comparisons;
 use super::{may_look_up, settled};
 use crate::domain::identifier::{Document, DocumentKind};
 use crate::domain::mint::{Carrier, Entitlement};
@@ -165,22 +165,13 @@ async fn count_look_up(tx: &Tx, staff: MemberId) -> Result<i32> {
     Ok(counts.in_day)
 }
 
+/// One comparison, whether her number is unknown or her name another.
 async fn find(tx: &Tx, vault: &Vault, look_up: &DeskLookUp) -> Result<Option<PersonRow>> {
     let blind = vault.blind_document(&look_up.document)?;
-    let Some(person) = people::by_documents(tx, &[blind]).await?.remove(&blind) else {
-        // As much work as for a person who is there, so that the time tells nothing.
-        let (key, _) = vault.new_data_key(tx.ids(), uuid::Uuid::nil())?;
-        let sealed = key.seal(
-            tx.ids(),
-            Cell::new("person", "name", uuid::Uuid::nil()),
-            b"-",
-        )?;
-        let name = key.open_text(Cell::new("person", "name", uuid::Uuid::nil()), &sealed)?;
-        let _ = same_text(&name, &look_up.name);
-        return Ok(None);
-    };
-    let name = stored_name(vault, &person)?;
-    Ok(same_text(name.as_str(), &look_up.name).then_some(person))
+    let mut found = people::by_documents(tx, &[blind]).await?;
+    let mut comparisons = Comparisons::new(tx.ids(), vault)?;
+    let same = comparisons.same(vault, found.get(&blind), &look_up.name);
+    Ok(found.remove(&blind).filter(|_| same))
 }
 
 /// What signs for one person, and where it will be shown.

@@ -48,12 +48,14 @@ pub mod tokens;
 pub mod verifications;
 
 use chrono::TimeDelta;
+use kit::audit::AuditRow;
 use kit::{Result, Tx};
 
 use crate::error::Refusal;
 use crate::store::limits::Counter;
 
-/// Failed matches of name and document that one officer may have in an hour.
+/// Failed matches of name and document that one officer may have in an hour; the last of them locks
+/// her look-ups for an hour.
 pub const FAILURES_PER_HOUR_MAX: i32 = 10;
 
 /// The answer of a transaction that has committed a refusal.
@@ -64,8 +66,8 @@ pub(crate) fn settled<T>(result: Result<std::result::Result<T, Refusal>>) -> Res
     Ok(result??)
 }
 
-/// The failures of one person who looks others up; her row stays locked, so that she cannot try
-/// two at once.
+/// The failures of one person who looks others up; they stay locked, so that she cannot try two at
+/// once.
 ///
 /// # Errors
 /// [`Refusal::TooManyFailures`], or when the database fails.
@@ -101,10 +103,22 @@ impl Failures {
         let failed = i32::try_from(failed).unwrap_or(FAILURES_PER_HOUR_MAX + 1);
         let in_hour = self.counter().add(tx, failed).await?;
         if in_hour >= FAILURES_PER_HOUR_MAX && in_hour - failed < FAILURES_PER_HOUR_MAX {
-            metrics::counter!("bashu_identity_look_ups_locked_total").increment(1);
-            let Self(member) = self;
-            tracing::error!(%member, "too many did not match: look-ups are locked for the hour");
+            self.lock(tx).await?;
         }
         Ok(in_hour <= FAILURES_PER_HOUR_MAX)
+    }
+
+    /// Locks for an hour from now, also where the first of the failures is almost an hour old, and
+    /// raises the alarm.
+    async fn lock(&self, tx: &Tx) -> Result<()> {
+        self.counter().add(tx, FAILURES_PER_HOUR_MAX).await?;
+        metrics::counter!("bashu_identity_look_ups_locked_total").increment(1);
+        let Self(member) = self;
+        tracing::error!(%member, "too many did not match: look-ups are locked for the hour");
+        tx.audit(AuditRow {
+            member: Some(*member),
+            ..AuditRow::system("look_ups_locked", member)
+        });
+        Ok(())
     }
 }

@@ -84,12 +84,12 @@ async fn may_be_sent(tx: &Tx) -> Result<bool> {
         subject: b"union",
         window: TimeDelta::hours(1),
     };
-    let in_hour = of_union.add(tx, 1).await?;
-    if in_hour == RECOVERY_CODES_PER_HOUR_MAX + 1 {
+    let may = of_union.one_more(tx, RECOVERY_CODES_PER_HOUR_MAX).await?;
+    if may && of_union.add(tx, 0).await? == RECOVERY_CODES_PER_HOUR_MAX {
         metrics::counter!("bashu_identity_recovery_codes_barred_total").increment(1);
         tracing::error!("too many codes for lost phones: none is sent for the hour");
     }
-    Ok(in_hour <= RECOVERY_CODES_PER_HOUR_MAX)
+    Ok(may)
 }
 
 /// Without the service of the state nobody would say that name and document belong together.
@@ -191,10 +191,10 @@ async fn may_claim(identity: &Identity, tx: &Tx, caller: &Caller, shown: &Blind)
         subject: &of_both,
         window: TimeDelta::days(1),
     };
-    let from_here = in_hour.add(tx, 1).await?;
-    let of_document = in_day.add(tx, 1).await?;
-    Ok(from_here <= RECOVERIES_PER_ADDRESS_HOUR_MAX
-        && of_document <= RECOVERIES_PER_DOCUMENT_DAY_MAX)
+    let from_here = in_hour.one_more(tx, RECOVERIES_PER_ADDRESS_HOUR_MAX);
+    let from_here = from_here.await?;
+    let of_document = in_day.one_more(tx, RECOVERIES_PER_DOCUMENT_DAY_MAX);
+    Ok(of_document.await? && from_here)
 }
 
 /// A recovery to be, if there is such a person.

@@ -116,7 +116,7 @@ impl BlindIndex {
     }
 
     fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
-        Suite::CURRENT.mac(self.key.as_slice(), parts)
+        Suite::OF_INDEX.mac(self.key.as_slice(), parts)
     }
 }
 

@@ -123,6 +123,7 @@ impl Keks {
 mod tests {
     use uuid::Uuid;
 
+    use super::super::suite::Suite;
     use super::*;
 
     const CELL: Cell = Cell::new("person", "data_key", Uuid::nil());
@@ -147,5 +148,23 @@ mod tests {
         let other = Cell::new("person", "data_key", Uuid::from_u128(1));
         assert!(between.rewrap(&ids, other, &sealed).is_err());
         assert!(between.open(CELL, &sealed[..3]).is_err());
+    }
+
+    /// What was sealed while another suite was current opens, and is the current one's when it was
+    /// sealed anew.
+    #[test]
+    fn sealing_anew_moves_to_the_current_suite() {
+        let ids = Ids::seeded(1);
+        let [old, new] = [[1; 32], [2; 32]].map(|key| SealingKey::new(&key));
+        let before = Keks::new(old.clone(), Vec::new());
+        let [old, new] = [old, new].map(|key| key.sealing_by(Suite::Next));
+        let between = Keks::new(new, vec![old]);
+        let sealed = before.seal(&ids, CELL, &[7; 32]).unwrap();
+        let wrapped = between.rewrap(&ids, CELL, &sealed).unwrap();
+        let suites = [&sealed, &wrapped].map(|it| Suite::of(it[0]));
+        assert_eq!(suites, [Some(Suite::CURRENT), Some(Suite::Next)]);
+        for it in [&sealed, &wrapped] {
+            assert_eq!(*between.unwrap_key(CELL, it).unwrap(), [7; 32]);
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! The cipher suites: which cipher seals and which hash is keyed, by the number that each
 //! ciphertext carries in its first byte. One so far; SM4 with SM3 would be the next variant, and
-//! the compiler names every place that must know it.
+//! the compiler names every place that must know it. With [`Suite::CURRENT`] another one, what is
+//! sealed from then on is its; what was sealed before opens as ever. Tests have a second one to
+//! show that.
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -14,16 +16,26 @@ pub(super) const NONCE_BYTES: usize = 12;
 pub enum Suite {
     /// AES-256-GCM (NIST SP 800-38D) and HMAC-SHA-256 (RFC 2104).
     AesGcmSha256,
+    /// What could follow: AES-128-GCM with half the key, and HMAC-SHA-512 cut short.
+    #[cfg(test)]
+    Next,
 }
 
 impl Suite {
     /// What new ciphertexts are made with.
     pub const CURRENT: Self = Self::AesGcmSha256;
+    /// What names keys. It stays whatever is current, or no key in use would be known again.
+    pub const OF_KEY_IDS: Self = Self::AesGcmSha256;
+    /// What people are found by, and codes, claims and tags are known by. It stays whatever is
+    /// current, or nobody would be found: another one takes a new index.
+    pub const OF_INDEX: Self = Self::AesGcmSha256;
 
     /// The first byte of its ciphertexts.
     pub const fn code(self) -> u8 {
         match self {
             Self::AesGcmSha256 => 1,
+            #[cfg(test)]
+            Self::Next => 2,
         }
     }
 
@@ -31,6 +43,8 @@ impl Suite {
     pub const fn of(code: u8) -> Option<Self> {
         match code {
             1 => Some(Self::AesGcmSha256),
+            #[cfg(test)]
+            2 => Some(Self::Next),
             _ => None,
         }
     }
@@ -39,6 +53,8 @@ impl Suite {
     pub(super) fn cipher(self, key: &[u8; 32]) -> Cipher {
         match self {
             Self::AesGcmSha256 => Cipher::AesGcm(Box::new(Aes256Gcm::new(key.into()))),
+            #[cfg(test)]
+            Self::Next => Cipher::Next(Box::new(tests::half(key))),
         }
     }
 
@@ -53,6 +69,8 @@ impl Suite {
                 }
                 mac.finalize().into_bytes().into()
             }
+            #[cfg(test)]
+            Self::Next => tests::long_mac(key, parts),
         }
     }
 }
@@ -62,18 +80,13 @@ const fn is_wiped<T: zeroize::ZeroizeOnDrop>() {}
 const _: () = is_wiped::<aes::Aes256>();
 
 /// A suite's cipher with a key in it.
-#[derive(Clone)]
 pub(super) enum Cipher {
     AesGcm(Box<Aes256Gcm>),
+    #[cfg(test)]
+    Next(Box<aes_gcm::Aes128Gcm>),
 }
 
 impl Cipher {
-    pub(super) const fn suite(&self) -> Suite {
-        match self {
-            Self::AesGcm(_) => Suite::AesGcmSha256,
-        }
-    }
-
     /// The ciphertext with its tag; `None` when the plain text is longer than the cipher takes.
     pub(super) fn seal(
         &self,
@@ -83,6 +96,10 @@ impl Cipher {
     ) -> Option<Vec<u8>> {
         match self {
             Self::AesGcm(cipher) => cipher
+                .encrypt(Nonce::from_slice(nonce), Payload { msg, aad })
+                .ok(),
+            #[cfg(test)]
+            Self::Next(cipher) => cipher
                 .encrypt(Nonce::from_slice(nonce), Payload { msg, aad })
                 .ok(),
         }
@@ -99,13 +116,40 @@ impl Cipher {
             Self::AesGcm(cipher) => cipher
                 .decrypt(Nonce::from_slice(nonce), Payload { msg, aad })
                 .ok(),
+            #[cfg(test)]
+            Self::Next(cipher) => cipher
+                .decrypt(Nonce::from_slice(nonce), Payload { msg, aad })
+                .ok(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use aes_gcm::Aes128Gcm;
+    use kit::Ids;
+    use sha2::Sha512;
+    use uuid::Uuid;
+    use zeroize::Zeroizing;
+
+    use super::super::blind::{BlindIndex, Sought};
+    use super::super::{Cell, SealingKey};
     use super::*;
+    use crate::domain::identifier::Phone;
+
+    pub(super) fn half(key: &[u8; 32]) -> Aes128Gcm {
+        Aes128Gcm::new_from_slice(&key[..16]).unwrap()
+    }
+
+    pub(super) fn long_mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+        let mut mac = <Hmac<Sha512> as Mac>::new_from_slice(key).unwrap();
+        for part in parts {
+            mac.update(part);
+        }
+        let mut cut = [0; 32];
+        cut.copy_from_slice(&mac.finalize().into_bytes()[..32]);
+        cut
+    }
 
     /// A ciphertext's first byte names the suite that opens it, and no other byte names one.
     #[test]
@@ -113,9 +157,45 @@ mod tests {
         for code in 0..=u8::MAX {
             let known = Suite::of(code);
             assert_eq!(known.map_or(code, Suite::code), code);
-            assert_eq!(known.is_some(), code == 1, "{code}");
+            assert_eq!(known.is_some(), matches!(code, 1 | 2), "{code}");
         }
-        assert_eq!(Suite::CURRENT.cipher(&[1; 32]).suite(), Suite::CURRENT);
+    }
+
+    /// With another suite current, what was sealed before opens, what is sealed is the other one's,
+    /// and a process that runs on with the old one opens that too.
+    #[test]
+    fn one_suite_follows_another() {
+        let ids = Ids::seeded(1);
+        let old = SealingKey::new(&[9; 32]);
+        let new = old.clone().sealing_by(Suite::Next);
+        let cell = Cell::new("person", "name", Uuid::from_u128(1));
+        let sealed = [&old, &new].map(|key| key.seal(&ids, cell, "张三".as_bytes()).unwrap());
+        let suites = sealed.each_ref().map(|it| Suite::of(it[0]));
+        assert_eq!(suites, [Some(Suite::CURRENT), Some(Suite::Next)]);
+        for key in [&old, &new] {
+            for sealed in &sealed {
+                assert_eq!(key.open_text(cell, sealed).unwrap().as_str(), "张三");
+            }
+        }
+        let mut renamed = sealed[0].clone();
+        renamed[0] = Suite::Next.code();
+        assert!(
+            new.open(cell, &renamed).is_err(),
+            "the other one's it is not"
+        );
+        renamed[0] = 0;
+        assert!(new.open(cell, &renamed).is_err(), "nobody's");
+    }
+
+    /// A key is known by the same id, and a person found by the same hash, whatever is current:
+    /// HMAC-SHA-256 over the key and over what is looked for.
+    #[test]
+    fn what_keys_and_people_are_known_by_stays() {
+        assert_eq!(SealingKey::new(&[9; 32]).id().to_string(), "0a570a56");
+        let phone = Phone::parse("13800000001").unwrap();
+        let found_by = Suite::AesGcmSha256.mac(&[2; 32], &[b"phone\0", b"13800000001"]);
+        let index = BlindIndex::new(Zeroizing::new([2; 32]));
+        assert_eq!(index.hash(Sought::Phone(&phone)).unwrap(), found_by);
     }
 
     /// RFC 4231, test case 2: the hash that the database's blind index is made of.

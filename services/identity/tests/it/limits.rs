@@ -1,11 +1,17 @@
-//! How often codes may be asked for, by phone and by address.
+//! How often codes may be asked for, by phone and by address; and what an hour is, in which
+//! attempts are counted.
 
+use chrono::TimeDelta;
 use identity::commands::codes::request_login_code;
-use kit::Error;
+use identity::store::limits::Counter;
 use kit::access::Caller;
 use kit::graphql::Language;
+use kit::testing::overtaken;
+use kit::{Ctx, Error};
+use serde_json::json;
 
-use crate::world::{World, phone};
+use crate::people::with;
+use crate::world::{World, codes, person, phone};
 
 async fn ask(world: &World, number: &str, address: &str, per_address: i32) -> bool {
     let caller = Caller {
@@ -78,4 +84,67 @@ async fn an_address_gets_only_so_many_codes() {
     assert!(ask(&world, "13700001000", "192.0.2.2", 7).await);
     world.advance(3_600);
     assert!(ask(&world, "13700002000", "192.0.2.1", 7).await);
+}
+
+/// An hour is the one that ends now and no hour of the clock: nine wrong before it strikes and one
+/// after are ten. The tenth locks for an hour, also where the nine are almost an hour old, and each
+/// lock is on record.
+#[tokio::test]
+async fn an_hour_does_not_end_when_the_clock_strikes() {
+    let world = World::new().await;
+    let union = world.organisation("GRASSROOTS", "基层工会").await;
+    let _ = world.person(&union, 1).await;
+    let input = json!({
+        "organisationId": union, "person": with(person(1), "name", "别人".into()),
+    });
+    let wrong = async |times: usize, code: &str| {
+        for _ in 0..times {
+            let operator = world.as_operator();
+            let answer = world.mutate(&operator, "addMembership", "", input.clone());
+            assert_eq!(codes(&answer.await), [code]);
+        }
+    };
+    world.advance(3_599);
+    wrong(9, "PERSON_NOT_MATCHED").await;
+    world.advance(1);
+    wrong(1, "PERSON_NOT_MATCHED").await;
+    wrong(1, "TOO_MANY_FAILURES").await;
+    world.advance(3_599);
+    wrong(1, "TOO_MANY_FAILURES").await;
+    world.advance(1);
+    wrong(9, "PERSON_NOT_MATCHED").await;
+    world.advance(3_599);
+    wrong(1, "PERSON_NOT_MATCHED").await;
+    world.advance(1);
+    wrong(1, "TOO_MANY_FAILURES").await;
+    world.advance(3_598);
+    wrong(1, "TOO_MANY_FAILURES").await;
+    world.advance(2);
+    wrong(1, "PERSON_NOT_MATCHED").await;
+    let locked = "SELECT count(*) AS count FROM audit WHERE act = 'look_ups_locked'";
+    assert_eq!(world.count(locked).await, 2);
+}
+
+/// Two who count the same wait for each other, also where time has gone on between them and each
+/// has a row of its own.
+#[tokio::test]
+async fn two_at_once_are_counted_in_whatever_minute() {
+    let world = World::new().await;
+    let other = world.test.process().await;
+    let counter = Counter {
+        scope: "person_not_matched",
+        subject: b"one who asks",
+        window: TimeDelta::hours(1),
+    };
+    let count = async |ctx: &Ctx| {
+        ctx.db
+            .tx("count", async |tx| counter.add(tx, 9).await)
+            .await
+    };
+    let later = async {
+        world.advance(61);
+        count(&other).await
+    };
+    let (one, two) = overtaken(&world.test, count(&world.identity.ctx), later).await;
+    assert_eq!((one.unwrap(), two.unwrap()), (9, 18));
 }

@@ -278,7 +278,8 @@ async fn what_differs_is_not_merged() {
     let operator = world.as_operator();
     let wrong = merge(world, &operator, cast.pair(), "E12345679").await;
     assert_eq!(codes(&wrong), ["PERSON_NOT_MATCHED"]);
-    let failed = "SELECT count::bigint AS count FROM attempt WHERE scope = 'person_not_matched'";
+    let failed = "SELECT sum(count)::bigint AS count FROM attempt
+        WHERE scope = 'person_not_matched'";
     assert_eq!(world.count(failed).await, 1);
     let same_kind = named(NAME, "PASSPORT", "E87654321");
     let third = add(world, &cast.union, &same_kind).await;

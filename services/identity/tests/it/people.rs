@@ -188,6 +188,11 @@ async fn an_officer_cannot_try_numbers_out() {
         codes(&add(&world, &union, person(2)).await),
         ["TOO_MANY_FAILURES"]
     );
+    let locked = format!(
+        "SELECT count(*) AS count FROM audit WHERE act = 'look_ups_locked' AND member = '{}'",
+        world.operator
+    );
+    assert_eq!(world.count(&locked).await, 1, "the alarm is on record");
     world.advance(3_600);
     assert_eq!(codes(&add(&world, &union, person(2)).await), [""; 0]);
 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::people::with;
 use crate::rosters::settle;
-use crate::world::{World, codes, number, number_of_phone, organisation_of, person};
+use crate::world::{HOUR_OVER, World, codes, number, number_of_phone, organisation_of, person};
 
 const QUERY: &str = "query($in: ID!, $search: String!, $whole: Boolean! = false,
     $first: Int, $after: String)
@@ -236,7 +236,7 @@ async fn numbers_cannot_be_tried_out() {
     };
     assert_eq!(refusal.code, "TOO_MANY_FAILURES");
     assert_eq!(found(&world, &officer, &union, "张三丰").await.len(), 1);
-    world.advance(3_600);
+    world.advance(HOUR_OVER);
     let again = found(&world, &officer, &union, phone.as_str()).await;
     assert_eq!(again, ["张*丰"]);
     let audited = "SELECT count(*) AS count FROM audit WHERE act = 'find_by_number'";

@@ -10,7 +10,7 @@ use kit::graphql::{GlobalId, Language};
 use kit::{Error, token};
 use serde_json::{Value, json};
 
-use crate::world::{OPERATOR_PHONE, World, codes, number_of_phone, person};
+use crate::world::{DAY_OVER, HOUR_OVER, OPERATOR_PHONE, World, codes, number_of_phone, person};
 
 const ENROL: &str = "mutation { enrolSecondFactor { enrolment { provisioningUri secret expiresAt }
     userErrors { code field message } } }";
@@ -354,17 +354,17 @@ async fn a_code_cannot_be_guessed() {
     let answer = show(&world, &caller, &holder.recovery[0]).await;
     assert_eq!(codes(&answer), ["TOO_MANY_TRIES"]);
     for _ in 0..3 {
-        world.advance(3_600);
+        world.advance(HOUR_OVER);
         for _ in 0..5 {
             let bad = wrong(&holder.code(&world));
             let answer = show(&world, &caller, &bad).await;
             assert_eq!(codes(&answer), ["SECOND_FACTOR_WRONG"]);
         }
     }
-    world.advance(3_600);
+    world.advance(HOUR_OVER);
     let answer = show(&world, &caller, &holder.code(&world)).await;
     assert_eq!(codes(&answer), ["TOO_MANY_TRIES"], "twenty in the day");
-    world.advance(86_400);
+    world.advance(DAY_OVER);
     let answer = show(&world, &caller, &holder.code(&world)).await;
     assert_eq!(codes(&answer), [""; 0]);
 }

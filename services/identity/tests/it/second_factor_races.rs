@@ -36,7 +36,7 @@ async fn without_its_lock_one_code_would_be_taken_twice() {
     assert_eq!(taken.into_inner(), 2);
 }
 
-/// Without the rows of her counts locked two wrong codes at once both find one left.
+/// Without her counts locked two wrong codes at once both find one left.
 #[tokio::test]
 async fn without_its_lock_one_more_code_would_be_tried() {
     #[derive(sea_orm::FromQueryResult)]

@@ -180,11 +180,11 @@ async fn without_its_lock_codes_asked_for_at_once_would_be_two() {
     assert_eq!(world.count(sent).await, 3);
 }
 
-/// The row of a count is locked when it is asked for, before anything is looked up: this is what
-/// the limits on codes of an address, look-ups of a desk and failures of an officer rest on.
-/// Without it two at once both find one left.
+/// A count is locked when it is asked for, before anything is looked up: this is what the limits on
+/// codes of an address, look-ups of a desk and failures of an officer rest on. Without it two at
+/// once both find one left.
 #[tokio::test]
-async fn without_its_row_locked_a_count_would_pass_its_limit() {
+async fn without_its_lock_a_count_would_pass_its_limit() {
     let world = World::new().await;
     for (scope, limit) in [
         ("login_code_address", 7),

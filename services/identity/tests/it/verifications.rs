@@ -13,7 +13,7 @@ use tokio::sync::Barrier;
 use uuid::Uuid;
 
 use crate::parties::Parties;
-use crate::world::{World, codes, name, number, settings};
+use crate::world::{HOUR_OVER, World, codes, name, number, settings};
 
 /// A world with two members whom the service knows, and the service beside it.
 struct Beside {
@@ -393,7 +393,7 @@ async fn wrong_ones_are_counted() {
     assert_eq!(beside.asked().await, asked, "nobody is asked");
     let free = beside.verify(beside.other, &document(2, &number(2))).await;
     assert_eq!(free["state"], "MATCHED", "another is not locked");
-    beside.advance(3_600);
+    beside.advance(HOUR_OVER);
     let last = beside.verify(beside.one, &right).await;
     assert_eq!(last["state"], "MATCHED", "{last}");
     let left = VERIFICATIONS_PER_DAY_MAX - FAILURES_PER_HOUR_MAX - 1;

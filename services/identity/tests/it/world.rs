@@ -30,6 +30,11 @@ pub(crate) const PARTITIONS: i32 = 12;
 pub(crate) const OPERATOR_PHONE: &str = "13900000001";
 pub(crate) const OPERATOR_NAME: &str = "运维一";
 
+/// Seconds after which nothing of now counts in an hour any more, wherever in it that was.
+pub(crate) const HOUR_OVER: i64 = 3_660;
+/// As [`HOUR_OVER`], in a day.
+pub(crate) const DAY_OVER: i64 = 87_840;
+
 pub(crate) struct World {
     pub(crate) test: TestDb,
     pub(crate) identity: Identity,
