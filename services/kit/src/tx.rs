@@ -19,6 +19,11 @@ fn reads_only() -> Error {
     Error::internal("what only reads tried to change something")
 }
 
+/// Tests compare what two commands ask of the database by this.
+fn count_statement() {
+    metrics::counter!("bashu_statements_total").increment(1);
+}
+
 /// What statements run on.
 #[derive(Debug)]
 pub(crate) enum Inner {
@@ -141,6 +146,7 @@ impl Tx {
         sql: &str,
         values: impl IntoIterator<Item = Value>,
     ) -> Result<Vec<R>> {
+        count_statement();
         let open = match &self.inner {
             Inner::Transaction(open) => open,
             Inner::Reading(db) => return db.all(sql, values).await,
@@ -157,6 +163,7 @@ impl Tx {
         sql: &str,
         values: impl IntoIterator<Item = Value>,
     ) -> Result<Option<R>> {
+        count_statement();
         let open = match &self.inner {
             Inner::Transaction(open) => open,
             Inner::Reading(db) => return db.one(sql, values).await,
@@ -174,6 +181,7 @@ impl Tx {
         let Inner::Transaction(open) = &self.inner else {
             return Err(reads_only());
         };
+        count_statement();
         let done = open.execute_raw(statement(sql, values)).await?;
         Ok(done.rows_affected())
     }

@@ -191,10 +191,11 @@ async fn may_claim(identity: &Identity, tx: &Tx, caller: &Caller, shown: &Blind)
         subject: &of_both,
         window: TimeDelta::days(1),
     };
-    let from_here = in_hour.one_more(tx, RECOVERIES_PER_ADDRESS_HOUR_MAX);
-    let from_here = from_here.await?;
-    let of_document = in_day.one_more(tx, RECOVERIES_PER_DOCUMENT_DAY_MAX);
-    Ok(of_document.await? && from_here)
+    let from_here = in_hour
+        .one_more(tx, RECOVERIES_PER_ADDRESS_HOUR_MAX)
+        .await?;
+    let of_document = in_day.one_more(tx, RECOVERIES_PER_DOCUMENT_DAY_MAX).await?;
+    Ok(from_here && of_document)
 }
 
 /// A recovery to be, if there is such a person.

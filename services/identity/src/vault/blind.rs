@@ -98,6 +98,7 @@ impl BlindIndex {
     }
 
     fn take(&self) -> Result<()> {
+        super::count("hash");
         let taken = self
             .bucket
             .lock()

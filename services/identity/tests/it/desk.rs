@@ -7,7 +7,12 @@ use serde_json::{Value, json};
 use crate::credentials::{Holder, apply, granted, holder};
 use crate::world::{World, codes, name, number};
 
-async fn desk(world: &World, staff: MemberId, partner: &str, who: (&str, &str)) -> Value {
+pub(crate) async fn desk(
+    world: &World,
+    staff: MemberId,
+    partner: &str,
+    who: (&str, &str),
+) -> Value {
     let input = json!({
         "venueOrganisationId": partner, "documentType": "RESIDENT_ID",
         "name": who.0, "documentNumber": who.1,

@@ -148,3 +148,17 @@ async fn two_at_once_are_counted_in_whatever_minute() {
     let (one, two) = overtaken(&world.test, count(&world.identity.ctx), later).await;
     assert_eq!((one.unwrap(), two.unwrap()), (9, 18));
 }
+
+/// Who asks on and on from an address beyond what it may bars it no longer than that: what is
+/// refused as too much is not counted.
+#[tokio::test]
+async fn asking_on_and_on_bars_nobody_for_good() {
+    let world = World::new().await;
+    assert!(ask(&world, "13700000000", "192.0.2.1", 1).await);
+    for at in 1..=3 {
+        world.advance(1_000);
+        assert!(!ask(&world, &format!("1370000{at:04}"), "192.0.2.1", 1).await);
+    }
+    world.advance(600);
+    assert!(ask(&world, "13700000009", "192.0.2.1", 1).await);
+}

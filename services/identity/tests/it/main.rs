@@ -57,6 +57,7 @@ mod role_proposals;
 mod role_races;
 mod rosters;
 mod rosters_guarded;
+mod same_work;
 mod search;
 mod second_factor;
 mod second_factor_life;

@@ -125,7 +125,7 @@ fn named(name: &str, kind: &str, number: &str) -> Value {
     json!({ "name": name, "documentType": kind, "documentNumber": number })
 }
 
-async fn merge(world: &World, by: &Caller, pair: Pair, passport: &str) -> Value {
+pub(crate) async fn merge(world: &World, by: &Caller, pair: Pair, passport: &str) -> Value {
     let input = json!({
         "survivorId": global(pair.survivor), "mergedId": global(pair.merged),
         "documentType": "PASSPORT", "documentNumber": passport,
