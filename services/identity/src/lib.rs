@@ -137,6 +137,14 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "identity_0021",
         sql: include_str!("../migrations/0021_rendered.sql"),
     },
+    Migration {
+        name: "identity_0022",
+        sql: include_str!("../migrations/0022_phones.sql"),
+    },
+    Migration {
+        name: "identity_0025",
+        sql: include_str!("../migrations/0025_purposes.sql"),
+    },
 ];
 
 /// All that this database needs, in order.

@@ -356,11 +356,11 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         id: "identity.renderings_forgotten",
-        zh: "等待下载的文件都有定时终结",
-        en: "each file with names in it that waits to be fetched has a timer",
-        sql: "SELECT r.id::text AS subject, 'no timer ends it' AS problem FROM rendering r
-              WHERE r.state = 'ready' AND NOT EXISTS
-                (SELECT 1 FROM due d WHERE d.kind = 'rendering' AND d.subject = r.id::text)",
+        zh: "等待下载的文件都有用途和定时终结",
+        en: "each file with names in it that waits to be fetched has a purpose and a timer",
+        sql: "SELECT r.id::text AS subject, 'no timer ends it, or for nothing' AS problem
+              FROM rendering r WHERE r.state = 'ready' AND (r.purpose IS NULL OR NOT EXISTS
+                (SELECT 1 FROM due d WHERE d.kind = 'rendering' AND d.subject = r.id::text))",
     },
     Invariant {
         id: "identity.one_refresh_token",
