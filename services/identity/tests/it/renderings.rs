@@ -151,7 +151,7 @@ async fn each_file_is_for_one_purpose() {
         ..asked.clone()
     };
     let parked = heard(&world, &aimless).await.unwrap_err();
-    assert!(!parked.is_retryable(), "{parked:?}");
+    assert!(matches!(parked, kit::Error::Permanent(_)), "{parked:?}");
     let kept = "SELECT count(*) AS count FROM rendering";
     assert_eq!(world.count(kept).await, 0);
     hear(&world, &asked).await;
