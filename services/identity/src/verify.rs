@@ -474,11 +474,16 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         id: "identity.rosters_name_members",
-        zh: "已提交名单的每一行都对应一名会员",
-        en: "every row of a committed roster names a member",
+        zh: "已提交名单的每一行都对应一名会员，每名会员只占一行",
+        en: "every row of a committed roster names a member, and each of them one row",
         sql: "SELECT r.id::text AS subject, 'row ' || w.place || ' names nobody' AS problem
               FROM roster r JOIN roster_row w ON w.roster = r.id
               LEFT JOIN member m ON m.id = w.member
-              WHERE r.state = 'committed' AND m.id IS NULL",
+              WHERE r.state = 'committed' AND m.id IS NULL
+              UNION ALL
+              SELECT r.id::text, count(*)::text || ' rows name one member'
+              FROM roster r JOIN roster_row w ON w.roster = r.id AND w.change <> 'leaving'
+              WHERE r.state = 'committed' AND w.member IS NOT NULL
+              GROUP BY r.id, w.member HAVING count(*) > 1",
     },
 ];
