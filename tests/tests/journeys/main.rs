@@ -58,8 +58,8 @@ fn who(union: Union, index: u32) -> String {
     format!("member {index} of union {union}")
 }
 
-/// Fifty-one people of each union, among them all who sign in and all of the roster: who each is, and
-/// a text that says so.
+/// Fifty-one people of each union, among them all who sign in and all of the roster: who each is,
+/// and a text that says so.
 fn canaries() -> Vec<(String, String)> {
     let mut all = Vec::new();
     for union in Union::ALL {

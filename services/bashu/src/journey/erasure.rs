@@ -80,8 +80,9 @@ pub(super) async fn play(world: &World, union: Union, say: &Say) -> Result<()> {
     Ok(())
 }
 
-/// Plays that somebody is forgotten: she signs in no more, and the record says that every service
-/// was done with her. Whoever is added with her number later is another member.
+/// Plays that somebody is forgotten: when no service had anything to keep her for, the record says
+/// that her key is destroyed, and she is signed in no more. Whoever is added with her number later
+/// is another member.
 ///
 /// # Errors
 /// When a step does not answer what it must, or she is there still after a while.
