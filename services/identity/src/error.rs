@@ -89,8 +89,8 @@ refusals! {
         "姓名、证件或手机号与登记信息不符。"
         "The name, document or phone does not match what is registered.";
     PersonRepeated "PERSON_REPEATED" "documentNumber"
-        "同一证件或手机号在名单中出现多次。"
-        "The same document or phone appears in the list more than once.";
+        "同一人、证件或手机号在名单中出现多次。"
+        "The same person, document or phone appears in the list more than once.";
     ListSize "LIST_SIZE" "people"
         "名单须有 1 至 100 人。"
         "The list must have 1 to 100 people.";

@@ -145,6 +145,10 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "identity_0023",
         sql: include_str!("../migrations/0023_unlinked.sql"),
     },
+    Migration {
+        name: "identity_0025",
+        sql: include_str!("../migrations/0025_purposes.sql"),
+    },
 ];
 
 /// All that this database needs, in order.

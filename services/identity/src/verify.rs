@@ -360,11 +360,11 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         id: "identity.renderings_forgotten",
-        zh: "等待下载的文件都有定时终结",
-        en: "each file with names in it that waits to be fetched has a timer",
-        sql: "SELECT r.id::text AS subject, 'no timer ends it' AS problem FROM rendering r
-              WHERE r.state = 'ready' AND NOT EXISTS
-                (SELECT 1 FROM due d WHERE d.kind = 'rendering' AND d.subject = r.id::text)",
+        zh: "等待下载的文件都有用途和定时终结",
+        en: "each file with names in it that waits to be fetched has a purpose and a timer",
+        sql: "SELECT r.id::text AS subject, 'no timer ends it, or for nothing' AS problem
+              FROM rendering r WHERE r.state = 'ready' AND (r.purpose IS NULL OR NOT EXISTS
+                (SELECT 1 FROM due d WHERE d.kind = 'rendering' AND d.subject = r.id::text))",
     },
     Invariant {
         id: "identity.one_refresh_token",
@@ -478,11 +478,16 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         id: "identity.rosters_name_members",
-        zh: "已提交名单的每一行都对应一名会员",
-        en: "every row of a committed roster names a member",
+        zh: "已提交名单的每一行都对应一名会员，每名会员只占一行",
+        en: "every row of a committed roster names a member, and each of them one row",
         sql: "SELECT r.id::text AS subject, 'row ' || w.place || ' names nobody' AS problem
               FROM roster r JOIN roster_row w ON w.roster = r.id
               LEFT JOIN member m ON m.id = w.member
-              WHERE r.state = 'committed' AND m.id IS NULL",
+              WHERE r.state = 'committed' AND m.id IS NULL
+              UNION ALL
+              SELECT r.id::text, count(*)::text || ' rows name one member'
+              FROM roster r JOIN roster_row w ON w.roster = r.id AND w.change <> 'leaving'
+              WHERE r.state = 'committed' AND w.member IS NOT NULL
+              GROUP BY r.id, w.member HAVING count(*) > 1",
     },
 ];

@@ -187,13 +187,17 @@ pub fn entitlement(
 
 /// A list of holders for identity to render: it has the names, and the cells are for its reader.
 pub fn holder_list(list: &HolderList, language: Language) -> NewEvent {
-    let purpose = match list.purpose {
-        ListPurpose::Outing => language.choose("集体出行", "outing"),
-        ListPurpose::Benefits => language.choose("福利核对", "record of benefits"),
+    use v1::render_requested::Purpose;
+    let (purpose, said) = match list.purpose {
+        ListPurpose::Outing => (Purpose::Outing, language.choose("集体出行", "outing")),
+        ListPurpose::Benefits => {
+            let said = language.choose("福利核对", "record of benefits");
+            (Purpose::Benefits, said)
+        }
     };
     let title = match language {
-        Language::Zh => format!("年票持有人名单（用途：{purpose}）"),
-        Language::En => format!("Holders of annual passes (for: {purpose})"),
+        Language::Zh => format!("年票持有人名单（用途：{said}）"),
+        Language::En => format!("Holders of annual passes (for: {said})"),
     };
     let columns = [
         language.choose("年票", "Pass"),
@@ -210,6 +214,7 @@ pub fn holder_list(list: &HolderList, language: Language) -> NewEvent {
         title,
         columns: columns.map(str::to_owned).to_vec(),
         rows: list.holders.iter().map(|it| row(it, language)).collect(),
+        purpose: purpose.into(),
     };
     NewEvent::of(&message, RENDER_REQUESTED, list.id.as_bytes(), 1)
 }

@@ -20,7 +20,8 @@ const PARAM_CHARS_MAX: usize = 64;
 const PHONE_DIGITS_MIN: usize = 5;
 const PHONE_DIGITS_MAX: usize = 15;
 
-/// A text registered with the operator; `{name}` is replaced by the parameter of that name.
+/// A text registered with the operator; `{name}` is replaced by the parameter of that name. Words
+/// come once in each language: `{what}` for the Chinese text, `{what_en}` for the English one.
 struct Template {
     name: &'static str,
     params: &'static [&'static str],
@@ -32,71 +33,60 @@ const TEMPLATES: &[Template] = &[
     Template {
         name: "login_code",
         params: &["code", "minutes"],
-        zh: "【百万职工游巴蜀】您的登录验证码是{code},{minutes}分钟内有效。请勿告知他人。",
+        zh: "【百万职工游巴蜀】您的登录验证码是{code}，{minutes}分钟内有效。请勿告知他人。",
         en: "[Bashu] Your login code is {code}, valid for {minutes} minutes. Tell nobody.",
     },
     Template {
         name: "phone_change",
         params: &["code", "minutes"],
-        zh: "【百万职工游巴蜀】您正在更换登录手机号,验证码{code},{minutes}分钟内有效。如非本人操作,请勿告知他人。",
+        zh: "【百万职工游巴蜀】您正在更换登录手机号，验证码{code}，{minutes}分钟内有效。如非本人操作，请勿告知他人。",
         en: "[Bashu] Changing the phone of your account: code {code}, for {minutes} minutes. \
              Not you? Tell nobody.",
     },
     Template {
         name: "recovery_code",
         params: &["code", "minutes"],
-        zh: "【百万职工游巴蜀】您正在申请以本机号码找回账号,验证码{code},{minutes}分钟内有效。如非本人操作,请勿告知他人。",
+        zh: "【百万职工游巴蜀】您正在申请以本机号码找回账号，验证码{code}，{minutes}分钟内有效。如非本人操作，请勿告知他人。",
         en: "[Bashu] Recovering an account with this phone: code {code}, for {minutes} minutes. \
              Not you? Tell nobody.",
     },
     Template {
         name: "phone_recovery",
         params: &["hours"],
-        zh: "【百万职工游巴蜀】您的登录手机号将在{hours}小时后更换为另一号码。如非本人申请,请立即用本机登录并撤回,或致电12351。",
+        zh: "【百万职工游巴蜀】您的登录手机号将在{hours}小时后更换为另一号码。如非本人申请，请立即用本机登录并撤回，或致电12351。",
         en: "[Bashu] Another phone takes this one's place in {hours} hours. Not you? Sign in with \
              this phone now and take it back, or call 12351.",
     },
     Template {
-        name: "new_login",
-        params: &["device"],
-        zh: "【百万职工游巴蜀】您的账号在新设备{device}上登录。如非本人操作,请尽快退出该登录。",
-        en: "[Bashu] Your account was used to log in on {device}. If that was not you, log it out.",
-    },
-    Template {
         name: "account_alert",
-        params: &["what", "time"],
-        zh: "【百万职工游巴蜀】您的账号于{time}{what}。如非本人操作,请立即在所有设备退出并致电12351。",
-        en: "[Bashu] Your account at {time}: {what}. Not you? Sign out everywhere and call 12351.",
+        params: &["what", "what_en", "time"],
+        zh: "【百万职工游巴蜀】您的账号于{time}{what}。如非本人操作，请立即在所有设备退出并致电12351。",
+        en: "[Bashu] Your account at {time}: {what_en}. Not you? Sign out everywhere and call \
+             12351.",
     },
     Template {
         name: "pass_cancelled",
-        params: &["product"],
-        zh: "【百万职工游巴蜀】您的{product}已被取消,不能再用于入园。如有疑问请致电12351。",
-        en: "[Bashu] Your {product} was cancelled and opens no gate any more. Questions: 12351.",
+        params: &["product", "product_en"],
+        zh: "【百万职工游巴蜀】您的{product}已被取消，不能再用于入园。如有疑问请致电12351。",
+        en: "[Bashu] Your {product_en} was cancelled and opens no gate any more. Questions: 12351.",
     },
     Template {
         name: "order_refunded",
         params: &["number", "yuan"],
-        zh: "【百万职工游巴蜀】订单{number}已退款{yuan}元,到账时间以支付渠道为准。",
+        zh: "【百万职工游巴蜀】订单{number}已退款{yuan}元，到账时间以支付渠道为准。",
         en: "[Bashu] {yuan} yuan of order {number} were refunded, the way they were paid.",
     },
     Template {
         name: "pass_to_activate",
-        params: &["name", "product", "date"],
-        zh: "【百万职工游巴蜀】{name}您好,您的{product}最晚须于{date}激活,逾期作废。",
-        en: "[Bashu] {name}, activate your {product} by {date}, or it is forfeited.",
+        params: &["name", "product", "product_en", "date"],
+        zh: "【百万职工游巴蜀】{name}您好，您的{product}最晚须于{date}激活，逾期作废。",
+        en: "[Bashu] {name}, activate your {product_en} by {date}, or it is forfeited.",
     },
     Template {
         name: "pass_to_activate_en",
-        params: &["name", "product", "date"],
-        zh: "【百万职工游巴蜀】{name}您好,您的{product}最晚须于{date}激活,逾期作废。",
-        en: "[Bashu] {name}, activate your {product} by {date}, or it is forfeited.",
-    },
-    Template {
-        name: "pass_paid",
-        params: &["product"],
-        zh: "【百万职工游巴蜀】您已成功购买{product},请在“我的年票”中查看入园码。",
-        en: "[Bashu] You have bought {product}. Its code is under \"My passes\".",
+        params: &["name", "product", "product_en", "date"],
+        zh: "【百万职工游巴蜀】{name}您好，您的{product}最晚须于{date}激活，逾期作废。",
+        en: "[Bashu] {name}, activate your {product_en} by {date}, or it is forfeited.",
     },
 ];
 
@@ -274,4 +264,60 @@ fn is_param(value: &str) -> bool {
     let chars = value.chars().count();
     (1..=PARAM_CHARS_MAX).contains(&chars)
         && !value.contains(|c: char| c.is_control() || c == '{' || c == '}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Parameters that are figures, and the same in both languages.
+    const FIGURES: [&str; 7] = ["code", "date", "hours", "minutes", "number", "time", "yuan"];
+
+    fn is_chinese(c: char) -> bool {
+        matches!(c, '\u{2e80}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{ff00}'..='\u{ffef}')
+    }
+
+    /// What each template says of parameters as its senders give them: of words the Chinese and the
+    /// English ones, of a person the name that she has.
+    fn said() -> Vec<(&'static str, String, String)> {
+        let value = |name: &str| match name {
+            "name" => "Zhang San",
+            _ if FIGURES.contains(&name) => "2026",
+            _ if name.ends_with("_en") => "words",
+            _ => "文字",
+        };
+        let said = TEMPLATES.iter().map(|template| {
+            let params = template.params.iter();
+            let sending = Sending {
+                phone: "13800138000".to_owned(),
+                template: template.name.to_owned(),
+                params: params
+                    .map(|name| ((*name).to_owned(), value(name).to_owned()))
+                    .collect(),
+                request_id: "A".to_owned(),
+            };
+            let (zh, en) = check(&sending).unwrap();
+            (template.name, zh, en)
+        });
+        said.collect()
+    }
+
+    /// Who reads English reads no Chinese between, whatever the parameters are but her own name.
+    #[test]
+    fn no_english_text_holds_a_chinese_character() {
+        for (name, _, en) in said() {
+            assert!(en.contains("[Bashu]") && !en.contains('{'), "{name}: {en}");
+            assert!(!en.chars().any(is_chinese), "{name}: {en}");
+        }
+    }
+
+    /// Chinese sentences have the signs of Chinese, and no English words.
+    #[test]
+    fn chinese_texts_are_written_as_chinese_is() {
+        for (name, zh, _) in said() {
+            assert!(!zh.contains('{') && zh.ends_with('。'), "{name}: {zh}");
+            assert!(!zh.contains([',', ';', ':', '?', '!']), "{name}: {zh}");
+            assert!(!zh.contains("words"), "{name}: {zh}");
+        }
+    }
 }

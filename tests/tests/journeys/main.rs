@@ -35,8 +35,8 @@ const CODE_TIME_MS_MAX: u64 = 5_000;
 const CODE_STEP: &str = "付款 → 二维码 / paid → code  (";
 
 /// Of each union: its two operators, its venue's supervisor and staff, an officer, another
-/// company's staff, the federation's auditor, and who asks to be forgotten.
-const AT_WORK: [u32; 8] = [
+/// company's staff, the federation's auditor, who asks to be forgotten, and who is.
+const AT_WORK: [u32; 9] = [
     900_001,
     900_002,
     900_003,
@@ -45,6 +45,7 @@ const AT_WORK: [u32; 8] = [
     900_009,
     900_010,
     demo::LEAVER,
+    demo::FORGOTTEN,
 ];
 /// Of each union, who may be the journeys' member, whose turn comes within twelve minutes.
 const PLAYERS: usize = 37;
@@ -57,8 +58,8 @@ fn who(union: Union, index: u32) -> String {
     format!("member {index} of union {union}")
 }
 
-/// Fifty people of each union, among them all who sign in and all of the roster: who each is, and
-/// a text that says so.
+/// Fifty-one people of each union, among them all who sign in and all of the roster: who each is,
+/// and a text that says so.
 fn canaries() -> Vec<(String, String)> {
     let mut all = Vec::new();
     for union in Union::ALL {

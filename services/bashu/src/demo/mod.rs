@@ -58,6 +58,8 @@ const OFFICES: [(u32, &str, &str, &str); 9] = [
 const SECOND: (u32, &str) = (900_007, "第二操作员 second operator");
 /// The number of a member who asks to be forgotten in each play, and of nothing else.
 pub const LEAVER: u32 = 900_011;
+/// The number of a member who is forgotten in each play, and comes anew before the next one.
+pub const FORGOTTEN: u32 = 900_012;
 /// Companies, whose people are members of the federation itself.
 const COMPANIES: [&str; 2] = ["parks", "museums"];
 /// Where the members are, in shares of a hundred.
@@ -158,7 +160,7 @@ pub(crate) async fn load(world: &World, union: Union, members: u32, say: &Say) -
     ensure_offices(world, &operator, union, &organisations).await?;
     let input = json!({
         "organisationId": organisations["hospital"],
-        "people": [described(&person(union.code(), LEAVER))],
+        "people": [LEAVER, FORGOTTEN].map(|index| described(&person(union.code(), index))),
     });
     operator.run(ADD, json!({ "input": input })).await?;
     let venues = venues::ensure(&operator, union, &organisations).await?;

@@ -71,6 +71,10 @@ pub(crate) async fn play(world: &World, members: u32, say: &Say) -> Result<()> {
         erasure::play(world, union, say)
             .await
             .with_context(|| format!("the erasure in union {union}"))?;
+        say.title(&format!("{name} 职工数据删除 / a member is forgotten"));
+        erasure::forgotten(world, union, say)
+            .await
+            .with_context(|| format!("who is forgotten in union {union}"))?;
         say.title(&format!("{name} 经审查阅 / an auditor reads the trail"));
         trail::play(world, union, began, say)
             .await

@@ -124,7 +124,7 @@ async fn found(world: &World, union: Union, (act, since): (&str, &str), say: &Sa
 }
 
 /// What a command says to a program.
-async fn asked(world: &World, union: Union, arguments: &[&str]) -> Result<Value> {
+pub(super) async fn asked(world: &World, union: Union, arguments: &[&str]) -> Result<Value> {
     let said = command(world.own_program())
         .args(["--json", "--by", "auditor"])
         .args(arguments)

@@ -234,8 +234,10 @@ async fn place_all(
     let mut places = Vec::with_capacity(people.len());
     let mut refused = Vec::new();
     let placings = place_each(tx, vault, by, people, blinds).await?;
+    let repeated = repeated(&placings);
     for (at, placing) in placings.into_iter().enumerate() {
         match placing.place {
+            Ok(_) if repeated.contains(&at) => refused.push((at, Refusal::PersonRepeated)),
             Ok(place) => places.push(place),
             Err(why) => refused.push((at, why)),
         }
@@ -245,6 +247,20 @@ async fn place_all(
     } else {
         Err(refused)
     })
+}
+
+/// Who of a list is somebody before her in it, found by another document or by her phone.
+pub(crate) fn repeated(placings: &[Placing]) -> HashSet<usize> {
+    let mut seen = HashSet::new();
+    let mut repeated = HashSet::new();
+    for (at, placing) in placings.iter().enumerate() {
+        if let Ok(Place::Known { person, .. }) = &placing.place
+            && !seen.insert(person.member)
+        {
+            repeated.insert(at);
+        }
+    }
+    repeated
 }
 
 /// Where each of the list belongs, or that she does not match, in its order.

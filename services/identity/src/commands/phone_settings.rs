@@ -18,7 +18,7 @@ use super::erasures::take_back_asked;
 use super::logins::withdraw_all;
 use super::people::seal_phone;
 use super::phone_changes::{must_be_one_record, tell};
-use super::{notices, phone_recoveries};
+use super::{Failures, may_look_up, notices, phone_recoveries, settled};
 use crate::domain::erasure::State as Wish;
 use crate::domain::identifier::Phone;
 use crate::domain::notice::Notice;
@@ -42,8 +42,9 @@ use crate::vault::Vault;
 /// Operators only, their second factor shown; refused for oneself, for who has not been an operator
 /// long enough, while another operator's word for another phone waits, when there is no such
 /// person, or the phone is another's, she waits to be merged or is being forgotten, a recovery of
-/// hers is confirmed, or her record can be split, as where she changes her phone herself; and while
-/// audit rows wait for their seal. Forbidden for who holds a role: her roles are withdrawn before
+/// hers is confirmed, or her record can be split, as where she changes her phone herself; while
+/// audit rows wait for their seal; and when too many look-ups of the operator's failed, as one for
+/// a phone that is another's does. Forbidden for who holds a role: her roles are withdrawn before
 /// and granted anew.
 pub async fn set_phone(
     ctx: &Ctx,
@@ -59,6 +60,7 @@ pub async fn set_phone(
             let by = access::operator(tx, caller).await?.member;
             access::stepped_up(tx, caller)?;
             require_sealing(tx).await?;
+            let failures = may_look_up(tx, by.id.0).await?;
             lock_member(tx, member).await?;
             let asked = store::lock(tx, member).await?;
             let waiting = match &asked {
@@ -73,7 +75,9 @@ pub async fn set_phone(
             let tenure = roles::tenure(tx, by.id).await?;
             let step = domain::ask(member, (by.id, tenure), waiting, tx.now())?;
             let row = must_be_free(tx, member).await?;
-            must_be_nobodys(tx, member, &blind).await?;
+            if is_anothers(tx, member, &blind).await? {
+                return not_matched(tx, &failures, (by, member)).await;
+            }
             match step {
                 Step::Waits { .. } => {}
                 Step::Begins { expires_at } => {
@@ -90,10 +94,11 @@ pub async fn set_phone(
                     carry_out(tx, vault, (&row, &phone), (&asked, by)).await?;
                 }
             }
-            Ok(step)
+            Ok(Ok(step))
         })
         .await;
-    result.map_err(|error| match error.constraint().as_deref() {
+    // Somebody else signs in by it since this moment.
+    settled(result).map_err(|error| match error.constraint().as_deref() {
         Some("login_method_blind_unique" | "login_method_one_phone") => {
             Refusal::PersonNotMatched.into()
         }
@@ -118,14 +123,26 @@ async fn must_be_free(tx: &Tx, member: MemberId) -> Result<PersonRow> {
     Ok(person)
 }
 
-/// Whether a phone is free: one that is hers already needs nobody's word.
-async fn must_be_nobodys(tx: &Tx, member: MemberId, blind: &Blind) -> Result<()> {
+/// Whether a phone is somebody else's: one that is hers already needs nobody's word.
+async fn is_anothers(tx: &Tx, member: MemberId, blind: &Blind) -> Result<bool> {
     let found = people::by_phones(tx, &[*blind]).await?;
     match found.get(blind) {
-        None => Ok(()),
+        None => Ok(false),
         Some(owner) if *owner == member.0 => Err(Refusal::PhoneUnchanged.into()),
-        Some(_) => Err(Refusal::PersonNotMatched.into()),
+        Some(_) => Ok(true),
     }
+}
+
+/// Whose phone is known to the operator now: that is counted as any look-up that failed, and stands
+/// in the trail, so that nobody tries out unseen who signs in by what.
+async fn not_matched<T>(
+    tx: &Tx,
+    failures: &Failures,
+    (by, member): (Member, MemberId),
+) -> Result<std::result::Result<T, Refusal>> {
+    failures.count(tx).await?;
+    tx.audit(by.audit("set_phone_not_matched", member));
+    Ok(Err(Refusal::PersonNotMatched))
 }
 
 /// It waits for another operator, in the place of what waited before.

@@ -17,7 +17,7 @@ use super::matching::stored_name;
 use super::notices;
 use super::rosters::{Issued, TOKEN_CHARS_MAX, hash, new_token, workbook};
 use crate::domain::notice::Notice;
-use crate::domain::rendering::{Asked, Content, Rendering, Standing, State, Template};
+use crate::domain::rendering::{Asked, Content, Purpose, Rendering, Standing, State, Template};
 use crate::error::Refusal;
 use crate::rendering_file::{self, Line};
 use crate::store::renderings as store;
@@ -58,6 +58,7 @@ pub(crate) async fn ask(tx: &Tx, mut asked: Asked) -> Result<()> {
     tx.emit(publish::rendering(&it));
     tx.audit(AuditRow::system("take_rendering", it.id).detail(json!({
         "service": it.service, "template": it.template.as_str(), "about": it.about,
+        "purpose": it.purpose.map(Purpose::as_str),
         "asker": it.asker.0, "organisation": it.organisation.0, "rows": members.len(),
         "refused": matches!(it.state, State::Refused(_)),
     })));
@@ -85,7 +86,8 @@ pub async fn download_rendering(ctx: &Ctx, caller: &Caller, id: Uuid) -> Result<
             let token = new_token(tx);
             let expires_at = tx.now() + TimeDelta::minutes(DOWNLOAD_MINUTES);
             store::insert_address(tx, (&hash(&token), id), member.login, expires_at).await?;
-            tx.audit(member.audit("download_rendering", id));
+            let purpose = json!({ "purpose": it.purpose.map(Purpose::as_str) });
+            tx.audit(member.audit("download_rendering", id).detail(purpose));
             Ok(Issued { token, expires_at })
         })
         .await
@@ -134,11 +136,9 @@ pub async fn file(identity: &Identity, token: &str, language: Language) -> Resul
             tx.emit(publish::rendering(&fetched));
             let lines = lines(tx, &identity.vault, &content).await?;
             let member = access::member(tx, &caller).await?;
-            tx.audit(
-                member
-                    .audit("rendering_fetched", id)
-                    .detail(json!({ "rows": lines.len() })),
-            );
+            let purpose = fetched.purpose.map(Purpose::as_str);
+            let detail = json!({ "rows": lines.len(), "purpose": purpose });
+            tx.audit(member.audit("rendering_fetched", id).detail(detail));
             Ok((template, title, content.columns, lines))
         })
         .await?;

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::matching::Blinds;
 use super::notices;
-use super::people::{By, Placed, RACE_ATTEMPTS_MAX, is_race, place_each};
+use super::people::{By, Placed, RACE_ATTEMPTS_MAX, is_race, place_each, repeated};
 use super::roles::leave_office;
 use super::roster_work::{basis, new_person};
 use super::rosters::{data_key, own_roster};
@@ -105,6 +105,9 @@ async fn decide(tx: &Tx, vault: &Vault, caller: &Caller, commit: Commit) -> Resu
         Purpose::List => 0,
         Purpose::Membership { .. } => apply(tx, vault, by, &kept, bad).await?,
     };
+    if rows::name_one_twice(tx, roster.id).await? {
+        return Err(passing(Refusal::RosterOutdated).into());
+    }
     rows::remove(tx, roster.id, &[Change::Bad]).await?;
     rows::forget(tx, roster.id).await?;
     store::save(tx, &roster, None).await?;
@@ -204,6 +207,10 @@ async fn join(
     }
     let blinds = Blinds::of(vault, &people)?;
     let placings = place_each(tx, vault, By::Officer(by), &people, &blinds).await?;
+    // Two of them were made one person since.
+    if !repeated(&placings).is_empty() {
+        return Err(passing(Refusal::RosterOutdated).into());
+    }
     // Somebody was added elsewhere since, and does not match any more.
     let places = placings.into_iter().map(|it| it.place);
     let places = places

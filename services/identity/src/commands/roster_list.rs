@@ -51,6 +51,7 @@ pub(crate) async fn resolve(
                 member: Some(row.member),
                 membership: None,
                 counts: false,
+                repeats: None,
             },
             _ => Compared::not_matched(true),
         });

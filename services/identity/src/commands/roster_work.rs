@@ -229,6 +229,8 @@ pub(crate) struct Compared {
     pub(crate) membership: Option<Uuid>,
     /// Whether it counts as a look-up that failed.
     pub(crate) counts: bool,
+    /// The row before it that names the same person.
+    pub(crate) repeats: Option<i32>,
 }
 
 impl Compared {
@@ -238,7 +240,18 @@ impl Compared {
             member: None,
             membership: None,
             counts,
+            repeats: None,
         }
+    }
+
+    /// What is wrong with its row.
+    fn finding(&self) -> Finding {
+        let Some(before) = self.repeats else {
+            return Finding::new(Code::PersonNotMatched, None);
+        };
+        let mut finding = Finding::new(Code::PersonRepeated, None);
+        finding.other_row = u32::try_from(before).ok();
+        finding
     }
 }
 
@@ -275,7 +288,7 @@ async fn compare(identity: &Identity, id: Uuid) -> Result<()> {
                 Err(Error::Refused(_)) => return too_many(tx, kept, by).await,
                 Err(error) => return Err(error),
             };
-            let compared = match kept.roster.purpose {
+            let mut compared = match kept.roster.purpose {
                 Purpose::Membership { .. } => {
                     let organisation = kept.roster.organisation;
                     join_rows(tx, vault, By::Officer(by), organisation, &people).await?
@@ -284,6 +297,7 @@ async fn compare(identity: &Identity, id: Uuid) -> Result<()> {
                     roster_list::resolve(tx, vault, kept.roster.organisation, &people).await?
                 }
             };
+            mark_repeated(tx, id, &next, &mut compared).await?;
             let failed = compared.iter().filter(|it| it.counts).count();
             if !failures.count_all(tx, failed).await? {
                 return too_many(tx, kept, by).await;
@@ -294,7 +308,7 @@ async fn compare(identity: &Identity, id: Uuid) -> Result<()> {
                 row.member = it.member;
                 row.membership = it.membership;
                 if it.change == Change::Bad {
-                    let findings = vec![Finding::new(Code::PersonNotMatched, None)];
+                    let findings = vec![it.finding()];
                     let content = Content {
                         cells: content.cells,
                         findings,
@@ -305,6 +319,30 @@ async fn compare(identity: &Identity, id: Uuid) -> Result<()> {
             rows::put(tx, id, &changed).await
         })
         .await
+}
+
+/// Marks each row that names the person of a row before it, by another document or by her phone:
+/// she joins once, and is named once. That two documents are one person's is known of the officer's
+/// own people alone; of others it counts as a look-up that failed.
+async fn mark_repeated(
+    tx: &Tx,
+    id: Uuid,
+    next: &[RosterRow],
+    compared: &mut [Compared],
+) -> Result<()> {
+    let members: Vec<Uuid> = compared.iter().filter_map(|it| it.member).collect();
+    let mut first = rows::places_of(tx, id, &members).await?;
+    for (row, it) in next.iter().zip(compared) {
+        let Some(member) = it.member else { continue };
+        let before = *first.entry(member).or_insert(row.place);
+        if before != row.place {
+            *it = Compared {
+                repeats: Some(before),
+                ..Compared::not_matched(it.change == Change::New)
+            };
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn new_person(content: &Content, today: NaiveDate) -> Result<NewPerson> {
@@ -348,6 +386,7 @@ async fn join_rows(
             member: None,
             membership: None,
             counts: false,
+            repeats: None,
         },
         Ok(Place::Known { person, gets_phone }) => {
             let membership = open.get(&person.member).copied();
@@ -361,6 +400,7 @@ async fn join_rows(
                 member: Some(person.member),
                 membership,
                 counts: false,
+                repeats: None,
             }
         }
     });

@@ -12,7 +12,7 @@ use proto::v1::{
 
 use crate::commands::{messages, renderings};
 use crate::domain::message::{self, Message};
-use crate::domain::rendering::{Asked, Content, Row, Template};
+use crate::domain::rendering::{Asked, Content, Purpose, Row, Template};
 
 const REQUESTED: &str = "bashu.v1.RenderRequested";
 const MESSAGE: &str = "bashu.v1.MessageRequested";
@@ -63,6 +63,14 @@ fn asked(record: &Record) -> Result<Asked> {
             return Err(Error::permanent("a file of no template"));
         }
     };
+    let purpose = match told.purpose() {
+        render_requested::Purpose::Handover => Purpose::Handover,
+        render_requested::Purpose::Outing => Purpose::Outing,
+        render_requested::Purpose::Benefits => Purpose::Benefits,
+        render_requested::Purpose::Unspecified => {
+            return Err(Error::permanent("a file for no purpose"));
+        }
+    };
     let row = |row: render_requested::Row| {
         Ok(Row {
             member: id(&row.member_id)?,
@@ -73,6 +81,7 @@ fn asked(record: &Record) -> Result<Asked> {
         id: id(&told.id)?,
         service: told.service,
         template,
+        purpose,
         about: id(&told.about_id)?,
         asker: MemberId(id(&told.asker_id)?),
         organisation: OrganisationId(id(&told.organisation_id)?),

@@ -76,7 +76,8 @@ impl Content {
         }
     }
 
-    /// The provider's template in a language, and its parameters.
+    /// The provider's template in a language, and its parameters: words in both, since whoever
+    /// reads one of its texts shall read no word of the other.
     pub fn worded(
         &self,
         name: &str,
@@ -84,13 +85,15 @@ impl Content {
     ) -> (&'static str, Vec<(&'static str, String)>) {
         match self {
             Self::PassToActivate { product, last_day } => {
-                let (template, product) = match speech {
-                    Speech::Chinese => ("pass_to_activate", &product.0),
-                    Speech::English => ("pass_to_activate_en", &product.1),
+                let template = match speech {
+                    Speech::Chinese => "pass_to_activate",
+                    Speech::English => "pass_to_activate_en",
                 };
+                let (zh, en) = product.clone();
                 let params = vec![
                     ("name", cut(name)),
-                    ("product", product.clone()),
+                    ("product", zh),
+                    ("product_en", en),
                     ("date", last_day.to_string()),
                 ];
                 (template, params)
@@ -273,12 +276,12 @@ mod tests {
             assert_eq!(Content::read(Template::PassToActivate, wrong), None);
         }
         let (zh, params) = content.worded("张三", Speech::Chinese);
-        assert_eq!((zh, params[1].1.as_str()), ("pass_to_activate", "巴蜀年票"));
+        assert_eq!(zh, "pass_to_activate");
+        let products = [&params[1], &params[2]].map(|(name, value)| (*name, value.as_str()));
+        let both = [("product", "巴蜀年票"), ("product_en", "Bashu Pass")];
+        assert_eq!(products, both);
         let (en, params) = content.worded(&"张".repeat(40), Speech::English);
-        assert_eq!(
-            (en, params[1].1.as_str()),
-            ("pass_to_activate_en", "Bashu Pass")
-        );
+        assert_eq!(en, "pass_to_activate_en");
         assert_eq!(params[0].1.chars().count(), PARAM_CHARS_MAX);
     }
 

@@ -357,15 +357,17 @@ impl Notice {
     pub fn sms_params(&self, names: &Names) -> Vec<(&'static str, String)> {
         match self {
             Self::Cancelled { .. } => {
-                let name = names.product().0.chars().take(SMS_NAME_CHARS_MAX);
-                vec![("product", name.collect())]
+                let short =
+                    |name: &str| -> String { name.chars().take(SMS_NAME_CHARS_MAX).collect() };
+                let (zh, en) = names.product();
+                vec![("product", short(zh)), ("product_en", short(en))]
             }
             Self::Refunded { number, fen, .. } => {
                 vec![("number", number.clone()), ("yuan", yuan(*fen))]
             }
-            Self::PhoneChanged { at } => protective::alert("更换了登录手机号", *at),
-            Self::PhoneToBeChanged { at } => protective::alert("将更换登录手机号", *at),
-            Self::PhoneToBeSet { at } => protective::alert("前可能由运维更换登录手机号", *at),
+            Self::PhoneChanged { at } => protective::alert(phones::CHANGED, *at),
+            Self::PhoneToBeChanged { at } => protective::alert(phones::TO_BE_CHANGED, *at),
+            Self::PhoneToBeSet { at } => protective::alert(phones::TO_BE_SET, *at),
             Self::RightUsed { step, at } => protective::alert(step.sms(), *at),
             Self::Bought { .. }
             | Self::Activated { .. }

@@ -41,6 +41,34 @@ impl Template {
     }
 }
 
+/// What an officer needs a file for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// 签收: something is handed out, and signed for.
+    Handover,
+    /// 集体出行: an outing.
+    Outing,
+    /// 福利核对: a record of benefits.
+    Benefits,
+}
+
+impl Purpose {
+    pub const ALL: [Self; 3] = [Self::Handover, Self::Outing, Self::Benefits];
+
+    /// As it is stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Handover => "handover",
+            Self::Outing => "outing",
+            Self::Benefits => "benefits",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.as_str() == text)
+    }
+}
+
 /// Why a file is not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Problem {
@@ -115,6 +143,8 @@ pub struct Rendering {
     pub version: i64,
     pub service: String,
     pub template: Template,
+    /// What its officer needs it for; none of what was taken in before that had to be said.
+    pub purpose: Option<Purpose>,
     /// What it is about, an id of the service that asks.
     pub about: Uuid,
     /// Who may fetch it.
@@ -139,6 +169,7 @@ pub struct Asked {
     pub id: Uuid,
     pub service: String,
     pub template: Template,
+    pub purpose: Purpose,
     pub about: Uuid,
     pub asker: MemberId,
     pub organisation: OrganisationId,
@@ -168,6 +199,7 @@ impl Rendering {
             version: 1,
             service: asked.service,
             template: asked.template,
+            purpose: Some(asked.purpose),
             about: asked.about,
             asker: asked.asker,
             organisation: asked.organisation,
@@ -246,6 +278,7 @@ mod tests {
             id: Uuid::from_u128(1),
             service: "ticketing".to_owned(),
             template: Template::SignedReceipts,
+            purpose: Purpose::Handover,
             about: Uuid::from_u128(2),
             asker: MemberId(Uuid::from_u128(3)),
             organisation: OrganisationId(Uuid::from_u128(4)),
@@ -255,6 +288,15 @@ mod tests {
                 rows: vec![row; rows],
             },
         }
+    }
+
+    /// What is stored of a purpose reads back.
+    #[test]
+    fn purposes_read_back() {
+        for purpose in Purpose::ALL {
+            assert_eq!(Purpose::parse(purpose.as_str()), Some(purpose));
+        }
+        assert_eq!(Purpose::parse(""), None);
     }
 
     fn now() -> DateTime<Utc> {

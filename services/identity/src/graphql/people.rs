@@ -199,6 +199,8 @@ kit::payload! {
         RecoveryWaits,
         /// The second factor was not shown within the last ten minutes.
         StepUpRequired,
+        /// Ten people did not match within the hour.
+        TooManyFailures,
     }
 }
 

@@ -160,8 +160,8 @@ static SAID: [Said; 21] = [
     said(
         Code::PersonRepeated,
         "PERSON_REPEATED",
-        "与第 {row} 行的证件或手机号重复。",
-        "The document or phone stands in row {row} already.",
+        "与第 {row} 行是同一人，或证件、手机号重复。",
+        "The person, document or phone stands in row {row} already.",
     ),
     said(
         Code::PersonNotMatched,

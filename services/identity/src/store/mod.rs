@@ -22,6 +22,7 @@ pub mod notice_products;
 pub mod notices;
 pub mod organisations;
 pub mod people;
+pub mod person_rights;
 pub mod phone_changes;
 pub mod phone_recoveries;
 pub mod phone_settings;

@@ -12,7 +12,9 @@ use uuid::Uuid;
 use super::addresses::{self, Of};
 use super::broken;
 use super::people::{Blind, PersonRow};
-use crate::domain::rendering::{Content, Problem, Rendering, Row as Line, State, Template};
+use crate::domain::rendering::{
+    Content, Problem, Purpose, Rendering, Row as Line, State, Template,
+};
 
 #[derive(Debug, FromQueryResult)]
 pub(crate) struct Row {
@@ -20,6 +22,7 @@ pub(crate) struct Row {
     version: i64,
     service: String,
     template: String,
+    purpose: Option<String>,
     about: Uuid,
     asker: Uuid,
     organisation: Uuid,
@@ -31,8 +34,8 @@ pub(crate) struct Row {
     expires_at: DateTime<Utc>,
 }
 
-pub(crate) const COLUMNS: &str = "id, version, service, template, about, asker, organisation, \
-    title, state, problem, content, asked_at, expires_at";
+pub(crate) const COLUMNS: &str = "id, version, service, template, purpose, about, asker, \
+    organisation, title, state, problem, content, asked_at, expires_at";
 
 impl Row {
     pub(crate) fn read(self) -> Result<Rendering> {
@@ -46,11 +49,14 @@ impl Row {
             ("expired", None, None) => State::Expired,
             _ => return Err(wrong()),
         };
+        let purpose = self.purpose.as_deref();
+        let purpose = purpose.map(|it| Purpose::parse(it).ok_or_else(wrong));
         Ok(Rendering {
             id: self.id,
             version: self.version,
             service: self.service,
             template: Template::parse(&self.template).ok_or_else(wrong)?,
+            purpose: purpose.transpose()?,
             about: self.about,
             asker: MemberId(self.asker),
             organisation: OrganisationId(self.organisation),
@@ -97,8 +103,8 @@ pub async fn insert(tx: &Tx, it: &Rendering) -> Result<bool> {
     let rows = tx
         .execute(
             "INSERT INTO rendering (id, version, service, template, about, asker, organisation,
-               title, state, problem, content, asked_at, expires_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::jsonb, $12, $13)
+               title, state, problem, content, asked_at, expires_at, purpose)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::jsonb, $12, $13, $14)
              ON CONFLICT (id) DO NOTHING",
             [
                 it.id.into(),
@@ -114,6 +120,7 @@ pub async fn insert(tx: &Tx, it: &Rendering) -> Result<bool> {
                 content.into(),
                 it.asked_at.into(),
                 it.expires_at.into(),
+                it.purpose.map(Purpose::as_str).into(),
             ],
         )
         .await?;

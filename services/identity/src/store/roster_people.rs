@@ -176,7 +176,8 @@ pub async fn committed(tx: &Tx, roster: Uuid) -> Result<Option<RosterMembers>> {
             "SELECT organisation, purpose, complete, committed_at,
                ARRAY (SELECT w.member FROM roster_row w
                       WHERE w.roster = r.id AND w.change IN ('new', 'changed', 'unchanged')
-                        AND w.member IS NOT NULL ORDER BY w.place) AS members
+                        AND w.member IS NOT NULL
+                      GROUP BY w.member ORDER BY min(w.place)) AS members
              FROM roster r WHERE id = $1 AND committed_at IS NOT NULL",
             [roster.into()],
         )

@@ -1,6 +1,8 @@
 //! Rows of `roster_row`: what stands in a row of a file is sealed under the roster's key, and
 //! nothing else of it is stored.
 
+use std::collections::HashMap;
+
 use kit::{Error, Ids, Result, Tx};
 use sea_orm::FromQueryResult;
 use serde::{Deserialize, Serialize};
@@ -211,6 +213,48 @@ pub async fn put(tx: &Tx, roster: Uuid, rows: &[RosterRow]) -> Result<()> {
     )
     .await?;
     Ok(())
+}
+
+/// The first row that names each of these people, of those that were compared.
+///
+/// # Errors
+/// When the database fails.
+pub async fn places_of(tx: &Tx, roster: Uuid, members: &[Uuid]) -> Result<HashMap<Uuid, i32>> {
+    #[derive(FromQueryResult)]
+    struct Named {
+        member: Uuid,
+        place: i32,
+    }
+    let rows = tx
+        .all::<Named>(
+            "SELECT member, min(place) AS place FROM roster_row
+             WHERE roster = $1 AND member = ANY ($2)
+               AND change IN ('new', 'changed', 'unchanged') GROUP BY member",
+            [roster.into(), members.to_vec().into()],
+        )
+        .await?;
+    Ok(rows.into_iter().map(|it| (it.member, it.place)).collect())
+}
+
+/// Whether two rows name one person.
+///
+/// # Errors
+/// When the database fails.
+pub async fn name_one_twice(tx: &Tx, roster: Uuid) -> Result<bool> {
+    #[derive(FromQueryResult)]
+    struct Found {
+        found: bool,
+    }
+    let row = tx
+        .one::<Found>(
+            "SELECT EXISTS (SELECT 1 FROM roster_row
+               WHERE roster = $1 AND member IS NOT NULL
+                 AND change IN ('new', 'changed', 'unchanged')
+               GROUP BY member HAVING count(*) > 1) AS found",
+            [roster.into()],
+        )
+        .await?;
+    row.map(|row| row.found).ok_or_else(|| broken("answer"))
 }
 
 /// The last place that is taken; zero in a roster without rows.

@@ -57,6 +57,7 @@ mod role_proposals;
 mod role_races;
 mod rosters;
 mod rosters_guarded;
+mod rosters_repeated;
 mod same_work;
 mod search;
 mod second_factor;

@@ -110,14 +110,17 @@ async fn a_message_has_her_name_and_goes_once() {
     settle(&world).await;
     let mut sent = provider.sent().await;
     let english = sent.split_off(before);
-    let of = |product: &str| json!({ "name": name(1), "product": product, "date": "2026-05-01" });
+    let params = json!({
+        "name": name(1), "product": "巴蜀年票", "product_en": "Bashu Pass", "date": "2026-05-01",
+    });
     let worded = |sent: &[Value]| -> Vec<(Value, Value)> {
         let all = sent.iter().filter(|it| it["template"] != "login_code");
         all.map(|it| (it["template"].clone(), it["params"].clone()))
             .collect()
     };
-    assert_eq!(worded(&sent), [(json!("pass_to_activate"), of("巴蜀年票"))]);
-    let expected = [(json!("pass_to_activate_en"), of("Bashu Pass"))];
+    let expected = [(json!("pass_to_activate"), params.clone())];
+    assert_eq!(worded(&sent), expected);
+    let expected = [(json!("pass_to_activate_en"), params)];
     assert_eq!(worded(&english), expected);
     assert!(sent.iter().all(|it| it["phone"] == number_of_phone(1)));
     let named = format!(

@@ -118,7 +118,10 @@ async fn an_sms_goes_to_who_consents() {
                 &json!("order_refunded"),
                 &json!({ "number": "B50-20260401-000123-7", "yuan": "123.45" })
             ),
-            (&json!("pass_cancelled"), &json!({ "product": "年票" })),
+            (
+                &json!("pass_cancelled"),
+                &json!({ "product": "年票", "product_en": "annual pass" })
+            ),
         ]
     );
     assert!(sent.iter().all(|it| it["phone"] == number_of_phone(1)));

@@ -1,6 +1,7 @@
 //! Another phone for a person by two operators: one names it and another one the same, neither is
 //! she, her phone so far is told, and whoever signs in by it meanwhile ends it.
 
+use identity::commands::FAILURES_PER_HOUR_MAX;
 use identity::commands::operator::create_first_operator;
 use identity::commands::phone_settings;
 use identity::domain::name::PersonName;
@@ -190,6 +191,30 @@ async fn who_may_not_is_refused() {
     let done = name_phone(&world, &two, member, NEW).await;
     assert_eq!(done["setting"]["state"], "DONE", "{done}");
     assert_eq!(world.count(open).await, 0);
+    keeps_its_promises(&world).await;
+}
+
+/// Whoever names phones to learn whether somebody signs in by them is counted as for any look-up,
+/// each stands in the trail, and after ten none is looked for any more, free or not.
+#[tokio::test]
+async fn phones_are_not_tried_out_unseen() {
+    let (world, member, [one, two]) = three().await;
+    for tried in 0..FAILURES_PER_HOUR_MAX {
+        let told = name_phone(&world, &one, member, OTHER_PHONE).await;
+        assert_eq!(codes(&told), ["PERSON_NOT_MATCHED"], "{tried}");
+    }
+    for number in [OTHER_PHONE, NEW] {
+        let told = name_phone(&world, &one, member, number).await;
+        assert_eq!(codes(&told), ["TOO_MANY_FAILURES"]);
+    }
+    let seen = format!(
+        "SELECT count(*) AS count FROM audit
+         WHERE act = 'set_phone_not_matched' AND subject = '{member}'"
+    );
+    assert_eq!(world.count(&seen).await, i64::from(FAILURES_PER_HOUR_MAX));
+    assert_eq!(world.names(STATES).await, [""; 0]);
+    let asked = name_phone(&world, &two, member, NEW).await;
+    assert_eq!(asked["setting"]["state"], "ASKED", "another one may still");
     keeps_its_promises(&world).await;
 }
 

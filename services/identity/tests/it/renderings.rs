@@ -24,13 +24,16 @@ use crate::world::{World, codes, name, number_of_phone, organisation_of};
 
 const FILES: &str = "{ me { renderedFiles { id state title organisation { id } } } }";
 
-async fn hear(world: &World, message: &RenderRequested) {
+async fn heard(world: &World, message: &RenderRequested) -> kit::Result<()> {
     let records = [record(world, message, "billing.v1")];
     assert!(Renders.handles(&records[0].kind));
     let db = &world.identity.ctx.db;
     db.tx("hear", async |tx| Renders.apply(tx, &records).await)
         .await
-        .unwrap();
+}
+
+async fn hear(world: &World, message: &RenderRequested) {
+    heard(world, message).await.unwrap();
 }
 
 fn member_of(caller: &Caller) -> MemberId {
@@ -55,6 +58,7 @@ fn receipts(id: u128, union: &str, by: &Caller, members: &[MemberId]) -> RenderR
         title: "演出票签收表".to_owned(),
         columns: vec!["座位".to_owned()],
         rows: members.iter().map(row).collect(),
+        purpose: render_requested::Purpose::Handover.into(),
     }
 }
 
@@ -129,6 +133,47 @@ async fn a_file_is_for_its_officer_once() {
     assert_eq!(codes(&over), ["RENDERING_OVER"]);
     assert_eq!(said(&world).await, [State::Ready, State::Fetched]);
     assert_eq!(world.broken("identity.renderings_forgotten").await, 0);
+}
+
+/// What is asked for no purpose is parked, and no row of it kept; what each is for stands in the
+/// trail as it is taken in, as its address is given and as it is fetched.
+#[tokio::test]
+async fn each_file_is_for_one_purpose() {
+    let world = World::new().await;
+    let (union, officer) = officer_of(&world, "基层工会", 100).await;
+    let member = world.person(&union, 1).await;
+    let asked = RenderRequested {
+        purpose: render_requested::Purpose::Outing.into(),
+        ..receipts(1, &union, &officer, &[member])
+    };
+    let aimless = RenderRequested {
+        purpose: render_requested::Purpose::Unspecified.into(),
+        ..asked.clone()
+    };
+    let parked = heard(&world, &aimless).await.unwrap_err();
+    assert!(matches!(parked, kit::Error::Permanent(_)), "{parked:?}");
+    let kept = "SELECT count(*) AS count FROM rendering";
+    assert_eq!(world.count(kept).await, 0);
+    hear(&world, &asked).await;
+    let id = files(&world, &officer).await[0]["id"].clone();
+    let path = download(&world, &officer, &id).await["download"]["path"].clone();
+    assert_eq!(fetch(&world, &path).await.0, StatusCode::OK);
+    let told = "SELECT act || ' ' || (detail->>'purpose') AS name FROM audit
+        WHERE act LIKE '%rendering%' ORDER BY act";
+    let acts = ["download_rendering", "rendering_fetched", "take_rendering"];
+    let expected = acts.map(|act| format!("{act} outing"));
+    assert_eq!(world.names(told).await, expected);
+
+    let again = RenderRequested {
+        id: Uuid::from_u128(2).as_bytes().to_vec(),
+        ..asked
+    };
+    hear(&world, &again).await;
+    assert_eq!(world.broken("identity.renderings_forgotten").await, 0);
+    let owner = world.test.owner().await;
+    let sql = "UPDATE rendering SET purpose = NULL WHERE state = 'ready'";
+    owner.execute(sql, []).await.unwrap();
+    assert_eq!(world.broken("identity.renderings_forgotten").await, 1);
 }
 
 /// A list of names waits and is fetched like receipts are.

@@ -45,6 +45,8 @@ async fn warned(world: &World, provider: &Provider, seen: &mut usize) -> Vec<(St
     for it in &sent[*seen..] {
         assert_eq!(it["template"], "account_alert", "{it}");
         assert!(!text(it, "/params/time").is_empty());
+        let english = text(it, "/params/what_en");
+        assert!(english.is_ascii() && english.contains(' '), "{english}");
         new.push((text(it, "/phone"), text(it, "/params/what")));
     }
     *seen = sent.len();

@@ -92,6 +92,7 @@ async fn a_list_has_who_can_use_a_pass() {
     let file = GlobalId::uuid(first["fileId"].as_str().unwrap(), "RenderedFile").unwrap();
     assert_eq!(asked[0].id, file.as_bytes());
     assert_eq!(asked[0].template(), render_requested::Template::NameList);
+    assert_eq!(asked[0].purpose(), render_requested::Purpose::Outing);
     assert_eq!(asked[0].organisation_id, UNION.as_bytes());
     let officer = Uuid::from_u128(0x1000 + OFFICER);
     assert_eq!(asked[0].asker_id, officer.as_bytes());

@@ -72,7 +72,7 @@ async fn codes_arrive_once_per_request() {
         .collect();
     assert_eq!(codes, ["444444", "333333", "111111"]);
     let text = |field: &str| inbox["messages"][1][field].as_str().unwrap().to_owned();
-    assert!(text("text_zh").contains("验证码是333333,5分钟内有效"));
+    assert!(text("text_zh").contains("验证码是333333，5分钟内有效"));
     assert!(text("text_en").contains("login code is 333333, valid for 5 minutes"));
     let limited = world
         .get("/sms/inbox?phone=13800138000&limit=1")

@@ -4,6 +4,14 @@ use chrono::{DateTime, Utc};
 
 use super::minute;
 
+/// As its SMS names each: a template's parameters, in Chinese and in English.
+pub(super) const CHANGED: (&str, &str) = ("更换了登录手机号", "got another phone");
+pub(super) const TO_BE_CHANGED: (&str, &str) = ("将更换登录手机号", "gets another phone then");
+pub(super) const TO_BE_SET: (&str, &str) = (
+    "前可能由运维更换登录手机号",
+    "may get another phone by then",
+);
+
 /// That another phone signs somebody in, and what she does who did not ask for it.
 pub(super) fn changed(at: DateTime<Utc>) -> (String, String) {
     let at = minute(at);

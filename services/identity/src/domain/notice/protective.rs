@@ -37,13 +37,14 @@ impl RightStep {
         Self::ALL.into_iter().find(|it| it.as_str() == text)
     }
 
-    /// As its SMS names it: a template's parameter, short and without a name.
-    pub(super) const fn sms(self) -> &'static str {
+    /// As its SMS names it in Chinese and in English: a template's parameters, short and without a
+    /// name.
+    pub(super) const fn sms(self) -> (&'static str, &'static str) {
         match self {
-            Self::ErasureAsked => "申请了注销",
-            Self::ErasureRecalled => "撤回了注销申请",
-            Self::CopyAsked => "申请了个人信息副本",
-            Self::CopyFetched => "下载了个人信息副本",
+            Self::ErasureAsked => ("申请了注销", "asked to be forgotten"),
+            Self::ErasureRecalled => ("撤回了注销申请", "no longer to be forgotten"),
+            Self::CopyAsked => ("申请了个人信息副本", "asked for a copy of its data"),
+            Self::CopyFetched => ("下载了个人信息副本", "downloaded a copy of its data"),
         }
     }
 
@@ -73,15 +74,19 @@ impl RightStep {
             }
         };
         (
-            format!("您的账号于 {at} {}。{zh}，然后致电 12351。", self.sms()),
+            format!("您的账号于 {at} {}。{zh}，然后致电 12351。", self.sms().0),
             format!("{en}, sign out everywhere, and call 12351."),
         )
     }
 }
 
-/// The parameters of an SMS that warns: what was done, in words, and when.
-pub(super) fn alert(what: &str, at: DateTime<Utc>) -> Vec<(&'static str, String)> {
-    vec![("what", what.to_owned()), ("time", minute(at))]
+/// The parameters of an SMS that warns: what was done, in words of both languages, and when.
+pub(super) fn alert((zh, en): (&str, &str), at: DateTime<Utc>) -> Vec<(&'static str, String)> {
+    vec![
+        ("what", zh.to_owned()),
+        ("what_en", en.to_owned()),
+        ("time", minute(at)),
+    ]
 }
 
 /// That records were merged or split, and what she does to whom another's were given.

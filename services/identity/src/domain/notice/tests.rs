@@ -147,6 +147,26 @@ fn every_notice_is_told_in_both_languages() {
     assert!(Kind::ALL.iter().all(|kind| kinds.contains(kind)));
 }
 
+/// Words of an SMS come in both languages: what is for the English text has no Chinese in it.
+#[test]
+fn an_sms_has_its_words_in_both_languages() {
+    let is_english = |text: &str| text.is_ascii() && text.contains(' ');
+    for notice in each() {
+        let params = notice.sms_params(&Names::default());
+        for (name, value) in &params {
+            if let Some(chinese) = name.strip_suffix("_en") {
+                assert!(is_english(value), "{name}: {value}");
+                let other = params.iter().find(|it| it.0 == chinese).unwrap();
+                assert!(!other.1.is_ascii(), "{other:?}");
+            } else {
+                let english = format!("{name}_en");
+                let has_english = params.iter().any(|it| it.0 == english);
+                assert_eq!(has_english, !value.is_ascii(), "{name}: {value}");
+            }
+        }
+    }
+}
+
 /// What protects an account goes by SMS whether its person wants that or not, short enough for a
 /// provider; what is stored of a step and a purpose reads back.
 #[test]
@@ -160,7 +180,7 @@ fn what_protects_is_not_chosen() {
         let params = notice.sms_params(&Names::default());
         assert_eq!(
             params.iter().map(|it| it.0).collect::<Vec<_>>(),
-            ["what", "time"]
+            ["what", "what_en", "time"]
         );
         let longest = params.iter().map(|it| it.1.chars().count()).max();
         assert!(longest.unwrap() <= SMS_NAME_CHARS_MAX, "{params:?}");
