@@ -146,8 +146,8 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/0023_unlinked.sql"),
     },
     Migration {
-        name: "identity_0025",
-        sql: include_str!("../migrations/0025_purposes.sql"),
+        name: "identity_0024",
+        sql: include_str!("../migrations/0024_purposes.sql"),
     },
 ];
 
