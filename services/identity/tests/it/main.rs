@@ -56,6 +56,7 @@ mod role_proposals;
 mod role_races;
 mod rosters;
 mod rosters_guarded;
+mod sealing;
 mod search;
 mod second_factor;
 mod second_factor_life;
