@@ -121,6 +121,7 @@ fn unclear(right: &BTreeMap<String, BTreeSet<String>>, actors: &BTreeSet<String>
     found
 }
 
+/// ASVS V8.1.1, V8.1.2.
 #[test]
 fn every_field_has_a_row() {
     let table = table();

@@ -124,6 +124,7 @@ fn nobody_is_in_plain(
 /// A member buys a pass and walks through a gate, an officer imports a roster, a member uses her
 /// rights and an auditor reads the trail, in both unions; what that leaves in the databases breaks
 /// no invariant, which `bashu dev` looks at before it stops them.
+/// ASVS V9.2.4, V14.2.2, V16.2.5.
 #[test]
 fn a_member_buys_a_pass_and_a_venue_validates_it() {
     let world = TestWorld::new("journeys").unwrap();

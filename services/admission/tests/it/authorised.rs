@@ -323,6 +323,7 @@ fn global(kind: &str, id: Uuid) -> String {
     GlobalId::of_uuid(kind, id).to_string()
 }
 
+/// ASVS V8.2.3.
 #[tokio::test(flavor = "multi_thread")]
 async fn everybody_is_answered_what_is_hers() {
     let play = Play::new().await;

@@ -250,6 +250,7 @@ fn uuid(bytes: &[u8]) -> Uuid {
     Uuid::from_slice(bytes).unwrap()
 }
 
+/// ASVS V8.2.2.
 #[tokio::test]
 async fn everybody_is_answered_what_is_hers() {
     let play = Play::new().await;

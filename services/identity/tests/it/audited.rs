@@ -359,6 +359,7 @@ pub(crate) fn desk(partner: &str) -> Value {
     })
 }
 
+/// ASVS V16.3.1.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_mutation_leaves_its_row() {
     let clock = ManualClock::at(kit::testing::start().timestamp_millis());

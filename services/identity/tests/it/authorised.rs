@@ -326,6 +326,7 @@ async fn signed_in(world: &World, number: u32) -> Caller {
     Caller::member(session.member, session.login, Language::En).stepped_up(DateTime::<Utc>::MAX_UTC)
 }
 
+/// ASVS V6.3.4, V8.2.1.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everybody_is_answered_what_is_hers() {
     let play = Play::new().await;

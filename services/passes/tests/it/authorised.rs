@@ -295,6 +295,7 @@ impl Play {
     }
 }
 
+/// ASVS V8.3.1.
 #[tokio::test]
 async fn everybody_is_answered_what_is_hers() {
     let play = Play::new().await;
