@@ -165,6 +165,7 @@ fn a_member_buys_a_pass_and_a_venue_validates_it() {
         "venueFigures",
         "付款到入园",
         "downloadBadRows, correctRoster",
+        "downloadRenderedFile",
         "withdrawConsent → lookUpPass",
         "downloadMyData",
         "recallErasure",
