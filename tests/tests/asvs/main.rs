@@ -1,6 +1,6 @@
 //! `security/asvs.csv`: what of OWASP ASVS 5.0 up to level 2 is met, by which test, and what not.
-//! What is said to be met names a test that is there and says so itself; all else says why. And what the documents
-//! beside it say is held against the code.
+//! What is said to be met names a test that is there and says so itself; all else says why. And
+//! what the documents beside it say is held against the code.
 
 #![expect(clippy::unwrap_used, reason = "what helps a test may fail it")]
 

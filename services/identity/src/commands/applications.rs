@@ -75,8 +75,8 @@ pub async fn apply(
 ///
 /// # Errors
 /// Officers of the membership's organisation and operators, their second factor shown; to all
-/// others it is absent. Refused when it has ended, the other organisation is not there, closed, has no members of its own or is
-/// the same, or she is in it.
+/// others it is absent. Refused when it has ended, the other organisation is not there, closed, has
+/// no members of its own or is the same, or she is in it.
 pub async fn offer_transfer(
     ctx: &Ctx,
     caller: &Caller,
@@ -162,8 +162,9 @@ async fn ask(
 ///
 /// # Errors
 /// Officers of its organisation and operators, their second factor shown, and who was let go for
-/// herself, without; to all others it is absent. Never who asked for it. Refused when it is decided or over; an approval also when the
-/// organisation is closed, or the membership that she leaves has ended.
+/// herself, without; to all others it is absent. Never who asked for it. Refused when it is decided
+/// or over; an approval also when the organisation is closed, or the membership that she leaves has
+/// ended.
 pub async fn decide(
     ctx: &Ctx,
     caller: &Caller,

@@ -76,7 +76,8 @@ pub async fn confirm_membership(ctx: &Ctx, caller: &Caller, id: Uuid) -> Result<
 ///
 /// # Errors
 /// Officers of its organisation and operators only, their second factor shown; to all others it is
-/// absent. Refused when a date makes no sense, lies within another membership of the person there, or nothing differs.
+/// absent. Refused when a date makes no sense, lies within another membership of the person there,
+/// or nothing differs.
 pub async fn correct_membership(
     ctx: &Ctx,
     caller: &Caller,

@@ -22,8 +22,8 @@ use crate::world::{OPERATOR_PHONE, World, number_of_phone, organisation_of, sett
 const REFRESH_BYTES: usize = 32;
 const REFRESHED: usize = 16;
 
-/// A row of the audit says when, by whom and by which of her logins, what was done and to what; where
-/// is the service whose table it is, and the login, of which device and network are known.
+/// A row of the audit says when, by whom and by which of her logins, what was done and to what;
+/// where is the service whose table it is, and the login, of which device and network are known.
 /// ASVS V16.2.1.
 #[tokio::test]
 async fn a_row_says_when_where_who_and_what() {
