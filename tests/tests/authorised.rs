@@ -26,6 +26,17 @@ struct Service {
     unfilled: BTreeSet<String>,
     /// Types without rows of their own, and why.
     values: BTreeMap<String, String>,
+    /// Which mutations ask for the second factor.
+    step_up: StepUp,
+}
+
+#[derive(Default, Deserialize)]
+struct StepUp {
+    always: BTreeSet<String>,
+    /// Mutations by when they ask.
+    at_times: BTreeMap<String, BTreeSet<String>>,
+    /// Mutations by why a token alone is enough.
+    never: BTreeMap<String, BTreeSet<String>>,
 }
 
 #[derive(Deserialize)]
@@ -80,6 +91,26 @@ fn differences(sdl: &str, service: &Service) -> Vec<String> {
     found
 }
 
+/// The mutations of which it is said never or twice whether they ask for the second factor, and
+/// what is said of no mutation.
+fn unsaid(service: &Service) -> Vec<String> {
+    let fields = service.fields.keys();
+    let mutations: BTreeSet<&String> = fields.filter(|it| it.starts_with("Mutation.")).collect();
+    let step_up = &service.step_up;
+    let by_reason = step_up.at_times.values().chain(step_up.never.values());
+    let mut said: BTreeMap<&String, u32> = BTreeMap::new();
+    for field in by_reason.flatten().chain(&step_up.always) {
+        *said.entry(field).or_default() += 1;
+    }
+    let silent = mutations.iter().filter(|it| !said.contains_key(**it));
+    let mut found: Vec<String> = silent.map(|it| (*it).clone()).collect();
+    let wrong = said
+        .iter()
+        .filter(|(field, times)| **times != 1 || !mutations.contains(*field));
+    found.extend(wrong.map(|(field, _)| (*field).clone()));
+    found
+}
+
 /// The actors that a right forgets or names twice.
 fn unclear(right: &BTreeMap<String, BTreeSet<String>>, actors: &BTreeSet<String>) -> Vec<String> {
     let times = |actor: &String| right.values().filter(|of| of.contains(actor)).count();
@@ -90,6 +121,7 @@ fn unclear(right: &BTreeMap<String, BTreeSet<String>>, actors: &BTreeSet<String>
     found
 }
 
+/// ASVS V8.1.1, V8.1.2.
 #[test]
 fn every_field_has_a_row() {
     let table = table();
@@ -148,6 +180,18 @@ fn every_right_says_how_everybody_fares() {
     }
 }
 
+/// Of each mutation it is said once whether a token alone is enough for it, and why it is.
+#[test]
+fn every_mutation_asks_for_the_factor_or_says_why_not() {
+    for (name, service) in &table().services {
+        let unsaid = unsaid(service);
+        assert!(unsaid.is_empty(), "{name}: {unsaid:?}");
+        let step_up = &service.step_up;
+        let mut why = step_up.at_times.keys().chain(step_up.never.keys());
+        assert!(why.all(|it| !it.is_empty()), "{name}");
+    }
+}
+
 /// The table is a promise; the service's own test holds it.
 #[test]
 fn every_service_asks_as_everybody() {
@@ -172,6 +216,7 @@ fn a_gap_in_the_table_is_found() {
         fields: BTreeMap::from([right("Query.a"), right("Query.gone")]),
         unfilled: BTreeSet::new(),
         values: BTreeMap::from([right("V"), right("W")]),
+        step_up: StepUp::default(),
     };
     let found = differences(sdl, &service);
     assert_eq!(found, ["Query.b", "Query.gone", "Thing.c", "W"]);
@@ -181,4 +226,15 @@ fn a_gap_in_the_table_is_found() {
         ("absent".to_owned(), set(&["b", "x"])),
     ]);
     assert_eq!(unclear(&fares, &set(&["a", "b", "c"])), ["b", "c", "x"]);
+    let mutations = ["Mutation.a", "Mutation.b", "Mutation.c"];
+    let service = Service {
+        fields: mutations.into_iter().map(right).collect(),
+        step_up: StepUp {
+            always: set(&["Mutation.b", "Mutation.c"]),
+            at_times: BTreeMap::new(),
+            never: BTreeMap::from([("why".to_owned(), set(&["Mutation.b", "Mutation.x"]))]),
+        },
+        ..service
+    };
+    assert_eq!(unsaid(&service), ["Mutation.a", "Mutation.b", "Mutation.x"]);
 }

@@ -111,6 +111,7 @@ fn domains_are_pure() {
     }
 }
 
+/// ASVS V1.2.4.
 #[test]
 fn only_the_store_speaks_to_the_database() {
     for service in SERVICES {
@@ -292,6 +293,7 @@ fn scripts_stay_short() {
 
 /// rustls verifies the certificate and the name of whom it speaks to, unless it is told not to; no
 /// cipher mode, hash or generator is used that is weak in what it is for.
+/// ASVS V6.5.3, V11.3.1, V12.3.2.
 #[test]
 fn nobody_weakens_what_cryptography_does_by_default() {
     let here = Path::new(file!()).file_name().unwrap().to_owned();

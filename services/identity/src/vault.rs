@@ -390,6 +390,7 @@ mod tests {
         .unwrap()
     }
 
+    /// ASVS V11.3.3.
     #[test]
     fn a_ciphertext_opens_in_its_own_cell_only() {
         let ids = Ids::seeded(1);
@@ -419,6 +420,7 @@ mod tests {
         );
     }
 
+    /// ASVS V11.3.2.
     #[test]
     fn every_changed_bit_is_noticed() {
         let ids = Ids::seeded(1);

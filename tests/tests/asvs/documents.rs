@@ -138,6 +138,7 @@ fn value_of(source: &str, name: &str) -> Option<String> {
 }
 
 /// Each limit that is written down is in force.
+/// ASVS V2.1.3, V5.1.1, V6.1.1, V7.1.1, V15.1.3.
 #[test]
 fn limits_are_those_of_the_code() {
     let (mut seen, mut wrong) = (0, Vec::new());
@@ -163,6 +164,7 @@ fn limits_are_those_of_the_code() {
 }
 
 /// What must go together is refused, by the codes that are written down.
+/// ASVS V2.1.2.
 #[test]
 fn what_must_go_together_is_refused() {
     let text = document("limits");
@@ -179,6 +181,7 @@ fn what_must_go_together_is_refused() {
 }
 
 /// Each act that the document names is in the graph, and each way to sign in is in the document.
+/// ASVS V6.1.3, V7.1.2.
 #[test]
 fn ways_to_sign_in_are_those_of_the_graph() {
     let text = document("authentication");
@@ -205,6 +208,7 @@ fn ways_to_sign_in_are_those_of_the_graph() {
 }
 
 /// Every crate of cryptography that is locked is in the inventory, and no other.
+/// ASVS V11.1.2.
 #[test]
 fn cryptography_is_inventoried() {
     let text = document("cryptography");
@@ -234,6 +238,7 @@ fn cryptography_is_inventoried() {
 }
 
 /// Where the document says that an algorithm is, a file is.
+/// ASVS V11.1.1, V11.2.2.
 #[test]
 fn places_of_cryptography_are_there() {
     let text = document("cryptography");
@@ -247,6 +252,7 @@ fn places_of_cryptography_are_there() {
 }
 
 /// The tables of secrets and of persons are those that are guarded.
+/// ASVS V14.1.1, V14.1.2.
 #[test]
 fn data_is_classified_as_it_is_guarded() {
     let text = document("data");
@@ -262,6 +268,7 @@ fn data_is_classified_as_it_is_guarded() {
 }
 
 /// Each metric is in the inventory, and each of the inventory is counted.
+/// ASVS V16.1.1.
 #[test]
 fn metrics_are_inventoried() {
     let text = document("logging");
@@ -310,6 +317,7 @@ fn lines_of_the_inventory_are_written() {
 
 /// Logs go to standard output through one place: nothing else prints, and nothing writes a file of
 /// its own but the root's key, which development makes.
+/// ASVS V16.2.3.
 #[test]
 fn logs_go_where_the_inventory_says() {
     let mut wrong = Vec::new();
@@ -363,6 +371,7 @@ fn own_crates() -> BTreeSet<String> {
 }
 
 /// Each crate is this repository's, or comes from crates.io with a checksum.
+/// ASVS V15.1.2.
 #[test]
 fn each_crate_comes_with_a_checksum() {
     let lock: toml::Table = read("Cargo.lock").parse().unwrap();
@@ -382,6 +391,7 @@ fn each_crate_comes_with_a_checksum() {
 }
 
 /// Each advisory that is set aside has its reason, and the time frames are there.
+/// ASVS V15.1.1, V15.2.1.
 #[test]
 fn time_frames_and_exceptions_are_written_down() {
     let text = document("dependencies");
@@ -397,6 +407,7 @@ fn time_frames_and_exceptions_are_written_down() {
 }
 
 /// Whom it speaks to stands in settings: each that the document names is one.
+/// ASVS V13.1.1.
 #[test]
 fn whom_it_speaks_to_is_a_setting() {
     let text = document("communication");

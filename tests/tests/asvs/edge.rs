@@ -31,6 +31,7 @@ fn all_of<'a>(statements: &'a [(String, Vec<String>)], name: &str) -> Vec<&'a [S
 }
 
 /// TLS 1.2 and 1.3 alone, and of 1.2 what has forward secrecy and authenticates what it encrypts.
+/// ASVS V12.1.1, V12.1.2.
 #[test]
 fn only_recommended_tls_is_spoken() {
     let statements = statements();
@@ -49,6 +50,7 @@ fn only_recommended_tls_is_spoken() {
 
 /// What is passed on came by TLS, stays on the machine, and is the graph, files and notices alone;
 /// each union has a name of its own; addresses, which may hold a token, stand in no log.
+/// ASVS V3.5.4, V12.2.1, V12.2.2.
 #[test]
 fn what_is_passed_on_came_by_tls() {
     let statements = statements();

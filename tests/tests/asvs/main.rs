@@ -1,6 +1,6 @@
 //! `security/asvs.csv`: what of OWASP ASVS 5.0 up to level 2 is met, by which test, and what not.
-//! What is said to be met names a test that is there; all else says why. And what the documents
-//! beside it say is held against the code.
+//! What is said to be met names a test that is there and says so itself; all else says why. And
+//! what the documents beside it say is held against the code.
 
 #![expect(clippy::unwrap_used, reason = "what helps a test may fail it")]
 
@@ -18,19 +18,30 @@ const STATUSES: [&str; 4] = ["met", "partly", "not", "not applicable"];
 /// Requirements of levels 1 and 2 in ASVS 5.0.0, of chapters V1 to V17.
 const BY_LEVEL: [(&str, usize); 2] = [("1", 70), ("2", 183)];
 const CHAPTERS: usize = 17;
+/// How the line of a test's comment begins that names the requirements it touches.
+const TOUCHES: &str = "/// ASVS ";
+const TESTS: [&str; 3] = ["#[test]", "#[tokio::test]", "#[tokio::test("];
 
 fn table() -> String {
     fs::read_to_string(root().join("security/asvs.csv")).unwrap()
 }
 
-/// Whether a file has a test of this name: its attribute stands in one of the lines before.
-fn has_test(text: &str, name: &str) -> bool {
+/// Whether a file has a test of this name that runs and says in its comment that it touches this
+/// requirement: comment and attributes stand in the lines before it.
+fn has_test(text: &str, name: &str, id: &str) -> bool {
     let head = format!("fn {name}(");
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let found = |at: &usize| {
         let before = lines[..*at].iter().rev();
-        let mut attributes = before.take_while(|line| line.starts_with("#["));
-        attributes.any(|line| line.contains("test"))
+        let of_it = |line: &&&str| line.starts_with("#[") || line.starts_with("///");
+        let before: Vec<&str> = before.take_while(of_it).copied().collect();
+        let has = |starts: &[&str]| {
+            let mut each = before.iter();
+            each.any(|line| starts.iter().any(|start| line.starts_with(start)))
+        };
+        let told = before.iter().filter_map(|line| line.strip_prefix(TOUCHES));
+        let mut ids = told.flat_map(|ids| ids.trim_end_matches('.').split(", "));
+        has(&TESTS) && !has(&["#[ignore"]) && ids.any(|told| told == id)
     };
     let mut heads = (0..lines.len()).filter(|at| lines[*at].contains(&head));
     heads.any(|at| found(&at))
@@ -54,8 +65,9 @@ fn wrong(row: &str) -> Option<String> {
     if path.is_empty() && test.is_empty() {
         return (*status == "met").then(|| format!("{id} is met by no test"));
     }
-    let there = fs::read_to_string(root().join(path)).is_ok_and(|text| has_test(&text, test));
-    (!there).then(|| format!("{id}: {path} has no test {test}"))
+    let text = fs::read_to_string(root().join(path));
+    let there = text.is_ok_and(|text| has_test(&text, test, id));
+    (!there).then(|| format!("{id}: {path} has no test {test} that says it touches it"))
 }
 
 #[test]
@@ -86,6 +98,7 @@ fn every_requirement_is_there_once() {
 }
 
 /// The check sees each way in which a row may promise too much.
+/// ASVS V0.0.1, V0.0.11.
 #[test]
 fn an_empty_promise_is_found() {
     let path = "tests/tests/asvs/main.rs";
@@ -95,11 +108,20 @@ fn an_empty_promise_is_found() {
         "V0.0.1,1,r,met,,,".to_owned(),
         format!("V0.0.1,1,r,met,,{path},no_test_of_this_name"),
         format!("V0.0.1,1,r,met,,{path},has_test"),
+        format!("V0.0.1,1,r,met,,{path},every_requirement_is_there_once"),
+        format!("V0.0.2,1,r,met,,{path},an_empty_promise_is_found"),
+        format!("V0.0.111,1,r,met,,{path},an_empty_promise_is_found"),
         "V0.0.1,1,r,met,,tests/tests/nowhere.rs,wrong".to_owned(),
         "V0.0.1,1,r,partly,,,".to_owned(),
         "V0.0.1,1,r,done,why,,".to_owned(),
         "V0.0.1,1,r,not,why,".to_owned(),
     ] {
         assert!(wrong(&bad).is_some(), "{bad}");
+    }
+    let with = |attribute: &str| format!("/// ASVS V1.1.1.\n{attribute}\nfn it() {{}}");
+    let is_one = |attribute: &str| has_test(&with(attribute), "it", "V1.1.1");
+    assert!(is_one("#[test]") && is_one("#[tokio::test(start_paused = true)]"));
+    for none in ["", "#[cfg(test)]", "#[test]\n#[ignore = \"slow\"]"] {
+        assert!(!is_one(none), "{none}");
     }
 }

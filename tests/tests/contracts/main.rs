@@ -145,6 +145,7 @@ fn the_names_of_the_main_flows_are_there() {
     assert!(missing.is_empty(), "the graph lacks {missing:?}");
 }
 
+/// ASVS V15.3.3.
 #[test]
 fn a_mutation_takes_one_input_and_answers_a_payload() {
     for name in SUBGRAPHS {
@@ -323,6 +324,7 @@ fn a_list_without_bound_is_a_connection_with_both_ends() {
     }
 }
 
+/// ASVS V2.1.1.
 #[test]
 fn everything_is_described() {
     let mut silent = Vec::new();

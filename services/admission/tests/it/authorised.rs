@@ -64,7 +64,7 @@ impl Play {
     async fn answer(&self, actor: &str, ask: &Ask) -> Response {
         let caller = match actor {
             "gate" => self.world.asserting(&self.door),
-            other => self.cast.caller(other).clone(),
+            other => ask.asked_by(self.cast.caller(other)),
         };
         let schema = admission::schema(&self.world.admission, Mode::Production);
         let request = Request::new(&ask.query)
@@ -75,10 +75,7 @@ impl Play {
     }
 
     async fn query(&self, name: &str, query: &str, variables: Value) {
-        let ask = Ask {
-            query: query.to_owned(),
-            variables,
-        };
+        let ask = Ask::new(query.to_owned(), variables);
         let answer = async |actor: &str, ask: &Ask| self.answer(actor, ask).await;
         self.rights.query(name, &ask, answer).await;
     }
@@ -90,10 +87,7 @@ impl Play {
         variables: Value,
         path: &'static [&'static str],
     ) {
-        let ask = Ask {
-            query: query.to_owned(),
-            variables,
-        };
+        let ask = Ask::new(query.to_owned(), variables);
         let view = View { kind, ask, path };
         let answer = async |actor: &str, ask: &Ask| self.answer(actor, ask).await;
         self.rights.view(&view, answer).await;
@@ -103,10 +97,7 @@ impl Play {
         let query = format!(
             "mutation($input: {kind}!) {{ {name}(input: $input) {{ userErrors {{ code }} }} }}"
         );
-        let prepare = async |_: &str| Ask {
-            query: query.clone(),
-            variables: json!({ "input": input().await }),
-        };
+        let prepare = async |_: &str| Ask::new(query.clone(), json!({ "input": input().await }));
         let answer = async |actor: &str, ask: &Ask| self.answer(actor, ask).await;
         let db = &self.world.ctx().db;
         self.rights.mutation(db, name, prepare, answer).await;
@@ -319,10 +310,7 @@ impl Play {
         })
         .await;
         let close = "mutation { closeShift { userErrors { code } } }";
-        let prepare = async |_: &str| Ask {
-            query: close.to_owned(),
-            variables: json!({}),
-        };
+        let prepare = async |_: &str| Ask::new(close.to_owned(), json!({}));
         let answer = async |actor: &str, ask: &Ask| self.answer(actor, ask).await;
         let db = &self.world.ctx().db;
         self.rights
@@ -335,6 +323,7 @@ fn global(kind: &str, id: Uuid) -> String {
     GlobalId::of_uuid(kind, id).to_string()
 }
 
+/// ASVS V8.2.3.
 #[tokio::test(flavor = "multi_thread")]
 async fn everybody_is_answered_what_is_hers() {
     let play = Play::new().await;

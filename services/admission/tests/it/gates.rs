@@ -172,6 +172,7 @@ async fn another_enrolment_ends_the_old_key() {
     world.check().await;
 }
 
+/// ASVS V11.5.1.
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 async fn a_code_is_tried_a_few_times_and_for_half_an_hour() {

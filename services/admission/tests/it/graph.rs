@@ -218,6 +218,7 @@ async fn scans_gates_and_figures_are_for_those_who_run_the_venue() {
     }
 }
 
+/// ASVS V2.2.2.
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_is_a_user_error_in_both_languages() {
     let world = World::new().await;

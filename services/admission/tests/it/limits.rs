@@ -75,6 +75,7 @@ async fn a_repeated_scan_gets_the_stored_answer() {
     world.check().await;
 }
 
+/// ASVS V16.3.3.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scan_number_with_another_code_is_refused_and_raises_one_alarm() {
     let world = World::new().await;

@@ -7,6 +7,7 @@ mod consent;
 mod copy;
 mod erasure;
 pub mod gate;
+mod holders;
 pub mod purchase;
 pub mod roster;
 mod trail;
@@ -29,6 +30,7 @@ pub(crate) fn documents() -> Vec<Document> {
         &copy::DOCUMENTS,
         &erasure::DOCUMENTS,
         &gate::DOCUMENTS,
+        &holders::DOCUMENTS,
         &purchase::DOCUMENTS,
         &roster::DOCUMENTS,
         &trail::DOCUMENTS,
@@ -53,6 +55,12 @@ pub(crate) async fn play(world: &World, members: u32, say: &Say) -> Result<()> {
         roster::play(world, union, say)
             .await
             .with_context(|| format!("the roster of union {union}"))?;
+        say.title(&format!(
+            "{name} 工会经办下载持票名单 / an officer fetches the list of pass holders"
+        ));
+        holders::play(world, union, say)
+            .await
+            .with_context(|| format!("the list of union {union}"))?;
         say.title(&format!(
             "{name} 职工撤回同意 / a member withdraws a consent"
         ));

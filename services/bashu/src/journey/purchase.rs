@@ -130,7 +130,7 @@ pub(crate) async fn play(world: &World, union: Union, members: u32, say: &Say) -
     })
 }
 
-async fn choose(client: &Client) -> Result<Value> {
+pub(super) async fn choose(client: &Client) -> Result<Value> {
     let data = client.send(PRODUCTS, json!({})).await?;
     let nodes = data["passProducts"]["nodes"]
         .as_array()

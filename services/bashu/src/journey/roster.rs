@@ -22,7 +22,7 @@ use crate::documents::Document;
 use crate::say::Say;
 
 /// Whose roster it is, by the demonstration's name of it.
-const HOME: &str = "hospital";
+pub(super) const HOME: &str = "hospital";
 /// The number of the first person on it, and how many stand there.
 pub const FIRST: u32 = 910_001;
 pub const PEOPLE: u32 = 6;
@@ -36,7 +36,7 @@ const FIRST_ROW: u32 = 2;
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 
-const OWN_ROLES: &str = "query { me { roles { role organisation { id name } } } }";
+pub(super) const OWN_ROLES: &str = "query { me { roles { role organisation { id name } } } }";
 const BEGIN: &str = "mutation ($input: ImportRosterInput!) { importRoster(input: $input) \
     { rosterImport { id } upload { path bytesMax } userErrors { code message } } }";
 const CORRECT: &str = "mutation ($input: CorrectRosterInput!) { correctRoster(input: $input) \

@@ -110,6 +110,7 @@ async fn a_touched_row_is_named() {
 
 /// Who can write the whole database writes the chain anew, and its heads. The topic remembers, and
 /// so does whoever kept a head.
+/// ASVS V16.4.3.
 #[tokio::test]
 async fn a_chain_written_anew_is_found_by_what_others_heard() {
     let world = World::ready().await;

@@ -60,6 +60,7 @@ async fn the_doctor_explains_a_wrong_configuration() {
 }
 
 /// A section of a service is checked by that service.
+/// ASVS V13.2.4.
 #[tokio::test]
 async fn a_services_section_is_checked() {
     let mut world = World::paper().await;

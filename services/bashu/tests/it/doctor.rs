@@ -148,6 +148,7 @@ async fn a_stopped_redis_is_told_with_what_to_do() {
     assert!(!report.to_string().contains("a-password"));
 }
 
+/// ASVS V13.2.3.
 #[tokio::test]
 async fn a_redis_without_a_password_is_told() {
     let mut world = World::ready().await;
@@ -268,6 +269,7 @@ async fn a_topic_of_another_shape_is_told() {
 }
 
 /// Stand-ins and a root within reach belong to development.
+/// ASVS V15.2.3.
 #[tokio::test]
 async fn sandboxes_are_refused_in_production() {
     let mut world = World::ready().await;

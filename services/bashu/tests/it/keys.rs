@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::world::{World, finding};
 
+/// ASVS V13.3.2.
 #[tokio::test]
 async fn a_root_is_made_once_and_for_its_owner_alone() {
     let world = World::paper().await;
@@ -176,6 +177,7 @@ async fn an_open_vault_is_found() {
 
 /// The name and phone are read from standard input, stand nowhere in plain, and a second first
 /// operator needs a reason.
+/// ASVS V6.3.2.
 #[tokio::test]
 async fn the_first_operator_is_made_once() {
     let world = World::ready().await;

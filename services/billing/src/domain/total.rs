@@ -56,6 +56,7 @@ mod tests {
     use super::*;
 
     /// A sum goes on where an order's amount ends, and below zero.
+    /// ASVS V1.4.2.
     #[test]
     fn a_sum_is_larger_than_any_order() {
         let two = Total::from(Fen::MAX).add(Fen::MAX.into());

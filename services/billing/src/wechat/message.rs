@@ -130,6 +130,7 @@ mod tests {
     use super::*;
 
     /// What is read has no place for the payer, whatever the provider sends.
+    /// ASVS V14.2.3.
     #[test]
     fn the_payer_is_not_read() {
         let body = r#"{"appid":"wx1","mchid":"1","out_trade_no":"t","trade_state":"SUCCESS",

@@ -233,6 +233,7 @@ mod tests {
     }
 
     /// Every request signature that the provider's documentation prints is what we make.
+    /// ASVS V11.4.1.
     #[test]
     fn requests_are_signed_as_documented() {
         let vectors = vectors();

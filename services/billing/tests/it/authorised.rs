@@ -37,7 +37,7 @@ impl Play {
     }
 
     async fn answer(&self, actor: &str, ask: &Ask) -> Response {
-        let caller = self.cast.caller(actor);
+        let caller = ask.asked_by(self.cast.caller(actor));
         let request = Request::new(&ask.query)
             .variables(Variables::from_json(ask.variables.clone()))
             .data(caller.clone())
@@ -46,10 +46,7 @@ impl Play {
     }
 
     async fn query(&self, name: &str, query: &str, variables: Value) {
-        let ask = Ask {
-            query: query.to_owned(),
-            variables,
-        };
+        let ask = Ask::new(query.to_owned(), variables);
         let answer = async |actor: &str, ask: &Ask| self.answer(actor, ask).await;
         self.rights.query(name, &ask, answer).await;
     }
@@ -61,10 +58,7 @@ impl Play {
         variables: Value,
         path: &'static [&'static str],
     ) {
-        let ask = Ask {
-            query: query.to_owned(),
-            variables,
-        };
+        let ask = Ask::new(query.to_owned(), variables);
         let view = View { kind, ask, path };
         let answer = async |actor: &str, ask: &Ask| self.answer(actor, ask).await;
         self.rights.view(&view, answer).await;
@@ -77,10 +71,7 @@ impl Play {
         let prepare = async |_: &str| {
             let variables = json!({ "input": input().await });
             self.quiet().await;
-            Ask {
-                query: query.clone(),
-                variables,
-            }
+            Ask::new(query.clone(), variables)
         };
         let answer = async |actor: &str, ask: &Ask| self.answer(actor, ask).await;
         let db = &self.world.db.ctx.db;
@@ -259,6 +250,7 @@ fn uuid(bytes: &[u8]) -> Uuid {
     Uuid::from_slice(bytes).unwrap()
 }
 
+/// ASVS V8.2.2.
 #[tokio::test]
 async fn everybody_is_answered_what_is_hers() {
     let play = Play::new().await;

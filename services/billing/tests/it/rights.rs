@@ -148,6 +148,7 @@ async fn orders_of_a_member_over_the_federation() {
 }
 
 /// Records of one person that were merged are hers, whichever member id they were written with.
+/// ASVS V7.4.2.
 #[tokio::test]
 async fn a_merged_member_keeps_her_orders() {
     let world = World::start().await;

@@ -3,6 +3,7 @@
 use crate::world::{World, settings};
 
 /// Settings that are wrong are named; a key of 16 bytes would be AES-128 and is refused.
+/// ASVS V1.2.2.
 #[tokio::test]
 async fn wrong_settings_are_refused() {
     let world = World::still().await;

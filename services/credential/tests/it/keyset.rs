@@ -72,6 +72,7 @@ fn only_what_the_root_signed_is_believed() {
 }
 
 /// A weak root, for which a signature of zeros holds over anything, is no root.
+/// ASVS V11.6.1.
 #[test]
 fn a_weak_root_signs_nothing() {
     let mut identity = [0; 32];

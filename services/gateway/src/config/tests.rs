@@ -47,6 +47,7 @@ fn a_good_configuration_is_taken_and_keeps_its_secrets() {
 }
 
 /// What leaves the machine does so under TLS: an address elsewhere is taken with https.
+/// ASVS V12.3.3.
 #[test]
 fn an_address_elsewhere_is_taken_under_tls() {
     let folder = tempfile::tempdir().unwrap();

@@ -14,6 +14,7 @@ const ENDED_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// In production only registered documents are run, introspection is off even for them, and there
 /// is no query page.
+/// ASVS V4.3.2, V13.4.2.
 #[tokio::test]
 async fn production_runs_registered_documents_alone() {
     let world = World::start_with(Options {

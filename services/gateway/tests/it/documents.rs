@@ -64,6 +64,7 @@ fn is_chinese(text: &str) -> bool {
 
 /// The queries that kill a router without a budget are refused at once, with memory flat: those
 /// of the research, on mutations, in inline fragments, mixed with fields, and circles.
+/// ASVS V15.2.2.
 #[tokio::test]
 async fn fragment_bombs_are_refused_at_once_with_memory_flat() {
     let world = World::start().await;
@@ -184,6 +185,7 @@ async fn chains_and_deep_nesting_do_not_end_the_process() {
 }
 
 /// Depth, tokens, aliases, directives and cost each have their limit.
+/// ASVS V4.3.1.
 #[tokio::test]
 async fn every_limit_on_a_document_holds() {
     let world = World::start().await;
@@ -316,6 +318,7 @@ async fn fragments_do_not_leak_into_each_other() {
 }
 
 /// Values that are malformed, too large or of another type are the client's mistake.
+/// ASVS V15.3.5.
 #[tokio::test]
 async fn malformed_values_are_refused() {
     let world = World::start().await;

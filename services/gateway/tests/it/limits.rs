@@ -38,6 +38,7 @@ fn limited(answer: &Answer) {
 }
 
 /// Login fields are counted one by one, however they are written: an alias is an attempt.
+/// ASVS V2.4.1.
 #[tokio::test]
 async fn login_fields_are_counted_each() {
     let world = world_with(&[("BASHU_GATEWAY_LIMITS__ADDRESS_LOGIN_FIELDS_PER_MINUTE", 10)]).await;
@@ -176,6 +177,7 @@ async fn without_redis_only_logging_in_waits(world: &World) {
 }
 
 /// When Redis is lost, nobody guesses login codes uncounted, and no payment and no gate waits.
+/// ASVS V16.5.2.
 #[tokio::test]
 async fn a_lost_redis_stops_logging_in_and_nothing_else() {
     let mut world = World::start().await;

@@ -43,6 +43,7 @@ fn expected_signature(received: &Received) -> String {
 
 /// Every subgraph request carries a signature that the subgraph can verify, with a fresh nonce;
 /// so do the requests for entities.
+/// ASVS V13.2.1.
 #[tokio::test]
 async fn every_subgraph_request_is_signed() {
     let world = World::start().await;
@@ -73,6 +74,7 @@ async fn every_subgraph_request_is_signed() {
 
 /// A subgraph gets the headers it should and nothing else of the client's; what the client says
 /// in the gateway's name is not believed.
+/// ASVS V1.2.3, V4.1.3, V10.1.1, V15.3.4.
 #[tokio::test]
 async fn only_known_headers_pass_and_none_is_spoofed() {
     let world = World::start().await;
@@ -158,6 +160,7 @@ async fn headers_are_completed_and_checked() {
 }
 
 /// Where traces are collected, the gateway's own span stands between, in the client's trace.
+/// ASVS V16.2.4.
 #[tokio::test]
 async fn a_collected_trace_goes_on() {
     let collector = "http://127.0.0.1:9/v1/traces".to_owned();
@@ -206,6 +209,7 @@ async fn two_people_never_share_an_answer() {
 }
 
 /// Of a subgraph's error the client gets the code and our text, in its language.
+/// ASVS V16.5.1.
 #[tokio::test]
 async fn a_subgraphs_error_tells_its_code_alone() {
     let world = World::start().await;

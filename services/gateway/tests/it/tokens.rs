@@ -33,6 +33,7 @@ fn confused_token(key: &SigningKey) -> String {
 }
 
 /// Public fields need no token, a good one passes unchanged, and every bad one is a 401.
+/// ASVS V7.2.1, V8.4.1, V9.1.1, V9.1.2, V9.2.1, V9.2.2, V9.2.3.
 #[tokio::test]
 async fn a_bad_token_is_refused_and_never_anonymous() {
     let world = World::start().await;
@@ -159,6 +160,7 @@ async fn a_bad_authorization_header_is_refused() {
 
 /// A new key is fetched when a token first names it; a key that identity has retired is refused
 /// from the next fetch on; while identity is down the keys last seen stay good.
+/// ASVS V9.1.3.
 #[tokio::test]
 async fn keys_follow_identity() {
     let world = World::start().await;
@@ -223,6 +225,7 @@ async fn keys_follow_identity() {
 
 /// Without ever having seen a key nothing can be said of a token: that is no 401, which would
 /// log everybody out, and it is no anonymous request.
+/// ASVS V16.5.3.
 #[tokio::test]
 async fn without_keys_a_token_is_neither_good_nor_bad() {
     let world = World::start_with(crate::world::Options {

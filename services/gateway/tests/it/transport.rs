@@ -10,6 +10,7 @@ const BODY: &str = r#"{"query":"{ whoami }"}"#;
 
 /// Requests that a browser sends to another site without asking are refused: plain, form and
 /// multipart POSTs, those with no type, and bare GETs. Asking first lets them in.
+/// ASVS V3.5.1, V3.5.2.
 #[tokio::test]
 async fn cross_site_requests_are_refused() {
     let world = World::start().await;
@@ -42,6 +43,7 @@ async fn cross_site_requests_are_refused() {
 
 /// GET never changes anything, no other method is known, and a type that is not JSON is refused
 /// even when it was asked for first.
+/// ASVS V3.4.2, V3.5.3, V13.4.4.
 #[tokio::test]
 async fn only_json_posts_change_things() {
     let world = World::start().await;
@@ -86,6 +88,7 @@ async fn only_json_posts_change_things() {
 
 /// Batches, other JSON, compressed bodies and oversized ones are refused; what is refused does
 /// not spoil the connection for the next request.
+/// ASVS V15.3.7.
 #[tokio::test]
 async fn bodies_are_bounded_and_single() {
     let world = World::start().await;
@@ -148,6 +151,7 @@ async fn a_get_is_bounded_like_a_post() {
 }
 
 /// No answer about a person is kept by a cache, whether it is good, refused or cut short.
+/// ASVS V3.2.1, V3.4.4, V14.3.2.
 #[tokio::test]
 async fn answers_are_private() {
     let world = World::start().await;
@@ -169,6 +173,7 @@ async fn answers_are_private() {
 
 /// No answer is rendered, framed or run, wherever it was made, and its charset is named; browsers
 /// are told that this host speaks TLS alone, and to name no address of it elsewhere.
+/// ASVS V3.4.1, V3.4.3, V3.4.5, V3.4.6, V4.1.1.
 #[tokio::test]
 async fn answers_are_nothing_to_a_browser() {
     let world = World::start().await;
@@ -238,6 +243,7 @@ async fn what_nobody_looks_at_is_not_counted() {
 
 /// There is the graph and nothing else: health and metrics are on a listener of their own, which
 /// has no graph.
+/// ASVS V4.1.2, V13.4.1, V13.4.3, V13.4.5.
 #[tokio::test]
 async fn there_are_no_other_paths() {
     let world = World::start().await;

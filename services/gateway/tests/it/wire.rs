@@ -41,6 +41,7 @@ fn head(lines: &[&str]) -> String {
 }
 
 /// A request that ends in two places is no way to smuggle a second one past the limits.
+/// ASVS V4.2.1.
 #[tokio::test]
 async fn nothing_is_smuggled() {
     let world = World::start().await;

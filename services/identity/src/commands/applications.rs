@@ -74,9 +74,9 @@ pub async fn apply(
 /// An office lets a member go to another organisation: its officers decide, or she does.
 ///
 /// # Errors
-/// Officers of the membership's organisation and operators; to all others it is absent. Refused
-/// when it has ended, the other organisation is not there, closed, has no members of its own or is
-/// the same, or she is in it.
+/// Officers of the membership's organisation and operators, their second factor shown; to all
+/// others it is absent. Refused when it has ended, the other organisation is not there, closed, has
+/// no members of its own or is the same, or she is in it.
 pub async fn offer_transfer(
     ctx: &Ctx,
     caller: &Caller,
@@ -88,6 +88,7 @@ pub async fn offer_transfer(
         .tx("offer_transfer", async |tx| {
             let (leaves, by) =
                 own_membership_beside(tx, caller, membership, Some(organisation)).await?;
+            access::stepped_up(tx, caller)?;
             consents::lock_member(tx, leaves.member).await?;
             let asked = [membership.to_string(), organisation.to_string()];
             let hash = once::hash("offer_transfer", &[&asked[0], &asked[1]]);
@@ -160,9 +161,10 @@ async fn ask(
 /// Approves an application or refuses it.
 ///
 /// # Errors
-/// Officers of its organisation and operators, and who was let go for herself; to all others it is
-/// absent. Never who asked for it. Refused when it is decided or over; an approval also when the
-/// organisation is closed, or the membership that she leaves has ended.
+/// Officers of its organisation and operators, their second factor shown, and who was let go for
+/// herself, without; to all others it is absent. Never who asked for it. Refused when it is decided
+/// or over; an approval also when the organisation is closed, or the membership that she leaves has
+/// ended.
 pub async fn decide(
     ctx: &Ctx,
     caller: &Caller,
@@ -176,6 +178,10 @@ pub async fn decide(
             let absent = Refusal::ApplicationNotFound;
             let seen = store::find(tx, id).await?.ok_or(absent)?;
             let by = decider(tx, caller, &seen).await?;
+            // An office that decides adds people to a union, or turns them away.
+            if by.id != seen.member {
+                access::stepped_up(tx, caller)?;
+            }
             lock_places(tx, &seen).await?;
             let application = store::load(tx, id).await?.ok_or(absent)?;
             let asked = [id.to_string(), format!("{decision:?}")];

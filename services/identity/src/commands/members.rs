@@ -19,8 +19,8 @@ use crate::store::people as store;
 /// at once.
 ///
 /// # Errors
-/// Officers of its organisation and operators only; to all others it is absent. Refused when it
-/// has ended, the date makes no sense, or it is the last operator's.
+/// Officers of its organisation and operators only, their second factor shown; to all others it is
+/// absent. Refused when it has ended, the date makes no sense, or it is the last operator's.
 pub async fn end_membership(
     ctx: &Ctx,
     caller: &Caller,
@@ -31,6 +31,7 @@ pub async fn end_membership(
     ctx.db
         .tx("end_membership", async |tx| {
             let (membership, by) = own_membership(tx, caller, id).await?;
+            access::stepped_up(tx, caller)?;
             let ended = membership.end(how, until, shanghai_date(tx.now()))?;
             store::save_membership(tx, &ended).await?;
             tx.emit(publish::membership(&ended));

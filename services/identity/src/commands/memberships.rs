@@ -22,8 +22,8 @@ use crate::store::{memberships, people, reviews};
 /// one again; one that stands so already stays as it is.
 ///
 /// # Errors
-/// Officers of its organisation and operators only; to all others it is absent. Refused when it
-/// has ended.
+/// Officers of its organisation and operators only, their second factor shown; to all others it is
+/// absent. Refused when it has ended.
 pub async fn keep_membership(
     ctx: &Ctx,
     caller: &Caller,
@@ -33,6 +33,7 @@ pub async fn keep_membership(
     ctx.db
         .tx("keep_membership", async |tx| {
             let (membership, by) = own_membership(tx, caller, id).await?;
+            access::stepped_up(tx, caller)?;
             let version = membership.version;
             let kept = membership.keep(how)?;
             if kept.version != version {
@@ -74,8 +75,9 @@ pub async fn confirm_membership(ctx: &Ctx, caller: &Caller, id: Uuid) -> Result<
 /// what was decided on the dates before may have to be decided again.
 ///
 /// # Errors
-/// Officers of its organisation and operators only; to all others it is absent. Refused when a
-/// date makes no sense, lies within another membership of the person there, or nothing differs.
+/// Officers of its organisation and operators only, their second factor shown; to all others it is
+/// absent. Refused when a date makes no sense, lies within another membership of the person there,
+/// or nothing differs.
 pub async fn correct_membership(
     ctx: &Ctx,
     caller: &Caller,
@@ -86,6 +88,7 @@ pub async fn correct_membership(
     ctx.db
         .tx("correct_membership", async |tx| {
             let (membership, by) = own_membership(tx, caller, id).await?;
+            access::stepped_up(tx, caller)?;
             let before = Dates::of(&membership);
             let corrected = membership.correct(correction, shanghai_date(tx.now()))?;
             people::save_membership(tx, &corrected).await?;
@@ -124,8 +127,8 @@ pub async fn correct_membership(
 /// Closes the review of a correction; one that is closed stays as it is.
 ///
 /// # Errors
-/// Operators, and officers above the organisation; to all others it is absent. Nobody reviews
-/// her own correction, or a correction of her own membership.
+/// Operators, and officers above the organisation, their second factor shown; to all others it is
+/// absent. Nobody reviews her own correction, or a correction of her own membership.
 pub async fn close_review(ctx: &Ctx, caller: &Caller, id: Uuid) -> Result<Review> {
     ctx.db
         .tx("close_membership_review", async |tx| {
@@ -136,6 +139,7 @@ pub async fn close_review(ctx: &Ctx, caller: &Caller, id: Uuid) -> Result<Review
                 Err(Error::Forbidden(_)) => return Err(absent.into()),
                 other => other?,
             };
+            access::stepped_up(tx, caller)?;
             let about = memberships::place(tx, review.membership).await?;
             let (_, about) = about.ok_or(absent)?;
             let was = review.state;

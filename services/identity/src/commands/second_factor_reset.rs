@@ -3,7 +3,7 @@
 //! before, and she is told when it is asked for and when it is done.
 
 use kit::access::{self, Caller};
-use kit::audit::AuditRow;
+use kit::audit::{AuditRow, require_sealing};
 use kit::due::NewDue;
 use kit::types::MemberId;
 use kit::{Ctx, Result};
@@ -24,12 +24,13 @@ use crate::store::second_factors::{self as store, ResetRow};
 ///
 /// # Errors
 /// Operators only, their own second factor shown; refused for oneself, for who has not been an
-/// operator long enough, and when the person has none.
+/// operator long enough, when the person has none, and while audit rows wait for their seal.
 pub async fn reset(ctx: &Ctx, caller: &Caller, of: MemberId) -> Result<Step> {
     ctx.db
         .tx("reset_second_factor", async |tx| {
             let by = access::operator(tx, caller).await?.member;
             access::stepped_up(tx, caller)?;
+            require_sealing(tx).await?;
             // Locked first: two operators at once are one after the other.
             let factor = store::lock_confirmed(tx, of).await?;
             let asked = store::lock_reset(tx, of).await?;

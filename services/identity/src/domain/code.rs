@@ -127,6 +127,7 @@ mod tests {
         DateTime::from_timestamp(1_775_008_800 + seconds, 0).unwrap()
     }
 
+    /// ASVS V6.5.5.
     #[test]
     fn a_code_opens_once_within_five_minutes_and_five_guesses() {
         let open = |wrong| Code::Open {
@@ -172,6 +173,7 @@ mod tests {
         assert_eq!(Purpose::parse("link"), None);
     }
 
+    /// ASVS V6.5.4.
     #[test]
     fn digits_keep_their_zeros() {
         assert_eq!(digits(&[0; 32]), "000000");

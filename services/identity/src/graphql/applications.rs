@@ -169,6 +169,8 @@ kit::payload! {
         ApplicationWaits,
         /// Three applications wait.
         TooManyApplications,
+        /// The second factor was not shown within the last ten minutes.
+        StepUpRequired,
     }
 }
 
@@ -200,6 +202,8 @@ kit::payload! {
         DateInvalid,
         /// The last operator would leave by it.
         LastOperator,
+        /// The second factor was not shown within the last ten minutes.
+        StepUpRequired,
     }
 }
 

@@ -147,6 +147,8 @@ kit::payload! {
         MembershipEnded,
         /// It is not one that can be kept.
         StandingDoesNotFit,
+        /// The second factor was not shown within the last ten minutes.
+        StepUpRequired,
     }
 }
 
@@ -178,6 +180,8 @@ kit::payload! {
         MembershipEnded,
         /// It is not one that was kept.
         StandingDoesNotFit,
+        /// The second factor was not shown within the last ten minutes.
+        StepUpRequired,
     }
 }
 
@@ -198,6 +202,8 @@ kit::payload! {
         StandingDoesNotFit,
         /// Nothing differs from what is known.
         NothingCorrected,
+        /// The second factor was not shown within the last ten minutes.
+        StepUpRequired,
     }
 }
 
@@ -213,6 +219,8 @@ kit::payload! {
         ReviewNotFound,
         /// It is the caller's own correction.
         ReviewOfOwn,
+        /// The second factor was not shown within the last ten minutes.
+        StepUpRequired,
     }
 }
 

@@ -165,6 +165,8 @@ kit::payload! {
         DateInvalid,
         /// The person is the last operator.
         LastOperator,
+        /// The second factor was not shown within the last ten minutes.
+        StepUpRequired,
     }
 }
 

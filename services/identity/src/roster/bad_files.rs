@@ -119,6 +119,7 @@ fn the_plain_file_is_read() {
 }
 
 /// A part that unpacks without end stops at the limit, whatever its headers claim.
+/// ASVS V5.2.3.
 #[test]
 fn a_bomb_is_counted_while_it_unpacks() {
     let large = vec![b' '; usize::try_from(INFLATED_BYTES_MAX).unwrap() + 1];
@@ -145,6 +146,7 @@ fn a_bomb_is_counted_while_it_unpacks() {
     ));
 }
 
+/// ASVS V5.2.1.
 #[test]
 fn many_parts_and_large_files_are_refused_unread() {
     let mut all = parts();
@@ -193,6 +195,7 @@ fn a_claim_of_many_texts_is_not_believed() {
     refused(&[(SHARED, &shared)], Problem::Inflates);
 }
 
+/// ASVS V1.3.6, V5.3.1.
 #[test]
 fn what_runs_or_fetches_is_refused() {
     let types = |kind: &str| {
@@ -228,6 +231,7 @@ fn what_runs_or_fetches_is_refused() {
     assert!(read(&workbook(&[(sheet_relations, &link)])).is_ok());
 }
 
+/// ASVS V1.5.1.
 #[test]
 fn definitions_and_other_encodings_are_refused() {
     let dtd = "<!DOCTYPE x [<!ENTITY a \"aaaa\"><!ENTITY b \"&a;&a;\">]>";
@@ -329,6 +333,7 @@ fn old_and_protected_files_are_told_apart() {
     assert_eq!(read(&bytes), Err(Problem::Encrypted));
 }
 
+/// ASVS V5.2.2.
 #[test]
 fn other_packages_are_no_tables() {
     let text = [("word/document.xml".to_owned(), b"<x/>".to_vec())];

@@ -116,6 +116,7 @@ mod tests {
 
     use super::*;
 
+    /// ASVS V1.1.1.
     #[test]
     fn names_lose_what_cannot_be_seen_and_keep_the_rest() {
         for (given, kept) in [
@@ -169,6 +170,7 @@ mod tests {
 
     proptest! {
         /// Nothing that is written can be run, and what was escaped reads back.
+        /// ASVS V1.3.3.
         #[test]
         fn what_is_written_does_not_run(text in "\\PC{0,20}|[=+@\t\r-].{0,10}") {
             let written = escaped(&text);

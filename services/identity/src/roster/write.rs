@@ -177,6 +177,7 @@ mod tests {
     }
 
     /// What was wrong comes back with its row number, and what would run is text when it is read.
+    /// ASVS V1.1.2.
     #[test]
     fn bad_rows_come_back_and_do_not_run() {
         let cells = Cells {

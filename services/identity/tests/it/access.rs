@@ -221,6 +221,7 @@ async fn officers_keep_their_own_rosters() {
 
 /// A person is seen by herself in full, by her officers and operators masked, by others not at
 /// all; her logins by herself alone.
+/// ASVS V15.3.1.
 #[tokio::test]
 async fn a_person_is_seen_by_few() {
     let cast = cast().await;

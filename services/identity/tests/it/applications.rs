@@ -2,7 +2,7 @@
 
 use identity::domain::application::{Application, State, WAIT_DAYS};
 use identity::store::applications as store;
-use kit::access::Caller;
+use kit::access::{Caller, Who};
 use kit::graphql::GlobalId;
 use kit::types::MemberId;
 use kit::{Error, Tx};
@@ -255,6 +255,33 @@ async fn a_membership_goes_on_in_another_union() {
         assert_eq!(cast.world.count(&held).await, 0);
         cast.assert_invariants().await;
     }
+}
+
+/// A token alone lets nobody in and nobody go, whatever office it opens: who stole an officer's
+/// adds no accomplice. Who was let go decides for herself by hers.
+#[tokio::test]
+async fn an_office_decides_with_its_second_factor() {
+    let cast = cast().await;
+    let alone = |of: &Caller| match of.who {
+        Who::Member { member, login, .. } => Caller::member(member, login, of.language),
+        Who::Anonymous => panic!("signed in"),
+    };
+    let offered = cast.offer(&alone(&cast.officer), &cast.sister).await;
+    assert_eq!(codes(&offered), ["STEP_UP_REQUIRED"]);
+    let asked = cast.offer(&cast.officer, &cast.sister).await;
+    let id = &asked["application"]["id"];
+    for approve in [true, false] {
+        let decided = cast.decide(&alone(&cast.sister_officer), id, approve).await;
+        assert_eq!(codes(&decided), ["STEP_UP_REQUIRED"], "{approve}");
+    }
+    assert_eq!(cast.memberships().await, ["甲基层工会 full"]);
+    let herself = alone(&cast.world.as_member(cast.member));
+    let done = cast.decide(&herself, id, true).await;
+    assert_eq!(done["application"]["state"], "APPROVED", "{done}");
+    assert_eq!(
+        cast.memberships().await,
+        ["乙基层工会 full", "甲基层工会 left"]
+    );
 }
 
 /// Who let her go does not also let her in, whatever offices are held; another one above may.

@@ -1,5 +1,5 @@
-//! What OWASP ASVS asks of identity and no other test touches: how files are named, and how much
-//! chance is in what signs somebody in.
+//! What OWASP ASVS asks of identity and no other test touches: what a row of the audit says, how
+//! files are named, and how much chance is in what signs somebody in.
 
 use std::collections::BTreeSet;
 
@@ -14,14 +14,36 @@ use identity::commands::operator::sign_out;
 use kit::Error;
 use kit::replica::Roots;
 use tower::ServiceExt;
+use uuid::Uuid;
 
-use crate::world::{OPERATOR_PHONE, World, number_of_phone, settings};
+use crate::world::{OPERATOR_PHONE, World, number_of_phone, organisation_of, settings};
 
 /// Random bytes of a refresh token: twice the 128 bits of ASVS 7.2.3.
 const REFRESH_BYTES: usize = 32;
 const REFRESHED: usize = 16;
 
+/// A row of the audit says when, by whom and by which of her logins, what was done and to what;
+/// where is the service whose table it is, and the login, of which device and network are known.
+/// ASVS V16.2.1.
+#[tokio::test]
+async fn a_row_says_when_where_who_and_what() {
+    let world = World::new().await;
+    world.advance(61);
+    let made = world.organisation("GRASSROOTS", "基层工会").await;
+    let row = "SELECT concat_ws(' ', member, login, act, subject, extract(epoch FROM at)::bigint)
+         AS name FROM audit WHERE act = 'create_organisation' ORDER BY id DESC LIMIT 1";
+    let said = format!(
+        "{} {} create_organisation {} {}",
+        world.operator.0,
+        Uuid::from_u128(99),
+        organisation_of(&made).0,
+        world.identity.ctx.clock.now().timestamp()
+    );
+    assert_eq!(world.names(row).await, [said]);
+}
+
 /// A file is named by the service, whatever its address says, and is nothing but a download.
+/// ASVS V5.4.1, V5.4.2.
 #[tokio::test]
 async fn a_file_is_named_by_the_service_alone() {
     let world = World::new().await;
@@ -57,6 +79,7 @@ async fn a_file_is_named_by_the_service_alone() {
 }
 
 /// Whoever runs a union ends the logins of one person, or of all, and it is on record why.
+/// ASVS V7.4.5.
 #[tokio::test]
 async fn whoever_runs_it_signs_people_out() {
     let world = World::new().await;
@@ -106,6 +129,7 @@ async fn nobody_is_told_a_phone_in_the_clear() {
 }
 
 /// Each refresh token is 256 random bits of its own.
+/// ASVS V7.2.3.
 #[tokio::test]
 async fn a_refresh_token_cannot_be_guessed() {
     let world = World::new().await;

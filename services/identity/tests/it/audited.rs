@@ -1,15 +1,11 @@
-//! Every mutation leaves the audit row that `schema/acts.json` says; and what is privileged waits
-//! while such rows are not sealed, where nothing else does.
+//! Every mutation leaves the audit row that `schema/acts.json` says.
 
-use async_graphql::{Request, Variables};
 use chrono::{DateTime, Utc};
 use data_encoding::BASE32_NOPAD;
 use identity::Settings;
 use identity::domain::second_factor::step_of;
 use identity::totp::Secret;
 use kit::access::{Caller, Who};
-use kit::audit::LAG_SECONDS_MAX;
-use kit::bus::Defect;
 use kit::graphql::{GlobalId, Language};
 use kit::testing::acts::Acts;
 use kit::types::{LoginId, MemberId};
@@ -17,7 +13,7 @@ use sandbox::{Clock, ManualClock};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::credentials::{Holder, apply, granted, holder, holder_in};
+use crate::credentials::{Holder, apply, granted, holder_in};
 use crate::memberships::{add, joining, officer_above, queue};
 use crate::oidc::{SECRET, challenge};
 use crate::parties::Parties;
@@ -356,13 +352,14 @@ fn caller_of(tokens: &Value) -> Caller {
     Caller::member(MemberId(member), LoginId(login), Language::En)
 }
 
-fn desk(partner: &str) -> Value {
+pub(crate) fn desk(partner: &str) -> Value {
     json!({
         "venueOrganisationId": partner, "documentType": "RESIDENT_ID",
         "name": name(1), "documentNumber": number(1),
     })
 }
 
+/// ASVS V16.3.1.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_mutation_leaves_its_row() {
     let clock = ManualClock::at(kit::testing::start().timestamp_millis());
@@ -413,68 +410,4 @@ async fn every_mutation_leaves_its_row() {
     let input = json!({ "fileId": file });
     play.act(&officer, "downloadRenderedFile", "", input).await;
     acts.assert_complete();
-}
-
-/// The code of the one top-level error of a mutation that nobody seals rows beside; `None` when it
-/// is answered.
-async fn refused(world: &World, by: &Caller, mutation: &str, input: &Value) -> Option<String> {
-    let mut kind = mutation.to_owned();
-    kind[..1].make_ascii_uppercase();
-    let query = format!(
-        "mutation($input: {kind}Input!) {{ {mutation}(input: $input) {{ userErrors {{ code }} }} }}"
-    );
-    let request = Request::new(query)
-        .variables(Variables::from_json(json!({ "input": input })))
-        .data(by.clone())
-        .data(by.language);
-    let answer = world.schema.execute(request).await;
-    let error = answer.errors.into_iter().next()?;
-    let code = error.extensions?.get("code").cloned()?;
-    Some(code.into_json().unwrap().as_str().unwrap().to_owned())
-}
-
-/// While rows wait too long for their seal, nothing is granted or shown that is hidden; to take
-/// away, and what is no privilege, goes on. With the guard off the grant is made.
-#[tokio::test]
-async fn privileges_wait_for_the_sealer() {
-    let Holder {
-        world,
-        partner,
-        member,
-        other,
-        staff,
-    } = holder().await;
-    let operator = world.as_operator();
-    let global = |member: MemberId| GlobalId::of_uuid("Member", member.0).to_string();
-    let held = world.grant(other, &partner, "VENUE_STAFF").await;
-    world.seal().await;
-    // The row after which nothing is sealed.
-    let code = json!({ "phone": number_of_phone(1) });
-    let nobody = Caller::anonymous(Language::En);
-    assert_eq!(
-        refused(&world, &nobody, "requestLoginCode", &code).await,
-        None
-    );
-    world.advance(LAG_SECONDS_MAX + 1);
-    let grant = json!({
-        "memberId": global(member), "organisationId": partner, "role": "VENUE_STAFF",
-    });
-    let phone = json!({ "memberId": global(member), "phone": "13700000009" });
-    let staff = world.as_member(staff);
-    for (by, mutation, input) in [
-        (&operator, "grantRole", &grant),
-        (&operator, "setPhone", &phone),
-        (&staff, "mintDeskCredentials", &desk(&partner)),
-    ] {
-        let code = refused(&world, by, mutation, input).await;
-        assert_eq!(code.as_deref(), Some("AUDIT_LAGS"), "{mutation}");
-    }
-    let withdraw = json!({ "roleId": held });
-    assert_eq!(
-        refused(&world, &operator, "withdrawRole", &withdraw).await,
-        None
-    );
-    let unguarded = world.identity.ctx.db.faults();
-    unguarded.switch_on(Defect::PrivilegedUnsealed);
-    assert_eq!(refused(&world, &operator, "grantRole", &grant).await, None);
 }

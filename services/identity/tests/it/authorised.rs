@@ -135,7 +135,7 @@ impl Play {
     }
 
     async fn answer(&self, actor: &str, ask: &Ask) -> Response {
-        let caller = &self.cast[actor];
+        let caller = ask.asked_by(&self.cast[actor]);
         let request = Request::new(&ask.query)
             .variables(Variables::from_json(ask.variables.clone()))
             .data(caller.clone())
@@ -144,10 +144,7 @@ impl Play {
     }
 
     pub(crate) async fn query(&self, name: &str, query: &str, variables: Value) {
-        let ask = Ask {
-            query: query.to_owned(),
-            variables,
-        };
+        let ask = Ask::new(query.to_owned(), variables);
         let answer = async |actor: &str, ask: &Ask| self.answer(actor, ask).await;
         self.rights.query(name, &ask, answer).await;
     }
@@ -159,10 +156,7 @@ impl Play {
         variables: Value,
         path: &'static [&'static str],
     ) {
-        let ask = Ask {
-            query: query.to_owned(),
-            variables,
-        };
+        let ask = Ask::new(query.to_owned(), variables);
         let view = View { kind, ask, path };
         let answer = async |actor: &str, ask: &Ask| self.answer(actor, ask).await;
         self.rights.view(&view, answer).await;
@@ -192,10 +186,7 @@ impl Play {
         let prepare = async |_: &str| {
             let variables = variables().await;
             self.world.seal().await;
-            Ask {
-                query: query.to_owned(),
-                variables,
-            }
+            Ask::new(query.to_owned(), variables)
         };
         let answer = async |actor: &str, ask: &Ask| self.answer(actor, ask).await;
         let db = &self.world.identity.ctx.db;
@@ -335,6 +326,7 @@ async fn signed_in(world: &World, number: u32) -> Caller {
     Caller::member(session.member, session.login, Language::En).stepped_up(DateTime::<Utc>::MAX_UTC)
 }
 
+/// ASVS V6.3.4, V8.2.1.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everybody_is_answered_what_is_hers() {
     let play = Play::new().await;

@@ -50,6 +50,7 @@ async fn logins(world: &World, caller: &Caller) -> Vec<Value> {
 
 /// A person tells her devices apart by what they call themselves and by half of an address; the
 /// rest of the address is kept nowhere.
+/// ASVS V7.5.2.
 #[tokio::test]
 async fn a_person_tells_her_devices_apart() {
     let world = World::new().await;
@@ -140,6 +141,7 @@ async fn is_out(world: &World, session: &Session) -> bool {
 
 /// All one's devices end, or all but the one that asks; everybody is told of each, and nobody
 /// else's ends.
+/// ASVS V7.4.3, V10.4.9.
 #[tokio::test]
 async fn a_person_signs_out_everywhere() {
     let world = World::new().await;

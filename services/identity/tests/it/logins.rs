@@ -48,6 +48,7 @@ fn refused<T: std::fmt::Debug>(result: Result<T>) -> String {
 }
 
 /// From the code to a token that every service believes, and to one's own page.
+/// ASVS V7.2.2, V7.2.4, V7.6.2.
 #[tokio::test]
 async fn a_code_signs_in() {
     let world = World::new().await;
@@ -134,6 +135,7 @@ async fn a_wrong_code_is_refused() {
 }
 
 /// A code is good for five minutes and once.
+/// ASVS V6.4.1.
 #[tokio::test]
 async fn an_expired_or_repeated_code_is_refused() {
     let world = World::new().await;
@@ -154,6 +156,7 @@ async fn an_expired_or_repeated_code_is_refused() {
 }
 
 /// A new code makes the one before it void.
+/// ASVS V6.6.2.
 #[tokio::test]
 async fn only_the_newest_code_counts() {
     let world = World::new().await;
@@ -174,6 +177,7 @@ async fn only_the_newest_code_counts() {
 }
 
 /// Five wrong guesses void a code, and the right one then opens nothing.
+/// ASVS V6.3.1.
 #[tokio::test]
 async fn a_code_cannot_be_guessed() {
     let world = World::new().await;
@@ -195,6 +199,7 @@ async fn a_code_cannot_be_guessed() {
 
 /// Forty guesses at once are still five: the row's lock counts them. What would be without the
 /// lock is shown with the races.
+/// ASVS V6.6.3.
 #[tokio::test]
 async fn guesses_at_once_are_counted_one_by_one() {
     let world = World::new().await;
@@ -266,6 +271,7 @@ async fn a_phone_does_not_tell_whether_it_is_known() {
 }
 
 /// A refresh token is good once; its second use ends the login and is told to everyone.
+/// ASVS V10.4.5.
 #[tokio::test]
 async fn a_refresh_token_used_twice_ends_the_login() {
     let world = World::new().await;
@@ -306,6 +312,7 @@ async fn a_refresh_token_used_twice_at_once_ends_the_login() {
 }
 
 /// A login that is not used ends by itself, and one that is used ends after half a year.
+/// ASVS V7.3.1, V7.3.2, V10.4.8.
 #[tokio::test]
 async fn a_login_ends_by_itself() {
     let world = World::new().await;
@@ -330,6 +337,7 @@ async fn a_login_ends_by_itself() {
 }
 
 /// After signing out the access token counts no more here, at once, and everyone is told.
+/// ASVS V7.4.1.
 #[tokio::test]
 async fn signing_out_ends_the_login() {
     let world = World::new().await;

@@ -59,6 +59,7 @@ mod rosters;
 mod rosters_guarded;
 mod rosters_repeated;
 mod same_work;
+mod sealing;
 mod search;
 mod second_factor;
 mod second_factor_life;

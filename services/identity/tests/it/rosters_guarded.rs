@@ -16,6 +16,7 @@ use crate::rosters::{
 use crate::world::{World, codes, name, number, number_of_phone, organisation_of, person};
 
 /// An address takes one file, once, in its time, and only while who asked for it is in office.
+/// ASVS V5.3.2, V14.2.1.
 #[tokio::test]
 async fn an_address_works_once() {
     let world = World::new().await;

@@ -148,6 +148,7 @@ async fn rights_are_granted_by_who_has_shown_it() {
 }
 
 /// Every act that needs it is refused without it, and who may not act at all is told so first.
+/// ASVS V6.3.3.
 #[tokio::test]
 async fn without_it_nothing_that_needs_it_is_done() {
     let world = World::new().await;
@@ -270,6 +271,7 @@ async fn it_is_set_up_once_and_told_to_nobody() {
 }
 
 /// A code opens once, also among eight at once; none of before opens after it.
+/// ASVS V6.5.1.
 #[tokio::test]
 async fn a_code_is_taken_once() {
     let world = World::new().await;
@@ -398,6 +400,7 @@ async fn another_persons_code_is_wrong() {
 }
 
 /// A recovery code opens once, also when it comes eight times at once; new ones void the old.
+/// ASVS V6.5.2.
 #[tokio::test]
 async fn a_recovery_code_is_good_once() {
     let world = World::new().await;

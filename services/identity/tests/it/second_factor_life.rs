@@ -16,6 +16,7 @@ use crate::world::{OPERATOR_PHONE, World, codes, number_of_phone, settings};
 
 /// A device that was left open does not get its finder a second factor; who has one needs it to
 /// get another, and keeps it until the other is confirmed.
+/// ASVS V7.5.1.
 #[tokio::test]
 async fn who_finds_an_open_device_gets_no_factor() {
     let world = World::new().await;
@@ -200,6 +201,7 @@ pub(crate) async fn reset(world: &World, by: &Caller, of: MemberId) -> Value {
 
 /// Who has lost it all gets it taken away by two operators, neither of whom she is; all her logins
 /// end, and she may set up another.
+/// ASVS V6.4.4.
 #[tokio::test]
 async fn two_operators_take_it_away() {
     let world = World::new().await;

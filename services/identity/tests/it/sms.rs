@@ -31,6 +31,7 @@ async fn inbox(url: &str, number: &str) -> Vec<Value> {
 
 /// The member gets one message with the code that signs her in; who is nobody gets none; a code
 /// that is over is not sent; a provider that was away is asked again with the same number.
+/// ASVS V6.6.1.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_code_reaches_its_phone() {
     let folder = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("identity-sandbox");
@@ -96,6 +97,7 @@ async fn a_code_reaches_its_phone() {
 }
 
 /// A provider that points elsewhere is a provider that refuses: phone and code stay here.
+/// ASVS V15.3.2.
 #[tokio::test]
 async fn a_code_does_not_follow_a_redirect() {
     let asked = Arc::new(AtomicU32::new(0));

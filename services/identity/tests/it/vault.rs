@@ -92,6 +92,7 @@ struct Text {
 
 /// Nothing of a person can be read in any table, outbox, audit row or due work: not as text, and
 /// not as the bytes of it.
+/// ASVS V14.2.4.
 #[tokio::test]
 async fn no_table_holds_a_person_in_clear() {
     let world = World::new().await;

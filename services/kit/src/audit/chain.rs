@@ -202,6 +202,7 @@ mod tests {
     }
 
     /// Whatever of a row is another, its bytes are: nothing moves from one field into the next.
+    /// ASVS V11.4.3.
     #[test]
     fn every_field_counts() {
         let [_, row] = vector();

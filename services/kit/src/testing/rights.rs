@@ -4,6 +4,10 @@
 //! What a refused mutation leaves is looked at too: nothing, but for the record of it where a
 //! refusal is to be known (`ON_RECORD`). And its input is a good one, since whoever may send it is
 //! answered afterwards.
+//!
+//! Whoever is answered sends a mutation without her second factor first and is refused, unless the
+//! table says why a token alone is enough for it: so a new mutation asks for the factor or says why
+//! not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -17,7 +21,8 @@ use sea_orm::FromQueryResult;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::graphql::{Language, public_parts};
+use crate::access::{Caller, Who};
+use crate::graphql::{Language, Text, public_parts};
 use crate::{Db, Error};
 
 /// The rights of every field, by service.
@@ -33,6 +38,8 @@ static ON_RECORD: [(&str, [&str; 2]); 1] = [("showMember", ["attempt", "audit"])
 pub const ANSWERED: &str = "answered";
 /// Who finds nothing there.
 pub const ABSENT: &str = "absent";
+/// Behind the name of an actor who asked without her second factor.
+const BY_TOKEN: &str = " by a token alone";
 
 /// What the table says of one service.
 #[derive(Debug, Deserialize)]
@@ -43,6 +50,43 @@ struct Service {
     fields: BTreeMap<String, String>,
     /// Fields that the test's world has nothing for: null is an answer.
     unfilled: BTreeSet<String>,
+    step_up: StepUp,
+}
+
+/// Which mutations ask for the second factor.
+#[derive(Debug, Deserialize)]
+struct StepUp {
+    always: BTreeSet<String>,
+    /// Mutations by when they do: the service's own tests show that.
+    at_times: BTreeMap<String, BTreeSet<String>>,
+    /// Mutations by why a token is enough.
+    never: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// Who is to have shown a second factor, in the play of a mutation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Factor {
+    Asked,
+    AtTimes,
+    Unasked,
+}
+
+impl StepUp {
+    /// What the table says of a mutation; of one it does not know, what is safe.
+    fn of(&self, field: &str) -> Factor {
+        let among = |of: &BTreeMap<String, BTreeSet<String>>| {
+            of.values().any(|fields| fields.contains(field))
+        };
+        if self.always.contains(field) {
+            Factor::Asked
+        } else if among(&self.at_times) {
+            Factor::AtTimes
+        } else if among(&self.never) {
+            Factor::Unasked
+        } else {
+            Factor::Asked
+        }
+    }
 }
 
 /// What is asked, for one actor or for many.
@@ -50,6 +94,41 @@ struct Service {
 pub struct Ask {
     pub query: String,
     pub variables: Value,
+    by_token: bool,
+}
+
+impl Ask {
+    /// What whoever asks has shown her second factor for.
+    pub const fn new(query: String, variables: Value) -> Self {
+        Self {
+            query,
+            variables,
+            by_token: false,
+        }
+    }
+
+    fn by_token(&self) -> Self {
+        Self {
+            by_token: true,
+            ..self.clone()
+        }
+    }
+
+    /// An actor as she asks this: where it is asked by a token alone, without her second factor.
+    #[must_use]
+    pub fn asked_by(&self, actor: &Caller) -> Caller {
+        let mut caller = actor.clone();
+        if let (
+            true,
+            Who::Member {
+                stepped_up_until, ..
+            },
+        ) = (self.by_token, &mut caller.who)
+        {
+            *stepped_up_until = None;
+        }
+        caller
+    }
 }
 
 /// Where the fields of a type are seen: a query with `FIELD` in the type's place.
@@ -72,6 +151,7 @@ pub struct Rights {
     /// What a field is asked with that cannot be asked without.
     arguments: &'static [(&'static str, &'static str)],
     unfilled: BTreeSet<String>,
+    step_up: StepUp,
     seen: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
     filled: Mutex<BTreeSet<String>>,
 }
@@ -113,6 +193,7 @@ impl Rights {
             actors,
             arguments,
             unfilled: own.unfilled,
+            step_up: own.step_up,
             seen: Mutex::default(),
             filled: Mutex::default(),
         }
@@ -152,13 +233,9 @@ impl Rights {
             let name = field.node.name.node.as_str();
             let path: Vec<&str> = view.path.iter().copied().chain([name]).collect();
             let full = format!("{}.{name}", view.kind);
-            let ask = Ask {
-                query: view
-                    .ask
-                    .query
-                    .replace("FIELD", &self.select(&full, &field.node)),
-                variables: view.ask.variables.clone(),
-            };
+            let selected = self.select(&full, &field.node);
+            let query = view.ask.query.replace("FIELD", &selected);
+            let ask = Ask::new(query, view.ask.variables.clone());
             for actor in &self.actors {
                 let (mut outcome, there) = outcome(answer(actor, &ask).await, &path);
                 if outcome == ANSWERED {
@@ -172,7 +249,8 @@ impl Rights {
     }
 
     /// Sends a mutation as every actor. What was refused is sent again by the next, for whom
-    /// nothing has changed; the last refused one's by one who may.
+    /// nothing has changed; the last refused one's by one who may. Who may sends it without her
+    /// second factor first, and is refused; where a token alone is enough, she sends it so.
     ///
     /// # Panics
     /// When a refused one changed a row, or its input is refused to everybody.
@@ -182,27 +260,24 @@ impl Rights {
         F: AsyncFn(&str, &Ask) -> Response,
     {
         let field = format!("Mutation.{name}");
+        let factor = self.step_up.of(&field);
         let mut ask: Option<Ask> = None;
         let mut may: Option<&str> = None;
         for actor in &self.actors {
             let this = match ask.take() {
                 Some(ask) => ask,
+                None if factor == Factor::Unasked => prepare(actor).await.by_token(),
                 None => prepare(actor).await,
             };
-            let before = rows(db).await;
-            let (outcome, _) = outcome(answer(actor, &this).await, &[name]);
+            if factor == Factor::Asked && self.answers(&field, actor) {
+                let bare = this.by_token();
+                let told = send(db, (name, actor), &bare, &answer).await;
+                self.note(field.clone(), &format!("{actor}{BY_TOKEN}"), told);
+            }
+            let outcome = send(db, (name, actor), &this, &answer).await;
             if outcome == ANSWERED {
                 may = Some(actor);
             } else {
-                let after = rows(db).await;
-                let mut changed = changed(&before, &after);
-                let on_record = ON_RECORD.iter().filter(|(known, _)| *known == name);
-                let on_record: Vec<&str> = on_record.flat_map(|(_, tables)| *tables).collect();
-                changed.retain(|table| !on_record.contains(table));
-                assert!(
-                    changed.is_empty(),
-                    "{name} refused to {actor} changed {changed:?}"
-                );
                 ask = Some(this);
             }
             self.note(field.clone(), actor, outcome);
@@ -219,6 +294,12 @@ impl Rights {
         }
     }
 
+    /// Whether the table says that an actor is answered.
+    fn answers(&self, field: &str, actor: &str) -> bool {
+        let said = self.table.get(field).and_then(|said| said.get(actor));
+        said.is_some_and(|outcome| outcome == ANSWERED)
+    }
+
     /// # Panics
     /// When somebody fared otherwise than the table says, when a field was not asked for, or one
     /// that is said to be unfilled was filled.
@@ -228,8 +309,13 @@ impl Rights {
         for (field, fares) in seen.iter() {
             let said = self.table.get(field);
             for (actor, outcome) in fares {
-                let wanted = said.and_then(|said| said.get(actor));
-                if wanted != Some(outcome) {
+                let wanted = if actor.ends_with(BY_TOKEN) {
+                    Some(Text::StepUpRequired.code())
+                } else {
+                    let wanted = said.and_then(|said| said.get(actor));
+                    wanted.map(String::as_str)
+                };
+                if wanted != Some(outcome.as_str()) {
                     wrong.push(format!("{field} {actor}: {outcome}, not {wanted:?}"));
                 }
             }
@@ -274,6 +360,27 @@ impl Rights {
         };
         format!("{name}{arguments}{selection}")
     }
+}
+
+/// Sends a mutation as somebody; how she fared. What was refused changed nothing.
+async fn send<F>(db: &Db, (name, actor): (&str, &str), ask: &Ask, answer: &F) -> String
+where
+    F: AsyncFn(&str, &Ask) -> Response,
+{
+    let before = rows(db).await;
+    let (outcome, _) = outcome(answer(actor, ask).await, &[name]);
+    if outcome != ANSWERED {
+        let after = rows(db).await;
+        let mut changed = changed(&before, &after);
+        let on_record = ON_RECORD.iter().filter(|(known, _)| *known == name);
+        let on_record: Vec<&str> = on_record.flat_map(|(_, tables)| *tables).collect();
+        changed.retain(|table| !on_record.contains(table));
+        assert!(
+            changed.is_empty(),
+            "{name} refused to {actor} changed {changed:?}"
+        );
+    }
+    outcome
 }
 
 /// Outcome by actor.

@@ -172,6 +172,7 @@ fn what_nobody_reads_is_refused() {
 
 /// Nothing leaves the machine in the clear: what has no TLS of its own is spoken to, and listens,
 /// on loopback alone, in every mode; to a database elsewhere belong a password and TLS.
+/// ASVS V12.3.1.
 #[test]
 fn nothing_leaves_the_machine_in_the_clear() {
     for (more, field) in [
@@ -214,6 +215,7 @@ fn nothing_leaves_the_machine_in_the_clear() {
 }
 
 /// A database elsewhere is known by its certificate, and has no way back to plain text.
+/// ASVS V12.3.4.
 #[test]
 fn a_database_elsewhere_is_known_by_its_name() {
     let elsewhere = ("BASHU_POSTGRES__HOST", "db.example.cn");

@@ -220,6 +220,7 @@ impl Write for Lines {
 }
 
 /// A phone number, an ID number, a forged line and a colour code reach no log.
+/// ASVS V16.4.1.
 #[test]
 fn logs_hold_no_person_and_no_forged_line() {
     let lines = Lines::default();
@@ -281,6 +282,7 @@ fn logs_hold_no_person_and_no_forged_line() {
 
 /// What is refused, and what fails, is on record with its reason, each at its own level; the answer
 /// tells neither.
+/// ASVS V16.3.2, V16.3.4.
 #[test]
 fn refusals_and_failures_are_logged_with_their_reasons() {
     let lines = Lines::default();

@@ -395,6 +395,7 @@ const CHAINED_ANEW: &str = "UPDATE audit_seal SET hash = sha256(hash || '\\x00':
 
 /// Whoever can write everything still cannot touch the chain without being found, and at the first
 /// place that was touched: by the chain alone, or against the heads that were published.
+/// ASVS V16.4.2.
 #[tokio::test]
 async fn every_damage_is_found_where_it_is() {
     let at = |position, audit, fault| Broken {

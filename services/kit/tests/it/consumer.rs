@@ -295,6 +295,7 @@ impl From<&kit::consumer::Held> for Held {
 
 /// A type that nobody here knows is skipped, unless it must be understood: then it waits, with
 /// its key, for a version that knows it.
+/// ASVS V1.5.2.
 #[tokio::test]
 async fn unknown_types_are_skipped_or_parked() {
     let world = World::new().await;

@@ -83,6 +83,7 @@ async fn two_migrations_at_once() {
 
 /// The role that serves: rows yes, tables no, audit rows and their seals only added, migrations
 /// only read.
+/// ASVS V13.2.2.
 #[tokio::test]
 async fn the_application_changes_no_table_and_no_audit_row() {
     let test = migrated().await;

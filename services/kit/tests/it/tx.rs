@@ -24,6 +24,7 @@ async fn count(ctx: &Ctx, table: &str) -> i64 {
 }
 
 /// A process whose clock is not the database's begins nothing, ahead or behind, until it is right.
+/// ASVS V16.2.2.
 #[tokio::test]
 async fn a_clock_that_is_off_begins_nothing() {
     let test = testing::db("alpha", &[KIT, THINGS]).await;
@@ -202,6 +203,7 @@ async fn a_deadlock_is_survived() {
 }
 
 /// Events and audit rows come with the command or not at all; a refusal leaves nothing.
+/// ASVS V2.3.3.
 #[tokio::test]
 async fn everything_commits_together() {
     let test = testing::db("alpha", &[KIT, THINGS]).await;

@@ -43,7 +43,7 @@ impl Play {
     }
 
     async fn answer(&self, actor: &str, ask: &Ask) -> Response {
-        let caller = self.cast.caller(actor);
+        let caller = ask.asked_by(self.cast.caller(actor));
         let request = Request::new(&ask.query)
             .variables(Variables::from_json(ask.variables.clone()))
             .data(caller.clone())
@@ -52,10 +52,7 @@ impl Play {
     }
 
     async fn query(&self, name: &str, query: &str, variables: Value) {
-        let ask = Ask {
-            query: query.to_owned(),
-            variables,
-        };
+        let ask = Ask::new(query.to_owned(), variables);
         let answer = async |actor: &str, ask: &Ask| self.answer(actor, ask).await;
         self.rights.query(name, &ask, answer).await;
     }
@@ -67,10 +64,7 @@ impl Play {
         variables: Value,
         path: &'static [&'static str],
     ) {
-        let ask = Ask {
-            query: query.to_owned(),
-            variables,
-        };
+        let ask = Ask::new(query.to_owned(), variables);
         let view = View { kind, ask, path };
         let answer = async |actor: &str, ask: &Ask| self.answer(actor, ask).await;
         self.rights.view(&view, answer).await;
@@ -80,10 +74,7 @@ impl Play {
         let query = format!(
             "mutation($input: {kind}!) {{ {name}(input: $input) {{ userErrors {{ code }} }} }}"
         );
-        let prepare = async |_: &str| Ask {
-            query: query.clone(),
-            variables: json!({ "input": input().await }),
-        };
+        let prepare = async |_: &str| Ask::new(query.clone(), json!({ "input": input().await }));
         let answer = async |actor: &str, ask: &Ask| self.answer(actor, ask).await;
         let db = &self.world.ctx().db;
         self.rights.mutation(db, name, prepare, answer).await;
@@ -304,6 +295,7 @@ impl Play {
     }
 }
 
+/// ASVS V8.3.1.
 #[tokio::test]
 async fn everybody_is_answered_what_is_hers() {
     let play = Play::new().await;

@@ -104,6 +104,7 @@ async fn products_are_the_operators() {
 }
 
 /// Terms that make no sense are refused with the field at fault, in both languages.
+/// ASVS V2.2.1.
 #[tokio::test]
 async fn senseless_terms_are_refused_by_field() {
     let world = World::new().await;

@@ -230,6 +230,7 @@ async fn sold_out_until_billing_closes() {
 }
 
 /// A person who was merged into another has bought what the other one counts.
+/// ASVS V2.3.2.
 #[tokio::test]
 async fn the_limit_is_a_persons_not_a_records() {
     let world = World::new().await;

@@ -49,6 +49,7 @@ pub(crate) fn refusal(result: &kit::Result<Pass>) -> &str {
 }
 
 /// Sixty buyers in two processes want the last five.
+/// ASVS V2.3.4.
 #[tokio::test]
 async fn the_last_ones_are_sold_once() {
     let world = World::new().await;

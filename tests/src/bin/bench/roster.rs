@@ -1,7 +1,8 @@
 //! `roster.import_s` and `roster.import_mb`: an officer uploads an xlsx file of as many rows as one
 //! may have, half of them people who are known already, and can look at the difference. From the
 //! first byte sent until it is there: unpacked, read, every row judged, sealed, and compared with
-//! who is known. The memory is what the services hold at most beyond what they held at rest.
+//! who is known. The memory is what the services hold at most beyond what they held at rest,
+//! by looks at it and by the kernel's own mark.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use crate::figure::{Better, Figure};
 use crate::observe::quiet;
 use crate::people::{self, Opened, Person};
-use crate::process::rss_mb;
+use crate::process::{hwm_mb, rss_mb};
 use crate::signing::{Caller, Keys};
 use crate::world::Bench;
 
@@ -55,13 +56,18 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Figure>> {
     .await??;
     quiet(bench).await?;
     let pid = services(bench)?;
-    let idle = rss_mb(pid);
+    let (idle, before) = (rss_mb(pid), hwm_mb(pid));
     let (mut seconds, mut peak) = (Vec::with_capacity(RUNS), idle);
     for _ in 0..RUNS {
         let (took, held) = import(bench, (keys, &opened), &officer, file.clone()).await?;
         seconds.push(took);
         peak = peak.max(held);
         quiet(bench).await?;
+    }
+    // What stood between two looks the kernel knows: its mark rose by these rosters alone.
+    let mark = hwm_mb(pid);
+    if mark > before {
+        peak = peak.max(mark);
     }
     seconds.sort_by(f64::total_cmp);
     let each: Vec<String> = seconds.iter().map(|took| format!("{took:.2}")).collect();

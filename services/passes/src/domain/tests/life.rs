@@ -100,6 +100,7 @@ proptest! {
     /// Whatever happens in whatever order: stock leaves its hold at most once, what goes back and
     /// what is kept are the price, a version grows with each change, a right that was revoked
     /// never comes back, and what gates knew is not paid back before a count.
+    /// ASVS V2.3.1.
     #[test]
     fn any_life_keeps_its_promises(
         steps in prop::collection::vec(any_step(), 1..24),

@@ -82,6 +82,7 @@ fn ladders() {
     assert_eq!(Ladder(vec![]).step(paid, paid, 0), None);
 }
 
+/// ASVS V2.2.3.
 #[test]
 fn senseless_terms_are_named() {
     let at = |text: &str| Some(day_start(date(text)));
