@@ -158,10 +158,8 @@ pub(crate) async fn load(world: &World, union: Union, members: u32, say: &Say) -
     let organisations = organisations::ensure(&operator, union).await?;
     let made = ensure_members(&operator, union, &organisations, members, say).await?;
     ensure_offices(world, &operator, union, &organisations).await?;
-    let input = json!({
-        "organisationId": organisations["hospital"],
-        "people": [LEAVER, FORGOTTEN].map(|index| described(&person(union.code(), index))),
-    });
+    let people = [LEAVER, FORGOTTEN].map(|index| described(&person(union.code(), index)));
+    let input = json!({ "organisationId": organisations["hospital"], "people": people });
     operator.run(ADD, json!({ "input": input })).await?;
     let venues = venues::ensure(&operator, union, &organisations).await?;
     products::ensure(&operator, union).await?;

@@ -47,7 +47,7 @@ pub(crate) async fn interleaved<T>(
 
 /// The id of the code that the operator's phone was sent.
 pub(crate) async fn code_id(world: &World) -> Uuid {
-    let caller = kit::access::Caller::anonymous(kit::graphql::Language::En);
+    let caller = Caller::anonymous(kit::graphql::Language::En);
     let (ctx, vault) = (&world.identity.ctx, &world.identity.vault);
     let number = phone(OPERATOR_PHONE);
     identity::commands::codes::request_login_code(ctx, vault, &caller, &number, 1_000)
@@ -214,7 +214,7 @@ impl Taken {
         let world = World::new().await;
         let union = world.organisation("GRASSROOTS", "基层工会").await;
         let member = world.person(&union, 1).await;
-        let caller = kit::access::Caller::anonymous(kit::graphql::Language::En);
+        let caller = Caller::anonymous(kit::graphql::Language::En);
         let (ctx, vault) = (&world.identity.ctx, &world.identity.vault);
         let number = phone(&number_of_phone(1));
         identity::commands::codes::request_login_code(ctx, vault, &caller, &number, 1_000)

@@ -109,7 +109,8 @@ async fn adding_people_tells_no_number_from_a_name() {
     let _ = world.person(&elsewhere, 1).await;
     let phoneless = with(person(2), "phone", Value::Null);
     let input = json!({ "organisationId": elsewhere, "person": phoneless });
-    let added = world.mutate(&world.as_operator(), "addMembership", "", input);
+    let operator = world.as_operator();
+    let added = world.mutate(&operator, "addMembership", "", input);
     assert_eq!(codes(&added.await), [""; 0]);
     let (union, officer) = officer_of(&world, "基层工会", 100).await;
     for known in [1, 2] {

@@ -5,7 +5,7 @@
 use chrono::TimeDelta;
 use kit::audit::chain::{Entry, Head, VECTOR, vector};
 use kit::audit::seal::{self, HEAD_SECONDS, ROWS_MAX};
-use kit::audit::walk::{Broken, Fault, Walked, heads, walk, walk_since};
+use kit::audit::walk::{Broken, Fault, Walked, heads, walk};
 use kit::audit::{AuditRow, LAG_SECONDS_MAX, oldest_unsealed, require_sealing, unsealed_since};
 use kit::bus::Defect;
 use kit::graphql::{Language, to_graphql};
