@@ -22,9 +22,12 @@ const ERASE: &str = "mutation ($input: EraseMeInput!) { eraseMe(input: $input) {
     userErrors { code message } } }";
 const USES: &str = "query ($id: ID!) { pass(id: $id) { usesCount } }";
 const ME: &str = "query { me { id } }";
-/// Services that have forgotten whoever was forgotten.
+/// Services that have forgotten whoever was forgotten, those whom the journeys forgot among them.
 const APPLIED: &str = "SELECT count(*) FROM erasure_applied JOIN erasure USING (member)
     WHERE state = 'erased'";
+/// Those who keep something of a person beside identity.
+const SERVICES: u64 = 3;
+const ERASED: &str = "SELECT count(*) FROM erasure WHERE state = 'erased'";
 const VISITS: &str = "SELECT count(*) FROM replica_use u JOIN pass p ON p.id = u.pass
     JOIN replica_erasure e ON e.member = p.member WHERE e.state = 'erased'";
 
@@ -55,6 +58,8 @@ async fn forgotten_in_one_union(Shared { world, .. }: &Shared) -> Result<()> {
     .await?;
 
     let admitted = here.admissions().await?;
+    let before = number(world, "50_identity", APPLIED)?;
+    let elsewhere = number(world, "51_identity", ERASED)?;
     // Grace is a row, and her last day is today; so it is for nobody else but her.
     grace(world, 0)?;
     let erased = async {
@@ -62,8 +67,8 @@ async fn forgotten_in_one_union(Shared { world, .. }: &Shared) -> Result<()> {
         let wish = member.run(ERASE, json!({ "input": input })).await?;
         ensure!(wish["erasure"]["state"] == "ASKED", "no wish: {wish}");
         arrival("every service has forgotten her", async || {
-            let applied = asked(world, "50_identity", APPLIED)?;
-            Ok((applied == "3").then_some(()))
+            let applied = number(world, "50_identity", APPLIED)?;
+            Ok((applied == before + SERVICES).then_some(()))
         })
         .await
     }
@@ -79,12 +84,8 @@ async fn forgotten_in_one_union(Shared { world, .. }: &Shared) -> Result<()> {
     let after = here.admissions().await?;
     ensure!(after == admitted, "venues lost admissions: {after:?}");
 
-    let unheard = asked(
-        world,
-        "51_identity",
-        "SELECT count(*) FROM erasure WHERE state = 'erased'",
-    )?;
-    ensure!(unheard == "0", "the other union forgot {unheard}");
+    let now = number(world, "51_identity", ERASED)?;
+    ensure!(now == elsewhere, "the other union forgot somebody");
     text(&other.send(ME, json!({})).await?, "/me/id")?;
     Ok(())
 }
@@ -93,6 +94,11 @@ async fn forgotten_in_one_union(Shared { world, .. }: &Shared) -> Result<()> {
 fn grace(world: &RunningWorld, hours: u32) -> Result<()> {
     let sql = format!("UPDATE person_right SET grace_hours = {hours} WHERE name = 'erasure'");
     asked(world, "50_identity", &sql).map(|_| ())
+}
+
+/// What a database of the world counts.
+fn number(world: &RunningWorld, database: &str, sql: &str) -> Result<u64> {
+    Ok(asked(world, database, sql)?.parse()?)
 }
 
 /// What a database of the world says to a question.

@@ -200,7 +200,7 @@ async fn seal(world: &World, member: MemberId, (table, column): (&str, &str), ph
 /// The file of somebody of whom each table has a row.
 async fn file_of(world: &World, member: MemberId) -> Value {
     let who = world.as_member(member);
-    let made = export(world, &who, 1).await;
+    let made = export(world, &who, 2).await;
     assert_eq!(codes(&made), [""; 0], "{made}");
     let id = &made["export"]["id"];
     answer_all(world, member, id).await;
