@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, anyhow};
-use chrono::SecondsFormat;
+use chrono::{SecondsFormat, TimeDelta};
 use kit::Ctx;
 use kit::audit::chain::Head;
 use kit::audit::walk::{Fault, Restored, Walked, heads, restored, walk, walk_since};
@@ -21,6 +21,9 @@ use crate::broker::Broker;
 use crate::output::{Outcome, Output, Text, table};
 use crate::registry;
 use crate::stack::Stack;
+
+/// For how long a restore explains heads of what it lost: as long as the topic keeps them.
+const EXPLAINED: TimeDelta = TimeDelta::days(7);
 
 /// What `bashu audit verify` is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -210,7 +213,10 @@ pub(super) async fn run(args: VerifyArgs, output: Output) -> Result<Outcome> {
             walk_since(&ctx.db, (&witnessed[..], &remembered[..]), progress).await
         };
         spinner.finish_and_clear();
-        let found = (walked?, restored(&ctx.db).await?);
+        let recent = restored(&ctx.db)
+            .await?
+            .filter(|it| ctx.clock.now() - it.at <= EXPLAINED);
+        let found = (walked?, recent);
         chains.push(Chain::of(known.name, found, count));
     }
     output.show(&chains, |language| human(&chains, language))?;

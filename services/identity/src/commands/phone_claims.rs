@@ -194,7 +194,13 @@ async fn may_claim(identity: &Identity, tx: &Tx, caller: &Caller, shown: &Blind)
     let from_here = in_hour
         .one_more(tx, RECOVERIES_PER_ADDRESS_HOUR_MAX)
         .await?;
-    let of_document = in_day.one_more(tx, RECOVERIES_PER_DOCUMENT_DAY_MAX).await?;
+    // The day is in the hash: what is left of yesterday's window stands under another one.
+    let yesterday = today.pred_opt().unwrap_or(today);
+    let of_yesterday = identity.vault.claims_hash(both, yesterday);
+    let subject = &of_yesterday;
+    let before = Counter { subject, ..in_day }.add(tx, 0).await?;
+    let left = (RECOVERIES_PER_DOCUMENT_DAY_MAX - before).max(0);
+    let of_document = in_day.one_more(tx, left).await?;
     Ok(from_here && of_document)
 }
 

@@ -75,8 +75,8 @@ pub async fn set_phone(
             let tenure = roles::tenure(tx, by.id).await?;
             let step = domain::ask(member, (by.id, tenure), waiting, tx.now())?;
             let row = must_be_free(tx, member).await?;
-            if is_anothers(tx, member, &blind).await? {
-                return not_matched(tx, &failures, (by, member)).await;
+            if let Some(refusal) = taken(tx, &failures, (by, member), &blind).await? {
+                return Ok(Err(refusal));
             }
             match step {
                 Step::Waits { .. } => {}
@@ -123,26 +123,24 @@ async fn must_be_free(tx: &Tx, member: MemberId) -> Result<PersonRow> {
     Ok(person)
 }
 
-/// Whether a phone is somebody else's: one that is hers already needs nobody's word.
-async fn is_anothers(tx: &Tx, member: MemberId, blind: &Blind) -> Result<bool> {
-    let found = people::by_phones(tx, &[*blind]).await?;
-    match found.get(blind) {
-        None => Ok(false),
-        Some(owner) if *owner == member.0 => Err(Refusal::PhoneUnchanged.into()),
-        Some(_) => Ok(true),
-    }
-}
-
-/// Whose phone is known to the operator now: that is counted as any look-up that failed, and stands
-/// in the trail, so that nobody tries out unseen who signs in by what.
-async fn not_matched<T>(
+/// Why a phone that somebody signs in by is not set, hers too. Whose it is the operator knows then:
+/// that is counted as any look-up that failed, and stands in the trail, so that nobody tries out
+/// unseen who signs in by what.
+async fn taken(
     tx: &Tx,
     failures: &Failures,
     (by, member): (Member, MemberId),
-) -> Result<std::result::Result<T, Refusal>> {
+    blind: &Blind,
+) -> Result<Option<Refusal>> {
+    let found = people::by_phones(tx, &[*blind]).await?;
+    let (act, refusal) = match found.get(blind) {
+        None => return Ok(None),
+        Some(owner) if *owner == member.0 => ("set_phone_unchanged", Refusal::PhoneUnchanged),
+        Some(_) => ("set_phone_not_matched", Refusal::PersonNotMatched),
+    };
     failures.count(tx).await?;
-    tx.audit(by.audit("set_phone_not_matched", member));
-    Ok(Err(Refusal::PersonNotMatched))
+    tx.audit(by.audit(act, member));
+    Ok(Some(refusal))
 }
 
 /// It waits for another operator, in the place of what waited before.

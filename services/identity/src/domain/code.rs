@@ -19,7 +19,7 @@ pub const CODES_PER_HOUR_MAX: usize = 5;
 pub const CODES_PER_DAY_MAX: usize = 10;
 
 /// What a code is asked for. For each purpose a phone has a code of its own, with limits of its
-/// own: whoever asks for another person's phone takes nothing from her.
+/// own: whoever asks for another person's phone takes no way in from her.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// It signs in whose phone it is, and proves that it is she.

@@ -58,9 +58,10 @@ pub async fn end_of_forgotten(tx: &Tx, union: Union, members: &[Uuid]) -> Result
 }
 
 /// What a count decided of a pass, and its end where it would be a forgotten person's again: whose
-/// is read when the pass is locked, or she could be forgotten between.
+/// is read when the pass is locked, or she could be forgotten between. A count that decides nothing
+/// ends nothing: what she is owed is asked of the terms as she is forgotten.
 pub(super) fn or_end(tx: &Tx, mut counted: Change, forgotten: &[Uuid]) -> Change {
-    if !forgotten.contains(&counted.pass.member.0) {
+    if !counted.changed || !forgotten.contains(&counted.pass.member.0) {
         return counted;
     }
     let ended = counted.pass.clone().ends_with_holder();
