@@ -182,6 +182,32 @@ async fn what_a_count_refuses_is_nobodys() {
     world.verify().await;
 }
 
+/// Identity's word that she is forgotten may be heard before passes is told to forget her. A late
+/// answer to an older question decides nothing then, and ends nothing: what is owed still goes back.
+#[tokio::test]
+async fn a_late_count_ends_nothing_that_is_owed() {
+    let world = World::new().await;
+    let product = world.product(json!({})).await;
+    let id = world.bought(&caller(1), &product).await;
+    hear(&world, &told(1, 2, State::Closing)).await;
+    let freeze = world.count(FREEZE).await;
+    let used = world.used(&id, (1, 1), false);
+    let refused = world.counted(&id, freeze, 1, 0);
+    let taken_back = world.used(&id, (1, 1), true);
+    world.tell(&[used, refused, taken_back]).await.unwrap();
+    let erased_in_replica = "INSERT INTO replica_member (id, epoch, version, state)
+        SELECT member, 1, 9, 'erased' FROM pass
+        ON CONFLICT (id) DO UPDATE SET state = 'erased'";
+    crate::unguarded::owner(&world, erased_in_replica).await;
+    let late = world.counted(&id, freeze, 0, 0);
+    world.tell(&[late]).await.unwrap();
+    let active = "SELECT count(*) AS count FROM pass WHERE state = 'active'";
+    assert_eq!(world.count(active).await, 1);
+    hear(&world, &erased(1, 3)).await;
+    let refunding = "SELECT count(*) AS count FROM pass WHERE state = 'refunding'";
+    assert_eq!(world.count(refunding).await, 1);
+}
+
 /// A count refuses at the very moment at which its person is forgotten, in another process:
 /// whichever comes first, the pass is nobody's and opens no door.
 #[tokio::test]
