@@ -183,7 +183,7 @@ async fn what_a_count_refuses_is_nobodys() {
 }
 
 /// Identity's word that she is forgotten may be heard before passes is told to forget her. A late
-/// answer to an older question decides nothing then, and ends nothing: what is owed still goes back.
+/// answer to an older question then decides and ends nothing: what is owed still goes back.
 #[tokio::test]
 async fn a_late_count_ends_nothing_that_is_owed() {
     let world = World::new().await;
