@@ -19,6 +19,7 @@ use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
 use super::codes::renew;
+use super::erasures::take_back_asked;
 use super::logins::{proven, withdraw_all};
 use super::merged_records::must_be_final;
 use super::people::seal_phone;
@@ -199,8 +200,28 @@ async fn end_others(tx: &Tx, member: Member, change: Uuid) -> Result<()> {
     Ok(())
 }
 
+/// Makes a phone a person's and her only way in, as an office has decided; `because` is what made
+/// it so. Every login of hers ends, with what she began herself by the phone so far, and a wish to
+/// be forgotten of which nothing was done is taken back. Whether there was one, and how many logins
+/// ended. Whoever calls holds her lock.
+pub(super) async fn give(
+    tx: &Tx,
+    vault: &Vault,
+    (member, key, phone): (MemberId, &SealingKey, &Phone),
+    because: Uuid,
+) -> Result<(bool, usize)> {
+    let taken_back = take_back_asked(tx, member).await?;
+    login_methods::remove_each(tx, member).await?;
+    let sealed = seal_phone(tx, vault, key, member.0, phone)?;
+    people::insert_phones(tx, vec![sealed]).await?;
+    store::remove(tx, member).await?;
+    let logins = withdraw_all(tx, member, None, Reason::PhoneChanged).await?;
+    tell(tx, member, because).await?;
+    Ok((taken_back, logins))
+}
+
 /// Tells a person that another phone signs her in; `change` is what made it so.
-pub(super) async fn tell(tx: &Tx, member: MemberId, change: Uuid) -> Result<()> {
+async fn tell(tx: &Tx, member: MemberId, change: Uuid) -> Result<()> {
     let told = Notice::PhoneChanged { at: tx.now() };
     notices::tell(tx, &[notices::about(member, &change.to_string(), told)]).await
 }

@@ -17,13 +17,10 @@ use kit::{Ctx, Error, Result, Tx};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
-use super::erasures::take_back_asked;
-use super::logins::withdraw_all;
 use super::matching::{same_text, stored_name};
-use super::people::seal_phone;
 use super::phone_claims::{phone_cell, verify};
 use super::{may_look_up, notices, phone_changes as changes, phone_settings, settled};
-use crate::domain::erasure::{Erasure, State as Wish};
+use crate::domain::erasure::Erasure;
 use crate::domain::identifier::{Document, Phone};
 use crate::domain::merge::undoable_since;
 use crate::domain::name::PersonName;
@@ -31,10 +28,9 @@ use crate::domain::notice::Notice;
 use crate::domain::phone_recovery::{Basis, End, Recovery, Step};
 use crate::error::Refusal;
 use crate::store::consents::lock_member;
-use crate::store::logins::Reason;
 use crate::store::people::{self, PersonRow};
 use crate::store::phone_recoveries::{self as store, Kept};
-use crate::store::{erasures, login_methods, merges, phone_changes, roles};
+use crate::store::{erasures, merges, roles};
 use crate::vault::Vault;
 use crate::{Identity, due};
 
@@ -356,18 +352,12 @@ async fn execute(vault: &Vault, tx: &Tx, kept: &Kept) -> Result<()> {
     let phone = Phone::stored(key.open_text(phone_cell(id), &kept.phone)?);
     let blind = vault.blind_phone(&phone)?;
     let wish = erasures::lock(tx, member).await?;
-    let is_closing = wish.is_some_and(|it| it.is_open() && it.state != Wish::Asked);
+    let is_closing = wish.as_ref().is_some_and(Erasure::is_begun);
     if is_closing || !people::by_phones(tx, &[blind]).await?.is_empty() {
         return stop(tx, id).await;
     }
-    let taken_back = take_back_asked(tx, member).await?;
-    login_methods::remove_each(tx, member).await?;
-    let sealed = seal_phone(tx, vault, &key, member.0, &phone)?;
-    people::insert_phones(tx, vec![sealed]).await?;
-    phone_changes::remove(tx, member).await?;
     phone_settings::give_way(tx, member).await?;
-    let logins = withdraw_all(tx, member, None, Reason::PhoneChanged).await?;
-    changes::tell(tx, member, id).await?;
+    let (taken_back, logins) = changes::give(tx, vault, (member, &key, &phone), id).await?;
     store::end(tx, id, End::Done, None).await?;
     metrics::counter!("bashu_identity_recoveries_total", "outcome" => "done").increment(1);
     let detail = serde_json::json!({ "logins": logins, "wish_taken_back": taken_back });

@@ -14,12 +14,9 @@ use kit::types::MemberId;
 use kit::{Ctx, Error, Result, Tx};
 use uuid::Uuid;
 
-use super::erasures::take_back_asked;
-use super::logins::withdraw_all;
-use super::people::seal_phone;
-use super::phone_changes::{must_be_one_record, tell};
+use super::phone_changes::{give, must_be_one_record};
 use super::{Failures, may_look_up, notices, phone_recoveries, settled};
-use crate::domain::erasure::State as Wish;
+use crate::domain::erasure::Erasure;
 use crate::domain::identifier::Phone;
 use crate::domain::notice::Notice;
 use crate::domain::phone_setting::{self as domain, Waiting};
@@ -27,10 +24,9 @@ use crate::domain::two_operators::{Asked, Step};
 use crate::due;
 use crate::error::Refusal;
 use crate::store::consents::lock_member;
-use crate::store::logins::Reason;
 use crate::store::people::{self, Blind, PersonRow};
 use crate::store::phone_settings::{self as store, SettingRow};
-use crate::store::{erasures, login_methods, phone_changes, roles};
+use crate::store::{erasures, roles};
 use crate::vault::Vault;
 
 /// Names another phone for a person to sign in with, or, as the second operator who names it, makes
@@ -116,7 +112,7 @@ async fn must_be_free(tx: &Tx, member: MemberId) -> Result<PersonRow> {
     // One of which nothing was done yet gives way: whoever has her phone may have made it; hers she
     // makes anew.
     let wish = erasures::load(tx, member).await?;
-    if wish.is_some_and(|it| it.is_open() && it.state != Wish::Asked) {
+    if wish.as_ref().is_some_and(Erasure::is_begun) {
         return Err(Refusal::ErasureWaits.into());
     }
     must_be_one_record(tx, member).await?;
@@ -174,18 +170,11 @@ async fn carry_out(
     (asked, by): (&SettingRow, Member),
 ) -> Result<()> {
     let member = MemberId(person.member);
-    let taken_back = take_back_asked(tx, member).await?;
     phone_recoveries::give_way(tx, member).await?;
     let key = vault.data_key(person.member, &person.data_key)?;
-    login_methods::remove_each(tx, member).await?;
-    let sealed = seal_phone(tx, vault, &key, member.0, phone)?;
-    people::insert_phones(tx, vec![sealed]).await?;
-    // One that she has asked for herself began with a phone that is not hers any more.
-    phone_changes::remove(tx, member).await?;
-    let logins = withdraw_all(tx, member, None, Reason::PhoneChanged).await?;
+    let (taken_back, logins) = give(tx, vault, (member, &key, phone), asked.id).await?;
     store::finish(tx, asked.id, by.id).await?;
     timers::cancel(tx, due::PHONE_SETTING, &asked.id.to_string()).await?;
-    tell(tx, member, asked.id).await?;
     let detail = serde_json::json!({
         "wish_taken_back": taken_back, "logins": logins, "asked_by": asked.asked.by.to_string(),
     });

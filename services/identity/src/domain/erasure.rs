@@ -186,6 +186,14 @@ impl Erasure {
         }
     }
 
+    /// Whether it is underway: something was done for it, so that it does not give way any more.
+    pub const fn is_begun(&self) -> bool {
+        match self.state {
+            State::Closing | State::Held => true,
+            State::Asked | State::Recalled { .. } | State::Erased { .. } => false,
+        }
+    }
+
     pub const fn is_open(&self) -> bool {
         match self.state {
             State::Asked | State::Closing | State::Held => true,

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use kit::consumer::{Consumer, PARKED_IN_A_ROW_MAX, held, release};
 use kit::event::NewEvent;
 use kit::testing;
-use rdkafka::message::Message;
+use rdkafka::message::{Message, OwnedMessage};
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
@@ -383,36 +383,46 @@ async fn a_loss_stops_the_partition() {
     assert!(release(beta, "copying", TOPIC, 0, "again").await.is_err());
 }
 
+/// A consumer that has applied one record, and the record as it was read.
+async fn one_applied(world: &World) -> (Consumer<Copying>, OwnedMessage) {
+    change_things(world, 1, 1).await;
+    world.publish().await;
+    let original = read_all(world)
+        .into_iter()
+        .find(|m| m.payload() == Some(b"fine"))
+        .unwrap();
+    let mut consumer = world.consumer(Copying::default());
+    let beta = &world.beta.ctx;
+    until(&mut consumer, async || effect_count(beta).await == 1).await;
+    (consumer, original)
+}
+
+/// Why its partition stopped, once it has.
+async fn stopped(world: &World, consumer: &mut Consumer<Copying>) -> String {
+    let db = &world.beta.ctx.db;
+    let reason = async || held(db).await.unwrap().pop().map(|held| held.held);
+    until(consumer, async || reason().await.is_some()).await;
+    reason().await.unwrap()
+}
+
 /// A record that no relay of ours stamped stops the partition, and a record of an epoch that was
 /// not announced does too.
 #[tokio::test]
 async fn foreign_and_unannounced_records_stop_the_partition() {
     let world = World::new().await;
     let beta = &world.beta.ctx;
-    change_things(&world, 1, 1).await;
-    world.publish().await;
-    let original = read_all(&world)
-        .into_iter()
-        .find(|m| m.payload() == Some(b"fine"))
-        .unwrap();
-    let mut consumer = world.consumer(Copying::default());
-    until(&mut consumer, async || effect_count(beta).await == 1).await;
+    let (mut consumer, original) = one_applied(&world).await;
 
     write(&world, [&bare(&original)]);
-    let reason = async || held(&beta.db).await.unwrap().pop().map(|held| held.held);
-    until(&mut consumer, async || reason().await.is_some()).await;
-    assert!(reason().await.unwrap().starts_with("broken:"));
+    let reason = stopped(&world, &mut consumer).await;
+    assert!(reason.starts_with("broken:"), "{reason}");
     release(beta, "copying", TOPIC, original.partition(), "not ours")
         .await
         .unwrap();
 
     write(&world, [&with_header(&original, "epoch", "7")]);
-    until(&mut consumer, async || {
-        reason()
-            .await
-            .is_some_and(|reason| reason.starts_with("epoch:"))
-    })
-    .await;
+    let reason = stopped(&world, &mut consumer).await;
+    assert!(reason.starts_with("epoch:"), "{reason}");
     assert_eq!(effect_count(beta).await, 1);
 
     // The relay sees at its start that somebody else wrote to its topic.
@@ -427,35 +437,22 @@ async fn foreign_and_unannounced_records_stop_the_partition() {
 async fn a_header_whose_name_is_no_text_stops_the_partition() {
     let world = World::new().await;
     let beta = &world.beta.ctx;
-    change_things(&world, 1, 1).await;
-    world.publish().await;
-    let original = read_all(&world)
-        .into_iter()
-        .find(|m| m.payload() == Some(b"fine"))
-        .unwrap();
-    let mut consumer = world.consumer(Copying::default());
-    until(&mut consumer, async || effect_count(beta).await == 1).await;
+    let (mut consumer, original) = one_applied(&world).await;
 
     let at = (original.topic(), original.partition());
     odd::write(world.kafka.brokers(), at, b"ce_\xff\xfe");
-    let reason = async || held(&beta.db).await.unwrap().pop().map(|held| held.held);
-    until(&mut consumer, async || reason().await.is_some()).await;
-    let said = reason().await.unwrap();
+    let reason = stopped(&world, &mut consumer).await;
     assert!(
-        said.starts_with("broken:") && said.ends_with("UTF-8"),
-        "{said}"
+        reason.starts_with("broken:") && reason.ends_with("UTF-8"),
+        "{reason}"
     );
     release(beta, "copying", TOPIC, original.partition(), "not ours")
         .await
         .unwrap();
     // What comes after it is read by the same thread.
     write(&world, [&with_header(&original, "epoch", "7")]);
-    until(&mut consumer, async || {
-        reason()
-            .await
-            .is_some_and(|reason| reason.starts_with("epoch:"))
-    })
-    .await;
+    let reason = stopped(&world, &mut consumer).await;
+    assert!(reason.starts_with("epoch:"), "{reason}");
     assert_eq!(effect_count(beta).await, 1);
 }
 
