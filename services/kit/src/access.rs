@@ -270,12 +270,12 @@ pub async fn members(tx: &Tx, callers: &[&Caller]) -> Result<Vec<Result<Member>>
         .iter()
         .filter_map(|caller| signed_in(caller))
         .collect();
+    // Each looked up by its key: of an `EXISTS` PostgreSQL makes a hash of all members.
     let gone = tx
         .all::<Gone>(
             "SELECT t.login FROM UNNEST($1::uuid[], $2::uuid[]) AS t (login, member)
-             WHERE EXISTS (SELECT 1 FROM replica_withdrawn_login w WHERE w.id = t.login)
-                OR EXISTS (SELECT 1 FROM replica_member m
-                           WHERE m.id = t.member AND m.state <> 'active')",
+             WHERE (SELECT true FROM replica_withdrawn_login w WHERE w.id = t.login)
+                OR (SELECT m.state <> 'active' FROM replica_member m WHERE m.id = t.member)",
             [
                 all.iter()
                     .map(|member| member.login.0)
